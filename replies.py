@@ -1,0 +1,49 @@
+"""What a command may return, beyond plain Python values.
+
+    bytes  bulk string     int    integer        None  null           bool   boolean (RESP3; 1/0 in RESP2)
+    list   array           dict   map            set   set            float  double
+    Status simple string   CommandError (returned or raised)  error
+
+Commands build these and never wire bytes; `protocol` alone knows how each dialect spells them.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Union
+
+
+class Status(bytes):
+    """A simple string, such as OK. Must hold no CR or LF."""
+
+
+class Verbatim(bytes):
+    """A text for people: a verbatim string in RESP3, a bulk string in RESP2."""
+
+
+class NullArray:
+    """The null array of RESP2 (`*-1`); a plain null in RESP3."""
+
+
+class Push(list[Any]):
+    """A message that no request asked for: a push in RESP3, an array in RESP2."""
+
+
+class Deleted(int):
+    """How many keys DEL removed; `values` holds the removed value of each key, None where there was none.
+
+    RESP answers the number; the text dialect answers the values, as the original program did.
+    """
+
+    values: list[Any]
+
+
+class NoReply:
+    """Nothing is answered (SHUTDOWN, CLIENT REPLY OFF)."""
+
+
+Reply = Union[None, bool, int, float, bytes, list[Any], dict[Any, Any], set[Any], NullArray, NoReply, Exception]
+
+OK = Status(b"OK")
+PONG = Status(b"PONG")
+NO_REPLY = NoReply()
+NULL_ARRAY = NullArray()

@@ -1,0 +1,32 @@
+"""Fixtures that start servers: one Godis a test, one redis-server a test run and worker."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from servers import GodisProcess, RedisProcess, require
+
+
+@pytest.fixture
+def godis(tmp_path: Path) -> Iterator[GodisProcess]:
+    """A Godis with its defaults and a fresh log in the test's own directory."""
+    with GodisProcess(tmp_path) as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def shared_godis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GodisProcess]:
+    """One Godis for all tests of a module, for tests that leave no settings changed."""
+    with GodisProcess(tmp_path_factory.mktemp("godis")) as process:
+        yield process
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisProcess]:
+    """The real redis-server, memory only."""
+    require(shutil.which("redis-server"), "redis-server is not installed")
+    with RedisProcess(tmp_path_factory.mktemp("redis")) as process:
+        yield process

@@ -41,9 +41,18 @@ class NoReply:
     """Nothing is answered (SHUTDOWN, CLIENT REPLY OFF)."""
 
 
+class Wait(NoReply):
+    """The request cannot run yet: the server parks the connection and runs it again."""
+
+
+class Farewell(Status):
+    """A status after which the connection closes (QUIT)."""
+
+
 Reply = Union[None, bool, int, float, bytes, list[Any], dict[Any, Any], set[Any], NullArray, NoReply, Exception]
 
 OK = Status(b"OK")
 PONG = Status(b"PONG")
 NO_REPLY = NoReply()
+WAIT = Wait()
 NULL_ARRAY = NullArray()

@@ -1,0 +1,146 @@
+"""The table of commands, and the decorator that fills it.
+
+A command is a plain function `(session, argv) -> Reply` under `@command`, in the module of its family. It unpacks
+`argv` on its first line, returns a Python value (see `replies`) or raises CommandError, logs its effect with
+`session.db.effect(...)`, and knows neither dialect nor socket nor clock. COMMAND's replies, the arity tests and
+docs/commands.md are all made from this table, so a row says everything:
+
+    @command("SETEX", "key seconds value", arity=4, flags=WRITE | DENYOOM, keys=FIRST, since="2.0.0")
+    def setex(session: Session, argv: list[bytes]) -> Reply:
+        '''Set the string value of a key, and the seconds it lives.'''
+
+A subcommand is a row named `CLIENT|ID`; its container is made with `container("CLIENT")`. The table is the only
+module-level state of the program. (Refused: a class a command, which triples the lines; discovery by function name,
+which leaves no room for arity and flags.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from errors import UNKNOWN_SUBCOMMAND, WRONG_ARITY, CommandError
+from replies import Reply
+from session import Session
+
+Run = Callable[[Session, "list[bytes]"], Reply]
+
+# flags, named as COMMAND names them
+WRITE = 1
+READONLY = 2
+DENYOOM = 4
+FAST = 8
+ADMIN = 16
+NOSCRIPT = 32
+LOADING = 64
+STALE = 128
+NO_AUTH = 256
+ALLOW_BUSY = 512
+FLAG_NAMES = {
+    WRITE: b"write",
+    READONLY: b"readonly",
+    DENYOOM: b"denyoom",
+    FAST: b"fast",
+    ADMIN: b"admin",
+    NOSCRIPT: b"noscript",
+    LOADING: b"loading",
+    STALE: b"stale",
+    NO_AUTH: b"no_auth",
+    ALLOW_BUSY: b"allow_busy",
+}
+
+
+class Keys(NamedTuple):
+    """Which arguments are keys: first, last (negative: counted from the end) and step, as COMMAND gives them."""
+
+    first: int
+    last: int
+    step: int
+
+
+NO_KEYS = Keys(0, 0, 0)
+FIRST = Keys(1, 1, 1)
+FIRST_TWO = Keys(1, 2, 1)
+ALL = Keys(1, -1, 1)
+PAIRS = Keys(1, -1, 2)
+
+
+@dataclass(eq=False)
+class Command:
+    """A row of the table. `arity` counts the name; negative: at least that many."""
+
+    name: bytes
+    syntax: str
+    arity: int
+    flags: int
+    keys: Keys
+    since: str
+    group: str
+    summary: str
+    run: Run
+    text_null: bytes
+    subcommands: dict[bytes, Command] = field(default_factory=dict)
+
+    def accepts(self, count: int) -> bool:
+        """Say whether a request of `count` words has the right length."""
+        return count == self.arity or (self.arity < 0 and count >= -self.arity)
+
+    def wrong_arity(self) -> CommandError:
+        """Return the error for a request of another length."""
+        return CommandError(WRONG_ARITY % self.name.lower())
+
+    def key_arguments(self, argv: list[bytes]) -> list[bytes]:
+        """Return the keys of a request of the right length."""
+        first, last, step = self.keys
+        if not first:
+            return []
+        return argv[first : (last if last > 0 else len(argv) + last) + 1 : step]
+
+
+TABLE: dict[bytes, Command] = {}
+
+
+def command(
+    name: str,
+    syntax: str = "",
+    *,
+    arity: int,
+    flags: int = 0,
+    keys: Keys = NO_KEYS,
+    since: str = "1.0.0",
+    text_null: bytes = b"(nil)",
+) -> Callable[[Run], Run]:
+    """Enter a function into the table and return it unchanged. `text_null` is what a null reads like in text."""
+
+    def enter(run: Run) -> Run:
+        summary = (run.__doc__ or "").strip().split("\n")[0]
+        group = run.__module__.rpartition(".")[2]
+        row = Command(name.encode(), syntax, arity, flags, keys, since, group, summary, run, text_null)
+        parent, _, child = row.name.partition(b"|")
+        if child:
+            TABLE[parent].subcommands[child] = row
+        else:
+            TABLE[parent] = row
+        return run
+
+    return enter
+
+
+def container(name: str, *, since: str = "1.0.0", flags: int = 0, run_alone: Run | None = None) -> None:
+    """Enter a command that only has subcommands; `run_alone` answers it when it comes without one."""
+
+    def run(session: Session, argv: list[bytes]) -> Reply:
+        if len(argv) == 1 and run_alone is not None:
+            return run_alone(session, argv)
+        row = TABLE[name.encode()].subcommands.get(argv[1].upper())
+        if row is None:
+            raise CommandError(UNKNOWN_SUBCOMMAND % (argv[1][:128], name.encode()))
+        if not row.accepts(len(argv)):
+            raise row.wrong_arity()
+        return row.run(session, argv)
+
+    run.__doc__ = f"A container for the {name} commands."
+    command(name, arity=-1 if run_alone else -2, flags=flags, since=since)(run)
+    group = (run_alone or run).__module__.rpartition(".")[2]
+    TABLE[name.encode()].group = group

@@ -1,0 +1,94 @@
+"""Run a command for a session: look it up, check it, run it. And apply the effects of a log.
+
+It owns the way from argv to reply and nothing else: it does not read bytes, wait, or know the dialect. `execute` never
+yields and never raises: whatever goes wrong inside a command is a reply. `apply` is the same run without a client, and
+lets a CommandError through, since a log that holds a refused command is corrupt.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import commands.connection
+import commands.keys
+import commands.server
+import commands.strings  # noqa: F401  (the modules fill the table when imported)
+from commands import NO_AUTH, TABLE, WRITE, Command
+from errors import INTERNAL, LOG_FAILED, UNKNOWN_COMMAND, CommandError
+from errors import NO_AUTH as NO_AUTH_TEXT
+from replies import WAIT, Reply
+from session import Instance, Session
+
+logger = logging.getLogger("godis")
+
+
+class Engine:
+    """The way from argv to reply."""
+
+    def __init__(self, instance: Instance) -> None:
+        self.instance = instance
+        # Clients send a name in upper or lower case: both are looked up as they are, any other mixture is folded.
+        self.table = TABLE | {name.lower(): row for name, row in TABLE.items()}
+        self.replaying = Session(instance, 0)
+        self.replaying.authenticated = True
+        self.gated = False
+
+    def lookup(self, argv: list[bytes]) -> Command:
+        """Return the row of a request. Raises CommandError as Redis words it."""
+        row = self.table.get(argv[0]) or self.table.get(argv[0].upper())
+        if row is None:
+            name, *arguments = argv
+            listed = b""
+            for argument in arguments:
+                if len(listed) >= 128:
+                    break
+                listed += b"'%b' " % argument[: 128 - len(listed)]
+            raise CommandError(UNKNOWN_COMMAND % (name[:128], listed))
+        return row
+
+    def update_gate(self) -> None:
+        """Note whether commands must pass `_refusal` now; the server calls it when the log or a pause changes."""
+        self.gated = self.instance.log.failure is not None or self.instance.paused
+
+    def execute(self, session: Session, argv: list[bytes]) -> Reply:
+        """Run a request and return its reply; WAIT if it is to be run again when the pause is over."""
+        try:
+            row = self.table.get(argv[0]) or self.lookup(argv)
+            arity = row.arity
+            if len(argv) != arity and (arity > 0 or len(argv) < -arity):
+                raise row.wrong_arity()
+            if self.gated or not session.authenticated:
+                refusal = self._refusal(session, row)
+                if refusal is not None:
+                    return refusal
+            return row.run(session, argv)
+        except CommandError as error:
+            return error
+        except Exception:
+            # Our bug. The values are the user's and stay out of the log.
+            logger.exception("internal error in %s", argv[0][:64].decode(errors="backslashreplace"))
+            return CommandError(INTERNAL)
+
+    def _refusal(self, session: Session, row: Command) -> Reply:
+        if not session.authenticated and not row.flags & NO_AUTH:
+            return CommandError(NO_AUTH_TEXT)
+        instance = self.instance
+        writes = bool(row.flags & WRITE)
+        if writes and instance.log.failure is not None:
+            return CommandError(LOG_FAILED % instance.log.failure)
+        if instance.paused and (writes or not instance.pause.writes_only) and row.name != b"CLIENT":
+            return WAIT
+        return None
+
+    def apply(self, db: int, argv: list[bytes]) -> None:
+        """Run a logged effect against a database. Raises CommandError if it is refused."""
+        session = self.replaying
+        if db >= len(session.store.databases):
+            raise CommandError(b"ERR DB index is out of range (start with a greater --databases)")
+        session.db = session.store.databases[db]
+        row = self.lookup(argv)
+        if not row.flags & WRITE or not row.accepts(len(argv)):
+            raise CommandError(b"ERR '%b' is no command that a log holds" % argv[0][:64])
+        reply = row.run(session, argv)
+        if isinstance(reply, CommandError):
+            raise reply

@@ -1,0 +1,122 @@
+"""One client's state, and the instance that all clients share; no socket.
+
+It owns what a command may know about who asks (`Session`) and about the process it runs in (`Instance`): the store, the
+settings, the other clients, the counters of INFO. It must not know sockets, greenlets or wire bytes. What a command
+wants done to a connection or to the process it notes here, and the server module does it:
+
+    session.closing      the connection is to close once its replies are sent
+    instance.kill        close another client's connection (the server hands in how)
+    instance.shutdown    the process is to end
+    instance.pause       until when commands wait (CLIENT PAUSE)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from config import Config
+from store import EffectLog, Keyspace, Store
+
+
+class LogState(EffectLog, Protocol):
+    """What INFO and the write check want to know of the log."""
+
+    failure: bytes | None
+    written_bytes: int
+    synced_bytes: int
+
+
+@dataclass
+class Statistics:
+    """Counters since the start or CONFIG RESETSTAT; summed a turn, not a command, where that is cheaper."""
+
+    connections_received: int = 0
+    connections_rejected: int = 0
+    commands_processed: int = 0
+    input_bytes: int = 0
+    output_bytes: int = 0
+    error_replies: int = 0
+    output_limit_disconnections: int = 0
+    query_limit_disconnections: int = 0
+
+
+class Session:
+    """What one client said about itself, and what was agreed with it."""
+
+    def __init__(self, instance: Instance, client_id: int, address: str = "", local_address: str = "") -> None:
+        # for good
+        self.instance = instance
+        self.store: Store = instance.store
+        self.id = client_id
+        self.address = address
+        self.local_address = local_address
+        self.since_ms = instance.store.now_ms
+        # until RESET
+        self.db: Keyspace = instance.store.databases[0]
+        self.authenticated = not instance.config.requirepass
+        self.resp3 = False
+        self.name = b""
+        self.replies_off = False  # CLIENT REPLY OFF
+        self.skip_replies = 0  # CLIENT REPLY SKIP: for so many replies more, its own included
+        self.no_evict = False
+        self.no_touch = False
+        # until changed
+        self.library_name = b""
+        self.library_version = b""
+        # kept by the server, a turn
+        self.active_ms = self.since_ms
+        self.last_command = b""
+        self.commands = 0
+        self.closing = False
+        self.query_bytes: Callable[[], int] = int  # bytes held of an unfinished request
+        self.output_bytes: Callable[[], int] = int  # bytes of replies not yet taken by the client
+
+    def reset(self) -> None:
+        """Forget all that RESET makes a client forget."""
+        self.db = self.store.databases[0]
+        self.authenticated = not self.instance.config.requirepass
+        self.resp3 = False
+        self.name = b""
+        self.replies_off = False
+        self.skip_replies = 0
+        self.no_evict = False
+        self.no_touch = False
+
+
+@dataclass
+class Pause:
+    """CLIENT PAUSE: until when commands wait, and whether only those that write."""
+
+    until_ms: int = 0
+    writes_only: bool = False
+
+
+@dataclass
+class Instance:
+    """What all sessions of a process share."""
+
+    store: Store
+    log: LogState
+    config: Config
+    id: str
+    run_id: str
+    started_ms: int
+    kill: Callable[[Session], None] = lambda session: None
+    clients: dict[int, Session] = field(default_factory=dict)
+    statistics: Statistics = field(default_factory=Statistics)
+    pause: Pause = field(default_factory=Pause)
+    shutdown: bool = False
+    last_save_second: int = 0  # when the log last was whole on disk: the answer to LASTSAVE
+    last_client_id: int = 0
+
+    def next_client_id(self) -> int:
+        """Return an id that no client had before."""
+        self.last_client_id += 1
+        return self.last_client_id
+
+    @property
+    def paused(self) -> bool:
+        """Say whether CLIENT PAUSE holds at the time of this turn."""
+        return self.pause.until_ms > self.store.now_ms

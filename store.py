@@ -1,0 +1,432 @@
+"""The keyspace: values, deadlines, expiry, and the order in which keys are scanned.
+
+It owns what is true of a key whatever its type: that it is there, until when, and who hears of its end. It must not
+know commands, clients, dialects or files; it reads no clock: `Store.tick` is told the time, once a turn.
+
+A database is a `Keyspace`:
+
+    values     key -> value        bytes for a string; other types bring their own Python type
+    deadlines  key -> Unix ms      only for keys that expire
+    due        second -> [key]     where active expiry looks: the keys whose deadline lies in that second
+    order      [key]               every key once, for SCAN, RANDOMKEY and whatever else walks the keyspace in slices
+    ghosts     {key}               deleted keys whose place in `order` is not given back yet
+
+Expired is absent. A key is expired when its deadline is not after `expired_until_ms`, which is the time of the turn,
+and 0 during replay, since replay never expires by the clock. Whoever meets an expired key deletes it and logs a DEL
+(lazy expiry); `expire_cycle` finds the others by their second, never by looking at keys that live on.
+
+Two dicts, not one dict of tuples: an entry without a deadline costs nothing extra, one with costs less memory, and a
+string that is overwritten allocates nothing but its value. `due` holds a list a second and no heap: 8 bytes a key, and
+entries may be stale (the key was deleted, or got another deadline). The invariant is one-sided: *a key with a deadline
+stands in the bucket of its deadline's second or an earlier one*. A bucket that comes up moves the keys that live on.
+`_clean_due` throws stale entries away when they outnumber the true ones.
+
+SCAN walks `order` from the end to the start, and its cursor is the number of places still to visit. Compaction moves
+keys only towards the start, so what a cursor has yet to visit stays in front of it: every key that is there from the
+start to the end of a scan is returned, at no cost to an open scan. A cursor needs no memory, so an abandoned one costs
+nothing. (Refused: a copy of the keys a scan, which costs the keyspace at its first call; a dict iterator, which dies at
+the first write.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from random import Random
+from typing import Any, Protocol
+
+from errors import WRONG_TYPE, CommandError
+
+NO_DEADLINE = -1
+FAR_SECONDS = 86400  # deadlines further away than this share coarse buckets, so that `due` stays small
+FAR_BUCKET_SECONDS = 1024
+SLICE = 64  # keys that one step of slow work handles before it looks at its time again
+
+
+class EffectLog(Protocol):
+    """Where effects go: the append-only log, or what stands in for it."""
+
+    def append(self, db: int, argv: Sequence[bytes]) -> None: ...
+
+    def append_set(self, db: int, key: bytes, value: bytes, deadline_ms: int) -> None: ...
+
+
+class Store:
+    """All databases of an instance, and the time and chance that commands are handed."""
+
+    def __init__(self, databases: int, log: EffectLog, random: Random | None = None) -> None:
+        self.log = log
+        self.random = random or Random()
+        self.now_ms = 0
+        self.expired_until_ms = 0  # see the module's text: 0 while replaying
+        self.default_ttl_ms = 0
+        self.default_deadline_ms = NO_DEADLINE  # now + default TTL, made once a turn
+        self.expired_keys = 0
+        self.hits = 0
+        self.misses = 0
+        self.garbage: list[dict[bytes, Any]] = []  # flushed dicts, freed in slices
+        self.databases = [Keyspace(self, index) for index in range(databases)]
+
+    def tick(self, now_ms: int) -> None:
+        """Set the time that every command of this turn sees."""
+        self.now_ms = self.expired_until_ms = now_ms
+        self.default_deadline_ms = now_ms + self.default_ttl_ms if self.default_ttl_ms else NO_DEADLINE
+
+    def begin_replay(self, now_ms: int) -> None:
+        """Set the time without expiring anything: what the log says is true until the log says otherwise."""
+        self.now_ms = now_ms
+        self.expired_until_ms = 0
+        self.default_deadline_ms = NO_DEADLINE
+
+    def expire_cycle(self, out_of_time: Callable[[], bool]) -> bool:
+        """Expire what is due and free what was flushed, until done or `out_of_time`; return whether it is done."""
+        for keyspace in self.databases:
+            if keyspace.due and not keyspace.expire_due(out_of_time):
+                return False
+        while self.garbage:
+            doomed = self.garbage[-1]
+            for _ in range(min(SLICE, len(doomed))):
+                doomed.popitem()
+            if not doomed:
+                self.garbage.pop()
+            if out_of_time():
+                return not self.garbage
+        return True
+
+    def flush_all(self) -> None:
+        """Delete every key of every database."""
+        for keyspace in self.databases:
+            keyspace.flush()
+
+
+class Keyspace:
+    """One database. Keys and values are handed out and taken in without copying; nobody may change them."""
+
+    __slots__ = (
+        "_due_cleaner",
+        "_due_entries",
+        "_expired_second",
+        "_read",
+        "_write",
+        "deadlines",
+        "due",
+        "ghosts",
+        "index",
+        "order",
+        "store",
+        "touched",
+        "touched_since",
+        "values",
+    )
+
+    def __init__(self, store: Store, index: int) -> None:
+        self.store = store
+        self.index = index
+        self.touched: dict[bytes, int] | None = None  # key -> second of its last use; None: nobody asked yet
+        self.touched_since = 0
+        self._clear()
+
+    def _clear(self) -> None:
+        self.values: dict[bytes, Any] = {}
+        self.deadlines: dict[bytes, int] = {}
+        self.due: dict[int, list[bytes]] = {}
+        self._due_entries = 0
+        self.order: list[bytes | None] = []
+        self.ghosts: set[bytes] = set()
+        self._expired_second = 0  # every bucket before this second has been emptied
+        self._read = (
+            self._write
+        ) = -1  # compaction of `order` moves keys from `_read` to `_write`; -1: none goes on
+        self._due_cleaner: Iterator[None] | None = None
+        if self.touched is not None:
+            self.touched = {}
+
+    def __len__(self) -> int:
+        """Count the keys, expired ones that still stand here included; see `live_count`."""
+        return len(self.values)
+
+    # ---- reading
+
+    def get(self, key: bytes) -> Any:
+        """Return the value of a live key, or None; an expired key is deleted on the way."""
+        value = self.values.get(key)
+        if value is not None:
+            deadline_ms = self.deadlines.get(key)
+            if deadline_ms is None or deadline_ms > self.store.expired_until_ms:
+                if self.touched is not None:
+                    self.touched[key] = self.store.now_ms // 1000
+                return value
+            self._expire(key)
+        return None
+
+    def idle_seconds(self, key: bytes) -> int:
+        """Return how long a key was not used, as far back as anybody cared.
+
+        Uses are noted from the first call on: one more dict would cost every key memory and every read time for a
+        question that hardly anybody asks. Until a key is used again, its idle time counts from that first call.
+        """
+        second = self.store.now_ms // 1000
+        if self.touched is None:
+            self.touched = {}
+            self.touched_since = second
+        return second - self.touched.get(key, self.touched_since)
+
+    def read(self, key: bytes) -> Any:
+        """`get`, counted as a hit or a miss."""
+        value = self.get(key)
+        if value is None:
+            self.store.misses += 1
+        else:
+            self.store.hits += 1
+        return value
+
+    def string(self, key: bytes) -> bytes | None:
+        """Return the string at a key or None, counted as a hit or a miss. Raises WRONGTYPE."""
+        value = self.get(key)
+        if value is None:
+            self.store.misses += 1
+            return None
+        self.store.hits += 1
+        if type(value) is not bytes:
+            raise CommandError(WRONG_TYPE)
+        return value
+
+    def deadline_ms(self, key: bytes) -> int:
+        """Return the deadline of a live key, or NO_DEADLINE."""
+        return self.deadlines.get(key, NO_DEADLINE)
+
+    def live_count(self) -> int:
+        """Count the keys that have not expired. O(keys that are due and not yet deleted)."""
+        until_ms = self.store.expired_until_ms
+        last = until_ms // 1000
+        dead: set[bytes] = set()
+        for second in self._due_seconds(last):
+            dead.update(key for key in self.due[second] if self.deadlines.get(key, until_ms + 1) <= until_ms)
+        return len(self.values) - len(dead)
+
+    def random_key(self) -> bytes | None:
+        """Return a live key, each as likely as any other, or None. O(1) on average, since ghosts are few."""
+        order = self.order
+        while self.values:
+            key = order[self.store.random.randrange(len(order))]
+            if key is not None and self.get(key) is not None:
+                return key
+        return None
+
+    def scan(self, cursor: int, count: int) -> tuple[int, list[bytes]]:
+        """Visit `count` places from `cursor` (0: start); return the next cursor (0: done) and the live keys met."""
+        order = self.order
+        end = min(cursor, len(order)) if cursor else len(order)
+        start = max(0, end - count)
+        return start, [key for key in order[start:end] if key is not None and self.is_live(key)]
+
+    def live_keys(self) -> Iterator[bytes]:
+        """Iterate over all live keys, in no order that a command may rely on. No key may come or go meanwhile."""
+        return (key for key in self.values if self.is_live(key))
+
+    def is_live(self, key: bytes) -> bool:
+        """Say whether a key is there and not expired, and change nothing."""
+        return (
+            key in self.values
+            and self.deadlines.get(key, self.store.expired_until_ms + 1) > self.store.expired_until_ms
+        )
+
+    # ---- writing
+
+    def put(self, key: bytes, value: Any, deadline_ms: int) -> None:
+        """Set value and deadline (or NO_DEADLINE) of a key, whatever was there."""
+        values = self.values
+        size = len(values)
+        values[key] = value
+        if len(values) != size:
+            self._admit(key)
+        if deadline_ms != NO_DEADLINE:
+            self.set_deadline(key, deadline_ms)
+        elif self.deadlines:
+            self.deadlines.pop(key, None)
+
+    def replace(self, key: bytes, value: Any) -> None:
+        """Set the value of a key and leave its deadline as it is."""
+        size = len(self.values)
+        self.values[key] = value
+        if len(self.values) != size:
+            self._admit(key)
+
+    def set_deadline(self, key: bytes, deadline_ms: int) -> None:
+        """Set the deadline of a key that is there."""
+        known_ms = self.deadlines.get(key)
+        self.deadlines[key] = deadline_ms
+        if known_ms is None or deadline_ms < known_ms:
+            self._index(key, deadline_ms)
+
+    def persist(self, key: bytes) -> bool:
+        """Take the deadline from a key; return whether it had one."""
+        return self.deadlines.pop(key, None) is not None
+
+    def remove(self, key: bytes) -> Any:
+        """Delete a live key and return its value, or None where there is none."""
+        value = self.get(key)
+        if value is not None:
+            self._discard(key)
+        return value
+
+    def flush(self) -> None:
+        """Delete every key. The memory comes back in slices, by `Store.expire_cycle`."""
+        if self.values:
+            self.store.garbage += [self.values, self.deadlines]
+        self._clear()
+
+    def swap(self, other: Keyspace) -> None:
+        """Exchange all keys with another database."""
+        self._due_cleaner = other._due_cleaner = None  # a generator is bound to its database
+        for name in self.__slots__:
+            if name not in ("store", "index"):
+                mine, theirs = getattr(self, name), getattr(other, name)
+                setattr(self, name, theirs)
+                setattr(other, name, mine)
+
+    def effect(self, *argv: bytes) -> None:
+        """Log what a command did to this database, as the command that does just that again."""
+        self.store.log.append(self.index, argv)
+
+    # ---- expiry
+
+    def _expire(self, key: bytes) -> None:
+        self._discard(key)
+        self.store.expired_keys += 1
+        self.store.log.append(self.index, (b"DEL", key))
+
+    def _index(self, key: bytes, deadline_ms: int) -> None:
+        second = max(deadline_ms // 1000, self._expired_second)
+        if second - self.store.now_ms // 1000 > FAR_SECONDS:
+            second -= second % FAR_BUCKET_SECONDS  # moved to its own second when this one comes up
+        bucket = self.due.get(second)
+        if bucket is None:
+            self.due[second] = [key]
+        else:
+            bucket.append(key)
+        self._due_entries += 1
+
+    def _due_seconds(self, last: int) -> list[int]:
+        """List the seconds up to `last` that have a bucket, in order."""
+        first = self._expired_second
+        if last - first > len(self.due):  # after a start or a jump of the clock: fewer buckets than seconds
+            return sorted(second for second in self.due if second <= last)
+        return [second for second in range(first, last + 1) if second in self.due]
+
+    def expire_due(self, out_of_time: Callable[[], bool]) -> bool:
+        """Delete keys whose deadline has passed, oldest second first; return whether all of them are gone."""
+        until_ms = self.store.expired_until_ms
+        last = until_ms // 1000 - 1  # the second that is still running is left to lazy expiry
+        for second in self._due_seconds(last):
+            bucket = self.due[second]
+            while bucket:
+                taken = bucket[-SLICE:]
+                del bucket[-SLICE:]
+                self._due_entries -= len(taken)
+                for key in taken:
+                    deadline_ms = self.deadlines.get(key)
+                    if deadline_ms is not None:
+                        if deadline_ms <= until_ms:
+                            self._expire(key)
+                        else:
+                            self._index(key, deadline_ms)
+                if out_of_time():
+                    return False
+            del self.due[second]
+            self._expired_second = second + 1
+        self._expired_second = max(self._expired_second, last + 1)
+        return self._clean_due(out_of_time)
+
+    def _clean_due(self, out_of_time: Callable[[], bool]) -> bool:
+        """Throw stale entries of `due` away when they outnumber the true ones; return whether none are left to do."""
+        if self._due_cleaner is None:
+            if self._due_entries <= 2 * len(self.deadlines) + 1000:
+                return True
+            self._due_cleaner = self._cleaning()
+        for _ in self._due_cleaner:
+            if out_of_time():
+                return False
+        self._due_cleaner = None
+        return True
+
+    def _cleaning(self) -> Iterator[None]:
+        """Leave one entry a key in `due`, in steps between which anything may happen to the keyspace."""
+        for second in sorted(self.due):
+            bucket = self.due.get(second)
+            if bucket is None:
+                continue
+            kept: dict[bytes, None] = {}
+            start = 0
+            while start < len(bucket):
+                for key in bucket[start : start + SLICE]:
+                    deadline_ms = self.deadlines.get(key)
+                    if deadline_ms is None:
+                        continue
+                    if deadline_ms // 1000 > second and deadline_ms // 1000 - second < FAR_SECONDS:
+                        self._index(key, deadline_ms)
+                    else:
+                        kept[key] = None
+                start += SLICE
+                yield
+            if self.due.get(second) is bucket:
+                self._due_entries -= len(bucket) - len(kept)
+                if kept:
+                    self.due[second] = list(kept)
+                else:
+                    del self.due[second]
+
+    # ---- order
+
+    def _admit(self, key: bytes) -> None:
+        """Give a new key its place in `order`; one that was here before may still have it."""
+        if key in self.ghosts:
+            self.ghosts.discard(key)
+        else:
+            self.order.append(key)
+
+    def _discard(self, key: bytes) -> None:
+        del self.values[key]
+        if self.deadlines:
+            self.deadlines.pop(key, None)
+        if self.touched is not None:
+            self.touched.pop(key, None)
+        self.ghosts.add(key)
+        if self._read >= 0:
+            self._compact_order()
+        elif len(self.ghosts) > len(self.values) // 4 + 64:
+            self._read = self._write = 0
+
+    def _compact_order(self) -> None:
+        """Take the next few steps towards an `order` without ghosts. O(1): each deletion pays for a few places."""
+        order, ghosts = self.order, self.ghosts
+        for _ in range(8):
+            if self._read >= len(order):
+                del order[self._write :]
+                self._read = self._write = -1
+                return
+            key = order[self._read]
+            order[self._read] = None
+            self._read += 1
+            if key in ghosts:
+                ghosts.discard(key)
+            else:
+                order[self._write] = key
+                self._write += 1
+
+    # ---- for tests
+
+    def check(self) -> None:
+        """Assert what must hold between any two commands. O(keys)."""
+        places = [key for key in self.order if key is not None]
+        assert len(places) == len(set(places)), "a key stands twice in order"
+        assert set(places) == self.values.keys() | self.ghosts, "order is not the keys and the ghosts"
+        assert not self.values.keys() & self.ghosts, "a key is its own ghost"
+        assert self.deadlines.keys() <= self.values.keys(), "a deadline without a key"
+        assert self._due_entries == sum(map(len, self.due.values())), "due_entries is off"
+        earliest: dict[bytes, int] = {}
+        for second in sorted(self.due):
+            for key in self.due[second]:
+                earliest.setdefault(key, second)
+        for key, deadline_ms in self.deadlines.items():
+            bound = max(deadline_ms // 1000, self._expired_second)
+            assert earliest.get(key, bound + 1) <= bound, f"nobody will expire {key!r}"

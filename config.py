@@ -1,0 +1,247 @@
+"""The settings: one table for flags, environment and CONFIG.
+
+A setting is read from, in this order, its flag, its environment variable `GODIS_…`, its default. Names are Redis's
+where Redis has the setting. This module parses and shows values and holds them; what a changed value means is the
+business of whoever reads it. It must not know docopt (godis.py hands in plain strings) nor sessions.
+
+The attributes of `Config` hold parsed values, in the unit that their name tells.
+"""
+
+from __future__ import annotations
+
+import platform
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+UNITS_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+UNITS_BYTES = {"": 1, "b": 1, "k": 1000, "kb": 1024, "m": 10**6, "mb": 1 << 20, "g": 10**9, "gb": 1 << 30}
+LOG_LEVELS = {"debug": 10, "verbose": 10, "notice": 20, "warning": 30}
+
+
+def parse_text(text: str) -> str:
+    """Take a text as it is."""
+    return text
+
+
+def parse_choice(*choices: str) -> Callable[[str], str]:
+    """Make a parser that accepts these words in any case."""
+
+    def parse(text: str) -> str:
+        if text.lower() not in choices:
+            raise ValueError(f"must be one of {', '.join(choices)}")
+        return text.lower()
+
+    return parse
+
+
+def parse_yes(text: str) -> bool:
+    """Read yes or no."""
+    return parse_choice("yes", "no", "1", "0", "true", "false")(text) in ("yes", "1", "true")
+
+
+def parse_integer(low: int, high: int) -> Callable[[str], int]:
+    """Make a parser of integers from `low` to `high`, both included."""
+
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"-?\d{1,19}", text) or not low <= int(text) <= high:
+            raise ValueError(f"must be a number from {low} to {high}")
+        return int(text)
+
+    return parse
+
+
+def parse_duration(text: str) -> int:
+    """Read seconds, or a number with a unit such as 30m or 6h; return seconds."""
+    match = re.fullmatch(r"(\d{1,12})([smhd]?)", text.lower())
+    if not match:
+        raise ValueError("must be seconds, or a number with s, m, h or d, such as 6h")
+    return int(match[1]) * UNITS_SECONDS[match[2]]
+
+
+def parse_bytes(text: str) -> int:
+    """Read a size such as 1048576, 100k or 64mb, as redis.conf writes it."""
+    match = re.fullmatch(r"(\d{1,15})([kmg]?b?)", text.lower())
+    if not match:
+        raise ValueError("must be a size, such as 64mb")
+    return int(match[1]) * UNITS_BYTES[match[2]]
+
+
+@dataclass(frozen=True)
+class OutputLimit:
+    """When a client that does not read is dropped: at `hard_bytes`, or above `soft_bytes` for `soft_seconds`; 0: never."""
+
+    hard_bytes: int
+    soft_bytes: int
+    soft_seconds: int
+
+
+def parse_output_limit(text: str) -> OutputLimit:
+    """Read Redis's form `normal HARD SOFT SECONDS`; further classes are accepted and have no clients here."""
+    words = text.split()
+    if (
+        not words
+        or len(words) % 4
+        or {words[i].lower() for i in range(0, len(words), 4)}
+        - {
+            "normal",
+            "replica",
+            "slave",
+            "pubsub",
+        }
+    ):
+        raise ValueError("must be: normal <hard limit> <soft limit> <soft seconds>")
+    limits = {
+        words[i].lower(): OutputLimit(parse_bytes(words[i + 1]), parse_bytes(words[i + 2]), int(words[i + 3]))
+        for i in range(0, len(words), 4)
+    }
+    if "normal" not in limits:
+        raise ValueError("must say a limit for the class normal")
+    return limits["normal"]
+
+
+def show_output_limit(limit: OutputLimit) -> str:
+    """Write a limit as CONFIG GET shows it."""
+    return f"normal {limit.hard_bytes} {limit.soft_bytes} {limit.soft_seconds}"
+
+
+def show(value: Any) -> str:
+    """Write a value as CONFIG GET shows it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A row: Redis's name, the attribute of Config, how to read and show it, whether CONFIG SET may change it.
+
+    `flag` is the command line's name where it differs, and None where there is no flag.
+    """
+
+    name: str
+    attribute: str
+    default: str
+    parse: Callable[[str], Any]
+    live: bool = False
+    flag: str | None = ""
+    show: Callable[[Any], str] = show
+
+    @property
+    def option(self) -> str | None:
+        """The flag on the command line, such as --port."""
+        return None if self.flag is None else "--" + (self.flag or self.name)
+
+    @property
+    def variable(self) -> str | None:
+        """The environment variable, such as GODIS_PORT."""
+        return None if self.option is None else "GODIS_" + self.option[2:].upper().replace("-", "_")
+
+
+SETTINGS = [
+    Setting("bind", "host", "127.0.0.1", parse_text, flag="host"),
+    Setting("port", "port", "6379", parse_integer(0, 65535)),
+    Setting("unixsocket", "unixsocket", "", parse_text),
+    Setting("appendfilename", "log", "log.txt", parse_text, flag="log"),
+    Setting("data-dir", "data_dir", "", parse_text),
+    Setting("appendonly", "appendonly", "yes", parse_yes),
+    Setting("appendfsync", "appendfsync", "everysec", parse_choice("always", "everysec", "no"), live=True),
+    Setting("default-ttl", "default_ttl_seconds", "6h", parse_duration, live=True),
+    Setting("databases", "databases", "16", parse_integer(1, 100_000)),
+    Setting("maxclients", "maxclients", "10000", parse_integer(1, 1_000_000), live=True),
+    Setting("requirepass", "requirepass", "", parse_text, live=True),
+    Setting("timeout", "timeout_seconds", "0", parse_duration, live=True),
+    Setting("tcp-keepalive", "tcp_keepalive_seconds", "300", parse_integer(0, 1 << 31), live=True, flag=None),
+    Setting("protected-mode", "protected_mode", "yes", parse_yes, live=True),
+    Setting("instance-id", "instance_id", "", parse_text),
+    Setting("loglevel", "loglevel", "notice", parse_choice(*LOG_LEVELS), live=True),
+    Setting("shutdown-timeout", "shutdown_timeout_seconds", "10", parse_duration, live=True),
+    Setting(
+        "client-output-buffer-limit",
+        "output_limit",
+        "normal 1gb 256mb 60",
+        parse_output_limit,
+        live=True,
+        flag=None,
+        show=show_output_limit,
+    ),
+    Setting("client-query-buffer-limit", "query_buffer_bytes", "1gb", parse_bytes, flag=None),
+    Setting("proto-max-bulk-len", "max_bulk_bytes", "512mb", parse_bytes, flag=None),
+    Setting("enable-debug-command", "debug_command", "local", parse_choice("yes", "no", "local"), flag=None),
+    # Constant here, and asked for by clients and by redis-benchmark.
+    Setting("save", "save", "", parse_text, flag=None),
+    Setting("maxmemory", "maxmemory", "0", parse_bytes, flag=None),
+    Setting("maxmemory-policy", "maxmemory_policy", "noeviction", parse_text, flag=None),
+]
+BY_NAME = {setting.name: setting for setting in SETTINGS}
+
+
+class SettingError(Exception):
+    """A value that a setting does not take; the message names the setting and what it takes."""
+
+
+class Config:
+    """The settings of an instance, as attributes named in SETTINGS."""
+
+    host: str
+    port: int
+    unixsocket: str
+    log: str
+    data_dir: str
+    appendonly: bool
+    appendfsync: str
+    default_ttl_seconds: int
+    databases: int
+    maxclients: int
+    requirepass: str
+    timeout_seconds: int
+    tcp_keepalive_seconds: int
+    protected_mode: bool
+    instance_id: str
+    loglevel: str
+    shutdown_timeout_seconds: int
+    output_limit: OutputLimit
+    query_buffer_bytes: int
+    max_bulk_bytes: int
+    debug_command: str
+    save: str
+    maxmemory: int
+    maxmemory_policy: str
+
+    def __init__(self, flags: Mapping[str, str | None], environment: Mapping[str, str]) -> None:
+        """Read every setting. Raises SettingError on the first that is bad."""
+        for setting in SETTINGS:
+            source, text = setting.name, setting.default
+            if setting.variable and environment.get(setting.variable) is not None:
+                source, text = setting.variable, environment[setting.variable]
+            if setting.option and (given := flags.get(setting.option)) is not None:
+                source, text = setting.option, given
+            self._put(setting, source, text)
+        if flags.get("--no-log") or parse_yes(environment.get("GODIS_NO_LOG") or "no"):
+            self.appendonly = False
+        self.instance_id = self.instance_id or platform.node()
+
+    def _put(self, setting: Setting, source: str, text: str) -> None:
+        try:
+            setattr(self, setting.attribute, setting.parse(text))
+        except ValueError as error:
+            raise SettingError(f"{source} {error}, not {text!r}") from None
+
+    def get(self, name: str) -> str:
+        """Show a setting as CONFIG GET does."""
+        setting = BY_NAME[name]
+        return setting.show(getattr(self, setting.attribute))
+
+    def change(self, values: Mapping[str, str]) -> None:
+        """Set live settings, all or none. Raises KeyError for an unknown name, SettingError for a bad or fixed one."""
+        for name, text in values.items():
+            setting = BY_NAME[name]
+            if not setting.live:
+                raise SettingError("can't set immutable config")
+            try:
+                setting.parse(text)
+            except ValueError as error:
+                raise SettingError(f"argument {error}") from None
+        for name, text in values.items():
+            self._put(BY_NAME[name], name, text)

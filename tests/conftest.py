@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,7 +28,10 @@ def shared_godis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GodisProc
 
 @pytest.fixture(scope="session")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisProcess]:
-    """The real redis-server, memory only."""
-    require(shutil.which("redis-server"), "redis-server is not installed")
-    with RedisProcess(tmp_path_factory.mktemp("redis")) as process:
+    """The real redis-server, memory only. Its major version is the one whose texts and tables Godis follows."""
+    program = shutil.which("redis-server")
+    require(program, "redis-server is not installed")
+    version = subprocess.run([str(program), "--version"], capture_output=True, text=True, check=True).stdout
+    require(re.search(r"v=7\.", version), f"this is not Redis 7: {version}")
+    with RedisProcess(tmp_path_factory.mktemp("redis"), "--enable-debug-command", "local") as process:
         yield process

@@ -1,11 +1,11 @@
 """Real server processes for the tests, and the three small things that every test of a process needs.
 
 It owns how a server is started, observed and ended, and the plain socket that sees the very bytes of a reply.
-It knows nothing of what is tested. Everything is safe side by side: each process has its own port and directory.
+It knows nothing of what is tested. All is safe side by side: each process has its own port and directory.
 
 Why wire bytes: a client library turns `+OK`, `$2 OK` and a verbatim string into the same Python value.
-`Raw.read_reply` hands out the bytes of one whole reply, so that a test can compare what was really sent; `parse`
-makes values of them.
+`Raw.read_reply` hands out the bytes of one whole reply, so that a test can compare what was really sent;
+`parse` makes values of them.
 """
 
 from __future__ import annotations

@@ -1,0 +1,573 @@
+"""Godis answers as redis-server does: the same random commands to both, compared byte by byte.
+
+The grammar below is the list of commands; a word in lower case is a slot that `SLOTS` fills from a small pool, so
+that commands meet on the same keys. One command in eight is spoilt (a word lost, one too many, junk for a word),
+because errors are replies too. A run that differs is cut down to the shortest sequence that still differs before it
+is reported, with its seed.
+
+Where the wire may differ, `LENIENT` says how far and why; everything else must be equal to the byte, error texts
+included. Seeds are fixed, so a run repeats; GODIS_SOAK=n runs n more, drawn afresh.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from random import Random, SystemRandom
+from typing import Any
+
+import pytest
+from servers import Failure, GodisProcess, Raw, RedisProcess, Simple, encode, parse
+
+Command = list[bytes]
+
+COMMANDS_A_RUN = 700
+SEEDS = [*range(10), *(SystemRandom().randrange(2**32) for _ in range(int(os.environ.get("GODIS_SOAK", "0"))))]
+TOLERANCE_MS = 3000  # what a slow machine may need between asking the one and asking the other
+
+GRAMMAR = """
+PING
+PING value
+ECHO value
+SELECT db
+HELLO hello_option
+HELLO
+AUTH value
+AUTH key value
+RESET
+COMMAND COUNT value
+COMMAND INFO nosuch
+COMMAND GETKEYS SET key value
+COMMAND GETKEYS MSET key value key value
+COMMAND GETKEYS GET
+COMMAND GETKEYS PING
+COMMAND GETKEYS nosuch key
+COMMAND nosuch
+CLIENT SETNAME name
+CLIENT GETNAME
+CLIENT NO-EVICT onoff
+CLIENT REPLY junk
+CLIENT KILL ID 99999999
+CLIENT KILL ADDR 1.2.3.4:5
+CLIENT KILL 1.2.3.4:5
+CLIENT KILL word junk
+CLIENT LIST TYPE junk
+CLIENT LIST ID junk
+CLIENT PAUSE junk
+CLIENT UNPAUSE
+CLIENT nosuch
+SET key value
+SET key value
+SET key value
+SET key value
+SET key number
+SET key number
+SET key value set_option+
+SET key value set_option+
+SET key value set_option+
+SETNX key value
+SETEX key seconds value
+PSETEX key ms value
+GET key
+GET key
+GETSET key value
+GETDEL key
+GETEX key
+GETEX key getex_option
+GETEX key getex_option+
+MGET key+
+MSET key value key value
+MSET key value key
+MSETNX key value key value
+APPEND key value
+STRLEN key
+GETRANGE key offset offset
+SUBSTR key offset offset
+SETRANGE key setoffset value
+INCR key
+DECR key
+INCRBY key number
+DECRBY key number
+INCRBYFLOAT key float
+INCRBYFLOAT key float
+LCS key key lcs_option*
+DEL key+
+UNLINK key+
+EXISTS key+
+TOUCH key+
+TYPE key
+TTL key
+PTTL key
+EXPIRETIME key
+PEXPIRETIME key
+EXPIRE key seconds expire_option*
+PEXPIRE key ms expire_option*
+EXPIREAT key at_seconds expire_option*
+EXPIREAT key at_seconds
+PEXPIREAT key at_ms expire_option*
+PEXPIREAT key at_ms
+PERSIST key
+KEYS pattern
+SCAN cursor scan_option*
+RANDOMKEY
+RENAME key key
+RENAMENX key key
+COPY key key copy_option*
+MOVE key db
+OBJECT object key
+OBJECT HELP junk
+OBJECT nosuch key
+DBSIZE
+FLUSHDB flush?
+SWAPDB db db
+CONFIG SET nosuch value
+CONFIG GET nosuch
+CONFIG nosuch
+LASTSAVE
+TIME
+DEBUG SLEEP 0
+MEMORY USAGE nokey
+MEMORY nosuch
+nosuch key value
+"""
+
+
+def words(text: str) -> list[bytes]:
+    """Split at bars."""
+    return text.encode("latin-1").split(b"|")
+
+
+def from_now(least: int) -> Callable[[Random], bytes]:
+    """Make a slot for a time from now, now and then a bad one.
+
+    It is long, lest a key expire between two replies, and never the same twice, lest GT and LT meet two deadlines
+    that are equal on the one server and a millisecond apart on the other.
+    """
+    bad = words("0|-1|abc||9223372036854775807|9223372036854775808|9223372036854776|1.5")
+
+    def slot(random: Random) -> bytes:
+        return random.choice(bad) if random.random() < 0.3 else b"%d" % random.randrange(least, 1000 * least)
+
+    return slot
+
+
+# A slot is a list of words to choose from, or a function that makes one up.
+SLOTS: dict[str, list[bytes] | Callable[[Random], bytes]] = {
+    "key": words("a|b|c|k:1|k:2||a b|\x00\xff\r\n|h[e]l*lo|'q\""),
+    "nokey": words("never-set"),
+    "value": [
+        *words("|hello|10|-5|3.5|1e3| 7|007|+5|-0|nan|1e308|0x10|NX|ohmytext|mynewtext|\x00\r\n\xff\xfe"),
+        *words("9223372036854775807|-9223372036854775808|111111111111111111111"),
+        *(b"x" * length for length in (44, 45, 2000)),
+    ],
+    "number": words(
+        "0|1|-1|2|10|1000|-1000|12345|4611686018427387904|9223372036854775806|9223372036854775807|"
+        "9223372036854775808|-9223372036854775807|-9223372036854775808"
+    ),
+    "float": words(
+        "0|-0|1|200|0.1|-0.1|1.50|-3.75|3.0e3|5.0e3|1e17|1e-5|1e308|.5|5.|+2|0x1p3|inf|-inf|nan|1e5000|abc|| 1|1 |1e"
+    ),
+    "offset": words("0|1|2|3|-1|-2|-3|100|-100|9223372036854775807|-9223372036854775808|9223372036854775808|abc|1.0"),
+    "setoffset": words("0|1|5|10|100|-1|536870912|4294967296|9223372036854775807|x"),
+    "seconds": from_now(10**5),
+    "ms": from_now(10**8),
+    "at_seconds": words(
+        "4000000000|4000000001|4100000000|1|1600000000|0|-1|abc|"
+        "9223372036854775807|9223372036854775|9223372036854776|-9223372036854776"
+    ),
+    "at_ms": words(
+        "4000000000000|4000000000001|4100000000500|1|1600000000000|0|-1|abc|"
+        "9223372036854775807|9223372036854775808|-9223372036854775808"
+    ),
+    "db": words("0|0|0|1|1|2|15|16|-1|abc|99999999999"),
+    "hello_option": words("3|2|4|1|abc|3 SETNAME a b|3 SETNAME abc|3 AUTH x|3 AUTH a b|3 AUTH default b|3 nosuch"),
+    "name": words("n1|n2||with space|new\nline|umlaut\xc3"),
+    "onoff": words("on|off|OFF|maybe"),
+    "set_option": words("NX|XX|GET|KEEPTTL|nx|keepTTL|EX seconds|PX ms|EXAT at_seconds|PXAT at_ms|EX|px|PXAT|junk"),
+    "getex_option": words("PERSIST|EX seconds|PX ms|EXAT at_seconds|PXAT at_ms|EX|NX|junk"),
+    "expire_option": words("NX|XX|GT|LT|nx|junk"),
+    "lcs_option": words("LEN|IDX|WITHMATCHLEN|MINMATCHLEN number|idx|MINMATCHLEN|junk"),
+    "scan_option": words("MATCH pattern|COUNT count|TYPE type|count|MATCH|junk"),
+    "copy_option": words("DB db|REPLACE|replace|DB|junk"),
+    "cursor": words("0|0|0|0|abc|18446744073709551616||1.5"),
+    "count": words("1|10|1000|0|-1|abc"),
+    "type": words("string|STRING|list|nosuch"),
+    "pattern": words("*|?|k:*|[a-c]|[^a]|[ab|a*|*\\**|h\\[e\\]l*||**|?*?|\\"),
+    "object": words("ENCODING|REFCOUNT|IDLETIME|FREQ|encoding"),
+    "flush": words("ASYNC|SYNC|sync|junk"),
+    "word": words("ID|USER|TYPE|SKIPME|LADDR|MAXAGE"),
+    "junk": [*words("|abc|-1|0|99999999999999999999|new\r\nline|1.5|\xff\x00|1 2"), b"x" * 200],
+    "nosuch": [*words("nosuch|NoSuch|no\r\nsuch|\xff"), b"x" * 150],
+}
+TEMPLATES = [line.split() for line in GRAMMAR.strip().splitlines()]
+
+
+def random_command(random: Random) -> Command:
+    """Make up one command out of the grammar, now and then a wrong one."""
+    argv = [word for slot in random.choice(TEMPLATES) for word in fill(slot, random)]
+    if random.random() < 0.12:
+        spoil(argv, random)
+    if random.random() < 0.1:
+        argv[0] = random.choice([argv[0].lower(), argv[0].title()])
+    return argv
+
+
+def fill(slot: str, random: Random) -> Iterator[bytes]:
+    """Fill one place of a template: a literal, a slot, `slot?` (0 or 1), `slot*` (0 to 2) or `slot+` (1 to 3)."""
+    name = slot.rstrip("?*+")
+    least, most = {"?": (0, 1), "*": (0, 2), "+": (1, 3)}.get(slot[len(name) :], (1, 1))
+    for _ in range(random.randint(least, most)):
+        pool = SLOTS.get(name)
+        if pool is None:
+            yield slot.encode()
+            continue
+        word = pool(random) if callable(pool) else random.choice(pool)
+        if name.endswith("_option"):  # several words, slots among them
+            for part in word.split():
+                yield from fill(part.decode(), random)
+        else:
+            yield word
+
+
+def spoil(argv: Command, random: Random) -> None:
+    place = random.randrange(len(argv))
+    junk = next(fill("junk", random))
+    how = random.choice(["lose", "add", "replace"])
+    if how == "add":
+        argv.append(junk)
+    elif place and how == "lose" and argv[0] != b"COMMAND":  # the whole table is compared by tests of its own
+        del argv[place]
+    elif place:
+        argv[place] = junk
+
+
+# ---- comparing
+
+
+def same_items(ours: Any, theirs: Any) -> bool:
+    return bool(sorted(ours) == sorted(theirs))
+
+
+def same_shape(ours: Any, theirs: Any) -> bool:
+    """Both null, or values of one type, lists of one length."""
+    if isinstance(ours, list) and isinstance(theirs, list):
+        return len(ours) == len(theirs) and all(map(same_shape, ours, theirs))
+    return type(ours) is type(theirs)
+
+
+def same_fields(ours: Any, theirs: Any) -> bool:
+    """The same field names in the same order: a map in RESP3, a flat list in RESP2."""
+    names = [[item[0] for item in reply] if type(reply[0]) is tuple else reply[::2] for reply in (ours, theirs)]
+    return names[0] == names[1]
+
+
+def close_in_seconds(ours: int, theirs: int) -> bool:
+    return abs(ours - theirs) <= TOLERANCE_MS // 1000 and (ours < 0) == (theirs < 0)
+
+
+def close_in_ms(ours: int, theirs: int) -> bool:
+    return abs(ours - theirs) <= TOLERANCE_MS and (ours < 0) == (theirs < 0)
+
+
+LENIENT: dict[bytes, tuple[Callable[[Any, Any], bool], str]] = {
+    b"KEYS": (same_items, "no order is promised"),
+    b"SCAN": (same_items, "no order is promised; both are collected from cursor 0 to 0"),
+    b"RANDOMKEY": (same_shape, "chance"),
+    b"TIME": (same_shape, "the clock"),
+    b"LASTSAVE": (same_shape, "the clock"),
+    b"TTL": (close_in_seconds, "the clock goes on between the two"),
+    b"EXPIRETIME": (close_in_seconds, "the clock goes on between the two"),
+    b"PTTL": (close_in_ms, "the clock goes on between the two"),
+    b"PEXPIRETIME": (close_in_ms, "the clock goes on between the two"),
+    b"HELLO": (same_fields, "version and connection id are each server's own"),
+    b"OBJECT ENCODING": (same_shape, "ours follows from the value, Redis's also from how it came to be"),
+    b"OBJECT REFCOUNT": (same_shape, "Redis shares small integers"),
+    b"OBJECT HELP": (same_shape, "prose"),
+}
+
+
+class Difference(Exception):
+    """The two servers differ; `ran` is how many commands it took."""
+
+    def __init__(self, ran: int, ours: object, theirs: object) -> None:
+        super().__init__(ran, ours, theirs)
+        self.ran, self.ours, self.theirs = ran, ours, theirs
+
+
+class Pair:
+    """A connection to each of the two servers, which are asked the same."""
+
+    def __init__(self, godis: Raw, redis: Raw) -> None:
+        self.godis, self.redis = godis, redis
+
+    def run(self, commands: list[Command], protocol: int) -> None:
+        """Ask both the same commands from an empty keyspace on. Raises Difference at the first that differs."""
+        for raw in (self.godis, self.redis):
+            raw.send(encode("FLUSHALL") + encode("RESET") + encode("HELLO", protocol))
+            for _ in range(3):
+                raw.read_reply()
+        for index, argv in enumerate(commands):
+            ours, theirs = ask(self.godis, argv), ask(self.redis, argv)
+            if not alike(argv, ours, theirs):
+                raise Difference(index + 1, ours, theirs)
+        our_keys, their_keys = keyspace(self.godis), keyspace(self.redis)
+        if not same_keyspace(our_keys, their_keys):
+            raise Difference(len(commands), our_keys, their_keys)
+
+    def shortest(self, commands: list[Command], protocol: int, found: Difference) -> tuple[list[Command], Difference]:
+        """Leave out what is not needed for the two to differ."""
+        commands = commands[: found.ran]
+        size = len(commands) // 2
+        while size:
+            start = 0
+            while start < len(commands):
+                shorter = commands[:start] + commands[start + size :]
+                try:
+                    self.run(shorter, protocol)
+                    start += size
+                except Difference as difference:
+                    commands, found = shorter[: difference.ran], difference
+            size //= 2
+        return commands, found
+
+
+def ask(raw: Raw, argv: Command) -> bytes:
+    """Ask one command; collect a SCAN whole, and let expired keys go before they are counted."""
+    name = argv[0].upper()
+    if name == b"DBSIZE":
+        raw.ask(b"KEYS", b"*")  # Redis counts an expired key until somebody meets it
+    wire = raw.ask(*argv)
+    if name != b"SCAN" or wire.startswith(b"-"):
+        return wire
+    if argv[1] != b"0":
+        return encode()  # what a cursor means is each server's own affair
+    found = set()
+    while True:
+        cursor, keys = parse(wire)
+        found.update(keys)
+        if cursor == b"0":
+            return encode(*sorted(found))
+        wire = raw.ask(argv[0], cursor, *argv[2:])
+
+
+def alike(argv: Command, ours: bytes, theirs: bytes) -> bool:
+    if ours == theirs:
+        return True
+    name = argv[0].upper()
+    lenient = LENIENT.get(name) or LENIENT.get(b" ".join([name, *argv[1:2]]).upper())
+    if lenient is None or ours[:1] != theirs[:1] or ours[:1] == b"-":
+        return False
+    return lenient[0](parse(ours), parse(theirs))
+
+
+def keyspace(raw: Raw) -> dict[tuple[int, bytes], tuple[Any, Any, Any]]:
+    """Return type, value and PTTL of every key of every database."""
+    content = {}
+    for db in range(16):
+        raw.ask("SELECT", db)
+        for key in parse(raw.ask("KEYS", "*")):
+            kind, value, ttl_ms = (parse(raw.ask(name, key)) for name in ("TYPE", "GET", "PTTL"))
+            content[db, key] = (kind, value, ttl_ms)
+    return content
+
+
+def same_keyspace(ours: Any, theirs: Any) -> bool:
+    return ours.keys() == theirs.keys() and all(
+        ours[key][:2] == theirs[key][:2] and close_in_ms(ours[key][2], theirs[key][2]) for key in theirs
+    )
+
+
+@pytest.fixture(scope="module")
+def plain_godis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GodisProcess]:
+    """A Godis without the one default that differs on purpose."""
+    with GodisProcess(tmp_path_factory.mktemp("godis"), "--default-ttl", "0") as process:
+        yield process
+
+
+@pytest.fixture
+def pair(plain_godis: GodisProcess, redis_server: RedisProcess) -> Iterator[Pair]:
+    with plain_godis.raw() as godis, redis_server.raw() as redis:
+        yield Pair(godis, redis)
+
+
+# ---- the tests
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_random_commands_are_answered_as_redis_answers_them(pair: Pair, seed: int, protocol: int) -> None:
+    random = Random(seed)
+    commands = [random_command(random) for _ in range(COMMANDS_A_RUN)]
+    try:
+        pair.run(commands, protocol)
+    except Difference as difference:
+        shortest, found = pair.shortest(commands, protocol, difference)
+        listing = "\n".join(" ".join(map(repr, argv)) for argv in shortest)
+        pytest.fail(f"seed {seed}, RESP{protocol}\n{listing}\nGodis: {found.ours!r}\nRedis: {found.theirs!r}")
+
+
+def test_what_random_commands_left_is_there_after_a_restart(tmp_path: Path) -> None:
+    random = Random(7)
+    with GodisProcess(tmp_path, "--default-ttl", "0") as process:
+        with process.raw() as raw:
+            for argv in (random_command(random) for _ in range(COMMANDS_A_RUN)):
+                if argv[0].upper() != b"FLUSHDB":
+                    ask(raw, argv)
+            raw.ask("RESET")
+            before = keyspace(raw)
+        process.kill9()
+        process.start()
+        with process.raw() as raw:
+            after = keyspace(raw)
+    assert len(before) > 5
+    assert after.keys() == before.keys()
+    assert same_keyspace(after, before)
+
+
+def test_patterns_match_the_same_keys(pair: Pair) -> None:
+    random = Random(11)
+    words = [bytes(random.choices(b"ab-]^[\\*?c\n\xff", k=random.randint(0, 4))) for _ in range(150)]
+    patterns = [bytes(random.choices(b"ab*?[]^-\\c*\xff", k=random.randint(0, 7))) for _ in range(500)]
+    pair.run([[b"SET", word, b"x"] for word in words], 2)
+    for pattern in patterns:
+        ours, theirs = (sorted(parse(raw.ask(b"KEYS", pattern))) for raw in (pair.godis, pair.redis))
+        assert ours == theirs, pattern
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *words("|0|-1|01|1.5|+1| 1|-0|12345678901234567890|9223372036854775807|-9223372036854775808"),
+        *words("9223372036854775808|-9223372036854775809"),
+        *(b"x" * length for length in (44, 45)),
+    ],
+)
+def test_a_string_has_the_encoding_that_redis_gives_it(pair: Pair, value: bytes) -> None:
+    pair.run([[b"SET", b"k", value]], 2)
+    assert pair.godis.ask(b"OBJECT", b"ENCODING", b"k") == pair.redis.ask(b"OBJECT", b"ENCODING", b"k")
+
+
+@pytest.mark.parametrize(
+    ("setting", "asking"),
+    [
+        (b"PEXPIREAT k 4000000000123", b"PEXPIRETIME k"),
+        (b"EXPIREAT k 4000000000", b"PEXPIRETIME k"),
+        (b"PEXPIREAT k 4000000000500", b"EXPIRETIME k"),
+        (b"SET k v PXAT 4000000000499", b"EXPIRETIME k"),
+        (b"GETEX k EXAT 4000000000", b"PEXPIRETIME k"),
+    ],
+)
+def test_an_absolute_deadline_is_kept_to_the_millisecond(pair: Pair, setting: bytes, asking: bytes) -> None:
+    pair.run([[b"SET", b"k", b"v"], setting.split()], 2)
+    assert pair.godis.ask(*asking.split()) == pair.redis.ask(*asking.split())
+
+
+# ---- the table of commands
+
+
+def command_table(raw: Raw) -> dict[bytes, list[Any]]:
+    """Return COMMAND's entries by name, subcommands as `container|name` included."""
+    table = {}
+    entries = parse(raw.ask("COMMAND"))
+    while entries:
+        entry = entries.pop()
+        table[bytes(entry[0])] = entry
+        entries += entry[9] if len(entry) > 9 else []
+    return table
+
+
+def test_every_command_has_the_arity_flags_and_keys_of_redis(pair: Pair) -> None:
+    ours, theirs = command_table(pair.godis), command_table(pair.redis)
+    different = {
+        name: (entry[1:6], theirs[name][1:6])
+        for name, entry in ours.items()
+        if name in theirs and normal(entry) != normal(theirs[name])
+    }
+    assert not different
+
+
+def normal(entry: list[Any]) -> tuple[Any, ...]:
+    """Return the fields of a COMMAND entry that clients go by: arity, flags, first key, last key, step."""
+    _, arity, flags, first, last, step = entry[:6]
+    return arity, {bytes(flag) for flag in flags} & {b"write", b"readonly"}, first, last, step
+
+
+def test_a_wrong_number_of_arguments_gets_the_text_of_redis(pair: Pair) -> None:
+    theirs = command_table(pair.redis)
+    tried = 0
+    for name in command_table(pair.godis).keys() & theirs.keys():
+        arity = theirs[name][1]
+        words = name.split(b"|")
+        for count in range(len(words), 8):
+            if (count != arity) if arity > 0 else (count < -arity):
+                argv = words + [b"x"] * (count - len(words))
+                assert pair.godis.ask(*argv) == pair.redis.ask(*argv), argv
+                tried += 1
+    assert tried > 200
+
+
+def test_every_command_of_redis_for_strings_and_keys_is_there(pair: Pair) -> None:
+    ours = command_table(pair.godis)
+    groups = {b"@string", b"@keyspace", b"@connection"}
+    later = {b"dump", b"restore", b"migrate", b"sort", b"sort_ro", b"wait", b"object|freq"}
+    missing = {
+        name
+        for name, entry in command_table(pair.redis).items()
+        if groups & set(entry[6]) and name.split(b"|")[0] not in later and name not in ours
+    }
+    assert not missing
+
+
+# ---- lines and broken requests
+
+
+@pytest.mark.parametrize(
+    "line",
+    words(
+        "ECHO hello|ECHO \"a b\"|ECHO 'a b'|ECHO \"\\x41\\n\\\"q\\\\\"|ECHO 'it\\'s'|ECHO \"\"|ECHO ''|ECHO a\tb|"
+        '  ECHO   spaced  |ECHO "\\xzz\\q"|ECHO \'\\n\'|ECHO a"b"|ECHO "a"b|ECHO "a|echo \xff\x01|ECHO "\\r\\t\\a\\b"'
+    ),
+)
+def test_a_line_is_split_into_the_words_that_redis_sees(pair: Pair, line: bytes) -> None:
+    for raw in (pair.godis, pair.redis):
+        raw.send(line + b"\r\n" + encode("PING"))
+        raw.end_of_input()
+    ours, theirs = pair.godis.read_all(), pair.redis.read_all()
+    if theirs.startswith(b"$"):
+        theirs = theirs.split(b"\r\n", 1)[1]  # text is answered with the bare value
+    assert ours == theirs
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        *words("*abc\r\n|*\r\n|* 1\r\n|*+1\r\n|*1048577\r\n|*2000000000\r\n|*99999999999999999999\r\n"),
+        *words("*1\r\n$abc\r\n|*1\r\n$-5\r\n|*1\r\n$\r\n\r\n|*1\r\n$ 4\r\nPING\r\n|*1\r\n$536870913\r\n"),
+        *words("*1\r\n$04\r\nPING\r\n|*1\r\n$+4\r\nPING\r\n|*1\r\n$-1\r\n|*01\r\n$4\r\nPING\r\n"),
+        *words("*1\r\n:5\r\n|*1\r\n+PING\r\n|*1\r\n*1\r\n|*1\r\nPING\r\n|*1\r\n$4\r\nPINGxx*1\r\n$4\r\nPING\r\n"),
+        *words("*-1\r\n*1\r\n$4\r\nPING\r\n|*0\r\n*1\r\n$4\r\nPING\r\n|\r\n\r\n*1\r\n$4\r\nPING\r\n"),
+        *words('*1\r\n$4\r\nPING\r\n*1\r\n$x\r\n|*1\r\n$4\r\nPI|SET "a\r\n'),
+        *(start + b"1" * 70_000 for start in (b"", b"*", b"*1\r\n$")),
+    ],
+    ids=lambda request_bytes: repr(request_bytes[:24]),
+)
+def test_a_broken_request_gets_the_answer_of_redis_and_the_same_end(pair: Pair, request_bytes: bytes) -> None:
+    answers = []
+    for raw in (pair.godis, pair.redis):
+        raw.send(request_bytes)
+        raw.end_of_input()
+        try:
+            answers.append(raw.read_all())
+        except ConnectionResetError:  # closed with bytes of ours unread
+            answers.append(bytes(raw.buffer))
+    assert answers[0] == answers[1]
+
+
+def test_the_two_kinds_of_string_are_told_apart() -> None:
+    """The comparison itself: a status is no bulk string, an error is neither."""
+    assert parse(b"+OK\r\n") == b"OK"
+    assert [type(parse(wire)) for wire in (b"+OK\r\n", b"$2\r\nOK\r\n", b"-OK\r\n")] == [Simple, bytes, Failure]
+    assert not alike([b"GET", b"k"], b"+OK\r\n", b"$2\r\nOK\r\n")
+    assert not alike([b"KEYS", b"*"], b"*1\r\n$1\r\na\r\n", b"*1\r\n$1\r\nb\r\n")
+    assert alike([b"KEYS", b"*"], b"*2\r\n$1\r\na\r\n$1\r\nb\r\n", b"*2\r\n$1\r\nb\r\n$1\r\na\r\n")

@@ -1,0 +1,36 @@
+"""Read the arguments that many commands share: integers, and when a key is to end.
+
+It owns what counts as a number for Redis, which is stricter than Python: no space, no sign but a minus, no leading
+zero, no underscore, and not beyond 64 bits. It must not know the keyspace.
+"""
+
+from __future__ import annotations
+
+from errors import INVALID_EXPIRE, NOT_AN_INTEGER, CommandError
+
+MAX_INTEGER = 2**63 - 1
+MIN_INTEGER = -(2**63)
+
+# option -> milliseconds in its unit, whether it counts from now
+EXPIRY_OPTIONS = {b"EX": (1000, True), b"PX": (1, True), b"EXAT": (1000, False), b"PXAT": (1, False)}
+
+
+def parse_integer(text: bytes) -> int:
+    """Return the 64-bit integer that a text spells. Raises CommandError unless it is spelled in the one right way."""
+    try:
+        number = int(text)
+    except ValueError:
+        raise CommandError(NOT_AN_INTEGER) from None
+    if b"%d" % number != text or not MIN_INTEGER <= number <= MAX_INTEGER:
+        raise CommandError(NOT_AN_INTEGER)
+    return number
+
+
+def parse_deadline(option: bytes, text: bytes, now_ms: int, command: bytes) -> int:
+    """Return the deadline that EX, PX, EXAT or PXAT with this amount means. Raises CommandError."""
+    amount = parse_integer(text)
+    unit_ms, from_now = EXPIRY_OPTIONS[option]
+    deadline_ms = amount * unit_ms + (now_ms if from_now else 0)
+    if amount <= 0 or deadline_ms > MAX_INTEGER:
+        raise CommandError(INVALID_EXPIRE % command)
+    return deadline_ms

@@ -70,7 +70,7 @@ def parse_bytes(text: str) -> int:
 
 @dataclass(frozen=True)
 class OutputLimit:
-    """When a client that does not read is dropped: at `hard_bytes`, or above `soft_bytes` for `soft_seconds`; 0: never."""
+    """When a client that does not read is dropped: at `hard_bytes`, or some seconds above `soft_bytes`; 0: never."""
 
     hard_bytes: int
     soft_bytes: int

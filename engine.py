@@ -31,7 +31,6 @@ class Engine:
         self.table = TABLE | {name.lower(): row for name, row in TABLE.items()}
         self.replaying = Session(instance, 0)
         self.replaying.authenticated = True
-        self.gated = False
 
     def lookup(self, argv: list[bytes]) -> Command:
         """Return the row of a request. Raises CommandError as Redis words it."""
@@ -46,10 +45,6 @@ class Engine:
             raise CommandError(UNKNOWN_COMMAND % (name[:128], listed))
         return row
 
-    def update_gate(self) -> None:
-        """Note whether commands must pass `_refusal` now; the server calls it when the log or a pause changes."""
-        self.gated = self.instance.log.failure is not None or self.instance.paused
-
     def execute(self, session: Session, argv: list[bytes]) -> Reply:
         """Run a request and return its reply; WAIT if it is to be run again when the pause is over."""
         try:
@@ -57,7 +52,7 @@ class Engine:
             arity = row.arity
             if len(argv) != arity and (arity > 0 or len(argv) < -arity):
                 raise row.wrong_arity()
-            if self.gated or not session.authenticated:
+            if self.instance.gated or not session.authenticated:
                 refusal = self._refusal(session, row)
                 if refusal is not None:
                     return refusal

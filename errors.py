@@ -57,3 +57,13 @@ TEXT_NO_KEY = b"ERR key not found"
 NO_AUTH = b"NOAUTH Authentication required."
 LOG_FAILED = b"MISCONF Errors writing to the AOF file: %b"
 MAX_CLIENTS = b"ERR max number of clients reached"
+DENIED = (
+    b"DENIED Redis is running in protected mode because protected mode is enabled and no password is set for the "
+    b"default user. In this mode connections are only accepted from the loopback interface. If you want to connect "
+    b"from external computers to Redis you may adopt one of the following solutions: 1) Just disable protected mode "
+    b"sending the command 'CONFIG SET protected-mode no' from the loopback interface by connecting to Redis from the "
+    b"same host the server is running, however MAKE SURE Redis is not publicly accessible from internet if you do so. "
+    b"2) Start the server with --protected-mode no. 3) Set a password with --requirepass for the default user. "
+    b"NOTE: You only need to do one of the above things in order for the server to start accepting connections from "
+    b"the outside."
+)

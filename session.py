@@ -5,9 +5,10 @@ settings, the other clients, the counters of INFO. It must not know sockets, gre
 wants done to a connection or to the process it notes here, and the server module does it:
 
     session.closing      the connection is to close once its replies are sent
+    session.muted        replies may have to be dropped (CLIENT REPLY): see `Session.suppress`
     instance.kill        close another client's connection (the server hands in how)
     instance.shutdown    the process is to end
-    instance.pause       until when commands wait (CLIENT PAUSE)
+    instance.set_pause   until when commands wait (CLIENT PAUSE)
 """
 
 from __future__ import annotations
@@ -58,6 +59,7 @@ class Session:
         self.authenticated = not instance.config.requirepass
         self.resp3 = False
         self.name = b""
+        self.muted = False  # `suppress` must be asked about each reply
         self.replies_off = False  # CLIENT REPLY OFF
         self.skip_replies = 0  # CLIENT REPLY SKIP: for so many replies more, its own included
         self.no_evict = False
@@ -79,10 +81,34 @@ class Session:
         self.authenticated = not self.instance.config.requirepass
         self.resp3 = False
         self.name = b""
-        self.replies_off = False
-        self.skip_replies = 0
+        self.unmute()
         self.no_evict = False
         self.no_touch = False
+
+    def mute(self, replies: int = 0) -> None:
+        """Drop the next `replies` replies, the one of the command that asks included; 0: all until `unmute`."""
+        if replies and self.replies_off:
+            return
+        self.muted = True
+        self.skip_replies = replies
+        self.replies_off = not replies
+
+    def unmute(self) -> None:
+        """Answer again, from the command that asks on."""
+        self.muted = self.replies_off = False
+        self.skip_replies = 0
+
+    def suppress(self) -> bool:
+        """Say whether the reply of the command that just ran is dropped, and count it.
+
+        The server calls it once for each command that ran, errors and NoReply included, while `muted` holds after
+        the command; not for WAIT, since that command has yet to run, and not for pushes, which nobody asked for.
+        """
+        if self.replies_off:
+            return True
+        self.skip_replies -= 1
+        self.muted = self.skip_replies > 0
+        return True
 
 
 @dataclass
@@ -107,6 +133,8 @@ class Instance:
     clients: dict[int, Session] = field(default_factory=dict)
     statistics: Statistics = field(default_factory=Statistics)
     pause: Pause = field(default_factory=Pause)
+    gated: bool = False  # some commands may not run now: the log failed, or CLIENT PAUSE holds
+    resumed: Callable[[], None] = lambda: None  # the server's: look again at the connections that wait
     shutdown: bool = False
     last_save_second: int = 0  # when the log last was whole on disk: the answer to LASTSAVE
     last_client_id: int = 0
@@ -115,6 +143,16 @@ class Instance:
         """Return an id that no client had before."""
         self.last_client_id += 1
         return self.last_client_id
+
+    def set_pause(self, pause: Pause) -> None:
+        """Let commands wait, or let them go on (`Pause()`)."""
+        self.pause = pause
+        self.update_gate()
+        self.resumed()
+
+    def update_gate(self) -> None:
+        """Note whether commands must be looked at before they run; due whenever the log or the pause changes."""
+        self.gated = self.log.failure is not None or self.paused
 
     @property
     def paused(self) -> bool:

@@ -1,0 +1,166 @@
+"""The rules of the architecture that the syntax trees can show: who may import whom, and where state may live."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from servers import ROOT
+
+# Whoever stands left may import what stands right of it, and what that may import.
+ORDER = """
+godis -> server -> engine -> commands -> session -> store -> leaves
+engine -> aof -> log_reader -> protocol -> leaves
+"""
+LEAVES = {"config", "errors", "replies", "version"}
+PROGRAM = sorted([*ROOT.glob("*.py"), *ROOT.glob("commands/*.py")])
+BELOW_THE_SERVER = [path for path in PROGRAM if path.name not in ("godis.py", "server.py") or path.parent != ROOT]
+DETERMINISTIC = [path for path in PROGRAM if path.parent.name == "commands" or path.stem in ("session", "store")]
+COMMAND_TABLE = "TABLE"
+CHANGES = {"add", "append", "clear", "discard", "extend", "insert", "pop", "popitem", "remove", "setdefault", "update"}
+
+
+def named(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def module_of(path: Path) -> str:
+    """Name the module; a package is one module here."""
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def imports(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield the top-level module of each import, and the name that is taken from it ("" for all of it)."""
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name.split(".")[0], "") for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (((node.module or "").split(".")[0], alias.name) for alias in node.names)
+
+
+def reachable(module: str) -> set[str]:
+    """Say which modules of the program a module may import, by the order above."""
+    edges: dict[str, set[str]] = {}
+    for line in ORDER.strip().splitlines():
+        names = line.split(" -> ")
+        for left, right in pairwise(names):
+            edges.setdefault(left, set()).add(right)
+    found: set[str] = set()
+    todo = [module]
+    while todo:
+        new = edges.get(todo.pop(), set()) - found
+        found |= new
+        todo += new
+    return found | LEAVES if module not in LEAVES else {"errors"}
+
+
+@pytest.mark.parametrize("path", PROGRAM, ids=named)
+def test_imports_go_one_way(path: Path) -> None:
+    program = {module_of(other) for other in PROGRAM}
+    mine = module_of(path)
+    wrong = {module for module, _ in imports(path) if module in program} - reachable(mine) - {mine}
+    assert not wrong
+
+
+@pytest.mark.parametrize("path", BELOW_THE_SERVER, ids=named)
+def test_only_the_server_knows_gevent_and_sockets(path: Path) -> None:
+    assert not {module for module, _ in imports(path)} & {"gevent", "greenlet", "socket", "socketserver", "asyncio"}
+
+
+@pytest.mark.parametrize("path", DETERMINISTIC, ids=named)
+def test_a_command_cannot_read_the_clock_or_throw_dice(path: Path) -> None:
+    """Time is the store's, chance is the store's `Random`; anything else and a replica would come out different."""
+    for module, name in imports(path):
+        assert module not in ("time", "datetime", "secrets", "uuid", "threading")
+        assert (module, name) == ("random", "Random") or module != "random"
+
+
+@pytest.mark.parametrize("path", [path for path in PROGRAM if path.parent == ROOT], ids=named)
+def test_no_module_hides_one_of_the_standard_library(path: Path) -> None:
+    assert path.stem not in sys.stdlib_module_names
+
+
+def containers(path: Path) -> set[str]:
+    """Return the names of a module that are bound to a list, dict or set, or to something made by a call for one."""
+    found = set()
+    for node in tree(path).body:
+        if isinstance(node, (ast.Assign, ast.AnnAssign)) and is_container(node.value):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            found |= {target.id for target in targets if isinstance(target, ast.Name)}
+    return found
+
+
+def is_container(value: ast.expr | None) -> bool:
+    if isinstance(value, ast.Call) and isinstance(value.func, ast.Name):
+        return value.func.id in ("list", "dict", "set", "bytearray", "defaultdict", "deque", "Counter", "OrderedDict")
+    return isinstance(value, (ast.List, ast.Dict, ast.Set, ast.ListComp, ast.DictComp, ast.SetComp))
+
+
+def changed_names(path: Path) -> Iterator[str]:
+    """Yield each name that a module changes in place: by subscript, `del`, a method such as append, `global`."""
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Subscript) and isinstance(node.ctx, (ast.Store, ast.Del)):
+            yield last_name(node.value)
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in CHANGES:
+            yield last_name(node.func.value)
+        elif isinstance(node, ast.AugAssign):
+            yield last_name(node.target)
+        elif isinstance(node, ast.Global):
+            yield from node.names
+
+
+def last_name(node: ast.expr) -> str:
+    return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
+
+
+@pytest.mark.parametrize("path", PROGRAM, ids=named)
+def test_the_table_of_commands_is_the_only_module_level_state(path: Path) -> None:
+    """Other tables at the top of a module are constants: named as constants, and changed nowhere in the program."""
+    tables = containers(path) - {COMMAND_TABLE}
+    assert {name for name in tables if not re.fullmatch(r"_?[A-Z][A-Z0-9_]*", name) and name != "__all__"} == set()
+    assert tables & {name for other in PROGRAM for name in changed_names(other)} == set()
+    assert not [node for node in ast.walk(tree(path)) if isinstance(node, ast.Global)]
+
+
+@pytest.mark.parametrize("path", PROGRAM, ids=named)
+def test_modules_classes_and_public_functions_say_what_they_are(path: Path) -> None:
+    public = [
+        node
+        for node in tree(path).body
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_")
+    ]
+    assert ast.get_docstring(tree(path)), "the module"
+    assert [node.name for node in public if not ast.get_docstring(node)] == []
+
+
+@pytest.mark.parametrize("path", PROGRAM, ids=named)
+def test_a_docstring_opens_with_one_sentence_on_one_line(path: Path) -> None:
+    for node in ast.walk(tree(path)):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and (text := ast.get_docstring(node)):
+            first, _, rest = text.partition("\n")
+            assert first.rstrip().endswith((".", ":")), first
+            assert not rest.strip() or rest.startswith("\n"), first
+
+
+def test_the_rules_find_what_they_forbid(tmp_path: Path) -> None:
+    """A checker that finds nothing anywhere would pass above."""
+    bad = tmp_path / "bad.py"
+    bad.write_text("import time\nfrom random import choice\ncache = {}\nSEEN = []\nSEEN.append(1)\n")
+    assert set(imports(bad)) == {("time", ""), ("random", "choice")}
+    assert containers(bad) == {"cache", "SEEN"}
+    assert set(changed_names(bad)) == {"SEEN"}
+    assert "engine" not in reachable("commands")
+    assert "store" in reachable("server")
+    assert "aof" not in reachable("store")
+    assert len(PROGRAM) > 10

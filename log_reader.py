@@ -1,0 +1,286 @@
+"""The log's format, and the reading of it: bytes to whole units. It writes nothing and applies nothing.
+
+    file     = *line-of-the-original *(batch / command / comment)
+    batch    = "#" bytes " " crc32 " " unix-ms CRLF payload     payload: `bytes` long, RESP commands
+    command  = a RESP array of bulk strings outside a batch     what a redis-server wrote
+    comment  = "#" (" " / A-Z) ... CRLF                         Redis's "#TS:1700000000"; a person's "# note"
+
+The checksum covers all that comes after it: the time, CRLF and the payload; a wrong length misplaces the end, so it
+shows too. docs/log-format.md has the whole grammar with an example, and the faults.
+
+Two layers. `read_command`, `read_payload` and UnitReader take bytes and a position and give a unit, or raise
+`Incomplete` (how far they must see) or `Damage` (what is wrong); they know no file. `units` feeds them from a file in
+blocks, so memory is bounded by a block and the largest unit. `find_batch` and `find_command` look for what is still
+whole after a fault, for log_replay to judge it by.
+
+A payload goes through hiredis, since its checksum says that we wrote it. Plain commands are unverified and go
+through `read_command`, which checks every byte. Refused for them: protocol.RequestParser, which knows no offsets
+and takes lines of text for commands.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Iterator
+from enum import Enum
+from itertools import chain
+from typing import BinaryIO, NamedTuple
+
+import hiredis
+
+BLOCK_BYTES = 1 << 20
+HEAD = re.compile(rb"#([1-9][0-9]{0,9}) ([0-9a-f]{8}) ([0-9]{1,14})\r\n")
+LONGEST_HEAD = 1 + 10 + 1 + 8 + 1 + 14 + 2
+COMMENT = re.compile(rb"#[ A-Z][^\r\n]*\r?\n")  # no flipped bit of a head's first digit gives a space or a capital
+LONGEST_COMMENT = 1024
+COUNT = re.compile(rb"\*([1-9][0-9]{0,9})\r\n")
+SIZE = re.compile(rb"\$(0|[1-9][0-9]{0,9})\r\n")
+LONGEST_HEADER = 1 + 10 + 2
+SOME_COMMAND = re.compile(rb"\*[1-9][0-9]{0,9}\r\n\$")
+TEXT_OPENING = re.compile(rb"[A-Za-z]+[ \r\n]")
+TEXT_COMMAND = re.compile(rb"^(?:SET|SETEX|DEL) ", re.MULTILINE)
+SELECT_0 = b"*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n"
+
+
+class Incomplete(Exception):
+    """The unit goes on after the bytes given, at least to `end`."""
+
+    def __init__(self, end: int) -> None:
+        super().__init__(end)
+        self.end = end
+
+
+class Damage(Exception):
+    """The bytes are no unit of a log. `certain` says that no unfinished write can have left them."""
+
+    def __init__(self, reason: str, certain: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.certain = certain
+
+
+class Fault(Exception):
+    """A log's unit at `offset` cannot be read."""
+
+    def __init__(self, offset: int, reason: str, certain: bool = False, incomplete: bool = False) -> None:
+        super().__init__(offset, reason)
+        self.offset = offset
+        self.reason = reason
+        self.certain = certain
+        self.incomplete = incomplete
+
+
+class Kind(Enum):
+    """What a unit is."""
+
+    BATCH = "batch"
+    COMMAND = "command"
+    TEXT = "text line"
+    COMMENT = "comment"
+
+
+class Unit(NamedTuple):
+    """A whole piece of a log, from `start` to `end`; the one of a text line has that line's words as its command."""
+
+    kind: Kind
+    start: int
+    end: int
+    commands: list[list[bytes]]
+    time_ms: int = 0
+
+
+def frame(payload: bytes, now_ms: int) -> bytes:
+    """Make a batch of a payload."""
+    time = b"%d\r\n" % now_ms
+    return b"#%d %08x %b%b" % (len(payload), zlib.crc32(payload, zlib.crc32(time)), time, payload)
+
+
+# Bytes to units
+
+
+def read_command(data: bytes, start: int) -> tuple[list[bytes], int]:
+    """Read one RESP array of bulk strings, strictly; give its argv and where it ends."""
+    count, position = _read_number(COUNT, data, start)
+    argv = []
+    for _ in range(count):
+        size, position = _read_number(SIZE, data, position)
+        end = position + size
+        if len(data) < end + 2:
+            raise Incomplete(end + 2)
+        if data[end : end + 2] != b"\r\n":
+            raise Damage("a bulk string is longer than it says")
+        argv.append(data[position:end])
+        position = end + 2
+    return argv, position
+
+
+def _read_number(pattern: re.Pattern[bytes], data: bytes, start: int) -> tuple[int, int]:
+    match = pattern.match(data, start)
+    if match is not None:
+        return int(match[1]), match.end()
+    if len(data) < start + LONGEST_HEADER and b"\n" not in data[start:]:
+        raise Incomplete(len(data) + 1)
+    raise Damage("not a RESP array of bulk strings")
+
+
+def read_payload(reader: hiredis.Reader, data: bytes, start: int, end: int) -> list[list[bytes]]:
+    """Read the commands of a batch whose checksum is right.
+
+    hiredis reads replies, so it also takes things that are no command. Such a payload has another number of line
+    ends, or something that is not bytes; it is read again strictly, as is one with line ends in its values.
+    """
+    reader.feed(data, start, end - start)
+    try:
+        commands: list[list[bytes]] = list(iter(reader.gets, False))
+    except hiredis.ProtocolError as error:
+        raise Damage("the payload is not RESP", certain=True) from error
+    if set(map(type, commands)) == {list} and not reader.has_data():
+        parts = list(chain.from_iterable(commands))
+        if (
+            set(map(type, parts)) == {bytes}
+            and data.count(b"\r\n$", start, end) == len(parts)
+            and data.count(b"\r\n", start, end) == len(commands) + 2 * len(parts)
+        ):
+            return commands
+    return [argv for _, argv in strictly(data[start:end])]
+
+
+def strictly(payload: bytes) -> Iterator[tuple[int, list[bytes]]]:
+    """Read the commands of a payload by the strict reader, each with where it starts."""
+    position = 0
+    try:
+        while position < len(payload):
+            start = position
+            argv, position = read_command(payload, start)
+            yield start, argv
+    except (Incomplete, Damage) as error:
+        raise Damage(f"the payload is not RESP commands, from its byte {start} on", certain=True) from error
+
+
+class UnitReader:
+    """Reads one unit at a position of some bytes. Text lines stop at the first unit of another kind."""
+
+    def __init__(self, text: bool) -> None:
+        self.text = text
+        self._payload_reader = hiredis.Reader()
+
+    def read(self, data: bytes, start: int) -> Unit:
+        first = data[start : start + 1]
+        if first == b"#":
+            match = HEAD.match(data, start)
+            return self._read_comment(data, start) if match is None else self._read_batch(data, start, match)
+        if self.text:
+            return self._read_line(data, start)
+        if first == b"*":
+            argv, end = read_command(data, start)
+            return Unit(Kind.COMMAND, start, end, [argv])
+        raise Damage("neither a batch nor a command starts here")
+
+    def _read_batch(self, data: bytes, start: int, match: re.Match[bytes]) -> Unit:
+        payload = match.end()
+        end = payload + int(match[1])
+        if len(data) < end:
+            raise Incomplete(end)
+        time = match.start(3)
+        if zlib.crc32(memoryview(data)[time:end]) != int(match[2], 16):
+            raise Damage("the checksum is wrong")
+        commands = read_payload(self._payload_reader, data, payload, end)
+        self.text = False
+        return Unit(Kind.BATCH, start, end, commands, int(match[3]))
+
+    def _read_comment(self, data: bytes, start: int) -> Unit:
+        match = COMMENT.match(data, start)
+        if match is not None:
+            return Unit(Kind.COMMENT, start, match.end(), [])
+        if len(data) < start + LONGEST_COMMENT and b"\n" not in data[start:]:
+            raise Incomplete(len(data) + 1)
+        raise Damage("the head of a batch is damaged")
+
+    def _read_line(self, data: bytes, start: int) -> Unit:
+        end = data.find(b"\n", start) + 1
+        if not end:
+            raise Incomplete(len(data) + 1)
+        if SOME_COMMAND.match(data, start):
+            raise Damage("a command without a batch after lines of text")
+        return Unit(Kind.TEXT, start, end, [data[start:end].rstrip(b"\r\n").split(b" ")])
+
+
+def is_text_log(opening: bytes) -> bool:
+    """Say whether a file that starts so is a log of the original program."""
+    return TEXT_OPENING.match(opening) is not None and TEXT_COMMAND.search(opening) is not None
+
+
+# A file to units
+
+
+def units(file: BinaryIO, size: int, text: bool = False, block_bytes: int = BLOCK_BYTES) -> Iterator[Unit]:
+    """Walk over the first `size` bytes of a log, from its start; raise Fault where they cannot be read."""
+    reader = UnitReader(text)
+    file.seek(0)
+    data, base, position = b"", 0, 0  # data is what the file holds from `base` on
+    while base + position < size:
+        try:
+            unit = reader.read(data, position) if position < len(data) else None
+            needed = position + 1
+        except Incomplete as more:
+            unit, needed = None, more.end
+        except Damage as damage:
+            raise Fault(base + position, damage.reason, certain=damage.certain) from damage
+        if unit is not None:
+            position = unit.end
+            yield unit._replace(start=base + unit.start, end=base + unit.end)
+            continue
+        if base + needed > size:
+            raise Fault(base + position, "the file ends inside it", incomplete=True)
+        rest = data[position:]
+        base, needed, position = base + position, needed - position, 0
+        data = rest + file.read(max(block_bytes, needed - len(rest), len(rest)))
+
+
+def find_batch(file: BinaryIO, start: int, size: int) -> tuple[int, int] | None:
+    """Find the first whole batch at or after `start`: its offset and its time.
+
+    Values may be made to look like heads; so that they cannot make this take for ever, it gives up with the
+    cautious answer, as if it had found one, after checking sixteen times the bytes that there are.
+    """
+    budget = 16 * (size - start) + BLOCK_BYTES
+    base = start
+    while base < size:
+        file.seek(base)
+        data = file.read(BLOCK_BYTES)
+        for match in HEAD.finditer(data):
+            end = base + match.end() + int(match[1])
+            if end > size:
+                continue
+            budget -= end - base - match.start()
+            if budget < 0 or _checksum(file, base + match.start(3), end) == int(match[2], 16):
+                return base + match.start(), int(match[3])
+        base += max(len(data) - LONGEST_HEAD, LONGEST_HEAD)
+    return None
+
+
+def _checksum(file: BinaryIO, start: int, end: int) -> int:
+    file.seek(start)
+    checksum = 0
+    while start < end:
+        block = file.read(min(BLOCK_BYTES, end - start))
+        checksum = zlib.crc32(block, checksum)
+        start += len(block)
+    return checksum
+
+
+def find_command(file: BinaryIO, start: int, size: int) -> bool:
+    """Say whether a whole command outside a batch follows after `start`."""
+    overlap = BLOCK_BYTES // 16
+    while start < size:
+        file.seek(start)
+        data = file.read(BLOCK_BYTES)
+        for match in SOME_COMMAND.finditer(data, 1):
+            try:
+                read_command(data, match.start())
+                return True
+            except (Incomplete, Damage):
+                continue
+        start += max(len(data) - overlap, overlap)
+    return False

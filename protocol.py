@@ -1,0 +1,435 @@
+r"""The wire: bytes to argv, reply to bytes, in RESP2, RESP3 and the text dialect. No I/O, no command, no session.
+
+    *3\r\n$3\r\nSET\r\n$1\r\nk\r\n$5\r\nhello\r\n     a RESP request: an array of bulk strings
+    SET k "hello"\n                                  a text request: one line, Redis's quoting rules
+
+The first byte of each request says which it is. One grammar, two parsers:
+
+`_next` is the whole grammar with every limit: an incremental state machine that looks at each byte a bounded
+number of times, however the input is cut. `_whole_requests` is the fast path, for a buffer of RESP requests: hiredis,
+which reads replies. Replies are a larger language than requests (integers, nulls, nested arrays, maps, bulk
+strings under other names, arrays of any size), so what comes of it counts only if it can be proven to be what
+the state machine would have said; otherwise the state machine reads the same bytes. The proof:
+
+1. A header of five digits or more is looked for before hiredis may allocate for it.
+2. Only the bytes before the last "\r\n*" are given to hiredis, and then an empty array as a probe: if it comes
+   out as one, hiredis stood between two requests. So nothing unfinished is ever left in it.
+3. Each request must be a list that is not empty, of bytes (join refuses anything else).
+4. hiredis makes lists or bytes also of types that begin with one of `+(=~>|%`. If there is such a byte, it must be
+   inside the values that came out: its count there and in the input must be the same.
+
+What is behind the last "\r\n*" is one request, or the beginning of one. It is split at CRLF and checked
+against a table, which for one small request is as fast as hiredis and needs no proof.
+
+Refused: hiredis with a bound on what it may allocate (it has none to set); a parser made of one `split` a buffer
+(1.4 times hiredis with all its checks, and it stops at values that hold CRLF).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
+from typing import Any
+
+import hiredis
+
+from errors import TEXT_NO_KEY, CommandError, ProtocolError
+from replies import PONG, Deleted, NoReply, NullArray, Push, Status, Verbatim
+
+CRLF = b"\r\n"
+MAX_BULK_BYTES = 512 * 1024 * 1024
+MAX_QUERY_BYTES = 1024 * 1024 * 1024
+MAX_LINE_BYTES = 64 * 1024
+MAX_ELEMENTS = 1024 * 1024
+MAX_ELEMENTS_BEFORE_AUTH = 10
+MAX_BULK_BYTES_BEFORE_AUTH = 16 * 1024
+
+HEADERS = [b"$%d\r\n" % size for size in range(1024)]  # made once: faster than `%`
+_TABLED = len(HEADERS)
+_HEADS = [b"$%d" % size for size in range(_TABLED)]
+_SIZES = {head: size for size, head in enumerate(_HEADS)}
+_COUNTS = {b"*%d" % count: count for count in range(1, MAX_ELEMENTS_BEFORE_AUTH + 1)}
+_STAR, _CR, _LF = b"*\r\n"
+
+
+class TextRequest(list[bytes]):
+    """An argv that came as a line of text: answered in text."""
+
+
+# ---------------------------------------------------------------------------------------------- requests
+
+
+class RequestParser:
+    """Bytes to requests, for one connection."""
+
+    def __init__(self, max_bulk_bytes: int = MAX_BULK_BYTES, max_query_bytes: int = MAX_QUERY_BYTES) -> None:
+        # for the life of the connection
+        self.max_bulk_bytes = max_bulk_bytes
+        self.max_query_bytes = max_query_bytes
+        self.authenticated = True
+        self.error: bytes | None = None
+        self._reader = hiredis.Reader()
+        # the input that is not parsed yet: what lies behind `_position`; between two feeds at most a piece of a line
+        self._chunk = b""
+        self._position = 0
+        # the request under way, of which `_taken_bytes` are no longer in the chunk
+        self._argv: list[bytes] = []
+        self._missing_elements = 0
+        self._bulk = bytearray()
+        self._missing_bulk_bytes = 0
+        self._taken_bytes = 0
+
+    @property
+    def pending_bytes(self) -> int:
+        """How many bytes are held of a request that is not complete."""
+        return self._taken_bytes + len(self._chunk) - self._position
+
+    def feed(self, data: bytes | bytearray | memoryview, size: int) -> Iterable[list[bytes]]:
+        """Return the requests that the first `size` bytes of `data` complete; nothing of `data` is kept.
+
+        Take all of them before the next call, then look at `error`. Before AUTH each is parsed only when it is
+        taken, so that what one of them changes holds for the next.
+        """
+        if self.error or not size:
+            return ()
+        chunk = bytes(data[:size])
+        if not self.authenticated:
+            self._chunk += chunk
+            return self._one_by_one()
+        if not self.pending_bytes:
+            return self._all(chunk)
+        self._chunk += chunk
+        argv = self._next()
+        if argv is None:
+            return ()
+        chunk = self._chunk[self._position :]
+        self._chunk, self._position = b"", 0
+        return [argv, *self._all(chunk)] if chunk else [argv]
+
+    def _all(self, chunk: bytes) -> list[list[bytes]]:
+        """Return all requests of a chunk that begins with a request."""
+        requests: list[list[bytes]] = []
+        if chunk[0] == _STAR:
+            boundary = chunk.rfind(b"\r\n*") + 2 if chunk.rfind(b"*") else 0
+            if boundary > 1 and (whole := self._whole_requests(chunk[:boundary])):
+                requests = whole
+                chunk = chunk[boundary:]
+            if argv := _one_request(chunk):
+                requests.append(argv)
+                return requests
+        self._chunk = chunk
+        requests.extend(self._one_by_one())
+        return requests
+
+    def _whole_requests(self, chunk: bytes) -> list[list[bytes]] | None:
+        """Return the requests of a chunk by way of hiredis, or None where that is not proven right."""
+        suspects = [byte for byte in _OTHER_TYPES if byte in chunk]
+        if (_ANY_LONG_COUNT if suspects else _LONG_COUNT).search(chunk):
+            return None
+        reader = self._reader
+        try:
+            reader.feed(chunk)
+            requests = list(iter(reader.gets, False))
+            reader.feed(b"*0\r\n")
+            if reader.gets() == [] and all(requests):
+                values = b"".join(chain.from_iterable(requests))
+                if all(chunk.count(byte) == values.count(byte) for byte in suspects):
+                    return requests
+        except (hiredis.HiredisError, TypeError):
+            pass  # not requests, or elements that are not bytes
+        self._reader = hiredis.Reader()
+        return None
+
+    def _one_by_one(self) -> Iterator[list[bytes]]:
+        while (argv := self._next()) is not None:
+            yield argv
+
+    def _next(self) -> list[bytes] | None:
+        """Return the next request of the input; None if it is not complete, or broken."""
+        if self.error:
+            return None
+        try:
+            return self._parse()
+        except ProtocolError as error:
+            self.error = b"ERR Protocol error: " + error.text
+            self._forget()
+            return None
+
+    def _parse(self) -> list[bytes] | None:
+        """Go on where the last call stopped, to the end of one request: the state machine."""
+        chunk, position = self._chunk, self._position
+        argv, missing = self._argv, self._missing_elements
+        begin = position - self._taken_bytes  # where the request would begin if all of it were in the chunk
+        line = b""
+        if self._missing_bulk_bytes:
+            position = self._fill_bulk(chunk)
+            missing -= not self._missing_bulk_bytes
+        while not self._missing_bulk_bytes:
+            if missing:
+                end, line = chunk.find(_CR, position), b"bulk count string"
+                if not 0 <= end < len(chunk) - 1:
+                    break
+                head = chunk[position:end]
+                size = _SIZES.get(head)
+                if size is None:
+                    size = self._bulk_size(head)
+                first, position = end + 2, end + 2 + size
+                if position + 2 > len(chunk):
+                    self._bulk += chunk[first:]
+                    self._missing_bulk_bytes = position + 2 - len(chunk)
+                    position = len(chunk)
+                    break
+                argv.append(chunk[first:position])
+                position += 2
+                missing -= 1
+            elif argv:
+                self._position, self._argv, self._missing_elements, self._taken_bytes = position, [], 0, 0
+                return argv
+            elif position >= len(chunk):
+                self._forget()
+                return None
+            elif chunk[position] == _STAR:
+                begin, end, line = position, chunk.find(_CR, position), b"mbulk count string"
+                if not 0 <= end < len(chunk) - 1:
+                    break
+                missing = self._element_count(chunk[position:end])
+                position = end + 2
+            else:
+                begin, end, line = position, chunk.find(_LF, position), b"inline request"
+                if end < 0:
+                    break
+                argv = _text_request(chunk[position:end]) or []
+                position = end + 1
+        else:
+            end = 0
+        if end < 0:
+            _check_line(len(chunk) - position, line)
+        self._hold(begin, position, argv, missing)
+        return None
+
+    def _hold(self, begin: int, position: int, argv: list[bytes], missing: int) -> None:
+        """Keep an unfinished request for the next feed: `argv`, and what lies behind `position`."""
+        self._chunk, self._position = self._chunk[position:], 0
+        self._argv, self._missing_elements, self._taken_bytes = argv, missing, position - begin
+        if self.pending_bytes > self.max_query_bytes:
+            raise ProtocolError(b"too big query buffer")
+
+    def _forget(self) -> None:
+        self._chunk, self._position = b"", 0
+        self._argv, self._missing_elements = [], 0
+        self._bulk, self._missing_bulk_bytes = bytearray(), 0
+        self._taken_bytes = 0
+
+    def _fill_bulk(self, chunk: bytes) -> int:
+        """Give the open bulk string what the chunk has of it; return the place behind it."""
+        position = min(self._missing_bulk_bytes, len(chunk))
+        self._bulk += chunk[:position]
+        self._missing_bulk_bytes -= position
+        if not self._missing_bulk_bytes:
+            del self._bulk[-2:]
+            self._argv.append(bytes(self._bulk))
+            self._bulk = bytearray()
+        return position
+
+    def _element_count(self, head: bytes) -> int:
+        count = _COUNTS.get(head)
+        if count is not None:
+            return count
+        _check_line(len(head), b"mbulk count string")
+        count = _integer(head[1:])
+        if count is None or count > MAX_ELEMENTS:
+            raise ProtocolError(b"invalid multibulk length")
+        if count > MAX_ELEMENTS_BEFORE_AUTH and not self.authenticated:
+            raise ProtocolError(b"unauthenticated multibulk length")
+        return max(count, 0)
+
+    def _bulk_size(self, head: bytes) -> int:
+        _check_line(len(head), b"bulk count string")
+        if head[:1] != b"$":
+            raise ProtocolError(b"expected '$', got '%b'" % (head[:1] or b"\r"))
+        size = _integer(head[1:])
+        if size is None or not 0 <= size <= self.max_bulk_bytes:
+            raise ProtocolError(b"invalid bulk length")
+        if size > MAX_BULK_BYTES_BEFORE_AUTH and not self.authenticated:
+            raise ProtocolError(b"unauthenticated bulk length")
+        return size
+
+
+# hiredis allocates for these heads of arrays (and of sets, pushes, attributes, maps) before it sees an element
+_LONG_COUNT = re.compile(rb"\*\d{5}")
+_ANY_LONG_COUNT = re.compile(rb"[*~>|%]\d{5}")
+_OTHER_TYPES = b"+(=~>|%"
+
+
+def _one_request(chunk: bytes) -> list[bytes] | None:
+    """Return the request that the chunk is, or None if it is anything but one small well-formed one."""
+    pieces = chunk.split(CRLF)
+    argv = pieces[2::2]
+    if len(pieces) % 2 or _COUNTS.get(pieces[0]) != len(argv):
+        return None
+    for head, value in zip(pieces[1::2], argv, strict=False):
+        if _SIZES.get(head) != len(value):
+            return None
+    return None if pieces[-1] else argv
+
+
+def _check_line(size: int, what: bytes) -> None:
+    if size > MAX_LINE_BYTES:
+        raise ProtocolError(b"too big " + what)
+
+
+def _integer(text: bytes) -> int | None:
+    """Read a number as Redis does: 64 bits, no plus, no spaces, no leading zeros."""
+    digits = text[1:] if text[:1] == b"-" else text
+    if not digits.isdigit() or len(digits) > 19 or (digits[:1] == b"0" and len(text) > 1):
+        return None
+    number = int(text)
+    return number if -(2**63) <= number < 2**63 else None
+
+
+def _text_request(line: bytes) -> list[bytes]:
+    _check_line(len(line), b"inline request")
+    argv = split_line(line[:-1] if line.endswith(b"\r") else line)
+    if argv is None:
+        raise ProtocolError(b"unbalanced quotes in request")
+    return TextRequest(argv)
+
+
+_WORD = re.compile(
+    rb"""([^\s"']*)                                  # a word may begin bare
+         (?: "([^"\\]*(?:\\.[^"\\]*)*)"              # and end in a quoted piece
+           | '([^'\\]*(?:\\'[^'\\]*|\\(?!')[^'\\]*)*)' )?
+         (?:\s+|\Z)""",
+    re.VERBOSE | re.DOTALL,
+)
+_ESCAPE = re.compile(rb"\\(x[0-9a-fA-F]{2}|.)", re.DOTALL)
+_ESCAPED = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"b": b"\b", b"a": b"\a"}
+
+
+def split_line(line: bytes) -> list[bytes] | None:
+    r"""Split a line into words by Redis's rules; None if a quote is open or is followed by more than a space.
+
+    In "double" quotes \n \r \t \b \a and \xff are escapes and any other escaped byte is itself; in 'single' ones
+    only \' is.
+    """
+    if b'"' not in line and b"'" not in line:
+        return line.split()
+    line = line.strip()
+    words = []
+    position = 0
+    while position < len(line):
+        match = _WORD.match(line, position)
+        if match is None:
+            return None
+        bare, double, single = match.groups(b"")
+        words.append(bare + _ESCAPE.sub(_unescape, double) + single.replace(b"\\'", b"'"))
+        position = match.end()
+    return words
+
+
+def _unescape(match: re.Match[bytes]) -> bytes:
+    what: bytes = match[1]
+    return bytes([int(what[1:], 16)]) if len(what) == 3 else _ESCAPED.get(what, what)
+
+
+# ---------------------------------------------------------------------------------------------- replies
+
+Put = Callable[[bytes], None]
+
+
+def bulk_header(size: int) -> bytes:
+    """Return `$size` and the line's end."""
+    return HEADERS[size] if size < _TABLED else b"$%d\r\n" % size
+
+
+def encode_command(argv: Sequence[bytes]) -> bytes:
+    """Return a request as a RESP array of bulk strings."""
+    pieces = [b"*%d\r\n" % len(argv)]
+    for value in argv:
+        size = len(value)
+        pieces += (HEADERS[size] if size < _TABLED else b"$%d\r\n" % size, value, CRLF)
+    return b"".join(pieces)
+
+
+def format_float(x: float) -> bytes:
+    """Return the shortest text that reads back as `x`: 3 and not 3.0; inf, -inf, nan."""
+    text = repr(x)
+    return (text[:-2] if text.endswith(".0") else text).encode()
+
+
+def encode(reply: Any, put: Put, resp3: bool) -> None:
+    """Hand the wire form of a reply to `put`, piece by piece."""
+    if isinstance(reply, bytes):
+        if isinstance(reply, Status):
+            put(b"+%b\r\n" % reply)
+        elif resp3 and isinstance(reply, Verbatim):
+            put(b"=%d\r\ntxt:%b\r\n" % (len(reply) + 4, reply))
+        else:
+            put(bulk_header(len(reply)))
+            put(reply)
+            put(CRLF)
+    elif reply is None:
+        put(b"_\r\n" if resp3 else b"$-1\r\n")
+    elif isinstance(reply, bool):
+        put((b"#t\r\n" if reply else b"#f\r\n") if resp3 else b":%d\r\n" % reply)
+    elif isinstance(reply, int):
+        put(b":%d\r\n" % reply)
+    elif isinstance(reply, float):
+        text = format_float(reply)
+        put(b",%b\r\n" % text if resp3 else b"%b%b\r\n" % (bulk_header(len(text)), text))
+    elif isinstance(reply, (list, tuple, set, frozenset, dict)):
+        _encode_aggregate(reply, put, resp3)
+    elif isinstance(reply, (CommandError, ProtocolError)):
+        put(b"-%b\r\n" % reply.text.translate(_ONE_LINE))
+    elif isinstance(reply, NullArray):
+        put(b"_\r\n" if resp3 else b"*-1\r\n")
+    elif not isinstance(reply, NoReply):
+        raise TypeError(f"not a reply: {reply!r}")
+
+
+_ONE_LINE = bytes.maketrans(b"\r\n", b"  ")  # an error may quote what the client sent
+
+
+def _encode_aggregate(reply: Any, put: Put, resp3: bool) -> None:
+    kind, count, members = b"*", len(reply), reply
+    if isinstance(reply, dict):
+        members = chain.from_iterable(reply.items())
+        kind, count = (b"%", count) if resp3 else (b"*", 2 * count)
+    elif resp3 and isinstance(reply, (set, frozenset)):
+        kind = b"~"
+    elif resp3 and isinstance(reply, Push):
+        kind = b">"
+    put(b"%b%d\r\n" % (kind, count))
+    for member in members:
+        encode(member, put, resp3)
+
+
+def encode_text(reply: Any, put: Put, null: bytes = b"(nil)") -> None:
+    """Hand a reply to `put` as lines for people; a null that is not part of a list is `null`."""
+    if isinstance(reply, Deleted):
+        for value in reply.values:
+            encode_text(value, put, TEXT_NO_KEY)
+    elif isinstance(reply, (list, tuple, set, frozenset, dict)):
+        members = chain.from_iterable(reply.items()) if isinstance(reply, dict) else reply
+        if not reply:
+            put(b"(empty array)\r\n")
+        for member in members:
+            encode_text(member, put)
+    elif not isinstance(reply, NoReply):
+        put(_text_line(reply, null))
+        put(CRLF)
+
+
+def _text_line(reply: Any, null: bytes) -> bytes:
+    if isinstance(reply, bytes):
+        return b"+PONG" if reply == PONG and isinstance(reply, Status) else reply
+    if reply is None or isinstance(reply, NullArray):
+        return null
+    if isinstance(reply, int):
+        return b"%d" % reply
+    if isinstance(reply, float):
+        return format_float(reply)
+    if isinstance(reply, (CommandError, ProtocolError)):
+        return reply.text.translate(_ONE_LINE)
+    raise TypeError(f"not a reply: {reply!r}")

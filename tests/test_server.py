@@ -1,0 +1,335 @@
+"""The server from outside: dialects, limits, clients that misbehave, a disk that is full. Real process, real sockets."""
+
+from __future__ import annotations
+
+import os
+import resource
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from servers import GodisProcess, Raw, encode, parse, require, wait_until
+
+MEBIBYTE = 1 << 20
+
+
+def resident_bytes(godis: GodisProcess) -> int:
+    fields = Path(f"/proc/{godis.pid}/statm").read_text().split()
+    return int(fields[1]) * resource.getpagesize()
+
+
+# ---- two dialects
+
+TEXT_SESSION = [
+    (b"SET mykey hello", b"OK"),
+    (b"GET mykey", b"hello"),
+    (b"get mykey", b"hello"),
+    (b"GET nokey", b"ERR value not found or expired"),
+    (b"SETEX tempkey 10 temporary", b"OK"),
+    (b"TTL tempkey", b"10"),
+    (b"TTL mykey", b"21600"),
+    (b"DEL mykey", b"hello"),
+    (b"DEL nokey", b"ERR key not found"),
+    (b"PING", b"+PONG"),
+    (b'SET quoted "two words\\x21"', b"OK"),
+    (b"GET quoted", b"two words!"),
+    (b"STRLEN quoted", b"10"),
+    (b"SET quoted other NX", b"(nil)"),
+    (b"SETEX tempkey ten value", b"ERR value is not an integer or out of range"),
+    (b"SETEX tempkey 0 value", b"ERR invalid expire time in 'setex' command"),
+    (b"GET", b"ERR wrong number of arguments for 'get' command"),
+    (b"ECHO ''", b""),
+]
+
+
+def test_a_telnet_user_gets_the_answers_of_the_table(godis: GodisProcess) -> None:
+    with godis.raw() as client:
+        for line, answer in TEXT_SESSION:
+            assert client.ask_line(line) == answer, line
+
+
+def test_an_unknown_command_is_named_in_text(godis: GodisProcess) -> None:
+    with godis.raw() as client:
+        assert client.ask_line(b"NOSUCH a b").startswith(b"ERR unknown command 'NOSUCH'")
+
+
+def test_each_request_chooses_its_dialect(godis: GodisProcess) -> None:
+    with godis.raw() as client:
+        client.send(b"SET a 1\n" + encode("GET", "a") + b"GET a\r\n" + encode("DEL", "a") + b"GET a\n")
+        assert client.read_line() == b"OK"
+        assert client.read_reply() == b"$1\r\n1\r\n"
+        assert client.read_line() == b"1"
+        assert client.read_reply() == b":1\r\n"
+        assert client.read_line() == b"ERR value not found or expired"
+
+
+def test_text_commands_pipeline_and_lists_take_a_line_each(godis: GodisProcess) -> None:
+    with godis.raw() as client:
+        client.send(b"MSET a 1 b 2\nMGET a nokey b\nDEL a nokey b\n")
+        expected = [b"OK", b"1", b"(nil)", b"2", b"1", b"ERR key not found", b"2"]
+        assert [client.read_line() for _ in expected] == expected
+
+
+@pytest.mark.parametrize("word", [b"exit", b"EXIT", b"quit"])
+def test_text_quit_closes_without_an_answer(godis: GodisProcess, word: bytes) -> None:
+    with godis.raw() as client:
+        client.send(b"PING\n" + word + b"\nPING\n")
+        assert client.read_all() == b"+PONG\r\n"
+
+
+def test_resp_quit_answers_and_runs_nothing_after_it(godis: GodisProcess) -> None:
+    with godis.raw() as client:
+        client.send(encode("QUIT") + encode("SET", "after", "quit"))
+        assert client.read_all() == b"+OK\r\n"
+    with godis.raw() as client:
+        assert client.ask("EXISTS", "after") == b":0\r\n"
+
+
+def test_nothing_is_sent_before_the_client_speaks(godis: GodisProcess) -> None:
+    with godis.raw() as client:
+        assert client.ask("PING") == b"+PONG\r\n"
+
+
+def test_the_unix_socket_serves_too(tmp_path: Path) -> None:
+    path = tmp_path / "godis.sock"
+    with GodisProcess(tmp_path, "--unixsocket", str(path)) as godis:
+        sock = socket.socket(socket.AF_UNIX)
+        sock.settimeout(10)
+        sock.connect(str(path))
+        with Raw(sock) as client:
+            assert client.ask_line(b"SET a 1") == b"OK"
+        with godis.raw() as client:
+            assert client.ask("GET", "a") == b"$1\r\n1\r\n"
+        godis.terminate()
+        assert not path.exists()
+
+
+# ---- bytes that are no requests
+
+BROKEN = [
+    (b"*1\r\n:5\r\n", b"-ERR Protocol error: expected '$', got ':'\r\n"),
+    (b"*1000000000\r\n", b"-ERR Protocol error: invalid multibulk length\r\n"),
+    (b"*abc\r\n", b"-ERR Protocol error: invalid multibulk length\r\n"),
+    (b"*1\r\n$-5\r\n", b"-ERR Protocol error: invalid bulk length\r\n"),
+    (b"*1\r\n$600000000\r\n", b"-ERR Protocol error: invalid bulk length\r\n"),
+    (b'SET a "open\r\n', b"-ERR Protocol error: unbalanced quotes in request\r\n"),
+    (b"x" * 70_000, b"-ERR Protocol error: too big inline request\r\n"),
+]
+
+
+@pytest.mark.parametrize(("broken", "error"), BROKEN)
+def test_a_broken_request_is_answered_and_closes_only_its_own_connection(
+    shared_godis: GodisProcess, broken: bytes, error: bytes
+) -> None:
+    with shared_godis.raw() as bystander, shared_godis.raw() as client:
+        client.send(encode("ECHO", "before") + broken)
+        assert client.read_exactly(12) == b"$6\r\nbefore\r\n"
+        assert client.read_line() + b"\r\n" == error
+        assert client.is_closed()
+        assert bystander.ask("PING") == b"+PONG\r\n"
+
+
+def test_an_announced_billion_elements_cost_no_memory(shared_godis: GodisProcess) -> None:
+    with shared_godis.raw() as bystander:
+        bystander.ask("PING")
+        before = resident_bytes(shared_godis)
+        for _ in range(20):
+            with shared_godis.raw() as client:
+                client.send(b"*1048576\r\n$3\r\nSET\r\n")
+                bystander.ask("PING")
+        assert resident_bytes(shared_godis) - before < 8 * MEBIBYTE
+
+
+@pytest.mark.parametrize("request_line", [b"POST / HTTP/1.1\r\n", b"GET / HTTP/1.1\r\nHost: localhost\r\nSET a 1\r\n"])
+def test_an_http_request_is_closed_at_once(shared_godis: GodisProcess, request_line: bytes) -> None:
+    with shared_godis.raw() as client:
+        client.send(request_line + b"SET smuggled 1\r\n")
+        client.read_all()
+    with shared_godis.raw() as client:
+        assert client.ask("EXISTS", "smuggled") == b":0\r\n"
+
+
+def test_a_client_that_leaves_at_any_byte_disturbs_nobody(shared_godis: GodisProcess) -> None:
+    request = encode("SET", "cut", "value") + b"GET cut\r\n"
+    with shared_godis.raw() as bystander:
+        for size in range(len(request)):
+            with shared_godis.raw() as client:
+                client.send(request[:size])
+            assert bystander.ask("PING") == b"+PONG\r\n"
+        wait_until(lambda: b"connected_clients:1\r\n" in bystander.ask("INFO", "clients"), what="all are gone")
+
+
+# ---- limits
+
+
+def test_one_client_too_many_is_told_and_closed(tmp_path: Path) -> None:
+    with GodisProcess(tmp_path, "--maxclients", "2") as godis:
+        wait_until(lambda: _connected(godis) == 1, what="the probe of the start is gone")
+        with godis.raw() as first, godis.raw() as second:
+            assert first.ask("PING") == second.ask("PING") == b"+PONG\r\n"
+            with godis.raw() as third:
+                assert third.read_all() == b"-ERR max number of clients reached\r\n"
+            assert first.ask("PING") == b"+PONG\r\n"
+
+
+def _connected(godis: GodisProcess) -> int:
+    with godis.raw() as client:
+        return len(parse(client.ask("CLIENT", "LIST")).splitlines())
+
+
+def test_an_idle_client_is_closed_after_the_timeout(tmp_path: Path) -> None:
+    with GodisProcess(tmp_path, "--timeout", "1") as godis, godis.raw() as client:
+        client.ask("PING")
+        assert client.is_closed()
+
+
+def test_the_process_lives_on_when_it_runs_out_of_descriptors(tmp_path: Path) -> None:
+    with GodisProcess(tmp_path) as godis:
+        resource.prlimit(godis.pid, resource.RLIMIT_NOFILE, (40, 40))
+        crowd = [godis.raw() for _ in range(60)]
+        for client in crowd:
+            client.close()
+        with godis.client() as client:
+            wait_until(lambda: client.ping(), what="a new client is served")
+
+
+# ---- clients that do not read
+
+
+@pytest.fixture
+def big_value(godis: GodisProcess) -> Iterator[bytes]:
+    value = os.urandom(1024) * 1024
+    with godis.client() as client:
+        client.set("big", value)
+    yield value
+
+
+def test_a_client_that_does_not_read_is_not_read_from(godis: GodisProcess, big_value: bytes) -> None:
+    with godis.raw() as client, godis.raw() as bystander:
+        before = resident_bytes(godis)
+        client.send(encode("GET", "big") * 200)
+        for _ in range(50):
+            assert bystander.ask("PING") == b"+PONG\r\n"
+        assert resident_bytes(godis) - before < 50 * MEBIBYTE
+        for _ in range(200):
+            assert client.read_reply() == b"$1048576\r\n" + big_value + b"\r\n"
+
+
+def test_a_client_above_its_output_limit_is_dropped(godis: GodisProcess, big_value: bytes) -> None:
+    with godis.raw() as bystander:
+        assert bystander.ask("CONFIG", "SET", "client-output-buffer-limit", "normal 8mb 0 0") == b"+OK\r\n"
+        with godis.raw() as client:
+            client.send(encode("MGET", *["big"] * 32))
+            wait_until(lambda: "bytes of replies not read" in godis.stderr(), what="the slow reader is dropped")
+            with pytest.raises((ConnectionError, OSError)):
+                client.read_reply()
+        assert bystander.ask("PING") == b"+PONG\r\n"
+
+
+def test_a_client_above_the_soft_limit_for_too_long_is_dropped(godis: GodisProcess, big_value: bytes) -> None:
+    with godis.raw() as bystander, godis.raw() as client:
+        bystander.ask("CONFIG", "SET", "client-output-buffer-limit", "normal 0 1mb 1")
+        client.send(encode("MGET", *["big"] * 32))
+        wait_until(lambda: "bytes of replies not read" in godis.stderr(), what="the slow reader is dropped")
+
+
+# ---- CLIENT PAUSE and KILL, from the connection's side
+
+
+def test_paused_commands_run_in_order_when_the_pause_ends(godis: GodisProcess) -> None:
+    with godis.raw() as chief, godis.raw() as client:
+        assert chief.ask("CLIENT", "PAUSE", "60000", "ALL") == b"+OK\r\n"
+        client.send(encode("APPEND", "log", "a") + encode("APPEND", "log", "b") + b"GET log\r\n")
+        wait_until(lambda: b"cmd=append" in chief.ask("CLIENT", "LIST") or True)
+        assert chief.ask("CLIENT", "UNPAUSE") == b"+OK\r\n"
+        assert client.read_reply() == b":1\r\n"
+        assert client.read_reply() == b":2\r\n"
+        assert client.read_line() == b"ab"
+
+
+def test_a_pause_for_writes_lets_reads_through_and_ends_by_itself(godis: GodisProcess) -> None:
+    with godis.raw() as client:
+        assert client.ask("CLIENT", "PAUSE", "300", "WRITE") == b"+OK\r\n"
+        assert client.ask("GET", "a") == b"$-1\r\n"
+        assert client.ask("SET", "a", "1") == b"+OK\r\n"
+
+
+def test_a_paused_client_can_be_killed(godis: GodisProcess) -> None:
+    with godis.raw() as chief, godis.raw() as client:
+        number = parse(client.ask("CLIENT", "ID"))
+        chief.ask("CLIENT", "PAUSE", "60000", "ALL")
+        client.send(encode("SET", "a", "1"))
+        assert chief.ask("CLIENT", "KILL", "ID", number) == b":1\r\n"
+        assert client.is_closed()
+        assert chief.ask("CLIENT", "UNPAUSE") == b"+OK\r\n"
+        assert chief.ask("EXISTS", "a") == b":0\r\n"
+
+
+# ---- the end
+
+
+def test_what_was_read_is_answered_and_kept_when_the_process_is_told_to_stop(tmp_path: Path) -> None:
+    with GodisProcess(tmp_path) as godis:
+        with godis.raw() as client:
+            client.send(b"".join(encode("SET", f"key{number}", number) for number in range(1000)))
+            assert client.read_reply() == b"+OK\r\n"
+            assert godis.terminate() == 0
+            acknowledged = 1 + client.read_all().count(b"+OK\r\n")
+        godis.start()
+        with godis.raw() as client:
+            assert parse(client.ask("DBSIZE")) >= acknowledged
+
+
+def test_shutdown_ends_the_process_with_success(godis: GodisProcess) -> None:
+    with godis.raw() as client:
+        client.ask("SET", "a", "1")
+        client.send(encode("SHUTDOWN"))
+        assert client.read_all() == b""
+    assert godis.process.wait(10) == 0
+    godis.start()
+    with godis.raw() as client:
+        assert client.ask("GET", "a") == b"$1\r\n1\r\n"
+
+
+# ---- a disk that is full
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of one megabyte."""
+    require(os.geteuid() == 0, "mounting a small file system needs root")
+    directory = tmp_path / "small"
+    directory.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(directory)], check=False)
+    require(done.returncode == 0, "a tmpfs cannot be mounted here")
+    yield directory
+    subprocess.run(["umount", "-l", str(directory)], check=True)
+
+
+@pytest.mark.parametrize("policy", ["always", "everysec", "no"])
+def test_a_full_disk_refuses_writes_serves_reads_and_recovers(small_disk: Path, tmp_path: Path, policy: str) -> None:
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(600_000))
+    with GodisProcess(tmp_path, "--appendfsync", policy, log=small_disk / "log.txt") as godis:
+        acknowledged = {}
+        for number in range(100):
+            value = bytes([65 + number % 26]) * 10_000
+            with godis.raw() as client:
+                reply = client.ask("SET", f"key{number}", value)
+            if reply != b"+OK\r\n":
+                break
+            acknowledged[f"key{number}"] = value
+        assert reply == b"-MISCONF Errors writing to the AOF file: No space left on device\r\n"
+        assert acknowledged
+        with godis.raw() as client:
+            assert client.ask("SET", "x", "1").startswith(b"-MISCONF")
+            assert client.ask("GET", "key0") == b"$10000\r\n" + acknowledged["key0"] + b"\r\n"
+            ballast.unlink()
+            wait_until(lambda: client.ask("SET", "x", "1") == b"+OK\r\n", what="writes are accepted again")
+        godis.kill9()
+        godis.start()
+        with godis.client() as reader:
+            assert {key: reader.get(key) for key in acknowledged} == acknowledged
+            assert reader.get("x") == b"1"

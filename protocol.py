@@ -69,6 +69,7 @@ class RequestParser:
         self.max_query_bytes = max_query_bytes
         self.authenticated = True
         self.error: bytes | None = None
+        self.text_seen = False  # whether any request so far came as text
         self._reader = hiredis.Reader()
         # the input that is not parsed yet: what lies behind `_position`; between two feeds at most a piece of a line
         self._chunk = b""
@@ -197,6 +198,7 @@ class RequestParser:
                 position = end + 2
             else:
                 begin, end, line = position, chunk.find(_LF, position), b"inline request"
+                self.text_seen = True
                 if end < 0:
                     break
                 argv = _text_request(chunk[position:end]) or []

@@ -147,7 +147,7 @@ class Connection:
         """
         session = self.session
         pieces: list[bytes] = []
-        if type(requests) is not list or session.muted:
+        if type(requests) is not list or self.parser.text_seen or session.muted:
             return self._run_with_care(requests, pieces)
         put, execute = pieces.append, self.server.engine.execute
         bulky = 0

@@ -1,0 +1,384 @@
+"""The program as its operator meets it: usage, settings, start, refusals in one line, and the end."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from servers import GODIS, HOST, GodisProcess, encode, free_port, require, wait_until
+
+from version import VERSION
+
+RUN_SECONDS = 20
+
+
+def run(directory: Path, *args: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a Godis that is expected to end by itself."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("GODIS_")}
+    return subprocess.run(
+        [sys.executable, str(GODIS), *args],
+        cwd=directory,
+        env=inherited | (env or {}),
+        capture_output=True,
+        text=True,
+        timeout=RUN_SECONDS,
+        check=False,
+    )
+
+
+def assert_refused(done: subprocess.CompletedProcess[str], code: int, *said: str) -> None:
+    """The program ended with this code after one line that says all of this."""
+    last = done.stderr.strip().splitlines()[-1]
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    assert last.startswith("godis: ")
+    for text in said:
+        assert text in last
+
+
+# ---- the command line
+
+
+def test_help_shows_every_flag(tmp_path: Path) -> None:
+    done = run(tmp_path, "--help")
+    assert done.returncode == 0
+    assert done.stdout.startswith("Godis")
+    for flag in ("--host", "--port", "--log", "--appendfsync", "--default-ttl", "--databases", "--maxclients"):
+        assert flag in done.stdout
+    for flag in ("--requirepass", "--timeout", "--instance-id", "--loglevel", "--unixsocket", "--no-log"):
+        assert flag in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_version_is_shown(tmp_path: Path) -> None:
+    done = run(tmp_path, "--version")
+    assert (done.returncode, done.stdout.strip()) == (0, f"Godis {VERSION}")
+
+
+@pytest.mark.parametrize("args", [["--nosuch"], ["serve"], ["--port"], ["ping", "pong"], ["--no-log=1"]])
+def test_a_wrong_command_line_gets_the_usage_and_code_2(tmp_path: Path, args: list[str]) -> None:
+    done = run(tmp_path, *args)
+    assert done.returncode == 2
+    assert "Usage:" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [
+        ("--port", "abc"),
+        ("--port", "65536"),
+        ("--port", "-1"),
+        ("--appendfsync", "sometimes"),
+        ("--default-ttl", "6 hours"),
+        ("--default-ttl", "-1"),
+        ("--databases", "0"),
+        ("--maxclients", "0"),
+        ("--timeout", "soon"),
+        ("--loglevel", "loud"),
+    ],
+)
+def test_a_bad_value_is_refused_in_one_line_that_names_the_flag(tmp_path: Path, flag: str, value: str) -> None:
+    done = run(tmp_path, f"{flag}={value}")
+    assert_refused(done, 2, flag, value)
+    assert len(done.stderr.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_bad_variable_is_refused_in_one_line_that_names_it(tmp_path: Path) -> None:
+    assert_refused(run(tmp_path, env={"GODIS_DEFAULT_TTL": "long"}), 2, "GODIS_DEFAULT_TTL", "long")
+
+
+def test_a_flag_counts_more_than_a_variable_and_a_variable_more_than_the_default(tmp_path: Path) -> None:
+    variables = {"GODIS_DEFAULT_TTL": "30m", "GODIS_MAXCLIENTS": "77", "GODIS_INSTANCE_ID": "from-env"}
+    with GodisProcess(tmp_path, "--maxclients", "88", env=variables) as godis, godis.client() as client:
+        client.set("k", "v")
+        assert 1790 < client.ttl("k") <= 1800
+        assert client.config_get("maxclients") == {"maxclients": "88"}
+        assert client.config_get("appendfsync") == {"appendfsync": "everysec"}
+        assert "from-env" in client.info("server").values()
+
+
+def test_the_port_and_the_log_can_come_from_variables(tmp_path: Path) -> None:
+    port = free_port()
+    variables = {"GODIS_PORT": str(port), "GODIS_LOG": "named.txt", "GODIS_REQUIREPASS": "secret"}
+    with subprocess.Popen(
+        [sys.executable, str(GODIS)], cwd=tmp_path, env=os.environ | variables, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stderr is not None
+        wait_until(lambda: run(tmp_path, "ping", env=variables).returncode == 0, 20, "the server answers")
+        process.terminate()
+        assert process.wait(RUN_SECONDS) == 0
+        process.stderr.read()
+    assert (tmp_path / "named.txt").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"), [("0", -1), ("100", 100), ("100s", 100), ("30m", 1800), ("6h", 21600), ("2d", 172800)]
+)
+def test_the_default_ttl_has_units(tmp_path: Path, given: str, seconds: int) -> None:
+    with GodisProcess(tmp_path, "--default-ttl", given) as godis, godis.client() as client:
+        client.set("k", "v")
+        assert seconds - 20 < client.ttl("k") <= seconds
+
+
+def test_the_number_of_databases_can_be_set(tmp_path: Path) -> None:
+    with GodisProcess(tmp_path, "--databases", "2") as godis, godis.raw() as raw:
+        assert raw.ask("SELECT", 1) == b"+OK\r\n"
+        assert raw.ask("SELECT", 2) == b"-ERR DB index is out of range\r\n"
+
+
+def test_one_client_too_many_is_told_so_and_closed(tmp_path: Path) -> None:
+    with GodisProcess(tmp_path, "--maxclients", "2") as godis:
+        with godis.raw() as first, godis.raw() as second:
+            assert first.ask("PING") == second.ask("PING") == b"+PONG\r\n"
+            with godis.raw() as third:
+                assert third.read_all() == b"-ERR max number of clients reached\r\n"
+        wait_until(lambda: accepts(godis), 5, "a place is free again")
+
+
+def accepts(godis: GodisProcess) -> bool:
+    with godis.raw() as raw:
+        raw.send(encode("PING"))
+        return raw.read_line() == b"+PONG"
+
+
+def test_an_idle_client_is_closed_after_the_timeout(tmp_path: Path) -> None:
+    with GodisProcess(tmp_path, "--timeout", "1") as godis, godis.raw() as idle:
+        assert idle.ask("PING") == b"+PONG\r\n"
+        assert idle.read_all() == b""
+
+
+# ---- ping
+
+
+def test_ping_exits_0_while_the_server_serves_and_1_after(godis: GodisProcess, tmp_path: Path) -> None:
+    port = str(godis.port)
+    done = run(tmp_path, "ping", "--port", port)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "PONG\n", "")
+    godis.kill9()
+    done = run(tmp_path, "ping", "--host", HOST, "--port", port)
+    assert_refused(done, 1, port)
+
+
+def test_ping_needs_the_password(tmp_path: Path) -> None:
+    with GodisProcess(tmp_path, "--requirepass", "secret") as godis:
+        port = str(godis.port)
+        assert run(tmp_path, "ping", "--port", port, "--requirepass", "secret").returncode == 0
+        assert run(tmp_path, "ping", "--port", port, env={"GODIS_REQUIREPASS": "secret"}).returncode == 0
+        assert_refused(run(tmp_path, "ping", "--port", port), 1, "NOAUTH")
+        assert_refused(run(tmp_path, "ping", "--port", port, "--requirepass", "guess"), 1, "WRONGPASS")
+
+
+# ---- start
+
+
+def test_the_start_says_what_an_operator_wants_to_know(tmp_path: Path) -> None:
+    with GodisProcess(tmp_path, "--instance-id", "one") as godis:
+        with godis.client() as client:
+            client.mset({f"k{number}": number for number in range(10)})
+        godis.kill9()
+        godis.start()
+        said = godis.stderr()
+        assert f"Godis {VERSION}" in said
+        assert "instance one" in said
+        assert f"{HOST}:{godis.port}" in said
+        assert str(godis.log) in said
+        assert "10 keys recovered in" in said
+        assert "6 hours" in said
+        assert "--default-ttl 0" in said
+        assert "WARNING" not in said
+        assert len(said.splitlines()) <= 12  # of two starts
+
+
+def test_a_default_ttl_of_none_is_not_talked_about(tmp_path: Path) -> None:
+    with GodisProcess(tmp_path, "--default-ttl", "0") as godis:
+        assert "default-ttl" not in godis.stderr()
+
+
+def test_the_log_lies_in_the_working_directory_by_default(tmp_path: Path) -> None:
+    with GodisProcess(tmp_path, log=None) as godis:
+        with godis.client() as client:
+            client.set("k", "v")
+        assert b"SET" in (tmp_path / "log.txt").read_bytes()
+
+
+def test_without_a_log_nothing_is_written_and_nothing_kept(tmp_path: Path) -> None:
+    with GodisProcess(tmp_path, "--no-log", log=None) as godis:
+        with godis.client() as client:
+            client.set("k", "v")
+        assert godis.terminate() == 0
+        assert [path.name for path in tmp_path.iterdir()] == [godis.stderr_path.name]
+        godis.start()
+        with godis.client() as client:
+            assert client.get("k") is None
+
+
+@pytest.mark.parametrize(
+    ("args", "warns"),
+    [
+        (["--host", "0.0.0.0"], True),
+        (["--host", "0.0.0.0", "--requirepass", "secret"], False),
+        (["--host", "localhost"], False),
+    ],
+)
+def test_an_open_server_without_a_password_is_warned_about_once(tmp_path: Path, args: list[str], warns: bool) -> None:
+    with GodisProcess(tmp_path, *args) as godis:
+        warnings = [line for line in godis.stderr().splitlines() if "WARNING" in line]
+        assert len(warnings) == warns
+        assert all("--requirepass" in line for line in warnings)
+
+
+# ---- refusals
+
+
+def test_a_port_in_use_is_refused(godis: GodisProcess, tmp_path: Path) -> None:
+    done = run(tmp_path, "--port", str(godis.port), "--log", "other.txt")
+    assert_refused(done, 1, str(godis.port), "in use")
+
+
+def test_a_host_that_is_not_ours_is_refused(tmp_path: Path) -> None:
+    assert_refused(run(tmp_path, "--host", "192.0.2.1", "--port", str(free_port())), 1, "192.0.2.1")
+    assert_refused(run(tmp_path, "--host", "no.such.host.invalid", "--port", str(free_port())), 1, "no.such.host")
+
+
+def test_a_log_that_another_process_owns_is_refused_and_its_owner_named(godis: GodisProcess, tmp_path: Path) -> None:
+    with godis.client() as client:
+        client.set("k", "v")
+    done = run(tmp_path, "--port", str(free_port()), "--log", str(godis.log))
+    assert_refused(done, 1, "log.txt", str(godis.pid))
+    godis.kill9()
+    godis.start()  # a dead owner's lock holds nobody off
+    with godis.client() as client:
+        assert client.get("k") == b"v"
+
+
+def test_a_log_in_a_directory_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    done = run(tmp_path, "--port", str(free_port()), "--log", str(tmp_path / "nosuch" / "log.txt"))
+    assert_refused(done, 1, "nosuch")
+
+
+def test_a_log_that_is_a_directory_is_refused(tmp_path: Path) -> None:
+    assert_refused(run(tmp_path, "--port", str(free_port()), "--log", str(tmp_path)), 1, str(tmp_path))
+
+
+def test_a_log_in_a_directory_that_is_not_writable_is_refused(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir()
+    closed.chmod(stat.S_IRUSR | stat.S_IXUSR)
+    require(not os.access(closed, os.W_OK) or os.geteuid() == 0, "modes mean nothing here")
+    place = Path("/proc/1") if os.access(closed, os.W_OK) else closed  # root writes anywhere but there
+    require(place.is_dir(), "no directory that is closed to root")
+    done = run(tmp_path, "--port", str(free_port()), "--log", str(place / "log.txt"))
+    assert_refused(done, 1, str(place))
+
+
+def test_a_damaged_log_is_refused_with_file_and_offset(tmp_path: Path) -> None:
+    with GodisProcess(tmp_path) as godis:
+        for number in range(3):
+            with godis.client() as client:
+                client.set("k", number)
+        godis.kill9()
+        log = tmp_path / "log.txt"
+        content = bytearray(log.read_bytes())
+        content[content.index(b"SET")] ^= 1
+        log.write_bytes(content)
+        done = run(tmp_path, "--port", str(godis.port), "--log", "log.txt")
+        assert_refused(done, 1, "log.txt", "offset")
+        assert log.read_bytes() == content
+
+
+# ---- the end
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT], ids=lambda sent: sent.name)
+def test_a_signal_ends_it_with_code_0_and_everything_kept(tmp_path: Path, sent: signal.Signals) -> None:
+    with GodisProcess(tmp_path, "--appendfsync", "no") as godis:
+        with godis.client() as client:
+            client.mset({f"k{number}": number for number in range(1000)})
+            assert godis.terminate(sent) == 0
+        godis.start()
+        with godis.client() as client:
+            assert client.dbsize() == 1000
+        assert "Traceback" not in godis.stderr()
+
+
+def test_what_was_read_before_the_signal_is_answered(godis: GodisProcess) -> None:
+    with godis.raw() as raw:
+        raw.send(b"".join(encode("INCR", "n") for _ in range(1000)))
+        assert raw.read_reply() == b":1\r\n"
+        godis.process.send_signal(signal.SIGTERM)
+        rest = raw.read_all()
+        assert rest.endswith(b"\r\n")
+        answered = int(rest.split(b"\r\n")[-2][1:])
+    assert godis.process.wait(RUN_SECONDS) == 0
+    godis.start()
+    with godis.client() as client:
+        assert int(client.get("n")) == answered
+
+
+def test_shutdown_ends_it_with_code_0(godis: GodisProcess) -> None:
+    with godis.raw() as raw:
+        raw.ask("SET", "k", "v")
+        raw.send(encode("SHUTDOWN"))
+        assert raw.read_all() == b""
+    assert godis.process.wait(RUN_SECONDS) == 0
+
+
+def test_a_second_signal_does_no_harm(godis: GodisProcess) -> None:
+    godis.process.send_signal(signal.SIGTERM)
+    assert godis.terminate() == 0
+    assert "Traceback" not in godis.stderr()
+
+
+def test_it_starts_again_on_its_port_at_once(godis: GodisProcess) -> None:
+    """Connections that the last process closed must not keep the port."""
+    with godis.raw() as raw:
+        raw.ask("PING")
+        assert godis.terminate() == 0
+        godis.start()
+    with godis.raw() as raw:
+        assert raw.ask("PING") == b"+PONG\r\n"
+
+
+# ---- what it writes
+
+
+def test_no_data_of_a_user_is_written_to_stderr(tmp_path: Path) -> None:
+    secret = "s3cr3t"
+    with GodisProcess(tmp_path, "--loglevel", "debug", "--requirepass", f"{secret}-password") as godis:
+        with godis.client(password=f"{secret}-password") as client:
+            client.set(f"{secret}-key", f"{secret}-value")
+            client.get(f"{secret}-key")
+        for request in (encode(f"{secret}-command", f"{secret}-argument"), f"{secret} line\r\n".encode()):
+            with godis.raw() as raw:
+                raw.send(encode("AUTH", f"{secret}-password") + request + b"*1\r\n$" + secret.encode() + b"\r\n")
+                raw.end_of_input()
+                raw.read_all()
+        godis.kill9()
+        godis.start()
+        assert godis.terminate() == 0
+        assert secret not in godis.stderr()
+        assert "Traceback" not in godis.stderr()
+
+
+def test_clients_that_misbehave_leave_no_traceback(godis: GodisProcess) -> None:
+    for data in (b"", b"\x00\xff" * 100, b"*3\r\n$3\r\nSET\r\n", encode("GET", "k") * 5000, b"GET k" * 20_000):
+        with godis.raw() as raw:
+            raw.send(data)
+        with godis.raw() as raw:
+            raw.send(data)
+            raw.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")  # ends in a reset
+    with godis.raw() as raw:
+        assert raw.ask("PING") == b"+PONG\r\n"
+    assert godis.terminate() == 0
+    assert not re.search(r"Traceback|ERROR", godis.stderr())

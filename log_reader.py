@@ -135,7 +135,7 @@ def read_payload(reader: hiredis.Reader, data: bytes, start: int, end: int) -> l
         commands: list[list[bytes]] = list(iter(reader.gets, False))
     except hiredis.ProtocolError as error:
         raise Damage("the payload is not RESP", certain=True) from error
-    if set(map(type, commands)) == {list} and not reader.has_data():
+    if set(map(type, commands)) == {list} and all(commands) and not reader.has_data():
         parts = list(chain.from_iterable(commands))
         if (
             set(map(type, parts)) == {bytes}

@@ -39,6 +39,7 @@ from log_reader import (
     units,
 )
 
+STARTED = re.compile(rb"[#*](?:[1-9]|\Z)")  # a first batch or command of which only the start was written
 NUMBER = re.compile(rb"[+-]?[0-9]{1,15}")
 CONTROL = frozenset((b"SELECT", b"MULTI", b"EXEC"))
 
@@ -272,7 +273,8 @@ def _refuse_unless_torn(path: str, file: BinaryIO, size: int, fault: Fault, repo
         raise _corruption(path, fault.offset, fault.reason)
     file.seek(fault.offset)
     start = file.read(LONGEST_HEAD)
-    if not (report.bytes or fault.incomplete or HEAD.match(start) or not start.strip(b"\0")):
+    known = report.batches or report.foreign_commands or report.text_lines or not start.strip(b"\0")
+    if not known and not (STARTED if fault.incomplete else HEAD).match(start):
         raise LogError(f"{path} is not a log ({fault.reason}): nothing was changed; give another path")
     if find_batch(file, fault.offset + 1, size):
         raise _corruption(path, fault.offset, f"{fault.reason}, and whole batches follow")

@@ -1,0 +1,567 @@
+"""The log's writer: batches, failures of the disk, the lock, and directories claimed by several processes."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from log_model import FAR_MS, NOW_MS, Model, read_log, set_, write_log
+from servers import ROOT, wait_until
+
+import aof
+from aof import AppendOnlyLog, LogLock, NullLog, claim_directory
+from errors import LogError
+from log_reader import frame
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "log.txt"
+
+
+@pytest.fixture
+def log(path: Path) -> Iterator[AppendOnlyLog]:
+    log = AppendOnlyLog(str(path))
+    log.open()
+    yield log
+    log.close()
+
+
+def failing(code: int) -> Callable[..., int]:
+    def call(*_: object) -> int:
+        raise OSError(code, os.strerror(code))
+
+    return call
+
+
+# Batches
+
+
+def test_a_turn_is_one_batch_and_each_database_is_selected(log: AppendOnlyLog, path: Path) -> None:
+    log.append(2, [b"DEL", b"a"])
+    log.append(0, [b"DEL", b"b"])
+    log.append(0, [b"DEL", b"c"])
+    log.append(2, [b"DEL", b"d"])
+    assert log.write(NOW_MS)
+    words = b"SELECT 2 DEL a SELECT 0 DEL b DEL c SELECT 2 DEL d SELECT 0".split()
+    payload = b"".join(
+        b"*2\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n" % (len(name), name, len(key), key)
+        for name, key in zip(words[::2], words[1::2], strict=True)
+    )
+    assert path.read_bytes() == frame(payload, NOW_MS)
+
+
+def test_the_first_batch_after_opening_selects_its_database_and_later_ones_start_in_0(
+    log: AppendOnlyLog, path: Path
+) -> None:
+    log.append(0, [b"DEL", b"a"])
+    log.write(NOW_MS)
+    first = path.stat().st_size
+    log.append(0, [b"DEL", b"a"])
+    log.write(NOW_MS)
+    assert b"SELECT" in path.read_bytes()[:first]
+    assert b"SELECT" not in path.read_bytes()[first:]
+
+
+@pytest.mark.parametrize("deadline_ms", [1, 999_999_999_999, 1_700_000_000_000, FAR_MS, 10_000_000_000_000, 2**63 - 1])
+@pytest.mark.parametrize("size", [0, 1, 9, 10, 1023, 1024, 70_000])
+def test_a_set_of_ready_pieces_is_the_same_as_the_plain_command(tmp_path: Path, size: int, deadline_ms: int) -> None:
+    files = []
+    for name in ("ready", "plain"):
+        log = AppendOnlyLog(str(tmp_path / name))
+        log.open()
+        for key, value, db in ((b"k" * size, b"v", 0), (b"k", b"v" * size, 0), (b"", b"\r\n", 7)):
+            if name == "ready":
+                log.append_set(db, key, value, deadline_ms)
+            else:
+                log.append(db, set_(key, value, deadline_ms=deadline_ms)[1])
+        log.write(NOW_MS)
+        log.close()
+        files.append((tmp_path / name).read_bytes())
+    assert files[0] == files[1]
+
+
+def test_a_changed_deadline_is_written(log: AppendOnlyLog, path: Path) -> None:
+    log.append_set(0, b"a", b"1", FAR_MS)
+    log.append_set(0, b"b", b"2", FAR_MS + 1)
+    log.append_set(0, b"c", b"3", FAR_MS)
+    log.write(NOW_MS)
+    assert [deadline for _, deadline in read_log(path)[0].data.values()] == [FAR_MS, FAR_MS + 1, FAR_MS]
+
+
+def test_an_empty_turn_writes_nothing(log: AppendOnlyLog, path: Path) -> None:
+    assert log.write(NOW_MS)
+    log.fsync()
+    assert path.stat().st_size == log.written_bytes == log.synced_bytes == 0
+
+
+def test_pieces_stays_the_same_list(log: AppendOnlyLog) -> None:
+    pieces = log.pieces
+    log.append_set(0, b"k", b"v", FAR_MS)
+    assert len(pieces) > 0
+    log.write(NOW_MS)
+    assert log.pieces is pieces
+    assert not pieces
+
+
+def test_closing_writes_and_syncs_what_is_left(path: Path) -> None:
+    log = AppendOnlyLog(str(path))
+    log.open()
+    log.append_set(0, b"k", b"v", FAR_MS)
+    log.close()
+    assert read_log(path)[0].data == {(0, b"k"): (b"v", FAR_MS)}
+    assert log.synced_bytes == log.written_bytes == path.stat().st_size
+
+
+def test_a_log_that_is_opened_again_is_continued(path: Path) -> None:
+    write_log(path, [[set_(b"a", b"1", db=5)]])
+    write_log(path, [[set_(b"b", b"2")]])
+    model, report = read_log(path)
+    assert model.data == {(5, b"a"): (b"1", FAR_MS), (0, b"b"): (b"2", FAR_MS)}
+    assert report.batches == 2
+
+
+def test_a_torn_tail_cut_between_open_and_the_first_write_moves_the_offsets(path: Path) -> None:
+    (size,) = write_log(path, [[set_(b"a", b"1")]])
+    with path.open("ab") as file:
+        file.write(b"#500 0123")
+    log = AppendOnlyLog(str(path))
+    log.open()
+    assert read_log(path)[1].torn_bytes == 9
+    log.append_set(0, b"b", b"2", FAR_MS)
+    assert log.write(NOW_MS)
+    assert size < log.written_bytes == path.stat().st_size
+    log.close()
+    assert len(read_log(path)[0].data) == 2
+
+
+def test_the_null_log_keeps_nothing() -> None:
+    log = NullLog()
+    log.open()
+    log.append(3, [b"DEL", b"k"])
+    log.append_set(0, b"k", b"v", FAR_MS)
+    assert log.pieces == []
+    assert log.write(NOW_MS)
+    log.fsync()
+    log.close()
+    assert (log.failure, log.written_bytes, log.synced_bytes) == (None, 0, 0)
+
+
+# The disk fails
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EDQUOT])
+def test_a_failed_write_is_kept_for_the_next_try(
+    log: AppendOnlyLog, path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    log.append_set(0, b"a", b"1", FAR_MS)
+    assert log.write(NOW_MS)
+    before = path.read_bytes()
+    log.append_set(1, b"b", b"2", FAR_MS)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", failing(code))
+        assert not log.write(NOW_MS)
+        assert not log.write(NOW_MS)
+    assert log.failure == os.strerror(code).encode()
+    assert path.read_bytes() == before
+    log.append_set(0, b"c", b"3", FAR_MS)
+    assert log.write(NOW_MS)
+    assert log.failure is None
+    assert read_log(path)[0].data == {(0, b"a"): (b"1", FAR_MS), (1, b"b"): (b"2", FAR_MS), (0, b"c"): (b"3", FAR_MS)}
+
+
+def test_a_write_in_many_short_steps_is_whole(
+    log: AppendOnlyLog, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:7]))
+    log.append_set(0, b"k", b"v" * 500, FAR_MS)
+    assert log.write(NOW_MS)
+    assert read_log(path)[0].data == {(0, b"k"): (b"v" * 500, FAR_MS)}
+
+
+def test_a_file_at_its_size_limit_is_cut_back_to_whole_batches(log: AppendOnlyLog, path: Path) -> None:
+    """The kernel's own short write: RLIMIT_FSIZE takes a part of the batch, then refuses."""
+    log.append_set(0, b"a", b"1", FAR_MS)
+    log.write(NOW_MS)
+    before = path.read_bytes()
+    log.append_set(0, b"b", b"x" * 100_000, FAR_MS)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 50_000, limits[1]))
+    try:
+        written = log.write(NOW_MS)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not written
+    assert log.failure == os.strerror(errno.EFBIG).encode()
+    assert path.read_bytes() == before
+    assert log.write(NOW_MS)
+    assert read_log(path)[0].data[0, b"b"] == (b"x" * 100_000, FAR_MS)
+
+
+def test_a_full_disk_is_cut_back_and_written_when_there_is_space(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "godis-test", str(disk)]
+    if os.geteuid() or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("only root can mount a small disk; the test of the size limit covers the same path")
+    try:
+        ballast = disk / "ballast"
+        ballast.write_bytes(b"\0" * 150_000)
+        log = AppendOnlyLog(str(disk / "log.txt"))
+        log.open()
+        log.append_set(0, b"a", b"1", FAR_MS)
+        assert log.write(NOW_MS)
+        before = (disk / "log.txt").read_bytes()
+        log.append_set(0, b"b", b"x" * 150_000, FAR_MS)
+        assert not log.write(NOW_MS)
+        assert log.failure == b"No space left on device"
+        assert (disk / "log.txt").read_bytes() == before
+        ballast.unlink()
+        assert log.write(NOW_MS)
+        log.close()
+        assert log.failure is None
+        assert len(read_log(disk / "log.txt")[0].data) == 2
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_the_remains_of_a_failed_write_that_could_not_be_cut_are_cut_before_the_next(
+    log: AppendOnlyLog, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log.append_set(0, b"a", b"1", FAR_MS)
+    log.write(NOW_MS)
+    whole = path.stat().st_size
+    write = os.write
+    log.append_set(0, b"b", b"2", FAR_MS)
+    with monkeypatch.context() as patch:
+        steps = iter([lambda fd, data: write(fd, data[:20]), failing(errno.EIO)])
+        patch.setattr(os, "write", lambda fd, data: next(steps)(fd, data))
+        patch.setattr(os, "ftruncate", failing(errno.EIO))
+        assert not log.write(NOW_MS)
+        assert path.stat().st_size == whole + 20
+        assert not log.write(NOW_MS)
+        assert path.stat().st_size == whole + 20
+    assert log.write(NOW_MS)
+    assert len(read_log(path)[0].data) == 2
+
+
+class Disk:
+    """A disk under a page cache: after a failed fsync the pages count as clean, though they were never written."""
+
+    def __init__(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.path = path
+        self.durable = b""
+        self.failing = False
+        self._dirty: list[tuple[int, int]] = []
+        self._write = os.write
+        monkeypatch.setattr(os, "write", self.write)
+        monkeypatch.setattr(aof, "_sync", self.sync)
+
+    def write(self, descriptor: int, data: bytes) -> int:
+        start = os.fstat(descriptor).st_size
+        written = self._write(descriptor, data)
+        self._dirty.append((start, start + written))
+        return written
+
+    def sync(self, _descriptor: int) -> None:
+        dirty, self._dirty = self._dirty, []
+        if self.failing:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        cached = self.path.read_bytes()
+        durable = bytearray(self.durable[: len(cached)].ljust(len(cached), b"\0"))
+        for start, end in dirty:
+            durable[start:end] = cached[start:end]
+        self.durable = bytes(durable)
+
+
+@pytest.fixture
+def disk(log: AppendOnlyLog, path: Path, monkeypatch: pytest.MonkeyPatch) -> Disk:
+    return Disk(path, monkeypatch)
+
+
+def fail_an_fsync(log: AppendOnlyLog, disk: Disk) -> None:
+    """Sync one batch, then fail to sync two more."""
+    for key in (b"a", b"b", b"c"):
+        log.append_set(0, key, b"1", FAR_MS)
+        assert log.write(NOW_MS)
+        disk.failing = key == b"c"
+        if key != b"b":
+            log.fsync()
+    assert log.failure == log.fsync_failure == b"Input/output error"
+
+
+def test_after_a_failed_fsync_all_since_the_last_good_one_is_written_again(
+    log: AppendOnlyLog, path: Path, disk: Disk
+) -> None:
+    fail_an_fsync(log, disk)
+    synced_bytes = log.synced_bytes
+    log.fsync()
+    assert log.failure is not None
+    assert log.synced_bytes == synced_bytes
+    disk.failing = False
+    log.fsync()
+    assert log.failure is None
+    assert disk.durable == path.read_bytes()
+    assert log.synced_bytes == log.written_bytes == len(disk.durable)
+    assert len(read_log(path)[0].data) == 3
+
+
+def test_nothing_is_written_while_fsync_fails_and_all_is_afterwards(
+    log: AppendOnlyLog, path: Path, disk: Disk
+) -> None:
+    fail_an_fsync(log, disk)
+    before = path.read_bytes()
+    assert not log.write(NOW_MS)
+    log.append_set(0, b"d", b"1", FAR_MS)
+    assert not log.write(NOW_MS)
+    assert path.read_bytes() == before
+    disk.failing = False
+    log.fsync()
+    assert log.write(NOW_MS)
+    log.fsync()
+    assert disk.durable == path.read_bytes()
+    assert len(read_log(path)[0].data) == 4
+
+
+def test_closing_repairs_a_failed_fsync(log: AppendOnlyLog, path: Path, disk: Disk) -> None:
+    fail_an_fsync(log, disk)
+    log.append_set(0, b"d", b"1", FAR_MS)
+    disk.failing = False
+    log.close()
+    assert log.failure is None
+    assert disk.durable == path.read_bytes()
+    assert len(read_log(path)[0].data) == 4
+
+
+def test_pages_that_do_not_read_back_right_keep_the_log_failed(log: AppendOnlyLog, path: Path, disk: Disk) -> None:
+    fail_an_fsync(log, disk)
+    disk.failing = False
+    content = path.read_bytes()
+    with path.open("r+b") as file:
+        file.seek(len(content) - 5)
+        file.write(b"\0")
+    log.fsync()
+    assert log.failure == aof.READ_BACK_FAILED
+    assert not log.write(NOW_MS)
+    assert disk.durable == content[: log.synced_bytes]
+    path.write_bytes(content)
+    log.fsync()
+    assert log.failure is None
+
+
+def test_a_repair_that_fails_halfway_still_has_the_bytes(
+    log: AppendOnlyLog, path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail_an_fsync(log, disk)
+    disk.failing = False
+    content = path.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", failing(errno.ENOSPC))
+        log.fsync()
+    assert log.failure == b"No space left on device"
+    assert path.stat().st_size == log.synced_bytes
+    log.fsync()
+    assert log.failure is None
+    assert path.read_bytes() == disk.durable == content
+
+
+def test_an_fsync_vouches_only_for_what_was_written_before_it_began(
+    log: AppendOnlyLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write_meanwhile(_descriptor: int) -> None:
+        log.append_set(0, b"b", b"2", FAR_MS)
+        assert log.write(NOW_MS)
+
+    log.append_set(0, b"a", b"1", FAR_MS)
+    log.write(NOW_MS)
+    before = log.written_bytes
+    monkeypatch.setattr(aof, "_sync", write_meanwhile)
+    log.fsync()
+    assert log.synced_bytes == before < log.written_bytes
+
+
+def test_a_repair_waits_for_a_write_that_is_on_its_way(
+    log: AppendOnlyLog, path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log.append_set(0, b"a", b"1", FAR_MS)
+    log.write(NOW_MS)
+    disk.failing = True
+
+    def fail_meanwhile(descriptor: int, data: bytes) -> int:
+        written = disk.write(descriptor, data[:10])
+        log.fsync()
+        disk.failing = False
+        log.fsync()
+        assert path.stat().st_size > log.written_bytes
+        return written
+
+    log.append_set(0, b"b", b"2", FAR_MS)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", fail_meanwhile)
+        log.write(NOW_MS)
+    assert log.failure == b"Input/output error"
+    log.fsync()
+    assert log.failure is None
+    assert disk.durable == path.read_bytes()
+    assert len(read_log(path)[0].data) == 2
+
+
+# Opening
+
+
+def test_a_directory_is_no_log(tmp_path: Path) -> None:
+    with pytest.raises(LogError, match=r"Is a directory; give a file"):
+        AppendOnlyLog(str(tmp_path)).open()
+
+
+def test_a_device_is_no_log(tmp_path: Path) -> None:
+    (tmp_path / "log.txt").symlink_to("/dev/null")
+    with pytest.raises(LogError, match=r"cannot be used"):
+        AppendOnlyLog(str(tmp_path / "log.txt"), lock=LogLock(str(tmp_path / "other"))).open()
+
+
+def test_a_missing_directory_is_named(tmp_path: Path) -> None:
+    with pytest.raises(LogError, match=r"missing/log\.txt.*create its directory first"):
+        AppendOnlyLog(str(tmp_path / "missing" / "log.txt")).open()
+
+
+def test_a_log_that_may_not_be_written_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path.write_bytes(b"")
+    if os.geteuid():
+        path.chmod(0o400)
+    else:  # root may write everything
+        real = os.open
+        denied = PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+        def open_(name: str, *args: int) -> int:
+            if name == str(path):
+                raise denied
+            return real(name, *args)
+
+        monkeypatch.setattr(os, "open", open_)
+    with pytest.raises(LogError, match=r"Permission denied; let this user read and write it"):
+        AppendOnlyLog(str(path)).open()
+    monkeypatch.undo()
+    path.chmod(0o600)
+    AppendOnlyLog(str(path)).open()  # the lock was given back
+
+
+# The lock
+
+HOLD = """
+import sys
+from aof import AppendOnlyLog, claim_directory
+kind, path, instance = sys.argv[1:]
+lock = claim_directory(path, instance) if kind == "claim" else None
+log = AppendOnlyLog(lock.log_path if lock else path, instance, lock)
+log.open()
+print(log.path, flush=True)
+sys.stdin.read()
+"""
+
+
+class Holder:
+    """A process that holds a log until it is ended."""
+
+    def __init__(self, kind: str, path: Path, instance: str = "") -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", HOLD, kind, str(path), instance],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def log_path(self) -> str:
+        """Wait until the process holds its log."""
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+    def kill9(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+@pytest.fixture
+def hold() -> Iterator[Callable[..., Holder]]:
+    holders: list[Holder] = []
+
+    def start(kind: str, path: Path, instance: str = "") -> Holder:
+        holders.append(Holder(kind, path, instance))
+        return holders[-1]
+
+    yield start
+    for holder in holders:
+        holder.kill9()
+
+
+def test_a_second_process_is_refused_and_told_who_holds_the_log(path: Path, hold: Callable[..., Holder]) -> None:
+    holder = hold("log", path, "first")
+    assert holder.log_path() == str(path)
+    with pytest.raises(LogError, match=rf"in use by process {holder.process.pid} on host .*, instance first"):
+        AppendOnlyLog(str(path)).open()
+
+
+def test_the_lock_ends_with_its_process(path: Path, hold: Callable[..., Holder]) -> None:
+    holder = hold("log", path)
+    holder.log_path()
+    holder.kill9()
+    log = AppendOnlyLog(str(path))
+    log.open()
+    log.close()
+
+
+def test_the_lock_outlives_a_rename_of_the_log(path: Path, hold: Callable[..., Holder]) -> None:
+    hold("log", path).log_path()
+    path.rename(path.with_suffix(".old"))
+    with pytest.raises(LogError, match="in use by process"):
+        AppendOnlyLog(str(path)).open()
+
+
+def test_another_name_for_a_held_log_is_refused(path: Path, log: AppendOnlyLog) -> None:
+    link = path.with_name("link.txt")
+    link.symlink_to(path)
+    with pytest.raises(LogError, match=f"in use by process {os.getpid()}"):
+        AppendOnlyLog(str(link)).open()
+
+
+def test_closing_gives_the_lock_back(path: Path) -> None:
+    for _ in range(2):
+        log = AppendOnlyLog(str(path))
+        log.open()
+        log.close()
+        log.close()
+
+
+def test_processes_that_share_a_volume_claim_a_directory_each(tmp_path: Path, hold: Callable[..., Holder]) -> None:
+    root = tmp_path / "data"
+    holders = [hold("claim", root, f"i{number}") for number in range(4)]
+    by_path = {holder.log_path(): holder for holder in holders}
+    assert set(by_path) == {str(root / str(number) / "log.txt") for number in (1, 2, 3, 4)}
+    by_path[str(root / "2" / "log.txt")].kill9()
+    assert hold("claim", root).log_path() == str(root / "2" / "log.txt")
+    assert hold("claim", root).log_path() == str(root / "5" / "log.txt")
+
+
+def test_a_claimed_log_has_its_data_again_after_a_crash(tmp_path: Path, hold: Callable[..., Holder]) -> None:
+    first = claim_directory(str(tmp_path))
+    log = AppendOnlyLog(first.log_path, lock=first)
+    log.open()
+    log.append_set(0, b"k", b"v", FAR_MS)
+    log.close()
+    assert hold("claim", tmp_path).log_path() == first.log_path
+    assert read_log(Path(first.log_path))[0].data == {(0, b"k"): (b"v", FAR_MS)}
+
+
+def test_a_claim_is_refused_where_nothing_can_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(LogError, match="cannot be used"):
+        claim_directory(str(tmp_path / "file"))

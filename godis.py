@@ -2,7 +2,7 @@
 
 Usage:
   godis.py [options]
-  godis.py ping [--host HOST] [--port PORT] [--requirepass PASSWORD]
+  godis.py ping [options]
   godis.py (-h | --help | --version)
 
 `ping` asks a running server whether it serves, and exits 0 or 1.

@@ -30,7 +30,7 @@ def parse_choice(*choices: str) -> Callable[[str], str]:
 
     def parse(text: str) -> str:
         if text.lower() not in choices:
-            raise ValueError(f"must be one of {', '.join(choices)}")
+            raise ValueError(f"argument(s) must be one of the following: {', '.join(choices)}")
         return text.lower()
 
     return parse
@@ -38,15 +38,19 @@ def parse_choice(*choices: str) -> Callable[[str], str]:
 
 def parse_yes(text: str) -> bool:
     """Read yes or no."""
-    return parse_choice("yes", "no", "1", "0", "true", "false")(text) in ("yes", "1", "true")
+    if text.lower() not in ("yes", "no", "1", "0", "true", "false"):
+        raise ValueError("argument must be 'yes' or 'no'")
+    return text.lower() in ("yes", "1", "true")
 
 
 def parse_integer(low: int, high: int) -> Callable[[str], int]:
     """Make a parser of integers from `low` to `high`, both included."""
 
     def parse(text: str) -> int:
-        if not re.fullmatch(r"-?\d{1,19}", text) or not low <= int(text) <= high:
-            raise ValueError(f"must be a number from {low} to {high}")
+        if not re.fullmatch(r"-?[0-9]{1,19}", text):
+            raise ValueError("argument couldn't be parsed into an integer")
+        if not low <= int(text) <= high:
+            raise ValueError(f"argument must be between {low} and {high} inclusive")
         return int(text)
 
     return parse
@@ -56,7 +60,7 @@ def parse_duration(text: str) -> int:
     """Read seconds, or a number with a unit such as 30m or 6h; return seconds."""
     match = re.fullmatch(r"(\d{1,12})([smhd]?)", text.lower())
     if not match:
-        raise ValueError("must be seconds, or a number with s, m, h or d, such as 6h")
+        raise ValueError("argument must be seconds, or a number with s, m, h or d, such as 6h")
     return int(match[1]) * UNITS_SECONDS[match[2]]
 
 
@@ -64,7 +68,7 @@ def parse_bytes(text: str) -> int:
     """Read a size such as 1048576, 100k or 64mb, as redis.conf writes it."""
     match = re.fullmatch(r"(\d{1,15})([kmg]?b?)", text.lower())
     if not match:
-        raise ValueError("must be a size, such as 64mb")
+        raise ValueError("argument must be a memory value")
     return int(match[1]) * UNITS_BYTES[match[2]]
 
 
@@ -178,7 +182,12 @@ BY_NAME = {setting.name: setting for setting in SETTINGS}
 
 
 class SettingError(Exception):
-    """A value that a setting does not take; the message names the setting and what it takes."""
+    """A value that a setting does not take; the message names the setting (or its flag) and what it takes."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"{name}: {reason}")
+        self.name = name
+        self.reason = reason
 
 
 class Config:
@@ -226,7 +235,7 @@ class Config:
         try:
             setattr(self, setting.attribute, setting.parse(text))
         except ValueError as error:
-            raise SettingError(f"{source} {error}, not {text!r}") from None
+            raise SettingError(source, f"{error}, not {text!r}") from None
 
     def get(self, name: str) -> str:
         """Show a setting as CONFIG GET does."""
@@ -238,10 +247,10 @@ class Config:
         for name, text in values.items():
             setting = BY_NAME[name]
             if not setting.live:
-                raise SettingError("can't set immutable config")
+                raise SettingError(name, "can't set immutable config")
             try:
                 setting.parse(text)
             except ValueError as error:
-                raise SettingError(f"argument {error}") from None
+                raise SettingError(name, str(error)) from None
         for name, text in values.items():
             self._put(BY_NAME[name], name, text)

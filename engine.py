@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import logging
 
+import commands.clients
 import commands.connection
+import commands.info
+import commands.introspection
 import commands.keys
 import commands.server
 import commands.strings  # noqa: F401  (the modules fill the table when imported)

@@ -48,6 +48,54 @@ NAN_OR_INFINITY = b"ERR increment would produce NaN or Infinity"
 STRING_TOO_LONG = b"ERR string exceeds maximum allowed size (proto-max-bulk-len)"
 OFFSET_OUT_OF_RANGE = b"ERR offset is out of range"
 INVALID_EXPIRE = b"ERR invalid expire time in '%b' command"
+DECREMENT_OVERFLOW = b"ERR decrement would overflow"
+LCS_NOT_STRINGS = b"ERR The specified keys must contain string values"
+LCS_LENGTH_AND_RANGES = b"ERR If you want both the length and indexes, please just use IDX."
+LCS_TOO_LARGE = b"ERR Insufficient memory, transient memory for LCS exceeds proto-max-bulk-len"
+
+# keys
+SAME_OBJECT = b"ERR source and destination objects are the same"
+UNSUPPORTED_OPTION = b"ERR Unsupported option %b"
+NX_AND_OTHERS = b"ERR NX and XX, GT or LT options at the same time are not compatible"
+GT_AND_LT = b"ERR GT and LT options at the same time are not compatible"
+INVALID_CURSOR = b"ERR invalid cursor"
+INVALID_FIRST_DB = b"ERR invalid first DB index"
+INVALID_SECOND_DB = b"ERR invalid second DB index"
+NO_LFU = (
+    b"ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching "
+    b"between policies at runtime LRU and LFU data will take some time to adjust."
+)
+PATTERN_TOO_LONG = b"ERR pattern is too long"
+
+# connection
+WRONG_PASSWORD = b"WRONGPASS invalid username-password pair or user is disabled."
+AUTH_WITHOUT_PASSWORD = (
+    b"ERR AUTH <password> called without any password configured for the default user. "
+    b"Are you sure your configuration is correct?"
+)
+INVALID_PROTOCOL = b"ERR Protocol version is not an integer or out of range"
+NOPROTO = b"NOPROTO unsupported protocol version"
+HELLO_OPTION = b"ERR Syntax error in HELLO option '%b'"
+HELLO_UNAUTHENTICATED = (
+    b"NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO AUTH <user> <pass> "
+    b"option can be used to authenticate the client and select the RESP protocol version at the same time"
+)
+DB_OUT_OF_RANGE = b"ERR DB index is out of range"
+NOT_AN_INT = b"ERR value is out of range, value must between -2147483648 and 2147483647"
+
+# CLIENT
+INVALID_CLIENT_NAME = b"ERR Client names cannot contain spaces, newlines or special characters."
+INVALID_CLIENT_INFO = b"ERR %b cannot contain spaces, newlines or special characters."
+UNKNOWN_CLIENT_INFO = b"ERR Unrecognized option '%b'"
+NO_SUCH_CLIENT = b"ERR No such client"
+UNKNOWN_CLIENT_TYPE = b"ERR Unknown client type '%b'"
+INVALID_CLIENT_ID = b"ERR Invalid client ID"
+CLIENT_ID_TOO_SMALL = b"ERR client-id should be greater than 0"
+NO_SUCH_USER = b"ERR No such user '%b'"
+INVALID_TIMEOUT = b"ERR timeout is not an integer or out of range"
+NEGATIVE_TIMEOUT = b"ERR timeout is negative"
+TIMEOUT_TOO_LARGE = b"ERR timeout is out of range"
+INVALID_PAUSE_MODE = b"ERR CLIENT PAUSE mode must be WRITE or ALL"
 
 # text dialect
 TEXT_NO_VALUE = b"ERR value not found or expired"
@@ -56,6 +104,19 @@ TEXT_NO_KEY = b"ERR key not found"
 # server
 NO_AUTH = b"NOAUTH Authentication required."
 LOG_FAILED = b"MISCONF Errors writing to the AOF file: %b"
+UNKNOWN_SETTING = b"ERR Unknown option or number of arguments for CONFIG SET - '%b'"
+SETTING_REFUSED = b"ERR CONFIG SET failed (possibly related to argument '%b') - %b"
+NO_CONFIG_FILE = b"ERR The server is running without a config file"
+NO_SHUTDOWN = b"ERR No shutdown in progress."
+SHUTDOWN_REFUSED = b"ERR Errors trying to SHUTDOWN. Check logs."
+DEBUG_REFUSED = (
+    b'ERR DEBUG command not allowed. If the enable-debug-command option is set to "local", you can run it from a '
+    b"local connection, otherwise you need to set this option in the configuration file, and then restart the server."
+)
+UNKNOWN_OR_WRONG_SUBCOMMAND = b"ERR unknown subcommand or wrong number of arguments for '%b'. Try %b HELP."
+NO_KEY_ARGUMENTS = b"ERR The command has no key arguments"
+INVALID_COMMAND = b"ERR Invalid command specified"
+INVALID_COMMAND_ARITY = b"ERR Invalid number of arguments specified for command"
 MAX_CLIENTS = b"ERR max number of clients reached"
 DENIED = (
     b"DENIED Redis is running in protected mode because protected mode is enabled and no password is set for the "

@@ -41,6 +41,17 @@ class Statistics:
     error_replies: int = 0
     output_limit_disconnections: int = 0
     query_limit_disconnections: int = 0
+    errors: dict[bytes, int] = field(default_factory=dict)  # code of an error reply -> how often
+
+    def count_error(self, text: bytes) -> None:
+        """Count an error reply by its code, the first word of its text."""
+        code = text.partition(b" ")[0]
+        self.errors[code] = self.errors.get(code, 0) + 1
+        self.error_replies += 1
+
+    def reset(self) -> None:
+        """Start again from zero. In place, since others hold on to this object."""
+        vars(self).update(vars(Statistics()))
 
 
 class Session:
@@ -53,6 +64,7 @@ class Session:
         self.id = client_id
         self.address = address
         self.local_address = local_address
+        self.descriptor = -1  # of the socket; set by the server
         self.since_ms = instance.store.now_ms
         # until RESET
         self.db: Keyspace = instance.store.databases[0]
@@ -74,6 +86,17 @@ class Session:
         self.closing = False
         self.query_bytes: Callable[[], int] = int  # bytes held of an unfinished request
         self.output_bytes: Callable[[], int] = int  # bytes of replies not yet taken by the client
+
+    @property
+    def on_unix_socket(self) -> bool:
+        """Say whether the client came by the Unix socket."""
+        path = self.instance.config.unixsocket
+        return bool(path) and self.address == f"{path}:0"
+
+    @property
+    def is_local(self) -> bool:
+        """Say whether the client is surely on this machine: it came by a loopback address or the Unix socket."""
+        return self.address.startswith(("127.", "[::1]:")) or self.on_unix_socket
 
     def reset(self) -> None:
         """Forget all that RESET makes a client forget."""
@@ -130,6 +153,7 @@ class Instance:
     run_id: str
     started_ms: int
     kill: Callable[[Session], None] = lambda session: None
+    sleep: Callable[[float], None] = lambda seconds: None  # holds up the whole process; the server hands in how
     clients: dict[int, Session] = field(default_factory=dict)
     statistics: Statistics = field(default_factory=Statistics)
     pause: Pause = field(default_factory=Pause)
@@ -138,6 +162,18 @@ class Instance:
     shutdown: bool = False
     last_save_second: int = 0  # when the log last was whole on disk: the answer to LASTSAVE
     last_client_id: int = 0
+    blocked_clients: int = 0  # connections that wait for something other than a request; kept by the server
+    settings_changed: list[Callable[[], None]] = field(default_factory=list)  # by CONFIG SET: read them again
+
+    def apply_settings(self) -> None:
+        """Let everybody who holds a copy of a setting take over its present value; after CONFIG SET."""
+        self.store.default_ttl_ms = self.config.default_ttl_seconds * 1000
+        self.store.tick(self.store.now_ms)  # for the commands that follow in this turn
+        if not self.config.requirepass:
+            for client in self.clients.values():
+                client.authenticated = True
+        for take_over in self.settings_changed:
+            take_over()
 
     def next_client_id(self) -> int:
         """Return an id that no client had before."""

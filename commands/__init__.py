@@ -120,6 +120,7 @@ def command(
         parent, _, child = row.name.partition(b"|")
         if child:
             TABLE[parent].subcommands[child] = row
+            TABLE[parent].group = group
         else:
             TABLE[parent] = row
         return run
@@ -142,5 +143,3 @@ def container(name: str, *, since: str = "1.0.0", flags: int = 0, run_alone: Run
 
     run.__doc__ = f"A container for the {name} commands."
     command(name, arity=-1 if run_alone else -2, flags=flags, since=since)(run)
-    group = (run_alone or run).__module__.rpartition(".")[2]
-    TABLE[name.encode()].group = group

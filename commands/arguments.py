@@ -26,6 +26,17 @@ def parse_integer(text: bytes) -> int:
     return number
 
 
+def parse_bounded(text: bytes, low: int, high: int, error: bytes = NOT_AN_INTEGER) -> int:
+    """Return an integer from `low` to `high`, both included. Raises CommandError with the given text."""
+    try:
+        number = parse_integer(text)
+    except CommandError:
+        raise CommandError(error) from None
+    if not low <= number <= high:
+        raise CommandError(error)
+    return number
+
+
 def parse_deadline(option: bytes, text: bytes, now_ms: int, command: bytes) -> int:
     """Return the deadline that EX, PX, EXAT or PXAT with this amount means. Raises CommandError."""
     amount = parse_integer(text)

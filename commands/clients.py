@@ -1,0 +1,326 @@
+"""CLIENT: what a client says of itself, and what it may see of and do to the others.
+
+It owns the line that describes a client. The others' sockets are the server module's: a kill is asked for by
+`instance.kill`, a pause is noted in `instance.pause`, muted replies in the session.
+
+SETINFO and NO-TOUCH came with Redis 7.2 and answer in its words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from commands import ADMIN, LOADING, NOSCRIPT, STALE, TABLE, command, container
+from commands.arguments import MAX_INTEGER, MIN_INTEGER, parse_bounded
+from commands.connection import DEFAULT_USER, check_client_name, is_plain
+from commands.introspection import describe_subcommands
+from errors import (
+    CLIENT_ID_TOO_SMALL,
+    INVALID_CLIENT_ID,
+    INVALID_CLIENT_INFO,
+    INVALID_PAUSE_MODE,
+    INVALID_TIMEOUT,
+    NEGATIVE_TIMEOUT,
+    NO_SUCH_CLIENT,
+    NO_SUCH_USER,
+    SYNTAX,
+    TIMEOUT_TOO_LARGE,
+    UNKNOWN_CLIENT_INFO,
+    UNKNOWN_CLIENT_TYPE,
+    CommandError,
+)
+from replies import NO_REPLY, OK, Farewell, Reply, Verbatim
+from session import Pause, Session
+
+CLIENT_TYPES = (b"NORMAL", b"MASTER", b"REPLICA", b"SLAVE", b"PUBSUB")  # of which only normal ones exist here
+PLAIN = NOSCRIPT | LOADING | STALE
+OVER_OTHERS = ADMIN | PLAIN
+
+Filter = Callable[[Session], bool]
+
+container("CLIENT", since="2.4.0")
+
+
+# ---- the client itself
+
+
+@command("CLIENT|ID", arity=2, flags=PLAIN, since="5.0.0")
+def client_id(session: Session, argv: list[bytes]) -> Reply:
+    """Get the id of this connection."""
+    return session.id
+
+
+@command("CLIENT|SETNAME", "connection-name", arity=3, flags=PLAIN, since="2.6.9")
+def client_setname(session: Session, argv: list[bytes]) -> Reply:
+    """Give this connection a name, or take it away with an empty one."""
+    _, _, name = argv
+    check_client_name(name)
+    session.name = name
+    return OK
+
+
+@command("CLIENT|GETNAME", arity=2, flags=PLAIN, since="2.6.9")
+def client_getname(session: Session, argv: list[bytes]) -> Reply:
+    """Get the name of this connection."""
+    return session.name or None
+
+
+@command("CLIENT|SETINFO", "LIB-NAME libname|LIB-VER libver", arity=4, flags=PLAIN, since="7.2.0")
+def client_setinfo(session: Session, argv: list[bytes]) -> Reply:
+    """Tell the name or the version of the client library."""
+    _, _, attribute, value = argv
+    if attribute.upper() not in (b"LIB-NAME", b"LIB-VER"):
+        raise CommandError(UNKNOWN_CLIENT_INFO % attribute)
+    if not is_plain(value):
+        raise CommandError(INVALID_CLIENT_INFO % attribute)
+    if attribute.upper() == b"LIB-NAME":
+        session.library_name = value
+    else:
+        session.library_version = value
+    return OK
+
+
+@command("CLIENT|NO-EVICT", "ON|OFF", arity=3, flags=OVER_OTHERS, since="7.0.0")
+def client_no_evict(session: Session, argv: list[bytes]) -> Reply:
+    """Protect this connection from eviction for want of memory, which does not happen here."""
+    session.no_evict = _parse_switch(argv[2])
+    return OK
+
+
+@command("CLIENT|NO-TOUCH", "ON|OFF", arity=3, flags=PLAIN, since="7.2.0")
+def client_no_touch(session: Session, argv: list[bytes]) -> Reply:
+    """Ask that this connection's commands do not count as a use of their keys."""
+    session.no_touch = _parse_switch(argv[2])
+    return OK
+
+
+def _parse_switch(word: bytes) -> bool:
+    if word.upper() not in (b"ON", b"OFF"):
+        raise CommandError(SYNTAX)
+    return word.upper() == b"ON"
+
+
+@command("CLIENT|REPLY", "ON|OFF|SKIP", arity=3, flags=PLAIN, since="3.2.0")
+def client_reply(session: Session, argv: list[bytes]) -> Reply:
+    """Choose whether commands are answered: all, none, or all but the next."""
+    mode = argv[2].upper()
+    if mode == b"ON":
+        session.unmute()
+        return OK
+    if mode == b"OFF":
+        session.mute()
+    elif mode == b"SKIP":
+        session.mute(replies=2)
+    else:
+        raise CommandError(SYNTAX)
+    return NO_REPLY
+
+
+# ---- all clients
+
+
+def describe(client: Session) -> bytes:
+    """Write a client as CLIENT LIST shows it; a field that has no meaning here is 0."""
+    now_ms = client.store.now_ms
+    query_bytes, output_bytes = client.query_bytes(), client.output_bytes()
+    flags = "".join(
+        letter
+        for letter, holds in (
+            ("U", client.on_unix_socket),
+            ("c", client.closing),
+            ("e", client.no_evict),
+            ("T", client.no_touch),
+        )
+        if holds
+    )
+    fields: dict[str, object] = {
+        "id": client.id,
+        "addr": client.address,
+        "laddr": client.local_address,
+        "fd": client.descriptor,
+        "name": client.name.decode(),
+        "age": (now_ms - client.since_ms) // 1000,
+        "idle": (now_ms - client.active_ms) // 1000,
+        "flags": flags or "N",
+        "db": client.db.index,
+        "sub": 0,
+        "psub": 0,
+        "ssub": 0,
+        "multi": -1,
+        "qbuf": query_bytes,
+        "qbuf-free": 0,
+        "argv-mem": 0,
+        "multi-mem": 0,
+        "rbs": 0,
+        "rbp": 0,
+        "obl": 0,
+        "oll": 0,
+        "omem": output_bytes,
+        "tot-mem": query_bytes + output_bytes,
+        "events": "rw" if output_bytes else "r",
+        "cmd": _command_name(client.last_command),
+        "user": DEFAULT_USER.decode(),
+        "redir": -1,
+        "resp": 3 if client.resp3 else 2,
+        "lib-name": client.library_name.decode(),
+        "lib-ver": client.library_version.decode(),
+    }
+    return " ".join(f"{name}={value}" for name, value in fields.items()).encode("utf-8", "surrogateescape") + b"\n"
+
+
+def _command_name(word: bytes) -> str:
+    """Name a command as the table does: what a client sent may be anything."""
+    parent, _, child = word.upper().partition(b"|")
+    row = TABLE.get(parent)
+    if row is not None and child:
+        row = row.subcommands.get(child)
+    return row.name.lower().decode() if row else "NULL"
+
+
+@command("CLIENT|INFO", arity=2, flags=PLAIN, since="6.2.0")
+def client_info(session: Session, argv: list[bytes]) -> Reply:
+    """Describe this connection."""
+    session.last_command = b"CLIENT|INFO"
+    return Verbatim(describe(session))
+
+
+@command(
+    "CLIENT|LIST",
+    "[TYPE NORMAL|MASTER|REPLICA|PUBSUB] [ID client-id [client-id ...]]",
+    arity=-2,
+    flags=OVER_OTHERS,
+    since="2.4.0",
+)
+def client_list(session: Session, argv: list[bytes]) -> Reply:
+    """Describe all connections, those of a type, or those with these ids."""
+    session.last_command = b"CLIENT|LIST"
+    clients = session.instance.clients
+    chosen: Iterable[Session]
+    words = argv[2:]
+    if not words:
+        chosen = clients.values()
+    elif words[0].upper() == b"TYPE" and len(words) == 2:
+        chosen = filter(_of_type(words[1]), clients.values())
+    elif words[0].upper() == b"ID" and len(words) > 1:
+        ids = [parse_bounded(word, MIN_INTEGER, MAX_INTEGER, INVALID_CLIENT_ID) for word in words[1:]]
+        chosen = (clients[number] for number in ids if number in clients)
+    else:
+        raise CommandError(SYNTAX)
+    return Verbatim(b"".join(map(describe, chosen)))
+
+
+@command(
+    "CLIENT|KILL",
+    "ip:port|[ID client-id] [TYPE NORMAL|MASTER|REPLICA|PUBSUB] [USER username] [ADDR ip:port] [LADDR ip:port] "
+    "[SKIPME YES|NO]",
+    arity=-3,
+    flags=OVER_OTHERS,
+    since="2.4.0",
+)
+def client_kill(session: Session, argv: list[bytes]) -> Reply:
+    """Close the connection from an address, or all that meet every filter."""
+    if len(argv) == 3:
+        if not _kill(session, [_from_address(argv[2])], skip_me=False):
+            raise CommandError(NO_SUCH_CLIENT)
+        return Farewell(b"OK") if session.closing else OK
+    filters, skip_me = _parse_filters(argv[2:])
+    return _kill(session, filters, skip_me)
+
+
+def _kill(session: Session, filters: list[Filter], skip_me: bool) -> int:
+    """Close all clients that meet the filters, the asking one after its reply; return how many."""
+    killed = 0
+    for client in list(session.instance.clients.values()):
+        if all(matches(client) for matches in filters) and not (client is session and skip_me):
+            killed += 1
+            if client is session:
+                session.closing = True
+            else:
+                session.instance.kill(client)
+    return killed
+
+
+def _parse_filters(words: list[bytes]) -> tuple[list[Filter], bool]:
+    filters: list[Filter] = []
+    skip_me = True
+    for position in range(0, len(words), 2):
+        if position + 1 == len(words):
+            raise CommandError(SYNTAX)
+        option, value = words[position].upper(), words[position + 1]
+        if option == b"SKIPME" and value.upper() in (b"YES", b"NO"):
+            skip_me = value.upper() == b"YES"
+        elif option in FILTERS:
+            filters.append(FILTERS[option](value))
+        else:
+            raise CommandError(SYNTAX)
+    return filters, skip_me
+
+
+def _has_id(value: bytes) -> Filter:
+    wanted = parse_bounded(value, 1, MAX_INTEGER, CLIENT_ID_TOO_SMALL)
+    return lambda client: client.id == wanted
+
+
+def _of_type(value: bytes) -> Filter:
+    if value.upper() not in CLIENT_TYPES:
+        raise CommandError(UNKNOWN_CLIENT_TYPE % value)
+    return lambda client: value.upper() == b"NORMAL"
+
+
+def _of_user(value: bytes) -> Filter:
+    if value != DEFAULT_USER:
+        raise CommandError(NO_SUCH_USER % value)
+    return lambda client: client.authenticated
+
+
+def _from_address(value: bytes) -> Filter:
+    return lambda client: client.address.encode() == value
+
+
+def _to_address(value: bytes) -> Filter:
+    return lambda client: client.local_address.encode() == value
+
+
+FILTERS: dict[bytes, Callable[[bytes], Filter]] = {
+    b"ID": _has_id,
+    b"TYPE": _of_type,
+    b"USER": _of_user,
+    b"ADDR": _from_address,
+    b"LADDR": _to_address,
+}
+
+
+@command("CLIENT|PAUSE", "timeout [WRITE|ALL]", arity=-3, flags=OVER_OTHERS, since="3.0.0")
+def client_pause(session: Session, argv: list[bytes]) -> Reply:
+    """Let all commands, or those that write, wait for so many milliseconds."""
+    mode = argv[3].upper() if len(argv) == 4 else b"ALL"
+    if len(argv) > 4:
+        raise CommandError(SYNTAX)
+    if mode not in (b"ALL", b"WRITE"):
+        raise CommandError(INVALID_PAUSE_MODE)
+    timeout_ms = parse_bounded(argv[2], MIN_INTEGER, MAX_INTEGER, INVALID_TIMEOUT)
+    if timeout_ms < 0:
+        raise CommandError(NEGATIVE_TIMEOUT)
+    instance = session.instance
+    now_ms = session.store.now_ms
+    if timeout_ms > MAX_INTEGER - now_ms:
+        raise CommandError(TIMEOUT_TOO_LARGE)
+    pause = Pause(now_ms + timeout_ms, writes_only=mode == b"WRITE")
+    if instance.paused:  # a pause that holds can become longer or stricter, never shorter or weaker
+        pause.until_ms = max(pause.until_ms, instance.pause.until_ms)
+        pause.writes_only = pause.writes_only and instance.pause.writes_only
+    instance.set_pause(pause)
+    return OK
+
+
+@command("CLIENT|UNPAUSE", arity=2, flags=OVER_OTHERS, since="6.2.0")
+def client_unpause(session: Session, argv: list[bytes]) -> Reply:
+    """Let all commands go on."""
+    session.instance.set_pause(Pause())
+    return OK
+
+
+@command("CLIENT|HELP", arity=2, flags=LOADING | STALE, since="5.0.0")
+def client_help(session: Session, argv: list[bytes]) -> Reply:
+    """Show what CLIENT can do."""
+    return describe_subcommands(b"CLIENT")

@@ -1,0 +1,151 @@
+"""Commands about the connection itself: greeting, password, database, farewell.
+
+It owns what a client agrees with the server before and after the real work. The state lies in `Session`; CLIENT, which
+looks at the other connections too, has a module of its own.
+
+There is one user, `default`, as in a Redis whose ACLs nobody touched: its password is `requirepass`, and while that is
+empty every client counts as authenticated.
+"""
+
+from __future__ import annotations
+
+from hmac import compare_digest
+
+from commands import ALLOW_BUSY, FAST, LOADING, NO_AUTH, NOSCRIPT, STALE, command
+from commands.arguments import MAX_INTEGER, MIN_INTEGER, parse_bounded, parse_integer
+from errors import (
+    AUTH_WITHOUT_PASSWORD,
+    DB_OUT_OF_RANGE,
+    HELLO_OPTION,
+    HELLO_UNAUTHENTICATED,
+    INVALID_CLIENT_NAME,
+    INVALID_PROTOCOL,
+    NOPROTO,
+    NOT_AN_INT,
+    SYNTAX,
+    WRONG_ARITY,
+    WRONG_PASSWORD,
+    CommandError,
+)
+from replies import OK, PONG, Farewell, Reply, Status
+from session import Session
+from version import REDIS_VERSION
+
+DEFAULT_USER = b"default"
+ALWAYS = NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | ALLOW_BUSY  # what a client may ask before anything else
+INT_MIN, INT_MAX = -(1 << 31), (1 << 31) - 1
+
+
+def authenticate(session: Session, user: bytes, password: bytes) -> None:
+    """Note that a client knows the password. Raises WRONGPASS; takes as long for any wrong password."""
+    required = session.instance.config.requirepass.encode("utf-8", "surrogateescape")
+    if user != DEFAULT_USER or (required and not compare_digest(password, required)):
+        raise CommandError(WRONG_PASSWORD)
+    session.authenticated = True
+
+
+def is_plain(word: bytes) -> bool:
+    """Say whether a word has only visible ASCII, and so cannot spoil a line of CLIENT LIST."""
+    return all(33 <= byte <= 126 for byte in word)
+
+
+def check_client_name(name: bytes) -> None:
+    """Refuse a name that is not plain."""
+    if not is_plain(name):
+        raise CommandError(INVALID_CLIENT_NAME)
+
+
+@command("PING", "[message]", arity=-1, flags=FAST)
+def ping(session: Session, argv: list[bytes]) -> Reply:
+    """Answer PONG, or the message."""
+    if len(argv) == 1:
+        return PONG
+    if len(argv) == 2:
+        return argv[1]
+    raise CommandError(WRONG_ARITY % b"ping")
+
+
+@command("ECHO", "message", arity=2, flags=LOADING | STALE | FAST)
+def echo(session: Session, argv: list[bytes]) -> Reply:
+    """Answer the message."""
+    _, message = argv
+    return message
+
+
+@command("AUTH", "[username] password", arity=-2, flags=ALWAYS)
+def auth(session: Session, argv: list[bytes]) -> Reply:
+    """Authenticate the connection."""
+    if len(argv) > 3:
+        raise CommandError(SYNTAX)
+    if len(argv) == 2 and not session.instance.config.requirepass:
+        raise CommandError(AUTH_WITHOUT_PASSWORD)
+    authenticate(session, argv[1] if len(argv) == 3 else DEFAULT_USER, argv[-1])
+    return OK
+
+
+@command("HELLO", "[protover [AUTH username password] [SETNAME clientname]]", arity=-1, flags=ALWAYS, since="6.0.0")
+def hello(session: Session, argv: list[bytes]) -> Reply:
+    """Agree on RESP2 or RESP3, authenticate, name the connection; tell what the server is."""
+    version = parse_bounded(argv[1], MIN_INTEGER, MAX_INTEGER, INVALID_PROTOCOL) if len(argv) > 1 else None
+    if version not in (None, 2, 3):
+        raise CommandError(NOPROTO)
+    credentials: list[bytes] = []
+    name: bytes | None = None
+    rest = argv[2:]
+    while rest:
+        option = rest[0].upper()
+        if option == b"AUTH" and len(rest) >= 3:
+            credentials, rest = rest[1:3], rest[3:]
+        elif option == b"SETNAME" and len(rest) >= 2:
+            name, rest = rest[1], rest[2:]
+            check_client_name(name)
+        else:
+            raise CommandError(HELLO_OPTION % rest[0])
+    if credentials:
+        authenticate(session, *credentials)
+    if not session.authenticated:
+        raise CommandError(HELLO_UNAUTHENTICATED)
+    if name is not None:
+        session.name = name
+    if version is not None:
+        session.resp3 = version == 3
+    return {
+        b"server": b"redis",
+        b"version": REDIS_VERSION.encode(),
+        b"proto": 3 if session.resp3 else 2,
+        b"id": session.id,
+        b"mode": b"standalone",
+        b"role": b"master",
+        b"modules": [],
+    }
+
+
+@command("SELECT", "index", arity=2, flags=LOADING | STALE | FAST)
+def select(session: Session, argv: list[bytes]) -> Reply:
+    """Change to another database."""
+    _, index_text = argv
+    index = parse_integer(index_text)
+    if not INT_MIN <= index <= INT_MAX:
+        raise CommandError(NOT_AN_INT)
+    databases = session.store.databases
+    if not 0 <= index < len(databases):
+        raise CommandError(DB_OUT_OF_RANGE)
+    session.db = databases[index]
+    return OK
+
+
+def say_farewell(session: Session, argv: list[bytes]) -> Reply:
+    """Close the connection once all replies are sent."""
+    session.closing = True
+    return Farewell(b"OK")
+
+
+command("QUIT", arity=-1, flags=ALWAYS)(say_farewell)
+command("EXIT", arity=-1, flags=ALWAYS, since="godis 1.0")(say_farewell)
+
+
+@command("RESET", arity=1, flags=ALWAYS, since="6.2.0")
+def reset(session: Session, argv: list[bytes]) -> Reply:
+    """Put the connection back as it was when it opened."""
+    session.reset()
+    return Status(b"RESET")

@@ -1,0 +1,208 @@
+"""INFO: what the instance tells of itself, in Redis's sections and field names.
+
+A field stands here only if its value is true and known here; Redis's fields about what Godis does not have (forks,
+replicas, modules) are left out, and a client that asks for one finds none, as with an older Redis.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Callable, Iterable
+
+from commands import LOADING, STALE, command
+from replies import Reply, Verbatim
+from session import Instance, Session
+from store import Keyspace
+from version import REDIS_VERSION, VERSION
+
+if sys.platform != "win32":
+    import resource
+
+Field = tuple[str, object]
+SAMPLE = 1000  # keys looked at for the average TTL
+
+
+def _server(instance: Instance) -> Iterable[Field]:
+    uptime_seconds = max(0, instance.store.now_ms - instance.started_ms) // 1000
+    return [
+        ("redis_version", REDIS_VERSION),  # whose behaviour is offered
+        ("godis_version", VERSION),
+        ("redis_mode", "standalone"),
+        ("instance_id", instance.id),
+        ("os", f"{platform.system()} {platform.release()} {platform.machine()}"),
+        ("arch_bits", 64 if sys.maxsize > 1 << 32 else 32),
+        ("python_version", platform.python_version()),
+        ("process_id", os.getpid()),
+        ("run_id", instance.run_id),
+        ("tcp_port", instance.config.port),
+        ("server_time_usec", instance.store.now_ms * 1000),
+        ("uptime_in_seconds", uptime_seconds),
+        ("uptime_in_days", uptime_seconds // 86400),
+        ("config_file", ""),
+    ]
+
+
+def _clients(instance: Instance) -> Iterable[Field]:
+    return [
+        ("connected_clients", len(instance.clients)),
+        ("maxclients", instance.config.maxclients),
+        ("client_recent_max_input_buffer", max((c.query_bytes() for c in instance.clients.values()), default=0)),
+        ("client_recent_max_output_buffer", max((c.output_bytes() for c in instance.clients.values()), default=0)),
+        ("blocked_clients", instance.blocked_clients),
+    ]
+
+
+def resident_bytes() -> int:
+    """Return the memory that the process occupies; where the system has no /proc, the most it ever did, or 0.
+
+    It is what an operator pays for. What of it the keys take cannot be had cheaply from Python: MEMORY USAGE tells
+    it for one key.
+    """
+    try:
+        with open("/proc/self/statm", "rb") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return peak_bytes()
+
+
+def peak_bytes() -> int:
+    """Return the most memory that the process ever occupied; 0 where Python cannot tell (Windows)."""
+    if sys.platform == "win32":
+        return 0
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
+
+
+def show_bytes(size: int) -> str:
+    """Write a size for people, as Redis does: 967.34K."""
+    amount, unit = float(size), "B"
+    for larger in "KMGT":
+        if amount < 1024:
+            break
+        amount, unit = amount / 1024, larger
+    return f"{size}B" if unit == "B" else f"{amount:.2f}{unit}"
+
+
+def _memory(instance: Instance) -> Iterable[Field]:
+    used = resident_bytes()
+    peak = max(used, peak_bytes())
+    clients = instance.clients.values()
+    return [
+        ("used_memory", used),
+        ("used_memory_human", show_bytes(used)),
+        ("used_memory_rss", used),
+        ("used_memory_rss_human", show_bytes(used)),
+        ("used_memory_peak", peak),
+        ("used_memory_peak_human", show_bytes(peak)),
+        ("maxmemory", instance.config.maxmemory),
+        ("maxmemory_human", show_bytes(instance.config.maxmemory)),
+        ("maxmemory_policy", instance.config.maxmemory_policy),
+        ("mem_clients_normal", sum(c.query_bytes() + c.output_bytes() for c in clients)),
+        ("lazyfree_pending_objects", sum(map(len, instance.store.garbage))),
+    ]
+
+
+def _persistence(instance: Instance) -> Iterable[Field]:
+    log = instance.log
+    enabled = instance.config.appendonly
+    fields: list[Field] = [
+        ("loading", 0),  # a client is served only when the log is replayed
+        ("rdb_last_save_time", instance.last_save_second),
+        ("aof_enabled", int(enabled)),
+        ("aof_last_write_status", "ok" if log.failure is None else "err"),
+    ]
+    if enabled:
+        fields += [
+            ("aof_current_size", log.written_bytes),
+            ("aof_unsynced_bytes", log.written_bytes - log.synced_bytes),
+        ]
+    return fields
+
+
+def _stats(instance: Instance) -> Iterable[Field]:
+    statistics, store = instance.statistics, instance.store
+    return [
+        ("total_connections_received", statistics.connections_received),
+        ("total_commands_processed", statistics.commands_processed),
+        ("total_net_input_bytes", statistics.input_bytes),
+        ("total_net_output_bytes", statistics.output_bytes),
+        ("rejected_connections", statistics.connections_rejected),
+        ("expired_keys", store.expired_keys),
+        ("evicted_keys", 0),  # memory has no limit here
+        ("keyspace_hits", store.hits),
+        ("keyspace_misses", store.misses),
+        ("client_query_buffer_limit_disconnections", statistics.query_limit_disconnections),
+        ("client_output_buffer_limit_disconnections", statistics.output_limit_disconnections),
+        ("total_error_replies", statistics.error_replies),
+    ]
+
+
+def _replication(instance: Instance) -> Iterable[Field]:
+    return [("role", "master"), ("connected_slaves", 0)]
+
+
+def _cpu(instance: Instance) -> Iterable[Field]:
+    times = os.times()
+    return [
+        ("used_cpu_sys", f"{times.system:.6f}"),
+        ("used_cpu_user", f"{times.user:.6f}"),
+        ("used_cpu_sys_children", f"{times.children_system:.6f}"),
+        ("used_cpu_user_children", f"{times.children_user:.6f}"),
+    ]
+
+
+def _errorstats(instance: Instance) -> Iterable[Field]:
+    return [
+        (f"errorstat_{code.decode()}", f"count={count}") for code, count in sorted(instance.statistics.errors.items())
+    ]
+
+
+def _cluster(instance: Instance) -> Iterable[Field]:
+    return [("cluster_enabled", 0)]
+
+
+def _average_ttl_ms(db: Keyspace) -> int:
+    """Return the average time to live of a sample of the keys, spread evenly over their ages; 0 if none has one."""
+    now_ms = db.store.now_ms
+    step = len(db.order) // SAMPLE + 1
+    deadlines = [db.deadlines[key] for key in db.order[::step] if key in db.deadlines]
+    return sum(max(0, deadline_ms - now_ms) for deadline_ms in deadlines) // max(1, len(deadlines))
+
+
+def _keyspace(instance: Instance) -> Iterable[Field]:
+    fields: list[Field] = []
+    for db in instance.store.databases:
+        keys = db.live_count()
+        if keys:
+            expires = len(db.deadlines) - (len(db) - keys)
+            fields.append((f"db{db.index}", f"keys={keys},expires={expires},avg_ttl={_average_ttl_ms(db)}"))
+    return fields
+
+
+SECTIONS: dict[str, Callable[[Instance], Iterable[Field]]] = {
+    "Server": _server,
+    "Clients": _clients,
+    "Memory": _memory,
+    "Persistence": _persistence,
+    "Stats": _stats,
+    "Replication": _replication,
+    "CPU": _cpu,
+    "Errorstats": _errorstats,
+    "Cluster": _cluster,
+    "Keyspace": _keyspace,
+}
+ALL_SECTIONS = {"default", "all", "everything"}
+
+
+@command("INFO", "[section [section ...]]", arity=-1, flags=LOADING | STALE)
+def info(session: Session, argv: list[bytes]) -> Reply:
+    """Tell about the server, all of it or the sections named."""
+    wanted = {word.decode(errors="replace").lower() for word in argv[1:]} or ALL_SECTIONS
+    texts = [
+        "".join([f"# {title}\r\n", *(f"{name}:{value}\r\n" for name, value in fields(session.instance))])
+        for title, fields in SECTIONS.items()
+        if title.lower() in wanted or wanted & ALL_SECTIONS
+    ]
+    return Verbatim("\r\n".join(texts).encode("utf-8", "surrogateescape"))

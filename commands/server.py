@@ -1,0 +1,189 @@
+"""Commands for the operator: settings, time, shutdown, debugging, memory.
+
+What they want done to the process they note in the `Instance`, since they know neither the loop nor the log's file.
+INFO has a module of its own.
+
+DEBUG SLEEP holds up every client, as in Redis: it is how a test or an operator sees what a stalled server does.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from fnmatch import fnmatchcase
+
+from commands import ADMIN, ALLOW_BUSY, FAST, LOADING, NOSCRIPT, READONLY, STALE, Keys, command, container
+from commands.arguments import parse_integer
+from commands.introspection import describe_subcommands
+from config import BY_NAME, SettingError
+from errors import (
+    DEBUG_REFUSED,
+    NO_CONFIG_FILE,
+    NO_SHUTDOWN,
+    NOT_A_FLOAT,
+    SETTING_REFUSED,
+    SHUTDOWN_REFUSED,
+    SYNTAX,
+    UNKNOWN_OR_WRONG_SUBCOMMAND,
+    UNKNOWN_SETTING,
+    CommandError,
+)
+from replies import NO_REPLY, OK, Reply
+from session import Session
+
+GLOB = re.compile(rb"[*?[]")
+PLACE_BYTES = 100  # a key's share of a dict: hash and two pointers, and the index, at the usual filling
+POINTER_BYTES = 8
+OPERATOR = ADMIN | NOSCRIPT | LOADING | STALE
+
+container("CONFIG", since="2.0.0")
+container("MEMORY", since="4.0.0")
+
+
+# ---- settings
+
+
+def _to_bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _to_text(word: bytes) -> str:
+    return word.decode("utf-8", "surrogateescape")
+
+
+@command("CONFIG|GET", "parameter [parameter ...]", arity=-3, flags=OPERATOR, since="2.0.0")
+def config_get(session: Session, argv: list[bytes]) -> Reply:
+    """Get the settings whose names match a pattern."""
+    config = session.instance.config
+    found: dict[Reply, Reply] = {}
+    for word in argv[2:]:
+        if GLOB.search(word):
+            names = [name for name in BY_NAME if fnmatchcase(name, _to_text(word).lower())]
+        else:
+            names = [_to_text(word).lower()]
+        for name in names:
+            if name in BY_NAME:
+                found[name.encode() if len(names) != 1 else word] = _to_bytes(config.get(name))
+    return found
+
+
+@command("CONFIG|SET", "parameter value [parameter value ...]", arity=-4, flags=OPERATOR, since="2.0.0")
+def config_set(session: Session, argv: list[bytes]) -> Reply:
+    """Change settings, all of them or none."""
+    if len(argv) % 2:
+        raise CommandError(SYNTAX)
+    values: dict[str, str] = {}
+    for word, value in zip(argv[2::2], argv[3::2], strict=True):
+        name = _to_text(word).lower()
+        if name not in BY_NAME:
+            raise CommandError(UNKNOWN_SETTING % word)
+        if name in values:
+            raise CommandError(SETTING_REFUSED % (word, b"duplicate parameter"))
+        values[name] = _to_text(value)
+    try:
+        session.instance.config.change(values)
+    except SettingError as error:
+        raise CommandError(SETTING_REFUSED % (_to_bytes(error.name), _to_bytes(error.reason))) from None
+    session.instance.apply_settings()
+    return OK
+
+
+@command("CONFIG|RESETSTAT", arity=2, flags=OPERATOR, since="2.0.0")
+def config_resetstat(session: Session, argv: list[bytes]) -> Reply:
+    """Count from zero again what INFO shows."""
+    session.instance.statistics.reset()
+    store = session.store
+    store.expired_keys = store.hits = store.misses = 0
+    return OK
+
+
+@command("CONFIG|REWRITE", arity=2, flags=OPERATOR, since="2.8.0")
+def config_rewrite(session: Session, argv: list[bytes]) -> Reply:
+    """Refuse: settings come from flags and environment, and there is no file to write them to."""
+    raise CommandError(NO_CONFIG_FILE)
+
+
+@command("CONFIG|HELP", arity=2, flags=LOADING | STALE, since="5.0.0")
+def config_help(session: Session, argv: list[bytes]) -> Reply:
+    """Show what CONFIG can do."""
+    return describe_subcommands(b"CONFIG")
+
+
+# ---- time and end
+
+
+@command("TIME", arity=1, flags=LOADING | STALE | FAST, since="2.6.0")
+def time(session: Session, argv: list[bytes]) -> Reply:
+    """Get the time of this turn as Unix seconds and microseconds, to the millisecond."""
+    seconds, milliseconds = divmod(session.store.now_ms, 1000)
+    return [b"%d" % seconds, b"%d" % (milliseconds * 1000)]
+
+
+@command("LASTSAVE", arity=1, flags=LOADING | STALE | FAST)
+def lastsave(session: Session, argv: list[bytes]) -> Reply:
+    """Get the Unix second when the log last was whole on the disk."""
+    return session.instance.last_save_second
+
+
+@command("SHUTDOWN", "[NOSAVE|SAVE] [NOW] [FORCE] [ABORT]", arity=-1, flags=OPERATOR | ALLOW_BUSY)
+def shutdown(session: Session, argv: list[bytes]) -> Reply:
+    """Write and sync the log, and end the server."""
+    options = {word.upper() for word in argv[1:]}
+    if options - {b"NOSAVE", b"SAVE", b"NOW", b"FORCE", b"ABORT"} or {b"NOSAVE", b"SAVE"} <= options:
+        raise CommandError(SYNTAX)
+    if b"ABORT" in options:
+        raise CommandError(NO_SHUTDOWN if len(options) == 1 else SYNTAX)
+    if session.instance.log.failure is not None and b"FORCE" not in options:
+        raise CommandError(SHUTDOWN_REFUSED)  # what is not in the log would be lost
+    session.instance.shutdown = True
+    return NO_REPLY
+
+
+# ---- looking inside
+
+
+@command("DEBUG", "SLEEP seconds", arity=-2, flags=OPERATOR)
+def debug(session: Session, argv: list[bytes]) -> Reply:
+    """Hold up the whole server, to see how clients bear it. Allowed by `enable-debug-command`."""
+    allowed = session.instance.config.debug_command
+    if allowed == "no" or (allowed == "local" and not session.is_local):
+        raise CommandError(DEBUG_REFUSED)
+    if argv[1].upper() != b"SLEEP" or len(argv) != 3:
+        raise CommandError(UNKNOWN_OR_WRONG_SUBCOMMAND % (argv[1], b"DEBUG"))
+    try:
+        seconds = float(argv[2])
+    except ValueError:
+        raise CommandError(NOT_A_FLOAT) from None
+    if not 0 <= seconds < float("inf"):
+        raise CommandError(NOT_A_FLOAT)
+    session.instance.sleep(seconds)
+    return OK
+
+
+@command("MEMORY|USAGE", "key [SAMPLES count]", arity=-3, flags=READONLY, keys=Keys(2, 2, 1), since="4.0.0")
+def memory_usage(session: Session, argv: list[bytes]) -> Reply:
+    """Count the bytes of a key, its value and its places in the tables.
+
+    The objects as Python counts them, and the share of the tables that any key has: exact for the objects, an
+    average for the tables. SAMPLES is taken and has no effect, since a string has nothing to sample.
+    """
+    key, options = argv[2], argv[3:]
+    while options:
+        if options[0].upper() != b"SAMPLES" or len(options) == 1:
+            raise CommandError(SYNTAX)
+        if parse_integer(options[1]) < 0:
+            raise CommandError(SYNTAX)
+        options = options[2:]
+    db = session.db
+    if not db.is_live(key):
+        return None
+    size = sys.getsizeof(key) + sys.getsizeof(db.values[key]) + PLACE_BYTES + POINTER_BYTES
+    if key in db.deadlines:
+        size += PLACE_BYTES + POINTER_BYTES + sys.getsizeof(db.deadlines[key])
+    return size
+
+
+@command("MEMORY|HELP", arity=2, flags=LOADING | STALE, since="4.0.0")
+def memory_help(session: Session, argv: list[bytes]) -> Reply:
+    """Show what MEMORY can do."""
+    return describe_subcommands(b"MEMORY")

@@ -55,28 +55,27 @@ class Engine:
             arity = row.arity
             if len(argv) != arity and (arity > 0 or len(argv) < -arity):
                 raise row.wrong_arity()
-            if self.instance.gated or not session.authenticated:
-                refusal = self._refusal(session, row)
-                if refusal is not None:
-                    return refusal
+            if (self.instance.gated or not session.authenticated) and self._must_wait(session, row):
+                return WAIT
             return row.run(session, argv)
         except CommandError as error:
+            self.instance.statistics.count_error(error.text)
             return error
         except Exception:
             # Our bug. The values are the user's and stay out of the log.
             logger.exception("internal error in %s", argv[0][:64].decode(errors="backslashreplace"))
+            self.instance.statistics.count_error(INTERNAL)
             return CommandError(INTERNAL)
 
-    def _refusal(self, session: Session, row: Command) -> Reply:
+    def _must_wait(self, session: Session, row: Command) -> bool:
+        """Say whether a pause holds a command back. Raises CommandError if it may not run at all."""
         if not session.authenticated and not row.flags & NO_AUTH:
-            return CommandError(NO_AUTH_TEXT)
+            raise CommandError(NO_AUTH_TEXT)
         instance = self.instance
         writes = bool(row.flags & WRITE)
         if writes and instance.log.failure is not None:
-            return CommandError(LOG_FAILED % instance.log.failure)
-        if instance.paused and (writes or not instance.pause.writes_only) and row.name != b"CLIENT":
-            return WAIT
-        return None
+            raise CommandError(LOG_FAILED % instance.log.failure)
+        return instance.paused and (writes or not instance.pause.writes_only) and row.name != b"CLIENT"
 
     def apply(self, db: int, argv: list[bytes]) -> None:
         """Run a logged effect against a database. Raises CommandError if it is refused."""

@@ -29,7 +29,7 @@ import socket
 from collections import deque
 from collections.abc import Iterable
 from itertools import chain
-from time import monotonic, time
+from time import monotonic, sleep, time
 from typing import Any
 
 import gevent
@@ -39,7 +39,7 @@ from gevent.event import Event
 from gevent.server import StreamServer
 
 from aof import AppendOnlyLog, NullLog
-from config import Config
+from config import LOG_LEVELS, Config
 from engine import Engine
 from errors import DENIED, LOG_FAILED, MAX_CLIENTS, StartError
 from protocol import CRLF, HEADERS, RequestParser, TextRequest, encode, encode_text
@@ -178,6 +178,7 @@ class Connection:
                 if session.closing:
                     break
                 if session.muted:
+                    session.suppress()  # its own reply counts, though CLIENT REPLY SKIP has none
                     return self._run_with_care(rest, pieces)
         self.server.instance.statistics.commands_processed += len(requests)
         session.last_command = argv[0]
@@ -230,7 +231,11 @@ class Connection:
         """Send what there is, wait for the end of the pause, and return a new list for what follows."""
         self.server.replies.append((self, pieces, True))
         self._stop_reading()
-        self.server.wait_for_resume()
+        self.server.instance.blocked_clients += 1
+        try:
+            self.server.wait_for_resume()
+        finally:
+            self.server.instance.blocked_clients -= 1
         self._start_reading()
         return []
 
@@ -357,6 +362,8 @@ class Server:
         self.listeners: list[StreamServer] = []
         instance.kill = self._kill
         instance.resumed = self.resumed.set
+        instance.sleep = sleep
+        instance.settings_changed.append(self._follow_settings)
         loop = gevent.get_hub().loop
         self.before_poll = loop.prepare(ref=False, priority=loop.MINPRI)  # after gevent's own callbacks
         self.after_poll = loop.check(ref=False, priority=loop.MAXPRI)  # before any connection's greenlet
@@ -449,6 +456,7 @@ class Server:
             return
         statistics.connections_received += 1
         session = Session(self.instance, self.instance.next_client_id(), *self._addresses(sock, peer))
+        session.descriptor = sock.fileno()
         self._tune(sock)
         connection = Connection(self, sock, session)
         self.connections[session.id] = connection
@@ -456,7 +464,8 @@ class Server:
         try:
             connection.serve()
         finally:
-            del self.connections[session.id], self.instance.clients[session.id]
+            del self.connections[session.id]
+            self.instance.clients.pop(session.id, None)
 
     def _refusal(self, peer: Any) -> bytes | None:
         if len(self.connections) >= self.config.maxclients:
@@ -488,6 +497,10 @@ class Server:
         connection = self.connections.get(session.id)
         if connection is not None:
             connection.abort()
+        self.instance.clients.pop(session.id, None)  # at once, though its greenlet has yet to end
+
+    def _follow_settings(self) -> None:
+        logger.setLevel(LOG_LEVELS[self.config.loglevel])
 
     def drop_slow_reader(self, connection: Connection) -> None:
         """Close a client whose replies pile up beyond the limit."""

@@ -119,7 +119,7 @@ def _read_number(pattern: re.Pattern[bytes], data: bytes, start: int) -> tuple[i
     match = pattern.match(data, start)
     if match is not None:
         return int(match[1]), match.end()
-    if len(data) < start + LONGEST_HEADER and b"\n" not in data[start:]:
+    if len(data) < start + LONGEST_HEADER and data.find(b"\n", start) < 0:
         raise Incomplete(len(data) + 1)
     raise Damage("not a RESP array of bulk strings")
 
@@ -133,8 +133,8 @@ def read_payload(reader: hiredis.Reader, data: bytes, start: int, end: int) -> l
     reader.feed(data, start, end - start)
     try:
         commands: list[list[bytes]] = list(iter(reader.gets, False))
-    except hiredis.ProtocolError as error:
-        raise Damage("the payload is not RESP", certain=True) from error
+    except hiredis.ProtocolError:
+        commands = []
     if set(map(type, commands)) == {list} and all(commands) and not reader.has_data():
         parts = list(chain.from_iterable(commands))
         if (
@@ -193,7 +193,7 @@ class UnitReader:
         match = COMMENT.match(data, start)
         if match is not None:
             return Unit(Kind.COMMENT, start, match.end(), [])
-        if len(data) < start + LONGEST_COMMENT and b"\n" not in data[start:]:
+        if len(data) < start + LONGEST_COMMENT and data.find(b"\n", start) < 0:
             raise Incomplete(len(data) + 1)
         raise Damage("the head of a batch is damaged")
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import resource
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from log_model import FAR_MS, NOW_MS, Model, read_log, set_, write_log
-from servers import ROOT, wait_until
+from log_model import FAR_MS, NOW_MS, read_log, set_, write_log
+from servers import ROOT
 
 import aof
 from aof import AppendOnlyLog, LogLock, NullLog, claim_directory
@@ -177,9 +176,7 @@ def test_a_failed_write_is_kept_for_the_next_try(
     assert read_log(path)[0].data == {(0, b"a"): (b"1", FAR_MS), (1, b"b"): (b"2", FAR_MS), (0, b"c"): (b"3", FAR_MS)}
 
 
-def test_a_write_in_many_short_steps_is_whole(
-    log: AppendOnlyLog, path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_write_in_many_short_steps_is_whole(log: AppendOnlyLog, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write = os.write
     monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:7]))
     log.append_set(0, b"k", b"v" * 500, FAR_MS)
@@ -242,8 +239,12 @@ def test_the_remains_of_a_failed_write_that_could_not_be_cut_are_cut_before_the_
     write = os.write
     log.append_set(0, b"b", b"2", FAR_MS)
     with monkeypatch.context() as patch:
-        steps = iter([lambda fd, data: write(fd, data[:20]), failing(errno.EIO)])
-        patch.setattr(os, "write", lambda fd, data: next(steps)(fd, data))
+        steps = iter([lambda descriptor, data: write(descriptor, data[:20]), failing(errno.EIO)])
+
+        def write_a_part_then_fail(descriptor: int, data: bytes) -> int:
+            return next(steps)(descriptor, data)
+
+        patch.setattr(os, "write", write_a_part_then_fail)
         patch.setattr(os, "ftruncate", failing(errno.EIO))
         assert not log.write(NOW_MS)
         assert path.stat().st_size == whole + 20
@@ -314,9 +315,7 @@ def test_after_a_failed_fsync_all_since_the_last_good_one_is_written_again(
     assert len(read_log(path)[0].data) == 3
 
 
-def test_nothing_is_written_while_fsync_fails_and_all_is_afterwards(
-    log: AppendOnlyLog, path: Path, disk: Disk
-) -> None:
+def test_nothing_is_written_while_fsync_fails_and_all_is_afterwards(log: AppendOnlyLog, path: Path, disk: Disk) -> None:
     fail_an_fsync(log, disk)
     before = path.read_bytes()
     assert not log.write(NOW_MS)

@@ -339,7 +339,7 @@ class Connection:
         if self.done is not None:
             self.done.set()
         else:
-            gevent.kill(self.greenlet, block=False)
+            gevent.kill(self.greenlet)  # at the next turn, not here
 
 
 class Server:

@@ -46,7 +46,7 @@ import sys
 from time import monotonic, time
 
 import gevent
-from docopt import docopt
+from docopt import DocoptExit, docopt
 
 import server
 from aof import AppendOnlyLog, NullLog, ReplayReport, claim_directory, replay
@@ -63,7 +63,15 @@ logger = logging.getLogger("godis")
 def main(arguments: list[str]) -> int:
     """Run the program; return its exit code."""
     usage = re.sub(r" ?\[default: [^]]*\]", "", __doc__)  # a default must not hide an environment variable
-    flags = docopt(usage, arguments, version=f"Godis {VERSION}")
+    try:
+        try:
+        flags = docopt(usage, arguments, version=f"Godis {VERSION}")
+    except DocoptExit as error:
+        print(error, file=sys.stderr)
+        return 2
+    except DocoptExit as error:
+        print(error, file=sys.stderr)
+        return 2
     logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s", datefmt="%Y-%m-%d %H:%M:%S")
     logger.setLevel(logging.INFO)
     try:
@@ -195,7 +203,7 @@ def ping(config: Config) -> int:
             while not reply.endswith(b"+PONG\r\n"):
                 received = connection.recv(1024)
                 if not received or b"-" in received:
-                    raise OSError(received.decode(errors="replace").strip() or "connection closed")
+                    raise OSError(received.decode(errors="replace").split("\r\n")[0] or "connection closed")
                 reply += received
     except OSError as error:
         print(f"godis: no answer from {host}:{config.port}: {error}", file=sys.stderr)

@@ -16,7 +16,7 @@ from servers import ROOT
 # Whoever stands left may import what stands right of it, and what that may import.
 ORDER = """
 godis -> server -> engine -> commands -> session -> store -> leaves
-engine -> aof -> log_reader -> protocol -> leaves
+engine -> aof -> log_replay -> log_reader -> protocol -> leaves
 """
 LEAVES = {"config", "errors", "replies", "version"}
 PROGRAM = sorted([*ROOT.glob("*.py"), *ROOT.glob("commands/*.py")])

@@ -31,6 +31,7 @@ the first write.)
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, islice
 from random import Random
 from typing import Any, Protocol
 
@@ -39,6 +40,7 @@ from errors import WRONG_TYPE, CommandError
 NO_DEADLINE = -1
 FAR_SECONDS = 86400  # deadlines further away than this share coarse buckets, so that `due` stays small
 FAR_BUCKET_SECONDS = 1024
+RANDOM_TRIES = 100  # for a random key, before all are walked through
 SLICE = 64  # keys that one step of slow work handles before it looks at its time again
 
 
@@ -133,9 +135,7 @@ class Keyspace:
         self.order: list[bytes | None] = []
         self.ghosts: set[bytes] = set()
         self._expired_second = 0  # every bucket before this second has been emptied
-        self._read = (
-            self._write
-        ) = -1  # compaction of `order` moves keys from `_read` to `_write`; -1: none goes on
+        self._read = self._write = -1  # compaction moves keys of `order` from `_read` to `_write`; -1: none goes on
         self._due_cleaner: Iterator[None] | None = None
         if self.touched is not None:
             self.touched = {}
@@ -170,6 +170,21 @@ class Keyspace:
             self.touched_since = second
         return second - self.touched.get(key, self.touched_since)
 
+    def peek(self, key: bytes) -> Any:
+        """`get` that is no use of the key, so that asking for its idle time does not end it."""
+        if key in self.values and not self.is_live(key):
+            self._expire(key)
+        return self.values.get(key)
+
+    def look(self, key: bytes) -> Any:
+        """`peek`, counted as a hit or a miss."""
+        value = self.peek(key)
+        if value is None:
+            self.store.misses += 1
+        else:
+            self.store.hits += 1
+        return value
+
     def read(self, key: bytes) -> Any:
         """`get`, counted as a hit or a miss."""
         value = self.get(key)
@@ -181,12 +196,15 @@ class Keyspace:
 
     def string(self, key: bytes) -> bytes | None:
         """Return the string at a key or None, counted as a hit or a miss. Raises WRONGTYPE."""
-        value = self.get(key)
-        if value is None:
-            self.store.misses += 1
-            return None
-        self.store.hits += 1
-        if type(value) is not bytes:
+        # The first lines are `read` for the usual case, inline, since this is GET: 140 ns instead of 185.
+        value = self.values.get(key)
+        if type(value) is bytes and self.touched is None:
+            store = self.store
+            if key not in self.deadlines or self.deadlines[key] > store.expired_until_ms:
+                store.hits += 1
+                return value
+        value = self.read(key)
+        if value is not None and type(value) is not bytes:
             raise CommandError(WRONG_TYPE)
         return value
 
@@ -199,16 +217,27 @@ class Keyspace:
         until_ms = self.store.expired_until_ms
         last = until_ms // 1000
         dead: set[bytes] = set()
-        for second in self._due_seconds(last):
+        # clocks go back: what is due in seconds that have been emptied stands in the first bucket there is
+        for second in self._due_seconds(max(last, self._expired_second)):
             dead.update(key for key in self.due[second] if self.deadlines.get(key, until_ms + 1) <= until_ms)
         return len(self.values) - len(dead)
 
     def random_key(self) -> bytes | None:
-        """Return a live key, each as likely as any other, or None. O(1) on average, since ghosts are few."""
+        """Return a live key, each as likely as any other, or None.
+
+        O(1) on average, since ghosts are few; only where nearly all keys have just expired are they walked through.
+        """
         order = self.order
-        while self.values:
-            key = order[self.store.random.randrange(len(order))]
-            if key is not None and self.get(key) is not None:
+        randrange = self.store.random.randrange
+        for _ in range(RANDOM_TRIES):
+            if not self.values:
+                return None
+            key = order[randrange(len(order))]
+            if key is not None and self.is_live(key):
+                return key
+        start = randrange(len(order))
+        for key in chain(islice(order, start, None), islice(order, start)):
+            if key is not None and self.is_live(key):
                 return key
         return None
 
@@ -239,6 +268,8 @@ class Keyspace:
         values[key] = value
         if len(values) != size:
             self._admit(key)
+        if self.touched is not None:
+            self.touched[key] = self.store.now_ms // 1000
         if deadline_ms != NO_DEADLINE:
             self.set_deadline(key, deadline_ms)
         elif self.deadlines:
@@ -258,8 +289,17 @@ class Keyspace:
         if known_ms is None or deadline_ms < known_ms:
             self._index(key, deadline_ms)
 
+    def end_at(self, key: bytes, deadline_ms: int) -> None:
+        """Set the deadline of a live key and log it; one that has passed deletes the key."""
+        if deadline_ms <= self.store.expired_until_ms:
+            self._discard(key)
+            self.effect(b"DEL", key)
+        else:
+            self.set_deadline(key, deadline_ms)
+            self.effect(b"PEXPIREAT", key, b"%d" % deadline_ms)
+
     def persist(self, key: bytes) -> bool:
-        """Take the deadline from a key; return whether it had one."""
+        """Take the deadline from a live key; return whether it had one."""
         return self.deadlines.pop(key, None) is not None
 
     def remove(self, key: bytes) -> Any:
@@ -295,10 +335,15 @@ class Keyspace:
         self.store.expired_keys += 1
         self.store.log.append(self.index, (b"DEL", key))
 
-    def _index(self, key: bytes, deadline_ms: int) -> None:
-        second = max(deadline_ms // 1000, self._expired_second)
+    def _due_second(self, deadline_ms: int) -> int:
+        """Return the second whose bucket a deadline belongs into, as things stand now."""
+        second = deadline_ms // 1000
         if second - self.store.now_ms // 1000 > FAR_SECONDS:
             second -= second % FAR_BUCKET_SECONDS  # moved to its own second when this one comes up
+        return second if second > self._expired_second else self._expired_second
+
+    def _index(self, key: bytes, deadline_ms: int) -> None:
+        second = self._due_second(deadline_ms)
         bucket = self.due.get(second)
         if bucket is None:
             self.due[second] = [key]
@@ -350,7 +395,11 @@ class Keyspace:
         return True
 
     def _cleaning(self) -> Iterator[None]:
-        """Leave one entry a key in `due`, in steps between which anything may happen to the keyspace."""
+        """Throw out entries of `due` that are stale or doubled, and move those that stand too early to their place.
+
+        It works in steps between which anything may happen to the keyspace. An entry moved to a bucket that was not
+        there at the start may be doubled there; the next round finds it.
+        """
         for second in sorted(self.due):
             bucket = self.due.get(second)
             if bucket is None:
@@ -362,10 +411,11 @@ class Keyspace:
                     deadline_ms = self.deadlines.get(key)
                     if deadline_ms is None:
                         continue
-                    if deadline_ms // 1000 > second and deadline_ms // 1000 - second < FAR_SECONDS:
+                    if self._due_second(deadline_ms) > second:
                         self._index(key, deadline_ms)
-                    else:
+                    elif second <= max(deadline_ms // 1000, self._expired_second):
                         kept[key] = None
+                    # else the key stands in an earlier bucket as well
                 start += SLICE
                 yield
             if self.due.get(second) is bucket:
@@ -422,6 +472,7 @@ class Keyspace:
         assert set(places) == self.values.keys() | self.ghosts, "order is not the keys and the ghosts"
         assert not self.values.keys() & self.ghosts, "a key is its own ghost"
         assert self.deadlines.keys() <= self.values.keys(), "a deadline without a key"
+        assert not self.due or min(self.due) >= self._expired_second, "a bucket that nobody will look into"
         assert self._due_entries == sum(map(len, self.due.values())), "due_entries is off"
         earliest: dict[bytes, int] = {}
         for second in sorted(self.due):

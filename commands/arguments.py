@@ -1,12 +1,13 @@
 """Read the arguments that many commands share: integers, and when a key is to end.
 
 It owns what counts as a number for Redis, which is stricter than Python: no space, no sign but a minus, no leading
-zero, no underscore, and not beyond 64 bits. It must not know the keyspace.
+zero, no underscore, and not beyond 64 bits. It must not look at keys.
 """
 
 from __future__ import annotations
 
-from errors import INVALID_EXPIRE, NOT_AN_INTEGER, CommandError
+from errors import DB_OUT_OF_RANGE, INVALID_EXPIRE, NOT_AN_INT, NOT_AN_INTEGER, CommandError
+from store import Keyspace, Store
 
 MAX_INTEGER = 2**63 - 1
 MIN_INTEGER = -(2**63)
@@ -45,3 +46,13 @@ def parse_deadline(option: bytes, text: bytes, now_ms: int, command: bytes) -> i
     if amount <= 0 or deadline_ms > MAX_INTEGER:
         raise CommandError(INVALID_EXPIRE % command)
     return deadline_ms
+
+
+def parse_database(text: bytes, store: Store) -> Keyspace:
+    """Return the database that an index names. Raises CommandError."""
+    index = parse_integer(text)
+    if not -(2**31) <= index < 2**31:
+        raise CommandError(NOT_AN_INT)
+    if not 0 <= index < len(store.databases):
+        raise CommandError(DB_OUT_OF_RANGE)
+    return store.databases[index]

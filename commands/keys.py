@@ -2,12 +2,39 @@
 
 from __future__ import annotations
 
-from commands import ALL, FAST, FIRST, READONLY, WRITE, command
-from commands.arguments import MAX_INTEGER, MIN_INTEGER, parse_integer
-from errors import INVALID_EXPIRE, CommandError
-from replies import Deleted, Reply
+import re
+from typing import Any
+
+from commands import ALL, DENYOOM, FAST, FIRST, FIRST_TWO, LOADING, READONLY, STALE, WRITE, Keys, command, container
+from commands.arguments import MAX_INTEGER, MIN_INTEGER, parse_bounded, parse_database, parse_integer
+from commands.patterns import compile_pattern
+from commands.strings import rebuild
+from errors import (
+    DB_OUT_OF_RANGE,
+    GT_AND_LT,
+    INVALID_CURSOR,
+    INVALID_EXPIRE,
+    INVALID_FIRST_DB,
+    INVALID_SECOND_DB,
+    NO_LFU,
+    NO_SUCH_KEY,
+    NX_AND_OTHERS,
+    SAME_OBJECT,
+    SYNTAX,
+    UNSUPPORTED_OPTION,
+    CommandError,
+)
+from replies import OK, Deleted, Reply, Status
 from session import Session
-from store import NO_DEADLINE
+from store import NO_DEADLINE, Keyspace
+
+TYPE_NAMES: dict[type, bytes] = {bytes: b"string"}
+SECOND = Keys(2, 2, 1)
+CURSOR = re.compile(rb"(?:[+-]?[0-9]{1,40})?")
+INT_MIN, INT_MAX = -(2**31), 2**31 - 1
+EMBEDDED_BYTES = 44  # longer strings are `raw` for Redis
+SHARED_INTEGERS = 10000
+MANY_REFERENCES = 2**31 - 1
 
 # ---- being there
 
@@ -26,11 +53,32 @@ def delete(session: Session, argv: list[bytes]) -> Reply:
     return reply
 
 
+@command("UNLINK", "key [key ...]", arity=-2, flags=WRITE | FAST, keys=ALL, since="4.0.0")
+def unlink(session: Session, argv: list[bytes]) -> Reply:
+    """Delete keys; answers how many there were."""
+    return int(delete(session, argv))  # type: ignore[arg-type]
+
+
 @command("EXISTS", "key [key ...]", arity=-2, flags=READONLY | FAST, keys=ALL)
 def exists(session: Session, argv: list[bytes]) -> Reply:
     """Count how many of the keys named are there; one named twice counts twice."""
+    look = session.db.look
+    return sum(look(key) is not None for key in argv[1:])
+
+
+@command("TOUCH", "key [key ...]", arity=-2, flags=READONLY | FAST, keys=ALL, since="3.2.1")
+def touch(session: Session, argv: list[bytes]) -> Reply:
+    """Count as EXISTS does, and count as a use of the keys."""
     read = session.db.read
     return sum(read(key) is not None for key in argv[1:])
+
+
+@command("TYPE", "key", arity=2, flags=READONLY | FAST, keys=FIRST)
+def type_of(session: Session, argv: list[bytes]) -> Reply:
+    """Get the type of the value at a key."""
+    _, key = argv
+    value = session.db.look(key)
+    return Status(b"none" if value is None else TYPE_NAMES[type(value)])
 
 
 # ---- deadlines
@@ -39,17 +87,53 @@ def exists(session: Session, argv: list[bytes]) -> Reply:
 @command("TTL", "key", arity=2, flags=READONLY | FAST, keys=FIRST)
 def ttl(session: Session, argv: list[bytes]) -> Reply:
     """Get the seconds a key has to live; -1 if it has no end, -2 if it is not there."""
+    return _seconds(_time_left_ms(session, argv))
+
+
+@command("PTTL", "key", arity=2, flags=READONLY | FAST, keys=FIRST, since="2.6.0")
+def pttl(session: Session, argv: list[bytes]) -> Reply:
+    """Get the milliseconds a key has to live; -1 if it has no end, -2 if it is not there."""
+    return _time_left_ms(session, argv)
+
+
+@command("EXPIRETIME", "key", arity=2, flags=READONLY | FAST, keys=FIRST, since="7.0.0")
+def expiretime(session: Session, argv: list[bytes]) -> Reply:
+    """Get the Unix time in seconds at which a key ends; -1 if it has no end, -2 if it is not there."""
+    return _seconds(_deadline_ms(session, argv))
+
+
+@command("PEXPIRETIME", "key", arity=2, flags=READONLY | FAST, keys=FIRST, since="7.0.0")
+def pexpiretime(session: Session, argv: list[bytes]) -> Reply:
+    """Get the Unix time in milliseconds at which a key ends; -1 if it has no end, -2 if it is not there."""
+    return _deadline_ms(session, argv)
+
+
+def _deadline_ms(session: Session, argv: list[bytes]) -> int:
     _, key = argv
-    left_ms = _time_left_ms(session, key)
-    return left_ms if left_ms < 0 else (left_ms + 500) // 1000
-
-
-def _time_left_ms(session: Session, key: bytes) -> int:
-    db = session.db
-    if db.read(key) is None:
+    if session.db.look(key) is None:
         return -2
-    deadline_ms = db.deadline_ms(key)
-    return -1 if deadline_ms == NO_DEADLINE else max(0, deadline_ms - session.store.now_ms)
+    deadline_ms = session.db.deadline_ms(key)
+    return -1 if deadline_ms == NO_DEADLINE else deadline_ms
+
+
+def _time_left_ms(session: Session, argv: list[bytes]) -> int:
+    deadline_ms = _deadline_ms(session, argv)
+    return deadline_ms if deadline_ms < 0 else max(0, deadline_ms - session.store.now_ms)
+
+
+def _seconds(milliseconds: int) -> int:
+    return milliseconds if milliseconds < 0 else (milliseconds + 500) // 1000
+
+
+@command("PERSIST", "key", arity=2, flags=WRITE | FAST, keys=FIRST, since="2.2.0")
+def persist(session: Session, argv: list[bytes]) -> Reply:
+    """Let a key live without an end."""
+    _, key = argv
+    db = session.db
+    if db.get(key) is None or not db.persist(key):
+        return 0
+    db.effect(b"PERSIST", key)
+    return 1
 
 
 @command("EXPIRE", "key seconds [NX | XX | GT | LT]", arity=-3, flags=WRITE | FAST, keys=FIRST)
@@ -58,28 +142,44 @@ def expire(session: Session, argv: list[bytes]) -> Reply:
     return _expire(session, argv, b"expire", 1000, session.store.now_ms)
 
 
-@command("PEXPIREAT", "key unix-time-milliseconds [NX | XX | GT | LT]", arity=-3, flags=WRITE | FAST, keys=FIRST)
+@command("PEXPIRE", "key milliseconds [NX | XX | GT | LT]", arity=-3, flags=WRITE | FAST, keys=FIRST, since="2.6.0")
+def pexpire(session: Session, argv: list[bytes]) -> Reply:
+    """Set the milliseconds that a key has to live."""
+    return _expire(session, argv, b"pexpire", 1, session.store.now_ms)
+
+
+@command(
+    "EXPIREAT", "key unix-time-seconds [NX | XX | GT | LT]", arity=-3, flags=WRITE | FAST, keys=FIRST, since="1.2.0"
+)
+def expireat(session: Session, argv: list[bytes]) -> Reply:
+    """Set the Unix time in seconds at which a key ends."""
+    return _expire(session, argv, b"expireat", 1000, 0)
+
+
+@command(
+    "PEXPIREAT",
+    "key unix-time-milliseconds [NX | XX | GT | LT]",
+    arity=-3,
+    flags=WRITE | FAST,
+    keys=FIRST,
+    since="2.6.0",
+)
 def pexpireat(session: Session, argv: list[bytes]) -> Reply:
     """Set the Unix time in milliseconds at which a key ends."""
     return _expire(session, argv, b"pexpireat", 1, 0)
 
 
-def _expire(session: Session, argv: list[bytes], name: bytes, unit_ms: int, base_ms: int) -> int:
+def _expire(session: Session, argv: list[bytes], command: bytes, unit_ms: int, base_ms: int) -> int:
     _, key, amount, *words = argv
     conditions = _parse_conditions(words)
-    units = parse_integer(amount)
-    deadline_ms = units * unit_ms + base_ms
-    if not MIN_INTEGER <= units * unit_ms <= MAX_INTEGER or deadline_ms > MAX_INTEGER:
-        raise CommandError(INVALID_EXPIRE % name)
+    after_base_ms = parse_integer(amount) * unit_ms
+    deadline_ms = base_ms + after_base_ms
+    if after_base_ms < MIN_INTEGER or deadline_ms > MAX_INTEGER:
+        raise CommandError(INVALID_EXPIRE % command)
     db = session.db
     if db.get(key) is None or not _meets(conditions, db.deadline_ms(key), deadline_ms):
         return 0
-    if deadline_ms <= session.store.expired_until_ms:
-        db.remove(key)
-        db.effect(b"DEL", key)
-    else:
-        db.set_deadline(key, deadline_ms)
-        db.effect(b"PEXPIREAT", key, b"%d" % deadline_ms)
+    db.end_at(key, deadline_ms)
     return 1
 
 
@@ -89,25 +189,288 @@ def _parse_conditions(words: list[bytes]) -> set[bytes]:
     for word in words:
         condition = word.upper()
         if condition not in (b"NX", b"XX", b"GT", b"LT"):
-            raise CommandError(b"ERR Unsupported option %b" % word)
+            raise CommandError(UNSUPPORTED_OPTION % word)
         conditions.add(condition)
     if b"NX" in conditions and len(conditions) > 1:
-        raise CommandError(b"ERR NX and XX, GT or LT options at the same time are not compatible")
+        raise CommandError(NX_AND_OTHERS)
     if {b"GT", b"LT"} <= conditions:
-        raise CommandError(b"ERR GT and LT options at the same time are not compatible")
+        raise CommandError(GT_AND_LT)
     return conditions
 
 
 def _meets(conditions: set[bytes], known_ms: int, wanted_ms: int) -> bool:
     """Say whether a key's deadline may be replaced; no deadline counts as one that never comes."""
     endless = known_ms == NO_DEADLINE
-    for condition in conditions:
-        if condition == b"NX" and not endless:
-            return False
-        if condition == b"XX" and endless:
-            return False
-        if condition == b"GT" and (endless or wanted_ms <= known_ms):
-            return False
-        if condition == b"LT" and not endless and wanted_ms >= known_ms:
-            return False
+    holds = {
+        b"NX": endless,
+        b"XX": not endless,
+        b"GT": not endless and wanted_ms > known_ms,
+        b"LT": endless or wanted_ms < known_ms,
+    }
+    return all(holds[condition] for condition in conditions)
+
+
+# ---- walking the keyspace
+
+
+@command("KEYS", "pattern", arity=2, flags=READONLY)
+def keys(session: Session, argv: list[bytes]) -> Reply:
+    """List all keys that match a pattern; SCAN does the same in small steps."""
+    _, pattern = argv
+    live = session.db.live_keys()
+    return list(live) if pattern == b"*" else list(filter(compile_pattern(pattern), live))
+
+
+@command("SCAN", "cursor [MATCH pattern] [COUNT count] [TYPE type]", arity=-2, flags=READONLY, since="2.8.0")
+def scan(session: Session, argv: list[bytes]) -> Reply:
+    """List some keys and the cursor to go on from; what stays from cursor 0 to cursor 0 is listed at least once."""
+    _, text, *words = argv
+    cursor = _parse_cursor(text)
+    options = _parse_scan_options(words)
+    count = parse_integer(options[b"COUNT"])
+    if count < 1:
+        raise CommandError(SYNTAX)
+    db = session.db
+    following, found = db.scan(cursor, count)
+    if options[b"MATCH"] != b"*":
+        found = list(filter(compile_pattern(options[b"MATCH"]), found))
+    if b"TYPE" in options:
+        wanted = options[b"TYPE"].lower()
+        found = [key for key in found if TYPE_NAMES[type(db.peek(key))] == wanted]
+    return [b"%d" % following, found]
+
+
+def _parse_cursor(text: bytes) -> int:
+    """Read a cursor as C's strtoul does, which takes signs and nothing at all, too."""
+    if not CURSOR.fullmatch(text):
+        raise CommandError(INVALID_CURSOR)
+    cursor = int(text or b"0")
+    if abs(cursor) >= 2**64:
+        raise CommandError(INVALID_CURSOR)
+    return cursor % 2**64
+
+
+def _parse_scan_options(words: list[bytes]) -> dict[bytes, bytes]:
+    options = {b"COUNT": b"10", b"MATCH": b"*"}
+    if len(words) % 2:
+        raise CommandError(SYNTAX)
+    for name, value in zip(words[::2], words[1::2], strict=True):
+        option = name.upper()
+        if option not in (b"MATCH", b"COUNT", b"TYPE"):
+            raise CommandError(SYNTAX)
+        options[option] = value
+    return options
+
+
+@command("RANDOMKEY", arity=1, flags=READONLY)
+def randomkey(session: Session, argv: list[bytes]) -> Reply:
+    """Get any one key."""
+    return session.db.random_key()
+
+
+@command("DBSIZE", arity=1, flags=READONLY | FAST)
+def dbsize(session: Session, argv: list[bytes]) -> Reply:
+    """Count the keys of the database."""
+    return session.db.live_count()
+
+
+# ---- other names, other databases
+
+
+@command("RENAME", "key newkey", arity=3, flags=WRITE, keys=FIRST_TWO)
+def rename(session: Session, argv: list[bytes]) -> Reply:
+    """Give a key another name, in place of what had that name before."""
+    _, old, new = argv
+    if session.db.get(old) is None:
+        raise CommandError(NO_SUCH_KEY)
+    _rename(session.db, old, new)
+    return OK
+
+
+@command("RENAMENX", "key newkey", arity=3, flags=WRITE | FAST, keys=FIRST_TWO)
+def renamenx(session: Session, argv: list[bytes]) -> Reply:
+    """Give a key another name, unless that name is taken."""
+    _, old, new = argv
+    if session.db.get(old) is None:
+        raise CommandError(NO_SUCH_KEY)
+    if session.db.get(new) is not None:
+        return 0
+    _rename(session.db, old, new)
+    return 1
+
+
+def _rename(db: Keyspace, old: bytes, new: bytes) -> None:
+    if old == new:
+        return
+    deadline_ms = db.deadline_ms(old)
+    db.put(new, db.remove(old), deadline_ms)
+    db.effect(b"RENAME", old, new)
+
+
+@command(
+    "COPY",
+    "source destination [DB destination-db] [REPLACE]",
+    arity=-3,
+    flags=WRITE | DENYOOM,
+    keys=FIRST_TWO,
+    since="6.2.0",
+)
+def copy(session: Session, argv: list[bytes]) -> Reply:
+    """Copy value and end of a key to another key."""
+    _, source, destination, *words = argv
+    target = session.db
+    replace = False
+    rest = iter(words)
+    for word in rest:
+        option = word.upper()
+        if option == b"REPLACE":
+            replace = True
+        elif option == b"DB" and (index := next(rest, None)) is not None:
+            target = parse_database(index, session.store)
+        else:
+            raise CommandError(SYNTAX)
+    if target is session.db and source == destination:
+        raise CommandError(SAME_OBJECT)
+    value = session.db.read(source)
+    if value is None or (target.get(destination) is not None and not replace):
+        return 0
+    _place(target, destination, value, session.db.deadline_ms(source))
+    return 1
+
+
+@command("MOVE", "key db", arity=3, flags=WRITE | FAST, keys=FIRST)
+def move(session: Session, argv: list[bytes]) -> Reply:
+    """Move a key to another database, unless it is there already."""
+    _, key, index = argv
+    db = session.db
+    target = parse_database(index, session.store)
+    if target is db:
+        raise CommandError(SAME_OBJECT)
+    value = db.get(key)
+    if value is None or target.get(key) is not None:
+        return 0
+    _place(target, key, value, db.deadline_ms(key))
+    db.remove(key)
+    db.effect(b"DEL", key)
+    return 1
+
+
+def _place(db: Keyspace, key: bytes, value: Any, deadline_ms: int) -> None:
+    """Put a value under a key and log it whole, since the log knows no effect that spans databases."""
+    db.put(key, value, deadline_ms)
+    db.effect(*rebuild(key, value, deadline_ms))
+
+
+@command("SWAPDB", "index1 index2", arity=3, flags=WRITE | FAST, since="4.0.0")
+def swapdb(session: Session, argv: list[bytes]) -> Reply:
+    """Exchange all keys of two databases."""
+    _, first, second = argv
+    databases = session.store.databases
+    left = parse_bounded(first, INT_MIN, INT_MAX, INVALID_FIRST_DB)
+    right = parse_bounded(second, INT_MIN, INT_MAX, INVALID_SECOND_DB)
+    if not (0 <= left < len(databases) and 0 <= right < len(databases)):
+        raise CommandError(DB_OUT_OF_RANGE)
+    if left != right and (databases[left] or databases[right]):
+        databases[left].swap(databases[right])
+        session.db.effect(b"SWAPDB", first, second)
+    return OK
+
+
+@command("FLUSHDB", "[ASYNC | SYNC]", arity=-1, flags=WRITE)
+def flushdb(session: Session, argv: list[bytes]) -> Reply:
+    """Delete all keys of the database; the memory comes back bit by bit either way."""
+    _check_flush_mode(argv)
+    if session.db:
+        session.db.flush()
+        session.db.effect(b"FLUSHDB")
+    return OK
+
+
+@command("FLUSHALL", "[ASYNC | SYNC]", arity=-1, flags=WRITE)
+def flushall(session: Session, argv: list[bytes]) -> Reply:
+    """Delete all keys of all databases; the memory comes back bit by bit either way."""
+    _check_flush_mode(argv)
+    if any(session.store.databases):
+        session.store.flush_all()
+        session.db.effect(b"FLUSHALL")
+    return OK
+
+
+def _check_flush_mode(argv: list[bytes]) -> None:
+    if len(argv) > 2 or (len(argv) == 2 and argv[1].upper() not in (b"ASYNC", b"SYNC")):
+        raise CommandError(SYNTAX)
+
+
+# ---- what is known of a value
+
+container("OBJECT", since="2.2.3")
+OBJECT_HELP = """\
+OBJECT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:
+ENCODING <key>
+    Return the kind of internal representation used in order to store the value
+    associated with a <key>.
+FREQ <key>
+    Return the access frequency index of the <key>. The returned integer is
+    proportional to the logarithm of the recent access frequency of the key.
+IDLETIME <key>
+    Return the idle time of the <key>, that is the approximated number of
+    seconds elapsed since the last access to the key.
+REFCOUNT <key>
+    Return the number of references of the value associated with the specified
+    <key>.
+HELP
+    Prints this help."""
+
+
+@command("OBJECT|HELP", arity=2, flags=LOADING | STALE, since="6.2.0")
+def object_help(session: Session, argv: list[bytes]) -> Reply:
+    """Describe the subcommands."""
+    return [Status(line.encode()) for line in OBJECT_HELP.splitlines()]
+
+
+@command("OBJECT|ENCODING", "key", arity=3, flags=READONLY, keys=SECOND, since="2.2.3")
+def object_encoding(session: Session, argv: list[bytes]) -> Reply:
+    """Get how Redis would hold a value that was just set: int, embstr or raw.
+
+    Redis answers otherwise for what APPEND, SETRANGE and INCRBYFLOAT made (raw, even if short): remembering how a
+    value came about is not worth a field a key.
+    """
+    value = session.db.look(argv[2])
+    if value is None:
+        return None
+    if _is_integer(value):
+        return b"int"
+    return b"embstr" if len(value) <= EMBEDDED_BYTES else b"raw"
+
+
+def _is_integer(value: bytes) -> bool:
+    try:
+        parse_integer(value)
+    except CommandError:
+        return False
     return True
+
+
+@command("OBJECT|FREQ", "key", arity=3, flags=READONLY, keys=SECOND, since="4.0.0")
+def object_freq(session: Session, argv: list[bytes]) -> Reply:
+    """Get how often a key is used: refused, as by any Redis that does not evict by frequency."""
+    if session.db.look(argv[2]) is None:
+        return None
+    raise CommandError(NO_LFU)
+
+
+@command("OBJECT|IDLETIME", "key", arity=3, flags=READONLY, keys=SECOND, since="2.2.3")
+def object_idletime(session: Session, argv: list[bytes]) -> Reply:
+    """Get for how many seconds a key was not used; uses are noted from the first such question on."""
+    if session.db.look(argv[2]) is None:
+        return None
+    return session.db.idle_seconds(argv[2])
+
+
+@command("OBJECT|REFCOUNT", "key", arity=3, flags=READONLY, keys=SECOND, since="2.2.3")
+def object_refcount(session: Session, argv: list[bytes]) -> Reply:
+    """Get how many hold a value: one, or as Redis says of the small integers that all keys share, no end."""
+    value = session.db.look(argv[2])
+    if value is None:
+        return None
+    return MANY_REFERENCES if _is_integer(value) and 0 <= int(value) < SHARED_INTEGERS else 1

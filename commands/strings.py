@@ -2,25 +2,39 @@
 
 A string is `bytes`, and a number is a string that spells one: nothing else is kept of it. A command that changes a
 part of a string (APPEND, SETRANGE, INCRBY) logs itself, which is shorter than the new value and just as deterministic;
-one that sets a whole string logs a SET with its absolute deadline.
+one that sets a whole string logs a SET with its absolute deadline. `bytes` never change in place, so APPEND and
+SETRANGE copy the value: 0.1 s for one of 512 MB. (Refused: bytearray values, which every reader would have to copy.)
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from commands import ALL, DENYOOM, FAST, FIRST, PAIRS, READONLY, WRITE, command
+from commands import ALL, DENYOOM, FAST, FIRST, FIRST_TWO, PAIRS, READONLY, WRITE, command
 from commands.arguments import EXPIRY_OPTIONS, MAX_INTEGER, MIN_INTEGER, parse_deadline, parse_integer
+from commands.long_double import add, parse, spell
+from commands.subsequence import common_length, common_ranges, is_too_large
 from errors import (
+    DECREMENT_OVERFLOW,
+    LCS_LENGTH_AND_RANGES,
+    LCS_NOT_STRINGS,
+    LCS_TOO_LARGE,
+    NAN_OR_INFINITY,
+    NOT_A_FLOAT,
+    OFFSET_OUT_OF_RANGE,
     OVERFLOW,
+    STRING_TOO_LONG,
     SYNTAX,
     TEXT_NO_VALUE,
+    WRONG_ARITY,
     WRONG_TYPE,
     CommandError,
 )
 from replies import OK, Reply
 from session import Session
 from store import NO_DEADLINE, Keyspace
+
+MAX_STRING_BYTES = 512 * 1024 * 1024  # proto-max-bulk-len: what a client can send in one piece
 
 
 def rebuild(key: bytes, value: bytes, deadline_ms: int) -> list[bytes]:
@@ -40,7 +54,7 @@ def assign(db: Keyspace, key: bytes, value: bytes, deadline_ms: int) -> None:
 
 
 def string_to_change(db: Keyspace, key: bytes) -> bytes | None:
-    """Return the string at a key or None; no hit and no miss, since nobody reads it. Raises WRONGTYPE."""
+    """Return the string at a key or None; neither hit nor miss, since nobody reads it. Raises WRONGTYPE."""
     value = db.get(key)
     if value is not None and type(value) is not bytes:
         raise CommandError(WRONG_TYPE)
@@ -57,17 +71,6 @@ def get(session: Session, argv: list[bytes]) -> Reply:
     return session.db.string(key)
 
 
-class SetOptions(NamedTuple):
-    """What stands behind key and value of SET, or behind the key of GETEX."""
-
-    deadline_ms: int
-    keep_deadline: bool = False
-    only_new: bool = False
-    only_old: bool = False
-    return_old: bool = False
-    persist: bool = False
-
-
 @command(
     "SET",
     "key value [NX | XX] [GET] [EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds"
@@ -77,7 +80,7 @@ class SetOptions(NamedTuple):
     keys=FIRST,
 )
 def set_string(session: Session, argv: list[bytes]) -> Reply:
-    """Set the string value of a key, whatever type it was; without a time to live it gets the default one."""
+    """Set the string value of a key, whatever was there; without a time to live it gets the default one."""
     if len(argv) == 3:  # most writes are this one: no options, no second look
         _, key, value = argv
         assign(session.db, key, value, session.store.default_deadline_ms)
@@ -88,47 +91,49 @@ def set_string(session: Session, argv: list[bytes]) -> Reply:
 def _set_with_options(session: Session, argv: list[bytes]) -> Reply:
     _, key, value, *words = argv
     db = session.db
-    options = _parse_options(session, b"set", words, {b"NX", b"XX", b"GET", b"KEEPTTL"})
-    old = db.string(key) if options.return_old else db.get(key)
-    if (options.only_new and old is not None) or (options.only_old and old is None):
-        return old if options.return_old else None
-    if options.keep_deadline:
+    life, conditions = _parse_options(words, lives={b"KEEPTTL"}, conditions={b"NX", b"XX", b"GET"})
+    deadline_ms = life.deadline_ms(session, b"set")
+    returns_old = b"GET" in conditions
+    old = db.string(key) if returns_old else db.get(key)
+    if (b"NX" in conditions and old is not None) or (b"XX" in conditions and old is None):
+        return old if returns_old else None
+    if life.option == b"KEEPTTL":
         deadline_ms = NO_DEADLINE if old is None else db.deadline_ms(key)
-    else:
-        deadline_ms = options.deadline_ms
     assign(db, key, value, deadline_ms)
-    return old if options.return_old else OK
+    return old if returns_old else OK
 
 
-def _parse_options(session: Session, name: bytes, words: list[bytes], allowed: set[bytes]) -> SetOptions:
-    """Read the options of SET or GETEX, as strict about combinations as Redis. Raises CommandError."""
-    seen: set[bytes] = set()
-    life = b""  # the one option that says how long
-    amount = b""
+class Life(NamedTuple):
+    """The option of SET or GETEX that says how long: EX and its kin with their amount, KEEPTTL, PERSIST, or none."""
+
+    option: bytes
+    amount: bytes
+
+    def deadline_ms(self, session: Session, command: bytes) -> int:
+        """Return the deadline meant, the default one where none is given. Raises CommandError."""
+        if self.option in EXPIRY_OPTIONS:
+            return parse_deadline(self.option, self.amount, session.store.now_ms, command)
+        return session.store.default_deadline_ms
+
+
+def _parse_options(words: list[bytes], lives: set[bytes], conditions: set[bytes]) -> tuple[Life, set[bytes]]:
+    """Read the options of SET or GETEX: how long, and the conditions met. Raises CommandError for what contradicts."""
+    life = Life(b"", b"")
+    met: set[bytes] = set()
     rest = iter(words)
     for word in rest:
         option = word.upper()
-        if option in EXPIRY_OPTIONS:
-            if life not in (b"", option):
-                raise CommandError(SYNTAX)
-            following = next(rest, None)
-            if following is None:
-                raise CommandError(SYNTAX)
-            life, amount = option, following
-        elif option not in allowed:
+        if option in conditions:
+            met.add(option)
+            continue
+        takes_amount = option in EXPIRY_OPTIONS
+        amount = next(rest, None) if takes_amount else b""
+        if amount is None or not (takes_amount or option in lives) or life.option not in (b"", option):
             raise CommandError(SYNTAX)
-        elif option in (b"KEEPTTL", b"PERSIST"):
-            if life not in (b"", option):
-                raise CommandError(SYNTAX)
-            life = option
-        else:
-            seen.add(option)
-    if {b"NX", b"XX"} <= seen:
+        life = Life(option, amount)
+    if {b"NX", b"XX"} <= met:
         raise CommandError(SYNTAX)
-    deadline_ms = session.store.default_deadline_ms
-    if amount:
-        deadline_ms = parse_deadline(life, amount, session.store.now_ms, name)
-    return SetOptions(deadline_ms, life == b"KEEPTTL", b"NX" in seen, b"XX" in seen, b"GET" in seen, life == b"PERSIST")
+    return life, met
 
 
 @command("SETEX", "key seconds value", arity=4, flags=WRITE | DENYOOM, keys=FIRST, since="2.0.0")
@@ -139,25 +144,172 @@ def setex(session: Session, argv: list[bytes]) -> Reply:
     return OK
 
 
+@command("PSETEX", "key milliseconds value", arity=4, flags=WRITE | DENYOOM, keys=FIRST, since="2.6.0")
+def psetex(session: Session, argv: list[bytes]) -> Reply:
+    """Set the string value of a key, and the milliseconds it lives."""
+    _, key, milliseconds, value = argv
+    assign(session.db, key, value, parse_deadline(b"PX", milliseconds, session.store.now_ms, b"psetex"))
+    return OK
+
+
+@command("SETNX", "key value", arity=3, flags=WRITE | DENYOOM | FAST, keys=FIRST)
+def setnx(session: Session, argv: list[bytes]) -> Reply:
+    """Set the string value of a key that is not there yet."""
+    _, key, value = argv
+    if session.db.get(key) is not None:
+        return 0
+    assign(session.db, key, value, session.store.default_deadline_ms)
+    return 1
+
+
+@command("GETSET", "key value", arity=3, flags=WRITE | DENYOOM | FAST, keys=FIRST)
+def getset(session: Session, argv: list[bytes]) -> Reply:
+    """Set the string value of a key and get the old one."""
+    _, key, value = argv
+    old = session.db.string(key)
+    assign(session.db, key, value, session.store.default_deadline_ms)
+    return old
+
+
+@command("GETDEL", "key", arity=2, flags=WRITE | FAST, keys=FIRST, since="6.2.0", text_null=TEXT_NO_VALUE)
+def getdel(session: Session, argv: list[bytes]) -> Reply:
+    """Get the string value of a key and delete the key."""
+    _, key = argv
+    db = session.db
+    value = db.string(key)
+    if value is not None:
+        db.remove(key)
+        db.effect(b"DEL", key)
+    return value
+
+
+@command(
+    "GETEX",
+    "key [EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds | PERSIST]",
+    arity=-2,
+    flags=WRITE | FAST,
+    keys=FIRST,
+    since="6.2.0",
+    text_null=TEXT_NO_VALUE,
+)
+def getex(session: Session, argv: list[bytes]) -> Reply:
+    """Get the string value of a key and change when it ends."""
+    _, key, *words = argv
+    db = session.db
+    life, _ = _parse_options(words, lives={b"PERSIST"}, conditions=set())
+    value = db.string(key)
+    if value is None or not life.option:
+        return value
+    if life.option == b"PERSIST":
+        if db.persist(key):
+            db.effect(b"PERSIST", key)
+    else:
+        db.end_at(key, life.deadline_ms(session, b"getex"))
+    return value
+
+
 @command("MGET", "key [key ...]", arity=-2, flags=READONLY | FAST, keys=ALL)
 def mget(session: Session, argv: list[bytes]) -> Reply:
-    """Get the string values of keys; null for a key that is not there or is no string."""
-    read = session.db.read
-    return [value if type(value) is bytes else None for value in map(read, argv[1:])]
+    """Get the string values of keys; null for a key that is not there or holds no string."""
+    return [value if type(value) is bytes else None for value in map(session.db.read, argv[1:])]
 
 
 @command("MSET", "key value [key value ...]", arity=-3, flags=WRITE | DENYOOM, keys=PAIRS, since="1.0.1")
 def mset(session: Session, argv: list[bytes]) -> Reply:
     """Set the string values of keys, all at once."""
-    _assign_pairs(session, argv)
+    _assign_pairs(session, _pairs(argv, b"mset"))
     return OK
 
 
-def _assign_pairs(session: Session, argv: list[bytes]) -> None:
+@command("MSETNX", "key value [key value ...]", arity=-3, flags=WRITE | DENYOOM, keys=PAIRS, since="1.0.1")
+def msetnx(session: Session, argv: list[bytes]) -> Reply:
+    """Set the string values of keys, all at once, if none of them is there yet."""
+    pairs = _pairs(argv, b"msetnx")
+    if any(session.db.get(key) is not None for key, _ in pairs):
+        return 0
+    _assign_pairs(session, pairs)
+    return 1
+
+
+def _pairs(argv: list[bytes], command: bytes) -> list[tuple[bytes, bytes]]:
+    if len(argv) % 2 == 0:
+        raise CommandError(WRONG_ARITY % command)
+    return list(zip(argv[1::2], argv[2::2], strict=True))
+
+
+def _assign_pairs(session: Session, pairs: list[tuple[bytes, bytes]]) -> None:
     db = session.db
     deadline_ms = session.store.default_deadline_ms
-    for key, value in zip(argv[1::2], argv[2::2], strict=True):
+    for key, value in pairs:
         assign(db, key, value, deadline_ms)
+
+
+# ---- parts of strings
+
+
+@command("STRLEN", "key", arity=2, flags=READONLY | FAST, keys=FIRST, since="2.2.0")
+def strlen(session: Session, argv: list[bytes]) -> Reply:
+    """Get the length of a string in bytes."""
+    _, key = argv
+    return len(session.db.string(key) or b"")
+
+
+@command("APPEND", "key value", arity=3, flags=WRITE | DENYOOM | FAST, keys=FIRST, since="2.0.0")
+def append(session: Session, argv: list[bytes]) -> Reply:
+    """Append to a string; a key that is not there is made, without an end."""
+    _, key, tail = argv
+    db = session.db
+    value = string_to_change(db, key)
+    if value is None:
+        value = tail
+    elif not tail:
+        return len(value)
+    else:
+        _check_length(len(value) + len(tail))
+        value += tail
+    db.replace(key, value)
+    db.effect(b"APPEND", key, tail)
+    return len(value)
+
+
+def _check_length(length: int) -> None:
+    if length > MAX_STRING_BYTES:
+        raise CommandError(STRING_TOO_LONG)
+
+
+@command("GETRANGE", "key start end", arity=4, flags=READONLY, keys=FIRST, since="2.4.0")
+def getrange(session: Session, argv: list[bytes]) -> Reply:
+    """Get the bytes of a string from start to end, both included; negative ones count from the end."""
+    _, key, first, last = argv
+    start, end = parse_integer(first), parse_integer(last)
+    value = session.db.string(key) or b""
+    if 0 > start > end:
+        return b""
+    # Redis takes an end before the string for its first byte
+    start, end = (place if place >= 0 else max(0, len(value) + place) for place in (start, end))
+    return value[start : end + 1]
+
+
+command("SUBSTR", "key start end", arity=4, flags=READONLY, keys=FIRST)(getrange)
+
+
+@command("SETRANGE", "key offset value", arity=4, flags=WRITE | DENYOOM, keys=FIRST, since="2.2.0")
+def setrange(session: Session, argv: list[bytes]) -> Reply:
+    """Overwrite a part of a string; a gap before it is filled with zero bytes."""
+    _, key, start, patch = argv
+    db = session.db
+    offset = parse_integer(start)
+    if offset < 0:
+        raise CommandError(OFFSET_OUT_OF_RANGE)
+    value = string_to_change(db, key) or b""
+    if not patch:
+        return len(value)
+    end = offset + len(patch)
+    _check_length(end)
+    value = b"".join((value[:offset].ljust(offset, b"\0"), patch, value[end:]))
+    db.replace(key, value)
+    db.effect(b"SETRANGE", key, start, patch)
+    return len(value)
 
 
 # ---- numbers
@@ -170,6 +322,30 @@ def incr(session: Session, argv: list[bytes]) -> Reply:
     return _increment(session.db, key, 1)
 
 
+@command("DECR", "key", arity=2, flags=WRITE | DENYOOM | FAST, keys=FIRST)
+def decr(session: Session, argv: list[bytes]) -> Reply:
+    """Take one from the integer that a key spells; a key that is not there counts as 0."""
+    _, key = argv
+    return _increment(session.db, key, -1)
+
+
+@command("INCRBY", "key increment", arity=3, flags=WRITE | DENYOOM | FAST, keys=FIRST)
+def incrby(session: Session, argv: list[bytes]) -> Reply:
+    """Add to the integer that a key spells; a key that is not there counts as 0."""
+    _, key, amount = argv
+    return _increment(session.db, key, parse_integer(amount))
+
+
+@command("DECRBY", "key decrement", arity=3, flags=WRITE | DENYOOM | FAST, keys=FIRST)
+def decrby(session: Session, argv: list[bytes]) -> Reply:
+    """Take from the integer that a key spells; a key that is not there counts as 0."""
+    _, key, amount = argv
+    decrement = parse_integer(amount)
+    if decrement == MIN_INTEGER:
+        raise CommandError(DECREMENT_OVERFLOW)
+    return _increment(session.db, key, -decrement)
+
+
 def _increment(db: Keyspace, key: bytes, amount: int) -> int:
     value = string_to_change(db, key)
     total = amount if value is None else parse_integer(value) + amount
@@ -180,8 +356,80 @@ def _increment(db: Keyspace, key: bytes, amount: int) -> int:
     return total
 
 
-@command("INCRBY", "key increment", arity=3, flags=WRITE | DENYOOM | FAST, keys=FIRST)
-def incrby(session: Session, argv: list[bytes]) -> Reply:
-    """Add to the integer that a key spells; a key that is not there counts as 0."""
+@command("INCRBYFLOAT", "key increment", arity=3, flags=WRITE | DENYOOM | FAST, keys=FIRST, since="2.6.0")
+def incrbyfloat(session: Session, argv: list[bytes]) -> Reply:
+    """Add to the decimal number that a key spells; a key that is not there counts as 0."""
     _, key, amount = argv
-    return _increment(session.db, key, parse_integer(amount))
+    db = session.db
+    value = string_to_change(db, key)
+    infinite = False
+    numbers = []
+    for text in (b"0" if value is None else value, amount):
+        try:
+            numbers.append(parse(text))
+        except ValueError:
+            raise CommandError(NOT_A_FLOAT) from None
+        except OverflowError:
+            infinite = True
+    try:
+        if infinite:
+            raise OverflowError
+        total = spell(add(*numbers))
+    except OverflowError:
+        raise CommandError(NAN_OR_INFINITY) from None
+    db.replace(key, total)
+    db.effect(b"SET", key, total, b"KEEPTTL")
+    return total
+
+
+# ---- two strings
+
+
+@command(
+    "LCS",
+    "key1 key2 [LEN] [IDX] [MINMATCHLEN len] [WITHMATCHLEN]",
+    arity=-3,
+    flags=READONLY,
+    keys=FIRST_TWO,
+    since="7.0.0",
+)
+def lcs(session: Session, argv: list[bytes]) -> Reply:
+    """Find the longest common subsequence of two strings; refused beyond 1 MiB each or 2**27 pairs of bytes."""
+    _, key1, key2, *words = argv
+    read = session.db.read
+    left, right = [b"" if value is None else value for value in map(read, (key1, key2))]
+    if not type(left) is type(right) is bytes:
+        raise CommandError(LCS_NOT_STRINGS)
+    options, shortest = _parse_lcs_options(words)
+    if {b"LEN", b"IDX"} <= options:
+        raise CommandError(LCS_LENGTH_AND_RANGES)
+    if is_too_large(left, right):
+        raise CommandError(LCS_TOO_LARGE)
+    if b"LEN" in options:
+        return common_length(left, right)
+    ranges = common_ranges(left, right)
+    if b"IDX" not in options:
+        return b"".join(left[start : start + length] for start, _, length in reversed(ranges))
+    matches = [
+        [[start, start + length - 1], [other, other + length - 1]] + [length] * (b"WITHMATCHLEN" in options)
+        for start, other, length in ranges
+        if length >= shortest
+    ]
+    return {b"matches": matches, b"len": sum(length for _, _, length in ranges)}
+
+
+def _parse_lcs_options(words: list[bytes]) -> tuple[set[bytes], int]:
+    options: set[bytes] = set()
+    shortest = 0
+    rest = iter(words)
+    for word in rest:
+        option = word.upper()
+        options.add(option)
+        if option == b"MINMATCHLEN":
+            length = next(rest, None)
+            if length is None:
+                raise CommandError(SYNTAX)
+            shortest = parse_integer(length)
+        elif option not in (b"LEN", b"IDX", b"WITHMATCHLEN"):
+            raise CommandError(SYNTAX)
+    return options, shortest

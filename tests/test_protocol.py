@@ -1,0 +1,583 @@
+"""The wire: one grammar under two parsers, cut in every way, against tables, against each other, and against Redis.
+
+The fixture `parse` runs a test once with the whole parser and once with its state machine alone.
+"""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Callable, Iterable
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import example, given
+from servers import RedisProcess
+
+import protocol
+from errors import CommandError
+from protocol import (
+    MAX_BULK_BYTES,
+    MAX_BULK_BYTES_BEFORE_AUTH,
+    MAX_ELEMENTS,
+    MAX_LINE_BYTES,
+    RequestParser,
+    TextRequest,
+    bulk_header,
+    encode,
+    encode_command,
+    encode_text,
+    format_float,
+    split_line,
+)
+from replies import NO_REPLY, NULL_ARRAY, OK, PONG, Deleted, Push, Status, Verbatim
+
+Outcome = tuple[list[tuple[str, list[bytes]]], bytes | None]
+Parse = Callable[[Iterable[bytes]], Outcome]
+
+
+class StateMachine(RequestParser):
+    """The parser without its fast path."""
+
+    def feed(self, data: bytes | bytearray | memoryview, size: int) -> Iterable[list[bytes]]:
+        if self.error is None:
+            self._chunk += bytes(data[:size])
+        return self._one_by_one()
+
+
+PARSERS = {"fast path": RequestParser, "state machine": StateMachine}
+
+
+def outcome(parser: RequestParser, chunks: Iterable[bytes]) -> Outcome:
+    """Feed chunks as the server does, from one buffer that is overwritten each time."""
+    buffer = bytearray(1 << 17)
+    requests: list[tuple[str, list[bytes]]] = []
+    for chunk in chunks:
+        buffer[: len(chunk)] = chunk
+        taken = list(parser.feed(buffer, len(chunk)))
+        buffer[:] = b"*" * len(buffer)
+        for argv in taken:
+            assert argv, "an empty request reached a command"
+            assert all(type(word) is bytes for word in argv), f"not only bytes: {argv}"
+            assert type(argv) in (list, TextRequest)
+            requests.append(("text" if type(argv) is TextRequest else "RESP", list(argv)))
+    if parser.error is not None:
+        assert list(parser.feed(b"PING\r\n", 6)) == [], "a broken connection was parsed on"
+    return requests, parser.error
+
+
+@pytest.fixture(params=PARSERS)
+def parse(request: pytest.FixtureRequest) -> Parse:
+    return lambda chunks: outcome(PARSERS[request.param](), chunks)
+
+
+def ways_to_cut(wire: bytes) -> list[list[bytes]]:
+    """Whole, byte by byte, and at each split in two."""
+    halves = [[wire[:at], wire[at:]] for at in range(1, min(len(wire), 200))]
+    return [[wire], [wire[at : at + 1] for at in range(len(wire))], *halves]
+
+
+def resp(*argv: bytes) -> tuple[str, list[bytes]]:
+    return "RESP", list(argv)
+
+
+def text(*argv: bytes) -> tuple[str, list[bytes]]:
+    return "text", list(argv)
+
+
+PING = encode_command([b"PING"])
+
+VALID = {
+    "one word": (PING, [resp(b"PING")]),
+    "three words": (encode_command([b"SET", b"k", b"v"]), [resp(b"SET", b"k", b"v")]),
+    "four words": (encode_command([b"SET", b"k", b"v", b"NX"]), [resp(b"SET", b"k", b"v", b"NX")]),
+    "twelve words": (encode_command([b"DEL", *[b"k"] * 11]), [resp(b"DEL", *[b"k"] * 11)]),
+    "an empty word": (encode_command([b"SET", b"", b""]), [resp(b"SET", b"", b"")]),
+    "a pipeline": (PING * 3, [resp(b"PING")] * 3),
+    "a value that is a request": (encode_command([b"ECHO", PING]), [resp(b"ECHO", PING)]),
+    "requests in values, pipelined": (encode_command([b"ECHO", PING * 2]) * 2, [resp(b"ECHO", PING * 2)] * 2),
+    "a value that looks like a long array": (
+        encode_command([b"ECHO", b"*99999999\r\n"]) * 2,
+        [resp(b"ECHO", b"*99999999\r\n")] * 2,
+    ),
+    "values that look like other types": (
+        encode_command([b"ECHO", b"+(=~>|%:_,#!-"]) * 3,
+        [resp(b"ECHO", b"+(=~>|%:_,#!-")] * 3,
+    ),
+    "every byte": (encode_command([b"ECHO", bytes(range(256))]) * 2, [resp(b"ECHO", bytes(range(256)))] * 2),
+    "only line ends": (encode_command([b"\r\n", b"\r", b"\n"]) * 2, [resp(b"\r\n", b"\r", b"\n")] * 2),
+    "an empty array": (b"*0\r\n" + PING, [resp(b"PING")]),
+    "an empty array between requests": (PING + b"*0\r\n" + PING, [resp(b"PING")] * 2),
+    "a null array": (b"*-1\r\n" + PING * 2, [resp(b"PING")] * 2),
+    "a negative array": (b"*-9223372036854775808\r\n" + PING, [resp(b"PING")]),
+    "a value without its line end": (b"*1\r\n$4\r\nPING??" + PING, [resp(b"PING")] * 2),
+    "such values in a pipeline": (b"*1\r\n$4\r\nPING**" * 3 + PING, [resp(b"PING")] * 4),
+    "lone CR ends a head": (b"*1\r?$4\r?PING\r\n" + PING * 2, [resp(b"PING")] * 3),
+    "a line": (b"PING\r\n", [text(b"PING")]),
+    "a line that ends in LF": (b"PING\n", [text(b"PING")]),
+    "a line that ends in CRCRLF": (b"PING\r\r\n", [text(b"PING")]),
+    "a line of two words": (b"GET  key\r\n", [text(b"GET", b"key")]),
+    "blank lines": (b"\r\n\n  \r\nPING\n", [text(b"PING")]),
+    "a blank line before RESP": (b"\r\n" + PING, [resp(b"PING")]),
+    "text, RESP, text": (b"PING\n" + PING + b"PING\n", [text(b"PING"), resp(b"PING"), text(b"PING")]),
+    "RESP, RESP, text": (PING * 2 + b"PING\n", [resp(b"PING"), resp(b"PING"), text(b"PING")]),
+    "RESP, text, RESP, RESP": (
+        PING + b"PING\r\n" + PING * 2,
+        [resp(b"PING"), text(b"PING"), resp(b"PING"), resp(b"PING")],
+    ),
+    "a reply is a line": (b"+PING\r\n$4\r\n", [text(b"+PING"), text(b"$4")]),
+    "another aggregate is a line": (
+        PING * 2 + b"~1\r\n" + PING * 2,
+        [*[resp(b"PING")] * 2, text(b"~1"), *[resp(b"PING")] * 2],
+    ),
+    "a quoted line": (b'SET k "a b"\n', [text(b"SET", b"k", b"a b")]),
+    "an empty word in a line": (b'""\n', [text(b"")]),
+}
+
+INVALID = {
+    "count with a plus": (b"*+1\r\n", b"invalid multibulk length"),
+    "count with a zero before it": (b"*01\r\n", b"invalid multibulk length"),
+    "count with a space": (b"* 1\r\n", b"invalid multibulk length"),
+    "count with a space behind it": (b"*1 \r\n", b"invalid multibulk length"),
+    "no count": (b"*\r\n", b"invalid multibulk length"),
+    "minus nothing": (b"*-0\r\n", b"invalid multibulk length"),
+    "count with LF only": (b"*1\n$4\nPING\n\r\n", b"invalid multibulk length"),
+    "count over 31 bits": (b"*2147483648\r\n", b"invalid multibulk length"),
+    "count over 64 bits": (b"*99999999999999999999\r\n", b"invalid multibulk length"),
+    "count under 64 bits": (b"*-9223372036854775809\r\n", b"invalid multibulk length"),
+    "null bulk": (b"*1\r\n$-1\r\n", b"invalid bulk length"),
+    "no size": (b"*1\r\n$\r\n", b"invalid bulk length"),
+    "size with a zero before it": (b"*1\r\n$04\r\nPING\r\n", b"invalid bulk length"),
+    "size with a plus": (b"*1\r\n$+4\r\nPING\r\n", b"invalid bulk length"),
+    "size of many digits": (b"*1\r\n$%b\r\n" % (b"1" * 30), b"invalid bulk length"),
+    "size over 512 MB": (b"*1\r\n$%d\r\n" % (MAX_BULK_BYTES + 1), b"invalid bulk length"),
+    "integer element": (b"*1\r\n:4\r\n", b"expected '$', got ':'"),
+    "status element": (b"*1\r\n+PING\r\n", b"expected '$', got '+'"),
+    "status element that holds a dollar": (b"*1\r\n+$PING\r\n", b"expected '$', got '+'"),
+    "big number element": (b"*1\r\n(123\r\n", b"expected '$', got '('"),
+    "verbatim element": (b"*1\r\n=8\r\ntxt:PING\r\n", b"expected '$', got '='"),
+    "verbatim element that hides a request": (b"*1\r\n=6\r\n\r\n$:ab\r\n", b"expected '$', got '='"),
+    "nested array": (b"*1\r\n*1\r\n$4\r\nPING\r\n", b"expected '$', got '*'"),
+    "nested empty array": (b"*1\r\n*0\r\n", b"expected '$', got '*'"),
+    "nested set": (b"*1\r\n~1\r\n$4\r\nPING\r\n", b"expected '$', got '~'"),
+    "nested map": (b"*1\r\n%1\r\n*0\r\n$1\r\na\r\n", b"expected '$', got '%'"),
+    "null element": (b"*1\r\n_\r\n", b"expected '$', got '_'"),
+    "boolean element": (b"*1\r\n#f\r\n", b"expected '$', got '#'"),
+    "error element": (b"*1\r\n-ERR\r\n", b"expected '$', got '-'"),
+    "bare element": (b"*1\r\nPING\r\n", b"expected '$', got 'P'"),
+    "empty element": (b"*1\r\n\r\n", b"expected '$', got ' '"),
+    "LF for an element": (b"*1\r\n\n\r\n", b"expected '$', got ' '"),
+    "high byte element": (b"*1\r\n\xff\r\n", b"expected '$', got '\xff'"),
+    "unclosed double quote": (b'ECHO "a\n', b"unbalanced quotes in request"),
+    "unclosed single quote": (b"ECHO 'a\\'\n", b"unbalanced quotes in request"),
+    "long line": (b"x" * (MAX_LINE_BYTES + 1), b"too big inline request"),
+    "long count": (b"*" + b"1" * MAX_LINE_BYTES, b"too big mbulk count string"),
+    "long size": (b"*1\r\n$" + b"1" * MAX_LINE_BYTES, b"too big bulk count string"),
+}
+ERRORS = {name: (wire, b"ERR Protocol error: " + message) for name, (wire, message) in INVALID.items()}
+
+
+@pytest.mark.parametrize("wire_and_requests", VALID.values(), ids=VALID)
+def test_valid_input_gives_its_requests_however_it_is_cut(
+    parse: Parse, wire_and_requests: tuple[bytes, list[tuple[str, list[bytes]]]]
+) -> None:
+    wire, requests = wire_and_requests
+    for chunks in ways_to_cut(wire):
+        assert parse(chunks) == (requests, None)
+
+
+@pytest.mark.parametrize("wire_and_requests", VALID.values(), ids=VALID)
+@pytest.mark.parametrize("rest", [b"*", b"*3\r\n$3\r\nSET\r\n$9\r\nab", b"PIN", b"*2\r\n", b"*1\r\n$4\r\nPING\r"])
+def test_valid_input_gives_its_requests_when_more_has_begun(
+    parse: Parse, wire_and_requests: tuple[bytes, list[tuple[str, list[bytes]]]], rest: bytes
+) -> None:
+    wire, requests = wire_and_requests
+    for chunks in ways_to_cut(wire + rest):
+        assert parse(chunks) == (requests, None)
+
+
+@pytest.mark.parametrize("wire_and_error", ERRORS.values(), ids=ERRORS)
+def test_invalid_input_gives_its_error_however_it_is_cut(parse: Parse, wire_and_error: tuple[bytes, bytes]) -> None:
+    wire, error = wire_and_error
+    for chunks in ways_to_cut(wire) if len(wire) < 1000 else [[wire], [wire[:40000], wire[40000:]]]:
+        assert parse(chunks) == ([], error)
+
+
+@pytest.mark.parametrize("wire_and_error", ERRORS.values(), ids=ERRORS)
+def test_what_came_before_an_error_is_still_answered_and_nothing_behind_it(
+    parse: Parse, wire_and_error: tuple[bytes, bytes]
+) -> None:
+    wire, error = wire_and_error
+    assert parse([PING * 2 + wire + b"\r\n" + PING * 2]) == ([resp(b"PING")] * 2, error)
+
+
+@pytest.mark.parametrize("size", [MAX_LINE_BYTES - 1, MAX_LINE_BYTES, MAX_LINE_BYTES + 1])
+@pytest.mark.parametrize("cut", [1, 2, 3, 30_000])
+@pytest.mark.parametrize(("begin", "end"), [(b"", b"\n"), (b"*", b"\r\n"), (b"*1\r\n$", b"\r\n")])
+def test_a_long_line_is_judged_the_same_however_it_is_cut(
+    parse: Parse, size: int, cut: int, begin: bytes, end: bytes
+) -> None:
+    line = begin + b"1" * (size - len(begin.rpartition(b"\n")[2]))
+    wire = line + end
+    whole = parse([wire])
+    assert parse([wire[:-cut], wire[-cut:]]) == whole
+    assert (b"too big" in (whole[1] or b"")) == (size > MAX_LINE_BYTES)
+
+
+# ---- what the fast path must not believe
+
+LONG = b"2000000000\r\n"
+ELEMENTS = [
+    *[b"$1\r\na\r\n", b"$0\r\n\r\n", b"$2\r\n\r\n\r\n", b"$1\r\n*\r\n", b"$3\r\n\r\n*\r\n", b"$1\r\n$\r\n"],
+    *[b"$2\r\na\r\n$", b"$2\r\na\r\n*", b"$1\r\n\r\n*", b"$-1\r\n", b"$1\r\na=(", b"$1\r\na~1"],
+    *[b"+a\r\n", b"+$\r\n", b"+\r\n", b"(1\r\n", b"=5\r\ntxt:a\r\n", b"=4\r\n$$$:\r\n", b"=4\r\n\r\n$:\r\n"],
+    *[b":1\r\n", b",1\r\n", b"_\r\n", b"#t\r\n", b"#f\r\n", b"-a\r\n"],
+    *[b"*0\r\n", b"*-1\r\n", b"*1\r\n", b"*2\r\n", b"~0\r\n", b"~1\r\n", b">1\r\n", b"|1\r\n", b"%0\r\n", b"%1\r\n"],
+    *[kind + LONG for kind in (b"*", b"~", b">", b"|", b"%", b"$")],
+    *[b"PING\r\n", b"\r\n", b"\n", b"\r", b"GET 'a b'\n", encode_command([b"SET", b"k", b"v"]), PING],
+]
+
+
+def cut(wire: bytes, places: Iterable[int]) -> list[bytes]:
+    borders = [0, *sorted(place for place in places if place < len(wire)), len(wire)]
+    return [wire[begin:end] for begin, end in pairwise(borders) if begin < end]
+
+
+@st.composite
+def mutated_requests(draw: st.DrawFn) -> bytes:
+    """Draw valid requests, with bytes changed, lost or added here and there."""
+    words = st.binary(max_size=12) | st.sampled_from([b"", b"\r\n", b"*", b"\r\n*1\r\n", b"$", b"=+(~>|%", b"x" * 1200])
+    requests = st.lists(words, min_size=1, max_size=4).map(encode_command)
+    lines = st.sampled_from([b"PING\n", b"SET k 'a b'\r\n", b"\r\n", b"*0\r\n"])
+    wire = bytearray(b"".join(draw(st.lists(requests | lines, min_size=1, max_size=6))))
+    piece = st.binary(min_size=1, max_size=2) | st.sampled_from([*ELEMENTS, b"*", b"$", b"\r\n"])
+    for at, lost, added in draw(st.lists(st.tuples(st.integers(0, 200), st.integers(0, 3), piece), max_size=3)):
+        wire[at : at + lost] = added
+    return bytes(wire)
+
+
+hostile_input = st.lists(st.sampled_from([b"*1\r\n", b"*2\r\n", *ELEMENTS]), min_size=1, max_size=12).map(b"".join)
+places = st.lists(st.integers(1, 200), max_size=4)
+
+
+@given(wire=mutated_requests() | hostile_input, places=places, first=places)
+@example(wire=b"*1\r\n+$PING\r\n" + PING, places=[], first=[])
+@example(wire=b"*2\r\n$1\r\na\r\n*+status\r\n" + PING, places=[], first=[])
+@example(wire=b"~1\r\n$2\r\na\r\n*" + PING, places=[], first=[])
+@example(wire=PING + b"~1\r\n$2\r\na\r\n*" + PING, places=[], first=[])
+def test_both_parsers_agree_on_any_input_cut_in_any_way(wire: bytes, places: list[int], first: list[int]) -> None:
+    expected = outcome(StateMachine(), [wire] if wire else [])
+    assert outcome(StateMachine(), cut(wire, first)) == expected
+    assert outcome(RequestParser(), cut(wire, places)) == expected
+    assert outcome(RequestParser(), [wire] if wire else []) == expected
+
+
+@given(st.lists(st.lists(st.binary(max_size=40), min_size=1, max_size=5), max_size=20), places)
+def test_what_is_encoded_is_parsed_back(requests: list[list[bytes]], places: list[int]) -> None:
+    wire = b"".join(map(encode_command, requests))
+    assert outcome(RequestParser(), cut(wire, places)) == ([("RESP", argv) for argv in requests], None)
+
+
+@given(wire=mutated_requests() | hostile_input, places=places)
+def test_no_input_leaves_anything_behind_in_what_parsers_share(wire: bytes, places: list[int]) -> None:
+    outcome(RequestParser(), cut(wire, places))
+    assert outcome(RequestParser(), [PING * 3]) == ([resp(b"PING")] * 3, None)
+
+
+def test_hiredis_is_used_for_pipelines_whatever_their_values_look_like(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: RequestParser) -> None:
+        raise AssertionError("the state machine was used")
+
+    monkeypatch.setattr(RequestParser, "_parse", refuse)
+    for value in (b"v" * 64, b"a+b=c (d) ~ 5 > 4 | 100%", b"$5 * 3", b'{"a": [1, 2]}', b"line\r\nline", b"v" * 900):
+        wire = encode_command([b"SET", b"key", value]) * 10 + PING
+        assert len(list(RequestParser().feed(wire, len(wire)))) == 11
+
+
+# ---- limits
+
+
+@pytest.mark.parametrize("before", [b"", PING, PING * 2])
+@pytest.mark.parametrize(
+    "announcement",
+    [b"*1000000000\r\n", b"*1048577\r\n", b"*1048576\r\n", b"~4000000000\r\n", b"*1\r\n$536870912\r\n"]
+    + [b"*1\r\n" + kind + b"4000000000\r\n" for kind in (b"*", b"~", b">", b"|", b"%")],
+)
+def test_an_announcement_of_a_billion_elements_allocates_nothing(
+    parse: Parse, announcement: bytes, before: bytes
+) -> None:
+    parse([PING])
+    tracemalloc.start()
+    try:
+        parse([before + announcement + PING])
+        parse([before + announcement])
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 400_000  # of which the test's own receive buffers are 262 144
+
+
+def test_elements_up_to_the_limit_are_taken_and_one_more_is_refused(parse: Parse) -> None:
+    assert parse([b"*%d\r\n" % (MAX_ELEMENTS + 1)])[1] == b"ERR Protocol error: invalid multibulk length"
+    assert parse([b"*%d\r\n" % MAX_ELEMENTS]) == ([], None)
+    wire = encode_command([b"MSET", *[b"k", b"v"] * 6000])
+    assert parse(cut(wire, range(16384, len(wire), 16384))) == ([resp(b"MSET", *[b"k", b"v"] * 6000)], None)
+
+
+@pytest.mark.parametrize("kind", PARSERS.values(), ids=PARSERS)
+def test_the_limits_of_bulk_and_query_can_be_set(kind: type[RequestParser]) -> None:
+    value = b"v" * 3000
+    wire = encode_command([b"SET", b"k", value])
+    assert outcome(kind(max_bulk_bytes=3000), [wire, wire * 2]) == ([resp(b"SET", b"k", value)] * 3, None)
+    for chunks in ([wire], [wire * 2], [PING + wire]):
+        assert outcome(kind(max_bulk_bytes=2999), chunks)[1] == b"ERR Protocol error: invalid bulk length"
+    halves = [encode_command([b"MSET", b"a", value, b"b", value])[:-1], b"\n"]
+    assert outcome(kind(max_query_bytes=7000), halves)[1] is None
+    assert outcome(kind(max_query_bytes=6000), halves) == ([], b"ERR Protocol error: too big query buffer")
+
+
+@pytest.mark.parametrize("kind", PARSERS.values(), ids=PARSERS)
+def test_the_bytes_of_an_unfinished_request_are_counted(kind: type[RequestParser]) -> None:
+    parser = kind()
+    wire = encode_command([b"SET", b"key", b"v" * 5000])
+    for at in range(len(wire) - 1):
+        assert list(parser.feed(wire[at : at + 1], 1)) == []
+        assert parser.pending_bytes == at + 1
+    assert list(parser.feed(wire[-1:] + b"PI", 3)) == [[b"SET", b"key", b"v" * 5000]]
+    assert parser.pending_bytes == 2
+    assert list(parser.feed(b"NG\n", 3)) == [[b"PING"]]
+    assert parser.pending_bytes == 0
+
+
+def test_a_request_that_dribbles_in_costs_its_bytes_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each element is read once: the work is counted, not timed."""
+    heads = []
+    original = RequestParser._bulk_size
+
+    def counted(self: RequestParser, head: bytes) -> int:
+        heads.append(head)
+        return original(self, head)
+
+    monkeypatch.setattr(RequestParser, "_bulk_size", counted)
+    parser = RequestParser()
+    wire = encode_command([b"MSET", *[b"v" * 1500] * 500])
+    requests = [argv for at in range(0, len(wire), 64) for argv in parser.feed(wire[at : at + 64], 64)]
+    assert [len(argv) for argv in requests] == [501]
+    assert len(heads) == 500
+
+
+# ---- before AUTH
+
+
+@pytest.mark.parametrize(
+    ("wire", "error"),
+    [
+        (b"*11\r\n", b"ERR Protocol error: unauthenticated multibulk length"),
+        (b"*1\r\n$%d\r\n" % (MAX_BULK_BYTES_BEFORE_AUTH + 1), b"ERR Protocol error: unauthenticated bulk length"),
+        (b"*10\r\n", None),
+        (b"*1\r\n$%d\r\n" % MAX_BULK_BYTES_BEFORE_AUTH, None),
+    ],
+)
+@pytest.mark.parametrize("kind", PARSERS.values(), ids=PARSERS)
+def test_limits_are_narrow_before_auth(kind: type[RequestParser], wire: bytes, error: bytes | None) -> None:
+    for chunks in ([wire], [PING + wire], [wire[:2], wire[2:]]):
+        parser = kind()
+        parser.authenticated = False
+        assert outcome(parser, chunks)[1] == error
+        assert outcome(kind(), chunks)[1] is None
+
+
+@pytest.mark.parametrize("kind", PARSERS.values(), ids=PARSERS)
+def test_auth_counts_for_the_next_request_of_the_same_packet(kind: type[RequestParser]) -> None:
+    parser = kind()
+    parser.authenticated = False
+    long = encode_command([b"DEL", *[b"k"] * 20])
+    wire = encode_command([b"AUTH", b"x"]) + long * 2
+    words = []
+    for argv in parser.feed(wire, len(wire)):
+        words.append(argv[0])
+        parser.authenticated = True
+    assert (words, parser.error) == ([b"AUTH", b"DEL", b"DEL"], None)
+    parser.authenticated = False
+    assert list(parser.feed(long, len(long))) == []
+    assert parser.error == b"ERR Protocol error: unauthenticated multibulk length"
+
+
+# ---- lines
+
+LINES = [
+    (b"", []),
+    (b"  a\tb  ", [b"a", b"b"]),
+    (b"a\rb", [b"a", b"b"]),
+    (b"\x0b\x0ca\x0b", [b"a\x0b"]),
+    (b"a \x0cb\x0bc", [b"a", b"b\x0bc"]),
+    (b'"a b" c', [b"a b", b"c"]),
+    (b"\"\" ''", [b"", b""]),
+    (b'a"b c"', [b"ab c"]),
+    (b"a'b c'", [b"ab c"]),
+    (rb'"\x41\n\r\t\b\a\q\"\\\x4"', [b'A\n\r\t\b\aq"\\x4']),
+    (rb'"\xff\xFF\x00"', [b"\xff\xff\x00"]),
+    (rb"'\x41\'\n'", [rb"\x41'\n"]),
+    (rb"'a\\' b", None),
+    (rb"'a\\'' b", [rb"a\'", b"b"]),
+    (rb"a\"b\"", None),
+    (b"a\\ b", [b"a\\", b"b"]),
+    (b'"a"b', None),
+    (b'"a""b"', None),
+    (b"'a'b", None),
+    (b'"a', None),
+    (b"'a", None),
+    (b'"a\\', None),
+    (b"  'a", None),
+    (b"a'", None),
+    (b'"a"\x0b', [b"a"]),
+    (b'"a"\x0bb', [b"a", b"b"]),
+    (b"it's", None),
+]
+
+
+@pytest.mark.parametrize(("line", "words"), LINES)
+def test_a_line_is_split_by_the_rules_of_redis(line: bytes, words: list[bytes] | None) -> None:
+    assert split_line(line) == words
+
+
+@given(st.lists(st.binary(), min_size=1))
+def test_words_that_are_quoted_come_back(words: list[bytes]) -> None:
+    quoted = b" ".join(b'"' + b"".join(b"\\x%02x" % byte for byte in word) + b'"' for word in words)
+    assert split_line(quoted) == words
+
+
+def test_a_line_of_quotes_is_split_in_one_pass() -> None:
+    assert split_line(b"'" * (MAX_LINE_BYTES - 1)) is None
+    assert split_line(b'"' + b"\\" * (MAX_LINE_BYTES - 2) + b'"') == [b"\\" * (MAX_LINE_BYTES // 2 - 1)]
+
+
+# ---- against Redis
+
+
+@pytest.mark.parametrize("wire_and_error", ERRORS.values(), ids=ERRORS)
+def test_redis_gives_the_same_protocol_error(redis_server: RedisProcess, wire_and_error: tuple[bytes, bytes]) -> None:
+    wire, error = wire_and_error
+    with redis_server.raw() as client:
+        client.send(wire)
+        assert client.read_all() == b"-%b\r\n" % error
+
+
+@pytest.mark.parametrize("wire_and_requests", VALID.values(), ids=VALID)
+def test_redis_takes_the_same_requests_from_valid_input(
+    redis_server: RedisProcess, wire_and_requests: tuple[bytes, list[tuple[str, list[bytes]]]]
+) -> None:
+    wire, requests = wire_and_requests
+    with redis_server.raw() as client:
+        client.send(wire + encode_command([b"ECHO", b"the end"]))
+        replies = 0
+        while client.read_reply() != b"$7\r\nthe end\r\n":
+            replies += 1
+    assert replies == len(requests)
+
+
+@pytest.mark.parametrize(("line", "words"), [case for case in LINES if b"\0" not in case[0]])
+def test_redis_splits_the_same_words(redis_server: RedisProcess, line: bytes, words: list[bytes] | None) -> None:
+    with redis_server.raw() as client:
+        client.send(b"DEL words\nRPUSH words first " + line + b"\nLRANGE words 1 -1\n")
+        client.read_reply()
+        pushed = client.read_reply()
+        if words is None:
+            assert pushed == b"-ERR Protocol error: unbalanced quotes in request\r\n"
+        else:
+            assert client.read_reply() == b"*%d\r\n" % len(words) + b"".join(
+                bulk_header(len(word)) + word + b"\r\n" for word in words
+            )
+
+
+# ---- replies
+
+
+class Named(bytes):
+    """A subclass that no encoder knows."""
+
+
+def deleted(*values: bytes | None) -> Deleted:
+    reply = Deleted(len([value for value in values if value is not None]))
+    reply.values = list(values)
+    return reply
+
+
+REPLIES: list[tuple[Any, bytes, bytes, bytes]] = [
+    # the reply, in RESP2, in RESP3, in text
+    (b"a b", b"$3\r\na b\r\n", b"$3\r\na b\r\n", b"a b\r\n"),
+    (b"", b"$0\r\n\r\n", b"$0\r\n\r\n", b"\r\n"),
+    (b"x" * 2000, b"$2000\r\n%b\r\n" % (b"x" * 2000), b"$2000\r\n%b\r\n" % (b"x" * 2000), b"x" * 2000 + b"\r\n"),
+    (Named(b"a"), b"$1\r\na\r\n", b"$1\r\na\r\n", b"a\r\n"),
+    (OK, b"+OK\r\n", b"+OK\r\n", b"OK\r\n"),
+    (PONG, b"+PONG\r\n", b"+PONG\r\n", b"+PONG\r\n"),
+    (b"PONG", b"$4\r\nPONG\r\n", b"$4\r\nPONG\r\n", b"PONG\r\n"),
+    (Status(b"QUEUED"), b"+QUEUED\r\n", b"+QUEUED\r\n", b"QUEUED\r\n"),
+    (Verbatim(b"a\nb"), b"$3\r\na\nb\r\n", b"=7\r\ntxt:a\nb\r\n", b"a\nb\r\n"),
+    (None, b"$-1\r\n", b"_\r\n", b"(nil)\r\n"),
+    (NULL_ARRAY, b"*-1\r\n", b"_\r\n", b"(nil)\r\n"),
+    (NO_REPLY, b"", b"", b""),
+    (0, b":0\r\n", b":0\r\n", b"0\r\n"),
+    (-5, b":-5\r\n", b":-5\r\n", b"-5\r\n"),
+    (True, b":1\r\n", b"#t\r\n", b"1\r\n"),
+    (False, b":0\r\n", b"#f\r\n", b"0\r\n"),
+    (1.5, b"$3\r\n1.5\r\n", b",1.5\r\n", b"1.5\r\n"),
+    (3.0, b"$1\r\n3\r\n", b",3\r\n", b"3\r\n"),
+    ([], b"*0\r\n", b"*0\r\n", b"(empty array)\r\n"),
+    ([b"a", None, 1], b"*3\r\n$1\r\na\r\n$-1\r\n:1\r\n", b"*3\r\n$1\r\na\r\n_\r\n:1\r\n", b"a\r\n(nil)\r\n1\r\n"),
+    ([0, [1, [2]]], *[b"*2\r\n:0\r\n*2\r\n:1\r\n*1\r\n:2\r\n"] * 2, b"0\r\n1\r\n2\r\n"),  # type: ignore[list-item]
+    ({b"a": 1}, b"*2\r\n$1\r\na\r\n:1\r\n", b"%1\r\n$1\r\na\r\n:1\r\n", b"a\r\n1\r\n"),
+    ({}, b"*0\r\n", b"%0\r\n", b"(empty array)\r\n"),
+    ({b"a"}, b"*1\r\n$1\r\na\r\n", b"~1\r\n$1\r\na\r\n", b"a\r\n"),
+    (Push([b"a", 1]), b"*2\r\n$1\r\na\r\n:1\r\n", b">2\r\n$1\r\na\r\n:1\r\n", b"a\r\n1\r\n"),
+    (CommandError(b"ERR no"), b"-ERR no\r\n", b"-ERR no\r\n", b"ERR no\r\n"),
+    (CommandError(b"ERR 'a\r\n+OK'"), b"-ERR 'a  +OK'\r\n", b"-ERR 'a  +OK'\r\n", b"ERR 'a  +OK'\r\n"),
+    ([CommandError(b"ERR no")], b"*1\r\n-ERR no\r\n", b"*1\r\n-ERR no\r\n", b"ERR no\r\n"),
+    (deleted(b"a", None, b"c"), b":2\r\n", b":2\r\n", b"a\r\nERR key not found\r\nc\r\n"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("reply", "resp2", "resp3", "in_text"), REPLIES)
+def test_a_reply_has_its_form_in_each_dialect(reply: Any, resp2: bytes, resp3: bytes, in_text: bytes) -> None:
+    forms = []
+    for write in (partial(encode, resp3=False), partial(encode, resp3=True), encode_text):
+        pieces: list[bytes] = []
+        write(reply, pieces.append)
+        forms.append(b"".join(pieces))
+    assert forms == [resp2, resp3, in_text]
+
+
+def test_a_null_has_the_text_that_its_command_gives_it_but_not_within_a_list() -> None:
+    pieces: list[bytes] = []
+    encode_text(None, pieces.append, b"ERR value not found or expired")
+    encode_text([None], pieces.append, b"ERR value not found or expired")
+    assert b"".join(pieces) == b"ERR value not found or expired\r\n(nil)\r\n"
+
+
+@pytest.mark.parametrize("write", [partial(encode, resp3=True), encode_text])
+def test_what_is_no_reply_is_refused(write: Callable[..., None]) -> None:
+    with pytest.raises(TypeError, match="not a reply"):
+        write("text", print)
+
+
+@pytest.mark.parametrize(
+    ("number", "form"),
+    [(3.0, b"3"), (-0.5, b"-0.5"), (0.1, b"0.1"), (1e17, b"1e+17"), (5e-324, b"5e-324"),
+     (float("inf"), b"inf"), (float("-inf"), b"-inf"), (float("nan"), b"nan")],
+)  # fmt: skip
+def test_a_double_is_written_short(number: float, form: bytes) -> None:
+    assert format_float(number) == form
+
+
+@given(st.floats(allow_nan=False))
+def test_a_double_reads_back_as_itself(number: float) -> None:
+    assert float(format_float(number)) == number
+
+
+def test_heads_of_any_size_are_right() -> None:
+    for size in (0, 1, 1023, 1024, 10**9):
+        assert bulk_header(size) == b"$%d\r\n" % size
+    assert len(protocol.HEADERS) == 1024
+    assert protocol.CRLF == b"\r\n"

@@ -64,11 +64,7 @@ def main(arguments: list[str]) -> int:
     """Run the program; return its exit code."""
     usage = re.sub(r" ?\[default: [^]]*\]", "", __doc__)  # a default must not hide an environment variable
     try:
-        try:
         flags = docopt(usage, arguments, version=f"Godis {VERSION}")
-    except DocoptExit as error:
-        print(error, file=sys.stderr)
-        return 2
     except DocoptExit as error:
         print(error, file=sys.stderr)
         return 2

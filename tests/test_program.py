@@ -138,15 +138,14 @@ def test_the_number_of_databases_can_be_set(tmp_path: Path) -> None:
 
 
 def test_one_client_too_many_is_told_so_and_closed(tmp_path: Path) -> None:
-    with GodisProcess(tmp_path, "--maxclients", "2") as godis:
-        with godis.raw() as first:
-            wait_until(lambda: b"connected_clients:1\r\n" in first.ask("INFO", "clients"), 5, "the starter is gone")
-            second = godis.raw()
-            assert second.ask("PING") == b"+PONG\r\n"
-            with godis.raw() as third:
-                assert third.read_all() == b"-ERR max number of clients reached\r\n"
-            second.close()
-            wait_until(lambda: accepts(godis), 5, "a place is free again")
+    with GodisProcess(tmp_path, "--maxclients", "2") as godis, godis.raw() as first:
+        wait_until(lambda: b"connected_clients:1\r\n" in first.ask("INFO", "clients"), 5, "the starter is gone")
+        second = godis.raw()
+        assert second.ask("PING") == b"+PONG\r\n"
+        with godis.raw() as third:
+            assert third.read_all() == b"-ERR max number of clients reached\r\n"
+        second.close()
+        wait_until(lambda: accepts(godis), 5, "a place is free again")
 
 
 def accepts(godis: GodisProcess) -> bool:

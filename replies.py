@@ -24,6 +24,10 @@ class NullArray:
     """The null array of RESP2 (`*-1`); a plain null in RESP3."""
 
 
+class Members(list[Any]):
+    """A set whose members keep their order, or cannot be hashed: a set in RESP3, an array in RESP2."""
+
+
 class Push(list[Any]):
     """A message that no request asked for: a push in RESP3, an array in RESP2."""
 

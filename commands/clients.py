@@ -65,7 +65,7 @@ def client_getname(session: Session, argv: list[bytes]) -> Reply:
     return session.name or None
 
 
-@command("CLIENT|SETINFO", "LIB-NAME libname|LIB-VER libver", arity=4, flags=PLAIN, since="7.2.0")
+@command("CLIENT|SETINFO", "<LIB-NAME libname | LIB-VER libver>", arity=4, flags=PLAIN, since="7.2.0")
 def client_setinfo(session: Session, argv: list[bytes]) -> Reply:
     """Tell the name or the version of the client library."""
     _, _, attribute, value = argv
@@ -80,14 +80,14 @@ def client_setinfo(session: Session, argv: list[bytes]) -> Reply:
     return OK
 
 
-@command("CLIENT|NO-EVICT", "ON|OFF", arity=3, flags=OVER_OTHERS, since="7.0.0")
+@command("CLIENT|NO-EVICT", "<ON | OFF>", arity=3, flags=OVER_OTHERS, since="7.0.0")
 def client_no_evict(session: Session, argv: list[bytes]) -> Reply:
     """Protect this connection from eviction for want of memory, which does not happen here."""
     session.no_evict = _parse_switch(argv[2])
     return OK
 
 
-@command("CLIENT|NO-TOUCH", "ON|OFF", arity=3, flags=PLAIN, since="7.2.0")
+@command("CLIENT|NO-TOUCH", "<ON | OFF>", arity=3, flags=PLAIN, since="7.2.0")
 def client_no_touch(session: Session, argv: list[bytes]) -> Reply:
     """Ask that this connection's commands do not count as a use of their keys."""
     session.no_touch = _parse_switch(argv[2])
@@ -100,7 +100,7 @@ def _parse_switch(word: bytes) -> bool:
     return word.upper() == b"ON"
 
 
-@command("CLIENT|REPLY", "ON|OFF|SKIP", arity=3, flags=PLAIN, since="3.2.0")
+@command("CLIENT|REPLY", "<ON | OFF | SKIP>", arity=3, flags=PLAIN, since="3.2.0")
 def client_reply(session: Session, argv: list[bytes]) -> Reply:
     """Choose whether commands are answered: all, none, or all but the next."""
     mode = argv[2].upper()
@@ -186,7 +186,7 @@ def client_info(session: Session, argv: list[bytes]) -> Reply:
 
 @command(
     "CLIENT|LIST",
-    "[TYPE NORMAL|MASTER|REPLICA|PUBSUB] [ID client-id [client-id ...]]",
+    "[TYPE <NORMAL | MASTER | REPLICA | PUBSUB>] [ID client-id [client-id ...]]",
     arity=-2,
     flags=OVER_OTHERS,
     since="2.4.0",
@@ -211,8 +211,8 @@ def client_list(session: Session, argv: list[bytes]) -> Reply:
 
 @command(
     "CLIENT|KILL",
-    "ip:port|[ID client-id] [TYPE NORMAL|MASTER|REPLICA|PUBSUB] [USER username] [ADDR ip:port] [LADDR ip:port] "
-    "[SKIPME YES|NO]",
+    "<ip:port | [ID client-id] [TYPE <NORMAL | MASTER | SLAVE | REPLICA | PUBSUB>] [USER username] [ADDR ip:port] "
+    "[LADDR ip:port] [SKIPME <YES | NO>]>",
     arity=-3,
     flags=OVER_OTHERS,
     since="2.4.0",
@@ -290,7 +290,7 @@ FILTERS: dict[bytes, Callable[[bytes], Filter]] = {
 }
 
 
-@command("CLIENT|PAUSE", "timeout [WRITE|ALL]", arity=-3, flags=OVER_OTHERS, since="3.0.0")
+@command("CLIENT|PAUSE", "timeout [WRITE | ALL]", arity=-3, flags=OVER_OTHERS, since="3.0.0")
 def client_pause(session: Session, argv: list[bytes]) -> Reply:
     """Let all commands, or those that write, wait for so many milliseconds."""
     mode = argv[3].upper() if len(argv) == 4 else b"ALL"

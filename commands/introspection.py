@@ -1,22 +1,58 @@
 """COMMAND: what the table of commands says of itself, in the shapes of Redis 7.
 
-Everything is derived from the rows: key specifications from the key positions, ACL categories from flags and family,
-the arguments of COMMAND DOCS from the syntax. So a new command is described here without a word added.
+Nearly everything is derived from the rows: key specifications from the places of the keys, ACL categories from flags
+and family, the arguments of COMMAND DOCS from the syntax. There are no ACLs here; the categories are for clients that
+choose by them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from commands import (
+    ADMIN,
+    FAST,
     FLAG_NAMES,
     LOADING,
+    READONLY,
     STALE,
     TABLE,
+    WRITE,
     Command,
     command,
     container,
 )
-from replies import Reply, Status
+from commands.patterns import compile_pattern
+from commands.syntax import arguments
+from errors import INVALID_COMMAND, INVALID_COMMAND_ARITY, NO_KEY_ARGUMENTS, SYNTAX, CommandError
+from replies import Members, Reply, Status
 from session import Session
+
+GROUPS = {  # module of commands/ -> Redis's name for the family
+    "strings": "string",
+    "keys": "generic",
+    "clients": "connection",
+    "info": "server",
+    "introspection": "server",
+}
+GROUP_CATEGORIES = {"string": b"@string", "generic": b"@keyspace", "connection": b"@connection"}
+FLAG_CATEGORIES = {
+    WRITE: [b"@write"],
+    READONLY: [b"@read"],
+    ADMIN: [b"@admin", b"@dangerous"],
+    FAST: [b"@fast"],
+}
+FURTHER_CATEGORIES = {  # what Redis says beyond the rules
+    b"INFO": [b"@dangerous"],
+    b"LASTSAVE": [b"@admin", b"@dangerous"],
+    b"KEYS": [b"@dangerous"],
+    b"FLUSHDB": [b"@dangerous"],
+    b"FLUSHALL": [b"@dangerous"],
+    b"SWAPDB": [b"@dangerous"],
+}
+
+
+# ---- rows
 
 
 def find(name: bytes) -> Command | None:
@@ -28,6 +64,28 @@ def find(name: bytes) -> Command | None:
     return row
 
 
+def all_rows() -> Iterable[Command]:
+    """Return every row, a subcommand's behind its container's."""
+    for row in TABLE.values():
+        yield row
+        yield from row.subcommands.values()
+
+
+def group_of(row: Command) -> str:
+    """Name the family of a command as Redis does."""
+    return GROUPS.get(row.group, row.group)
+
+
+def categories(row: Command) -> list[bytes]:
+    """List the ACL categories of a command."""
+    found = [name for flag, names in FLAG_CATEGORIES.items() if row.flags & flag for name in names]
+    if not row.flags & FAST:
+        found.append(b"@slow")
+    if group_of(row) in GROUP_CATEGORIES and not row.subcommands:
+        found.append(GROUP_CATEGORIES[group_of(row)])
+    return found + FURTHER_CATEGORIES.get(row.name, [])
+
+
 def describe_subcommands(name: bytes) -> list[Reply]:
     """Write the answer of HELP: a line of syntax and a line of summary for each subcommand."""
     lines: list[Reply] = [Status(b"%b <subcommand> [<arg> [value] [opt] ...]. Subcommands are:" % name)]
@@ -37,26 +95,75 @@ def describe_subcommands(name: bytes) -> list[Reply]:
     return lines
 
 
-def info(row: Command) -> list[Reply]:
-    """Describe a row as COMMAND INFO does."""
+# ---- COMMAND INFO
+
+
+def _info(row: Command) -> list[Reply]:
     return [
         row.name.lower(),
         row.arity,
-        [Status(name) for flag, name in FLAG_NAMES.items() if row.flags & flag],
+        Members(Status(name) for flag, name in FLAG_NAMES.items() if row.flags & flag),
         *row.keys,
-        [],
-        [],
-        [],
-        [info(child) for child in row.subcommands.values()],
+        Members(map(Status, categories(row))),
+        Members(),  # tips, which are for proxies of clusters
+        Members([_key_specification(row)] if row.keys.first else []),
+        Members(map(_info, row.subcommands.values())),
     ]
+
+
+def _key_specification(row: Command) -> dict[Reply, Reply]:
+    first, last, step = row.keys
+    return {
+        b"flags": Members([Status(b"RO" if row.flags & READONLY else b"RW")]),
+        b"begin_search": {b"type": b"index", b"spec": {b"index": first}},
+        b"find_keys": {
+            b"type": b"range",
+            b"spec": {b"lastkey": last - first if last > 0 else last, b"keystep": step, b"limit": 0},
+        },
+    }
 
 
 def command_all(session: Session, argv: list[bytes]) -> Reply:
     """Describe every command."""
-    return [info(row) for row in TABLE.values()]
+    return [_info(row) for row in TABLE.values()]
 
 
 container("COMMAND", since="2.8.13", flags=LOADING | STALE, run_alone=command_all)
+
+
+@command("COMMAND|INFO", "[command-name [command-name ...]]", arity=-2, flags=LOADING | STALE, since="2.8.13")
+def command_info(session: Session, argv: list[bytes]) -> Reply:
+    """Describe these commands, or all: arity, flags, places of the keys."""
+    if len(argv) == 2:
+        return command_all(session, argv)
+    rows = [find(name) for name in argv[2:]]
+    return [_info(row) if row else None for row in rows]
+
+
+# ---- COMMAND DOCS
+
+
+def _docs(row: Command) -> dict[Reply, Reply]:
+    docs: dict[Reply, Reply] = {
+        b"summary": row.summary.encode(),
+        b"since": row.since.encode(),
+        b"group": group_of(row).encode(),
+    }
+    if row.syntax:
+        docs[b"arguments"] = list(arguments(row.syntax))
+    if row.subcommands:
+        docs[b"subcommands"] = {child.name.lower(): _docs(child) for child in row.subcommands.values()}
+    return docs
+
+
+@command("COMMAND|DOCS", "[command-name [command-name ...]]", arity=-2, flags=LOADING | STALE, since="7.0.0")
+def command_docs(session: Session, argv: list[bytes]) -> Reply:
+    """Show summary, origin, family and arguments of these commands, or of all."""
+    rows = [find(name) for name in argv[2:]] if len(argv) > 2 else TABLE.values()
+    return {row.name.lower(): _docs(row) for row in rows if row}
+
+
+# ---- COMMAND COUNT, LIST, GETKEYS
 
 
 @command("COMMAND|COUNT", arity=2, flags=LOADING | STALE, since="2.8.13")
@@ -65,21 +172,47 @@ def command_count(session: Session, argv: list[bytes]) -> Reply:
     return len(TABLE)
 
 
-@command("COMMAND|INFO", "[command-name ...]", arity=-2, flags=LOADING | STALE, since="2.8.13")
-def command_info(session: Session, argv: list[bytes]) -> Reply:
-    """Describe these commands, or all."""
+@command(
+    "COMMAND|LIST",
+    "[FILTERBY <MODULE module-name | ACLCAT category | PATTERN pattern>]",
+    arity=-2,
+    flags=LOADING | STALE,
+    since="7.0.0",
+)
+def command_list(session: Session, argv: list[bytes]) -> Reply:
+    """List the names of all commands, or of those that pass a filter."""
     if len(argv) == 2:
-        return command_all(session, argv)
-    rows = [find(name) for name in argv[2:]]
-    return [info(row) if row else None for row in rows]
+        return [row.name.lower() for row in all_rows()]
+    if len(argv) != 5 or argv[2].upper() != b"FILTERBY":
+        raise CommandError(SYNTAX)
+    kind, text = argv[3].upper(), argv[4].lower()
+    if kind == b"ACLCAT":
+        return [row.name.lower() for row in all_rows() if b"@" + text in categories(row)]
+    if kind == b"PATTERN":
+        matches = compile_pattern(text)
+        return [row.name.lower() for row in all_rows() if matches(row.name.lower())]
+    if kind == b"MODULE":
+        return []  # there are no modules
+    raise CommandError(SYNTAX)
 
 
-@command("COMMAND|DOCS", "[command-name ...]", arity=-2, flags=LOADING | STALE, since="7.0.0")
-def command_docs(session: Session, argv: list[bytes]) -> Reply:
-    """Show summary, origin and group of these commands, or of all."""
-    rows = [find(name) for name in argv[2:]] if len(argv) > 2 else TABLE.values()
-    return {
-        row.name.lower(): {b"summary": row.summary.encode(), b"since": row.since.encode(), b"group": row.group.encode()}
-        for row in rows
-        if row
-    }
+@command("COMMAND|GETKEYS", "command [arg [arg ...]]", arity=-4, flags=LOADING | STALE, since="2.8.13")
+def command_getkeys(session: Session, argv: list[bytes]) -> Reply:
+    """List the arguments of a request that are keys."""
+    request = argv[2:]
+    row = TABLE.get(request[0].upper())
+    if row is not None and row.subcommands:
+        row = row.subcommands.get(request[1].upper())
+    if row is None:
+        raise CommandError(INVALID_COMMAND)
+    if not row.keys.first:
+        raise CommandError(NO_KEY_ARGUMENTS)
+    if not row.accepts(len(request)):
+        raise CommandError(INVALID_COMMAND_ARITY)
+    return list(row.key_arguments(request))
+
+
+@command("COMMAND|HELP", arity=2, flags=LOADING | STALE, since="5.0.0")
+def command_help(session: Session, argv: list[bytes]) -> Reply:
+    """Show what COMMAND can do."""
+    return describe_subcommands(b"COMMAND")

@@ -8,13 +8,12 @@ DEBUG SLEEP holds up every client, as in Redis: it is how a test or an operator 
 
 from __future__ import annotations
 
-import re
 import sys
-from fnmatch import fnmatchcase
 
 from commands import ADMIN, ALLOW_BUSY, FAST, LOADING, NOSCRIPT, READONLY, STALE, Keys, command, container
 from commands.arguments import parse_integer
 from commands.introspection import describe_subcommands
+from commands.patterns import compile_pattern
 from config import BY_NAME, SettingError
 from errors import (
     DEBUG_REFUSED,
@@ -31,7 +30,7 @@ from errors import (
 from replies import NO_REPLY, OK, Reply
 from session import Session
 
-GLOB = re.compile(rb"[*?[]")
+GLOB = b"*?["
 PLACE_BYTES = 100  # a key's share of a dict: hash and two pointers, and the index, at the usual filling
 POINTER_BYTES = 8
 OPERATOR = ADMIN | NOSCRIPT | LOADING | STALE
@@ -57,13 +56,11 @@ def config_get(session: Session, argv: list[bytes]) -> Reply:
     config = session.instance.config
     found: dict[Reply, Reply] = {}
     for word in argv[2:]:
-        if GLOB.search(word):
-            names = [name for name in BY_NAME if fnmatchcase(name, _to_text(word).lower())]
-        else:
-            names = [_to_text(word).lower()]
-        for name in names:
-            if name in BY_NAME:
-                found[name.encode() if len(names) != 1 else word] = _to_bytes(config.get(name))
+        if any(character in word for character in GLOB):
+            matches = compile_pattern(word.lower())
+            found |= {name.encode(): _to_bytes(config.get(name)) for name in BY_NAME if matches(name.encode())}
+        elif (name := _to_text(word).lower()) in BY_NAME:
+            found[word] = _to_bytes(config.get(name))  # the name as it was asked for
     return found
 
 
@@ -125,7 +122,7 @@ def lastsave(session: Session, argv: list[bytes]) -> Reply:
     return session.instance.last_save_second
 
 
-@command("SHUTDOWN", "[NOSAVE|SAVE] [NOW] [FORCE] [ABORT]", arity=-1, flags=OPERATOR | ALLOW_BUSY)
+@command("SHUTDOWN", "[NOSAVE | SAVE] [NOW] [FORCE] [ABORT]", arity=-1, flags=OPERATOR | ALLOW_BUSY)
 def shutdown(session: Session, argv: list[bytes]) -> Reply:
     """Write and sync the log, and end the server."""
     options = {word.upper() for word in argv[1:]}

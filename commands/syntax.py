@@ -1,0 +1,122 @@
+"""Read a row's syntax as the arguments that COMMAND DOCS lists, from which clients make hints and completions.
+
+    syntax    = sequence { " | " sequence }              a choice, where it stands in brackets
+    sequence  = element { element }
+    element   = WORD                                     a token, such as NX
+              | WORD value | WORD value value            a value, or a block of values, behind a token
+              | WORD "<" syntax ">"                      a choice behind a token
+              | name                                     a value
+              | "<" syntax ">" | "[" syntax "]"          a choice that must, or may, be made
+              | element "[" the same element "...]"      one or more of it
+
+This is the notation of Redis's documentation, so that a row says for people and for programs the same. Refused: nested
+Python literals in the rows, as Redis's own JSON files have them, ten lines for a SET.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from replies import Members, Status
+
+Argument = dict[bytes, Any]
+
+TYPES = {
+    "key": "key key1 key2 newkey source destination",
+    "integer": "client-id count cursor decrement destination-db end increment index index1 index2 len milliseconds "
+    "offset protover seconds start timeout",
+    "unix-time": "unix-time-seconds unix-time-milliseconds",
+    "pattern": "pattern",
+}
+TYPE_OF = {name: kind for kind, names in TYPES.items() for name in names.split()}
+CLOSING = ("]", ">", "|")
+
+
+def arguments(syntax: str) -> list[Argument]:
+    """Return the arguments of a syntax in the shape of COMMAND DOCS. Raises ValueError where it is not well formed."""
+    words = re.findall(r"[][<>|]|[^][<>|\s]+", syntax)
+    found, _ = _sequence(words)
+    if words:
+        raise ValueError(f"cannot read {syntax!r} from {words[0]!r} on")
+    return found
+
+
+def _sequence(words: list[str]) -> tuple[list[Argument], bool]:
+    """Take elements from `words` up to the end of the sequence; say also whether it ends in `...`."""
+    found: list[Argument] = []
+    while words and words[0] not in CLOSING:
+        word = words.pop(0)
+        if word == "...":
+            return found, True
+        if word == "[":
+            _take_option(words, found)
+        elif word == "<":
+            found.append(_one(_choice(words)))
+        elif word.isupper():
+            found.append(_token(word, words))
+        else:
+            found.append(_value(word))
+    return found, False
+
+
+def _choice(words: list[str]) -> list[Argument]:
+    """Take what stands up to the closing bracket: its elements, or one argument for a choice between sequences."""
+    sequences: list[list[Argument]] = []
+    while not sequences or words.pop(0) == "|":
+        found, repeated = _sequence(words)
+        sequences.append([{**_one(found), b"flags": Members([Status(b"multiple")])}] if repeated else found)
+    if len(sequences) == 1:
+        return sequences[0]
+    return [_compound(b"oneof", [_one(found) for found in sequences])]
+
+
+def _take_option(words: list[str], found: list[Argument]) -> None:
+    """Take a bracket: what may be left out, or `[key ...]` after `key`, which says that there may be more of it."""
+    option = _choice(words)
+    one = _one(option)
+    repeated = one.get(b"arguments", option) if one[b"type"] == b"block" else [one]
+    names = [argument[b"name"] for argument in repeated]
+    if b"multiple" in one.get(b"flags", ()) and [argument[b"name"] for argument in found[-len(names) :]] == names:
+        found[-len(names) :] = [one]
+    else:
+        found.append({**one, b"flags": Members([Status(b"optional"), *one.get(b"flags", ())])})
+
+
+def _token(token: str, words: list[str]) -> Argument:
+    """Take what belongs to a token: nothing, a choice, or the values that follow it."""
+    if words and words[0] == "<":
+        words.pop(0)
+        found = [_one(_choice(words))]
+    else:
+        found = []
+        while words and words[0] not in (*CLOSING, "<", "...") and not words[0].isupper():
+            if words[0] != "[":
+                found.append(_value(words.pop(0)))
+            elif found and words[1].encode() == found[0][b"name"]:
+                words.pop(0)
+                _take_option(words, found)
+            else:
+                break
+    if not found:
+        return {b"name": token.lower().encode(), b"type": b"pure-token", b"token": token.encode()}
+    argument = _one(found)
+    return {b"name": argument[b"name"], b"type": argument[b"type"], b"token": token.encode(), **argument}
+
+
+def _value(name: str) -> Argument:
+    kind = TYPE_OF.get(name, "string")
+    argument: Argument = {b"name": name.encode(), b"type": kind.encode()}
+    if kind == "key":
+        argument[b"key_spec_index"] = 0
+    return argument
+
+
+def _one(found: list[Argument]) -> Argument:
+    """Return a sequence as one argument: itself, or a block."""
+    return found[0] if len(found) == 1 else _compound(b"block", found)
+
+
+def _compound(kind: bytes, members: list[Argument]) -> Argument:
+    name = b"_".join(member[b"name"] for member in members)
+    return {b"name": name, b"type": kind, b"arguments": members}

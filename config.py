@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 UNITS_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+MAX_SECONDS = (1 << 31) - 1
 UNITS_BYTES = {"": 1, "b": 1, "k": 1000, "kb": 1024, "m": 10**6, "mb": 1 << 20, "g": 10**9, "gb": 1 << 30}
 LOG_LEVELS = {"debug": 10, "verbose": 10, "notice": 20, "warning": 30}
 
@@ -58,15 +59,18 @@ def parse_integer(low: int, high: int) -> Callable[[str], int]:
 
 def parse_duration(text: str) -> int:
     """Read seconds, or a number with a unit such as 30m or 6h; return seconds."""
-    match = re.fullmatch(r"(\d{1,12})([smhd]?)", text.lower())
+    match = re.fullmatch(r"([0-9]{1,12})([smhd]?)", text.lower())
     if not match:
         raise ValueError("argument must be seconds, or a number with s, m, h or d, such as 6h")
-    return int(match[1]) * UNITS_SECONDS[match[2]]
+    seconds = int(match[1]) * UNITS_SECONDS[match[2]]
+    if seconds > MAX_SECONDS:
+        raise ValueError(f"argument must be between 0 and {MAX_SECONDS} inclusive")
+    return seconds
 
 
 def parse_bytes(text: str) -> int:
     """Read a size such as 1048576, 100k or 64mb, as redis.conf writes it."""
-    match = re.fullmatch(r"(\d{1,15})([kmg]?b?)", text.lower())
+    match = re.fullmatch(r"([0-9]{1,15})([kmg]?b?)", text.lower())
     if not match:
         raise ValueError("argument must be a memory value")
     return int(match[1]) * UNITS_BYTES[match[2]]
@@ -83,25 +87,20 @@ class OutputLimit:
 
 def parse_output_limit(text: str) -> OutputLimit:
     """Read Redis's form `normal HARD SOFT SECONDS`; further classes are accepted and have no clients here."""
-    words = text.split()
-    if (
-        not words
-        or len(words) % 4
-        or {words[i].lower() for i in range(0, len(words), 4)}
-        - {
-            "normal",
-            "replica",
-            "slave",
-            "pubsub",
-        }
-    ):
-        raise ValueError("must be: normal <hard limit> <soft limit> <soft seconds>")
-    limits = {
-        words[i].lower(): OutputLimit(parse_bytes(words[i + 1]), parse_bytes(words[i + 2]), int(words[i + 3]))
-        for i in range(0, len(words), 4)
-    }
+    words = text.lower().split()
+    if not words or len(words) % 4:
+        raise ValueError("Wrong number of arguments in buffer limit configuration.")
+    limits: dict[str, OutputLimit] = {}
+    for name, *amounts in zip(*[iter(words)] * 4, strict=True):
+        if name not in ("normal", "replica", "slave", "pubsub"):
+            raise ValueError("Invalid client class specified in buffer limit configuration.")
+        try:
+            hard_bytes, soft_bytes = map(parse_bytes, amounts[:2])
+            limits[name] = OutputLimit(hard_bytes, soft_bytes, parse_integer(0, MAX_SECONDS)(amounts[2]))
+        except ValueError:
+            raise ValueError("Error in hard, soft or soft_seconds setting in buffer limit configuration.") from None
     if "normal" not in limits:
-        raise ValueError("must say a limit for the class normal")
+        raise ValueError("The class normal must have a limit.")
     return limits["normal"]
 
 
@@ -156,7 +155,7 @@ SETTINGS = [
     Setting("maxclients", "maxclients", "10000", parse_integer(1, 1_000_000), live=True),
     Setting("requirepass", "requirepass", "", parse_text, live=True),
     Setting("timeout", "timeout_seconds", "0", parse_duration, live=True),
-    Setting("tcp-keepalive", "tcp_keepalive_seconds", "300", parse_integer(0, 1 << 31), live=True, flag=None),
+    Setting("tcp-keepalive", "tcp_keepalive_seconds", "300", parse_integer(0, MAX_SECONDS), live=True, flag=None),
     Setting("protected-mode", "protected_mode", "yes", parse_yes, live=True),
     Setting("instance-id", "instance_id", "", parse_text),
     Setting("loglevel", "loglevel", "notice", parse_choice(*LOG_LEVELS), live=True),

@@ -62,6 +62,13 @@ _LONG_OTHERS = [(byte, re.compile(rb"[%c]\d{5}" % byte)) for byte in b"~>|%"]
 _OTHER_TYPES = b"+(=~>|%"
 
 
+_UNFINISHED = object()  # hiredis's own mark for it is False, which is also what `#f` parses to
+
+
+def _new_reader() -> hiredis.Reader:
+    return hiredis.Reader(notEnoughData=_UNFINISHED)
+
+
 class TextRequest(list[bytes]):
     """An argv that came as a line of text: answered in text."""
 
@@ -73,7 +80,7 @@ class RequestParser:
     """Bytes to requests, for one connection."""
 
     # One for all connections, since nothing is left in it between two calls; its buffer would be 32 KiB for each.
-    _reader: ClassVar[hiredis.Reader] = hiredis.Reader()
+    _reader: ClassVar[hiredis.Reader] = _new_reader()
 
     def __init__(self, max_bulk_bytes: int = MAX_BULK_BYTES, max_query_bytes: int = MAX_QUERY_BYTES) -> None:
         # for the life of the connection
@@ -154,7 +161,7 @@ class RequestParser:
         reader = self._reader
         try:
             reader.feed(chunk)
-            requests = list(iter(reader.gets, False))
+            requests = list(iter(reader.gets, _UNFINISHED))
             reader.feed(b"*0\r\n")
             if reader.gets() == [] and all(requests):
                 if not suspects:
@@ -165,7 +172,7 @@ class RequestParser:
                     return requests
         except (hiredis.HiredisError, TypeError):
             pass  # no request, or not one of bytes: the state machine will say what is wrong
-        RequestParser._reader = hiredis.Reader()
+        RequestParser._reader = _new_reader()
         return None
 
     def _one_by_one(self) -> Iterator[list[bytes]]:

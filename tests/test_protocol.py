@@ -13,7 +13,7 @@ from typing import Any
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from servers import RedisProcess
 
 import protocol
@@ -110,6 +110,7 @@ VALID = {
     "only line ends": (encode_command([b"\r\n", b"\r", b"\n"]) * 2, [resp(b"\r\n", b"\r", b"\n")] * 2),
     "an empty array": (b"*0\r\n" + PING, [resp(b"PING")]),
     "an empty array between requests": (PING + b"*0\r\n" + PING, [resp(b"PING")] * 2),
+    "a null array between requests": (PING * 2 + b"*-1\r\n" + PING, [resp(b"PING")] * 3),
     "a null array": (b"*-1\r\n" + PING * 2, [resp(b"PING")] * 2),
     "a negative array": (b"*-9223372036854775808\r\n" + PING, [resp(b"PING")]),
     "a value without its line end": (b"*1\r\n$4\r\nPING??" + PING, [resp(b"PING")] * 2),
@@ -132,6 +133,8 @@ VALID = {
         PING * 2 + b"~1\r\n" + PING * 2,
         [*[resp(b"PING")] * 2, text(b"~1"), *[resp(b"PING")] * 2],
     ),
+    "false is a line": (PING + b"#f\r\n" + PING, [resp(b"PING"), text(b"#f"), resp(b"PING")]),
+    "null is a line": (PING + b"_\r\n" + PING, [resp(b"PING"), text(b"_"), resp(b"PING")]),
     "a quoted line": (b'SET k "a b"\n', [text(b"SET", b"k", b"a b")]),
     "an empty word in a line": (b'""\n', [text(b"")]),
 }
@@ -262,6 +265,7 @@ hostile_input = st.lists(st.sampled_from([b"*1\r\n", b"*2\r\n", *ELEMENTS]), min
 places = st.lists(st.integers(1, 200), max_size=4)
 
 
+@settings(max_examples=500)
 @given(wire=mutated_requests() | hostile_input, places=places, first=places)
 @example(wire=b"*1\r\n+$PING\r\n" + PING, places=[], first=[])
 @example(wire=b"*2\r\n$1\r\na\r\n*+status\r\n" + PING, places=[], first=[])

@@ -14,7 +14,7 @@ import pytest
 from rig.pool import NGINX_CONF, Pool, nginx_program, require_parts
 from servers import wait_until
 
-CONNECT_TIMEOUT_SECONDS = 1
+CONNECT_TIMEOUT_SECONDS = 0.25
 TEN_MINUTES_IN_SECONDS = 600
 
 MakePool = Callable[..., Pool]
@@ -65,7 +65,7 @@ def test_vanished_instance_costs_one_connect_timeout_and_is_then_skipped(pool: P
     first.unplug()
     started = time.monotonic()
     assert set(answering(pool, 10)) == {other.instance_id for other in others}
-    assert CONNECT_TIMEOUT_SECONDS <= time.monotonic() - started < 2 * CONNECT_TIMEOUT_SECONDS
+    assert CONNECT_TIMEOUT_SECONDS <= time.monotonic() - started < 3 * CONNECT_TIMEOUT_SECONDS
 
 
 def test_instance_that_joins_is_found_and_one_that_leaves_is_forgotten(pool: Pool) -> None:

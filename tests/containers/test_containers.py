@@ -26,6 +26,7 @@ DOCKERFILE = ROOT / "Dockerfile"
 PORT = 6379
 STOP_SECONDS = 2
 DOWN_SECONDS = 5
+NO_INSTANCE = "none"
 
 
 @pytest.fixture(scope="module")
@@ -54,11 +55,14 @@ def connect(pool: ComposeProject) -> Raw:
 
 
 def answering(pool: ComposeProject, clients: int) -> Counter[str]:
-    """Count which instances so many new clients get to."""
+    """Count which instances so many new clients get to, and how many get to none."""
     counted: Counter[str] = Counter()
     for _ in range(clients):
         with connect(pool) as client:
-            counted[instance_behind(client)] += 1
+            try:
+                counted[instance_behind(client)] += 1
+            except ConnectionError:
+                counted[NO_INSTANCE] += 1
     return counted
 
 
@@ -70,9 +74,19 @@ def instance_ids(pool: ComposeProject) -> set[str]:
 def rescale(pool: ComposeProject, instances: int) -> None:
     """Bring so many instances up, and wait until the balancer knows them all and no others."""
     pool.up("--scale", f"godis={instances}", "--no-recreate")
+    assert len(instance_ids(pool)) == instances
+    wait_until_all_serve(pool)
+
+
+def start_again(pool: ComposeProject, container: str) -> None:
+    """Start an instance that was stopped or killed, and wait until it serves clients again."""
+    pool.engine.docker("start", container)
+    wait_until_all_serve(pool)
+
+
+def wait_until_all_serve(pool: ComposeProject) -> None:
     expected = instance_ids(pool)
-    assert len(expected) == instances
-    wait_until(lambda: set(answering(pool, 3 * instances)) == expected, 15, f"the instances {expected}")
+    wait_until(lambda: set(answering(pool, 3 * len(expected))) == expected, 20, f"the instances {expected}")
 
 
 def write_own_note_on_each(pool: ComposeProject) -> set[str]:
@@ -174,15 +188,19 @@ def test_stopped_instance_is_gone_within_two_seconds_with_exit_code_0(pool: Comp
     assert time.monotonic() - started < STOP_SECONDS
     (instance,) = pool.engine.inspect(stopped)
     assert instance["State"]["ExitCode"] == 0
-    rescale(pool, 3)
+    start_again(pool, stopped)
 
 
-def test_killed_instance_is_skipped_and_comes_back_with_up(pool: ComposeProject) -> None:
-    pool.engine.docker("kill", pool.containers("godis")[0])
+def test_killed_instance_is_skipped_and_serves_again_once_it_is_back(pool: ComposeProject) -> None:
+    killed = pool.containers("godis")[0]
+    pool.engine.docker("kill", killed)
     others = instance_ids(pool)
     assert len(others) == 2
-    assert set(answering(pool, 12)) == others
-    rescale(pool, 3)
+    answered = answering(pool, 12)
+    # One client may be on its way to the dead instance when the DNS drops it; nginx then gives that client up.
+    assert answered.pop(NO_INSTANCE, 0) <= 1
+    assert set(answered) == others
+    start_again(pool, killed)
 
 
 def down_with_an_open_session_and_up(pool: ComposeProject) -> None:

@@ -23,6 +23,7 @@ from servers import ROOT, require
 
 from rig.container_engine import ContainerEngine
 from rig.pool import nginx_program
+from rig.pythons import find_python
 
 NOT_NEEDED = tuple(f"/usr/share/{name}/" for name in ("doc", "man", "locale", "info", "lintian", "bug"))
 PYTHON_NOT_NEEDED = re.compile(
@@ -36,7 +37,10 @@ def import_python(engine: ContainerEngine, image: str) -> None:
     """Make the image that the Dockerfile starts from."""
     version = re.search(r":(3\.\d+)", image)
     assert version, image
-    prefix = python_prefix(version[1])
+    python = find_python(version[1])
+    require(python, f"the image needs a Python {version[1]} of this machine")
+    assert python is not None
+    prefix = python.parent.parent
     archive = engine.directory / "python.tar"
     with tarfile.open(archive, "w") as tar:
         for link in ("bin", "sbin", "lib", "lib64"):
@@ -44,10 +48,10 @@ def import_python(engine: ContainerEngine, image: str) -> None:
         for path in sorted(_debian_files(prefix)):
             tar.add(path, path.lstrip("/"), recursive=False)
         tar.add(prefix / "lib", "usr/local/lib", filter=_python_member)
-        tar.add(prefix / f"bin/python{version[1]}", f"usr/local/bin/python{version[1]}")
+        tar.add(python, f"usr/local/bin/{python.name}")
         for link in ("python", "python3"):
-            _add_link(tar, f"usr/local/bin/{link}", f"python{version[1]}")
-        _add_pip_and_wheels(tar, prefix, engine.directory / "wheels")
+            _add_link(tar, f"usr/local/bin/{link}", python.name)
+        _add_pip_and_wheels(tar, python, engine.directory / "wheels")
         _add_file(tar, "etc/passwd", Path("/usr/share/base-passwd/passwd.master").read_bytes())
         _add_file(tar, "etc/group", Path("/usr/share/base-passwd/group.master").read_bytes())
         _add_directory(tar, "tmp", 0o1777)
@@ -70,19 +74,6 @@ def import_nginx(engine: ContainerEngine, image: str) -> None:
         _add_directory(tar, "tmp", 0o1777)
     # The original looks for /etc/nginx/nginx.conf wherever it is started; the wheel's, for nginx.conf where it is.
     engine.import_image(image, archive, ["ENV PATH=/usr/sbin:/bin", "WORKDIR /etc/nginx"])
-
-
-def python_prefix(version: str) -> Path:
-    """Find where a Python of this version is installed: on PATH, or among pyenv's."""
-    candidates = [f"python{version}", *map(str, Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))]
-    for candidate in candidates:
-        try:
-            asked = [candidate, "-c", "import sys; print(sys.base_prefix)"]
-            return Path(subprocess.check_output(asked, text=True, stderr=subprocess.DEVNULL).strip())
-        except (OSError, subprocess.CalledProcessError):
-            continue
-    require(False, f"the image needs a Python {version} on this machine")
-    raise FileNotFoundError(version)
 
 
 def _debian_files(prefix: Path) -> set[str]:
@@ -109,13 +100,13 @@ def _python_member(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
     return None if PYTHON_NOT_NEEDED.search(member.name) else member
 
 
-def _add_pip_and_wheels(tar: tarfile.TarFile, prefix: Path, wheels: Path) -> None:
-    python = str(next(prefix.glob("bin/python3.??")))
-    build = [python, "-m", "pip", "wheel", "--quiet", "--wheel-dir", str(wheels)]
+def _add_pip_and_wheels(tar: tarfile.TarFile, python: Path, wheels: Path) -> None:
+    build = [str(python), "-m", "pip", "wheel", "--quiet", "--wheel-dir", str(wheels)]
     subprocess.run([*build, "-r", str(ROOT / "requirements.txt")], check=True, capture_output=True)
     tar.add(wheels, WHEELS)
     _add_file(tar, "usr/local/bin/pip", b'#!/bin/sh\nexec python -m pip "$@"\n', 0o755)
     _add_file(tar, "etc/pip.conf", f"[global]\nno-index = true\nfind-links = /{WHEELS}\n".encode())
+    prefix = python.parent.parent
     for package in prefix.glob("lib/python3*/site-packages/pip*"):
         tar.add(package, f"usr/local/{package.relative_to(prefix)}")
 

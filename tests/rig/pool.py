@@ -82,7 +82,11 @@ class Instance(GodisProcess):
         }
         own_directory = directory / self.instance_id
         own_directory.mkdir()
-        super().__init__(own_directory, port=PORT, log=None, env=env)
+        try:
+            super().__init__(own_directory, port=PORT, log=None, env=env)
+        except BaseException:  # pytest's own failures are no Exception
+            self.close()
+            raise
 
     def command(self) -> list[str]:
         return dies_with_parent(super().command())

@@ -1,0 +1,57 @@
+# What can be done here; `make` alone says it. Everything runs in .venv, which is made when it is missing or out of date.
+# ARGS goes to the program behind a target: make run ARGS="--port 7000", make test ARGS="-k expire"
+
+PYTHON ?= python3
+PYTHONS ?= 3.10 3.11 3.12 3.13
+VENV := .venv
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip install --quiet --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint format check test-pythons test-containers bench clean
+
+help: ## say what can be done
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: $(VENV)/run.stamp ## serve on 127.0.0.1:6379, with log.txt here
+	$(PY) godis.py $(ARGS)
+
+test: $(VENV)/test.stamp ## run the tests
+	$(PY) -m pytest $(ARGS)
+
+lint: $(VENV)/test.stamp ## check format, style and types
+	$(PY) -m ruff format --check .
+	$(PY) -m ruff check .
+	$(PY) -m mypy .
+
+format: $(VENV)/test.stamp ## bring the code into its format
+	$(PY) -m ruff format .
+	$(PY) -m ruff check --fix .
+
+check: lint test ## lint and test, as CI does first
+
+test-pythons: $(VENV)/test.stamp ## run the tests under each Python of PYTHONS that the machine has
+	PYTHONPATH=tests $(PY) -m rig.pythons $(PYTHONS)
+
+test-containers: $(VENV)/containers.stamp ## test the image and the pool on a real container engine (root, Debian)
+	GODIS_TEST_CONTAINERS=1 $(PY) -m pytest tests/containers $(ARGS)
+
+bench: $(VENV)/test.stamp ## compare with redis-server
+	$(PY) bench/compare.py $(ARGS)
+
+clean: ## remove what the targets made; log.txt stays
+	rm -rf $(VENV) .make .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+$(VENV)/run.stamp: requirements.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) -r requirements.txt
+	touch $@
+
+$(VENV)/test.stamp: $(VENV)/run.stamp requirements-dev.txt
+	$(PIP) -r requirements-dev.txt
+	touch $@
+
+$(VENV)/containers.stamp: $(VENV)/test.stamp tests/containers/requirements.txt
+	$(PIP) -r tests/containers/requirements.txt
+	touch $@

@@ -27,6 +27,7 @@ from errors import (
     TIMEOUT_TOO_LARGE,
     UNKNOWN_CLIENT_INFO,
     UNKNOWN_CLIENT_TYPE,
+    UNKNOWN_OR_WRONG_SUBCOMMAND,
     CommandError,
 )
 from replies import NO_REPLY, OK, Farewell, Reply, Verbatim
@@ -295,7 +296,7 @@ def client_pause(session: Session, argv: list[bytes]) -> Reply:
     """Let all commands, or those that write, wait for so many milliseconds."""
     mode = argv[3].upper() if len(argv) == 4 else b"ALL"
     if len(argv) > 4:
-        raise CommandError(SYNTAX)
+        raise CommandError(UNKNOWN_OR_WRONG_SUBCOMMAND % (argv[1], b"CLIENT"))
     if mode not in (b"ALL", b"WRITE"):
         raise CommandError(INVALID_PAUSE_MODE)
     timeout_ms = parse_bounded(argv[2], MIN_INTEGER, MAX_INTEGER, INVALID_TIMEOUT)

@@ -1,0 +1,87 @@
+"""An instance without a server: an engine over a store whose clock stands still, and sessions that ask it.
+
+What a command logs is kept in a list; what it wants done to the process or to other connections is noted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from random import Random
+from typing import Any
+
+from config import Config
+from engine import Engine
+from protocol import encode
+from session import Instance, Session
+from store import Store
+
+START_MS = 1_700_000_000_123
+
+
+class RecordedLog:
+    """A log that keeps its records as lists of words, and can be told to fail."""
+
+    def __init__(self) -> None:
+        self.failure: bytes | None = None
+        self.written_bytes = 0
+        self.synced_bytes = 0
+        self.records: list[list[bytes]] = []
+
+    def append(self, db: int, argv: Sequence[bytes]) -> None:
+        self.records.append(list(argv))
+
+    def append_set(self, db: int, key: bytes, value: bytes, deadline_ms: int) -> None:
+        self.append(db, [b"SET", key, value, b"PXAT", b"%d" % deadline_ms])
+
+
+class Bench:
+    """An instance with its engine. Settings are given as flags: `Bench(requirepass="secret")`."""
+
+    def __init__(self, **settings: str) -> None:
+        config = Config({"--" + name.replace("_", "-"): text for name, text in settings.items()}, {})
+        self.log = RecordedLog()
+        self.store = Store(config.databases, self.log, Random(1))
+        self.store.tick(START_MS)
+        self.instance = Instance(self.store, self.log, config, "bench", "0" * 40, START_MS)
+        self.instance.apply_settings()
+        self.engine = Engine(self.instance)
+        self.killed: list[Session] = []
+        self.slept: list[float] = []
+        self.instance.kill = self._kill
+        self.instance.sleep = self.slept.append
+
+    def _kill(self, session: Session) -> None:
+        self.killed.append(session)
+        del self.instance.clients[session.id]
+
+    def connect(self, address: str = "127.0.0.1:50000") -> Client:
+        """Add a client."""
+        session = Session(self.instance, self.instance.next_client_id(), address, "127.0.0.1:6379")
+        self.instance.clients[session.id] = session
+        return Client(self, session)
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        self.store.tick(self.store.now_ms + int(seconds * 1000))
+
+
+class Client:
+    """A session and the engine that answers it."""
+
+    def __init__(self, bench: Bench, session: Session) -> None:
+        self.bench = bench
+        self.session = session
+
+    def ask(self, *words: bytes | str | int) -> Any:
+        """Run a request and return the reply as the command made it."""
+        argv = [word if isinstance(word, bytes) else str(word).encode() for word in words]
+        return self.bench.engine.execute(self.session, argv)
+
+    def wire(self, *words: bytes | str | int) -> bytes:
+        """Run a request and return the bytes of its reply; b"" where there is none."""
+        reply = self.ask(*words)
+        if self.session.muted and self.session.suppress():
+            return b""
+        pieces: list[bytes] = []
+        encode(reply, pieces.append, self.session.resp3)
+        return b"".join(pieces)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import zip_longest
 from typing import Any
 
 from commands import ALL, DENYOOM, FAST, FIRST, FIRST_TWO, LOADING, READONLY, STALE, WRITE, Keys, command, container
@@ -226,17 +227,13 @@ def scan(session: Session, argv: list[bytes]) -> Reply:
     """List some keys and the cursor to go on from; what stays from cursor 0 to cursor 0 is listed at least once."""
     _, text, *words = argv
     cursor = _parse_cursor(text)
-    options = _parse_scan_options(words)
-    count = parse_integer(options[b"COUNT"])
-    if count < 1:
-        raise CommandError(SYNTAX)
+    pattern, count, type_name = _parse_scan_options(words)
     db = session.db
     following, found = db.scan(cursor, count)
-    if options[b"MATCH"] != b"*":
-        found = list(filter(compile_pattern(options[b"MATCH"]), found))
-    if b"TYPE" in options:
-        wanted = options[b"TYPE"].lower()
-        found = [key for key in found if TYPE_NAMES[type(db.peek(key))] == wanted]
+    if pattern != b"*":
+        found = list(filter(compile_pattern(pattern), found))
+    if type_name is not None:
+        found = [key for key in found if TYPE_NAMES[type(db.peek(key))] == type_name]
     return [b"%d" % following, found]
 
 
@@ -250,16 +247,26 @@ def _parse_cursor(text: bytes) -> int:
     return cursor % 2**64
 
 
-def _parse_scan_options(words: list[bytes]) -> dict[bytes, bytes]:
-    options = {b"COUNT": b"10", b"MATCH": b"*"}
-    if len(words) % 2:
-        raise CommandError(SYNTAX)
-    for name, value in zip(words[::2], words[1::2], strict=True):
-        option = name.upper()
-        if option not in (b"MATCH", b"COUNT", b"TYPE"):
+def _parse_scan_options(words: list[bytes]) -> tuple[bytes, int, bytes | None]:
+    """Read pattern, count, and type or None. Raises CommandError."""
+    pattern, count, type_name = b"*", 10, None
+    rest = iter(words)
+    for word in rest:
+        option = word.upper()
+        value = next(rest, None)
+        if value is None:
             raise CommandError(SYNTAX)
-        options[option] = value
-    return options
+        if option == b"MATCH":
+            pattern = value
+        elif option == b"COUNT":
+            count = parse_integer(value)
+            if count < 1:
+                raise CommandError(SYNTAX)
+        elif option == b"TYPE":
+            type_name = value.lower()
+        else:
+            raise CommandError(SYNTAX)
+    return pattern, count, type_name
 
 
 @command("RANDOMKEY", arity=1, flags=READONLY)

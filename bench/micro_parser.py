@@ -26,17 +26,9 @@ DEPTHS = (1, 16, 100)
 KEY = b"key:000000012345"
 
 
-class StateMachine(RequestParser):
-    """The parser without its fast path."""
-
-    def _all(self, chunk: bytes) -> list[list[bytes]]:
-        self._chunk = chunk
-        return list(self._one_by_one())
-
-
 def without_fast_path(buffer: bytearray, size: int) -> Callable[[], Iterable[list[bytes]]]:
-    parser = StateMachine()
-    return lambda: parser._all(bytes(buffer[:size]))
+    parser = RequestParser()
+    return lambda: parser._rest(bytes(buffer[:size]))
 
 
 def with_fast_path(buffer: bytearray, size: int) -> Callable[[], Iterable[list[bytes]]]:

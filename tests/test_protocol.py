@@ -290,14 +290,25 @@ def test_no_input_leaves_anything_behind_in_what_parsers_share(wire: bytes, plac
     assert outcome(RequestParser(), [PING * 3]) == ([resp(b"PING")] * 3, None)
 
 
-def test_hiredis_is_used_for_pipelines_whatever_their_values_look_like(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(self: RequestParser) -> None:
-        raise AssertionError("the state machine was used")
+PRINTABLE = [b"v" * 64, b"a+b=c (d) ~ 5 > 4 | 100%", b"$5 * 3", b'{"a": [1, 2]}', b"line\r\nline", b"v" * 900]
 
-    monkeypatch.setattr(RequestParser, "_parse", refuse)
-    for value in (b"v" * 64, b"a+b=c (d) ~ 5 > 4 | 100%", b"$5 * 3", b'{"a": [1, 2]}', b"line\r\nline", b"v" * 900):
-        wire = encode_command([b"SET", b"key", value]) * 10 + PING
-        assert len(list(RequestParser().feed(wire, len(wire)))) == 11
+
+@pytest.mark.parametrize("value", PRINTABLE)
+@pytest.mark.parametrize(("rest", "calls"), [(b"", 0), (b"*1\r\n$4\r\nPI", 1)])
+def test_hiredis_reads_pipelines_whatever_their_values_look_like(
+    monkeypatch: pytest.MonkeyPatch, value: bytes, rest: bytes, calls: int
+) -> None:
+    counted = []
+    original = RequestParser._parse
+
+    def count(self: RequestParser) -> list[bytes] | None:
+        counted.append(self)
+        return original(self)
+
+    monkeypatch.setattr(RequestParser, "_parse", count)
+    wire = encode_command([b"SET", b"key", value]) * 10 + rest
+    assert list(RequestParser().feed(wire, len(wire))) == [[b"SET", b"key", value]] * 10
+    assert len(counted) == calls
 
 
 # ---- limits

@@ -43,6 +43,7 @@ FLAG_CATEGORIES = {
     FAST: [b"@fast"],
 }
 FURTHER_CATEGORIES = {  # what Redis says beyond the rules
+    b"COMMAND": [b"@connection"],  # and its subcommands
     b"INFO": [b"@dangerous"],
     b"LASTSAVE": [b"@admin", b"@dangerous"],
     b"KEYS": [b"@dangerous"],
@@ -83,7 +84,7 @@ def categories(row: Command) -> list[bytes]:
         found.append(b"@slow")
     if group_of(row) in GROUP_CATEGORIES and not row.subcommands:
         found.append(GROUP_CATEGORIES[group_of(row)])
-    return found + FURTHER_CATEGORIES.get(row.name, [])
+    return found + FURTHER_CATEGORIES.get(row.name.partition(b"|")[0], [])
 
 
 def describe_subcommands(name: bytes) -> list[Reply]:

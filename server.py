@@ -72,8 +72,8 @@ class Connection:
         "readable",
         "server",
         "session",
-        "soft_limit_since",
         "sock",
+        "soft_limit_since",
         "writable",
     )
 
@@ -134,9 +134,12 @@ class Connection:
             logged = len(log.pieces)
             pieces = self._run(feed(buffer, size))
             parser.authenticated = session.authenticated
+            if parser.error is not None and not session.closing:
+                pieces.append(b"-%b\r\n" % parser.error)
+                session.closing = True
             if pieces:
                 replies.append((self, pieces, len(log.pieces) != logged))
-            if session.closing or parser.error is not None:
+            if session.closing:
                 return
 
     def _run(self, requests: Iterable[list[bytes]]) -> list[bytes]:
@@ -214,9 +217,6 @@ class Connection:
             made += sum(map(len, pieces[before:]))
             if made > TURN_OUTPUT_BYTES:
                 pieces, made = self._drain(pieces), 0
-        error = self.parser.error
-        if error is not None and not session.closing:
-            pieces.append(b"-%b\r\n" % error)
         return pieces
 
     def _finish(self) -> None:
@@ -231,11 +231,9 @@ class Connection:
         """Send what there is, wait for the end of the pause, and return a new list for what follows."""
         self.server.replies.append((self, pieces, True))
         self._stop_reading()
-        self.server.instance.blocked_clients += 1
-        try:
-            self.server.wait_for_resume()
-        finally:
-            self.server.instance.blocked_clients -= 1
+        self.session.waiting = True
+        self.server.wait_for_resume()
+        self.session.waiting = False
         self._start_reading()
         return []
 

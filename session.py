@@ -84,6 +84,7 @@ class Session:
         self.last_command = b""
         self.commands = 0
         self.closing = False
+        self.waiting = False  # for the end of a pause
         self.query_bytes: Callable[[], int] = int  # bytes held of an unfinished request
         self.output_bytes: Callable[[], int] = int  # bytes of replies not yet taken by the client
 
@@ -162,7 +163,6 @@ class Instance:
     shutdown: bool = False
     last_save_second: int = 0  # when the log last was whole on disk: the answer to LASTSAVE
     last_client_id: int = 0
-    blocked_clients: int = 0  # connections that wait for something other than a request; kept by the server
     settings_changed: list[Callable[[], None]] = field(default_factory=list)  # by CONFIG SET: read them again
 
     def apply_settings(self) -> None:

@@ -127,6 +127,7 @@ def describe(client: Session) -> bytes:
     flags = "".join(
         letter
         for letter, holds in (
+            ("b", client.waiting),
             ("U", client.on_unix_socket),
             ("c", client.closing),
             ("e", client.no_evict),

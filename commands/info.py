@@ -50,7 +50,7 @@ def _clients(instance: Instance) -> Iterable[Field]:
         ("maxclients", instance.config.maxclients),
         ("client_recent_max_input_buffer", max((c.query_bytes() for c in instance.clients.values()), default=0)),
         ("client_recent_max_output_buffer", max((c.output_bytes() for c in instance.clients.values()), default=0)),
-        ("blocked_clients", instance.blocked_clients),
+        ("blocked_clients", sum(client.waiting for client in instance.clients.values())),
     ]
 
 

@@ -209,6 +209,8 @@ def replay(
         except Refused as error:
             offset = error.start + _place(file, error)
             raise _corruption(path, offset, f"the command there is refused: {error.text}") from error
+        except OSError as error:
+            raise cannot_use(path, error) from error
         except Fault as fault:
             _refuse_unless_torn(path, file, size, fault, report)
             cut = player.multi_start if player.multi_start >= 0 else fault.offset

@@ -7,12 +7,13 @@ import os
 import resource
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from log_model import FAR_MS, NOW_MS, read_log, set_, write_log
-from servers import ROOT
+from servers import ROOT, wait_until
 
 import aof
 from aof import AppendOnlyLog, LogLock, NullLog, claim_directory
@@ -411,6 +412,40 @@ def test_a_repair_waits_for_a_write_that_is_on_its_way(
     assert log.failure is None
     assert disk.durable == path.read_bytes()
     assert len(read_log(path)[0].data) == 2
+
+
+def test_a_thread_that_syncs_and_fails_while_batches_are_written_loses_nothing(
+    log: AppendOnlyLog, path: Path, disk: Disk
+) -> None:
+    done = threading.Event()
+
+    def sync() -> None:
+        while not done.is_set():
+            disk.failing = not disk.failing
+            log.fsync()
+
+    thread = threading.Thread(target=sync)
+    thread.start()
+    written = refused = 0
+
+    def write_one_more() -> bool:
+        nonlocal written, refused
+        for _ in range(50):
+            log.append_set(0, b"k%d" % written, b"v", FAR_MS)
+            written += 1
+            refused += not log.write(NOW_MS)
+        return written >= 500 and refused > 0
+
+    try:
+        wait_until(write_one_more, 20, "500 batches, and one that a failed fsync held up")
+    finally:
+        done.set()
+        thread.join()
+    disk.failing = False
+    log.close()
+    assert log.failure is None
+    assert disk.durable == path.read_bytes()
+    assert [argv[1] for _, argv in read_log(path)[0].history] == [b"k%d" % number for number in range(written)]
 
 
 # Opening

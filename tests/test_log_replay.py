@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from servers import ROOT
 
 from aof import AppendOnlyLog, ReplayReport, replay
 from errors import LogError
-from log_reader import Damage, Incomplete, UnitReader, frame, read_payload, strictly, units
+from log_reader import Damage, Fault, Incomplete, Unit, UnitReader, frame, read_payload, strictly, units
 from protocol import encode_command
 
 BATCHES: list[list[Record]] = [
@@ -278,7 +278,25 @@ def test_other_files_of_redis_are_named_and_left_alone(path: Path, content: byte
     assert path.read_bytes() == content
 
 
-def test_a_directory_or_a_pipe_is_no_log(path: Path) -> None:
+def test_a_file_that_becomes_shorter_meanwhile_is_refused() -> None:
+    data = frame(resp(b"DEL a"), NOW_MS)
+    with pytest.raises(Fault, match="became shorter"):
+        list(units(BytesIO(data), len(data) + 100))
+
+
+def test_a_log_that_the_disk_cannot_read_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_log(path, BATCHES)
+
+    def unreadable(*_: object) -> Iterator[Unit]:
+        yield from ()
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("log_replay.units", unreadable)
+    with pytest.raises(LogError, match="Input/output error; give another path, or repair the disk"):
+        read_log(path)
+
+
+def test_a_directory_is_no_log(path: Path) -> None:
     path.mkdir()
     with pytest.raises(LogError, match="Is a directory; give a file; for a Redis multi-part AOF"):
         read_log(path)
@@ -392,7 +410,7 @@ def test_a_line_of_the_original_is_read_as_it_meant(
 
 
 @pytest.mark.parametrize(
-    "line", [b"SETEX k v ten", b"SETEX k 10", b"SETEX k", b"set k v", b"GET k", b"", b"SET", b"\0\0\0"]
+    "line", [b"SETEX k v ten", b"SETEX k 10", b"SETEX k", b"set k v", b"GET k", b"", b"SET", b"\0\0\0", b"#k v", b"# k"]
 )
 def test_a_line_that_the_original_refused_is_counted_and_changes_nothing(path: Path, line: bytes) -> None:
     model, report = read_text(path, b"SET a 1\n" + line + b"\nSET b 2\n")

@@ -243,12 +243,12 @@ class Config:
 
     def change(self, values: Mapping[str, str]) -> None:
         """Set live settings, all or none. Raises KeyError for an unknown name, SettingError for a bad or fixed one."""
-        for name, text in values.items():
-            setting = BY_NAME[name]
-            if not setting.live:
+        for name in values:
+            if not BY_NAME[name].live:
                 raise SettingError(name, "can't set immutable config")
+        for name, text in values.items():
             try:
-                setting.parse(text)
+                BY_NAME[name].parse(text)
             except ValueError as error:
                 raise SettingError(name, str(error)) from None
         for name, text in values.items():

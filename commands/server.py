@@ -9,6 +9,7 @@ DEBUG SLEEP holds up every client, as in Redis: it is how a test or an operator 
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 from commands import ADMIN, ALLOW_BUSY, FAST, LOADING, NOSCRIPT, READONLY, STALE, Keys, command, container
 from commands.arguments import parse_integer
@@ -31,7 +32,6 @@ from replies import NO_REPLY, OK, Reply
 from session import Session
 
 GLOB = b"*?["
-PLACE_BYTES = 100  # a key's share of a dict: hash and two pointers, and the index, at the usual filling
 POINTER_BYTES = 8
 OPERATOR = ADMIN | NOSCRIPT | LOADING | STALE
 
@@ -159,10 +159,10 @@ def debug(session: Session, argv: list[bytes]) -> Reply:
 
 @command("MEMORY|USAGE", "key [SAMPLES count]", arity=-3, flags=READONLY, keys=Keys(2, 2, 1), since="4.0.0")
 def memory_usage(session: Session, argv: list[bytes]) -> Reply:
-    """Count the bytes of a key, its value and its places in the tables.
+    """Count the bytes of a key, its value and its share of the tables.
 
-    The objects as Python counts them, and the share of the tables that any key has: exact for the objects, an
-    average for the tables. SAMPLES is taken and has no effect, since a string has nothing to sample.
+    Objects as Python counts them, and of each table an equal share for each key. SAMPLES is taken and has no effect,
+    since a string has nothing to sample.
     """
     key, options = argv[2], argv[3:]
     while options:
@@ -174,10 +174,14 @@ def memory_usage(session: Session, argv: list[bytes]) -> Reply:
     db = session.db
     if not db.is_live(key):
         return None
-    size = sys.getsizeof(key) + sys.getsizeof(db.values[key]) + PLACE_BYTES + POINTER_BYTES
+    size = sys.getsizeof(key) + sys.getsizeof(db.values[key]) + _share_bytes(db.values) + POINTER_BYTES  # in `order`
     if key in db.deadlines:
-        size += PLACE_BYTES + POINTER_BYTES + sys.getsizeof(db.deadlines[key])
+        size += sys.getsizeof(db.deadlines[key]) + _share_bytes(db.deadlines) + POINTER_BYTES  # in `due`
     return size
+
+
+def _share_bytes(table: dict[bytes, Any]) -> int:
+    return sys.getsizeof(table) // len(table)
 
 
 @command("MEMORY|HELP", arity=2, flags=LOADING | STALE, since="4.0.0")

@@ -1,0 +1,319 @@
+"""CONFIG, TIME, LASTSAVE, SHUTDOWN, DEBUG, MEMORY: what an operator asks."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+import pytest
+from instances import START_MS, Bench
+from servers import Raw, RedisProcess
+
+from config import BY_NAME, SETTINGS, OutputLimit
+from errors import DEBUG_REFUSED, LOG_FAILED, NO_AUTH, NOT_A_FLOAT, SHUTDOWN_REFUSED, CommandError
+from replies import NO_REPLY, OK
+from store import NO_DEADLINE
+
+# The words of a request; a list where a word holds a space.
+REFUSED: list[str | list[str]] = [
+    "CONFIG",
+    "CONFIG NOSUCH",
+    "CONFIG GET",
+    "CONFIG SET timeout",
+    "CONFIG SET timeout 1 maxclients",
+    "CONFIG SET nosuch 1",
+    "CONFIG SET NoSuch 1 timeout x",
+    "CONFIG SET timeout x nosuch 1",
+    "CONFIG SET databases 3",
+    "CONFIG SET timeout x databases 3",
+    "CONFIG SET timeout 1 TIMEOUT 2",
+    "CONFIG SET timeout 1 maxclients x",
+    "CONFIG SET maxclients 0",
+    "CONFIG SET timeout 2147483648",
+    "CONFIG SET tcp-keepalive x",
+    "CONFIG SET tcp-keepalive -1",
+    "CONFIG SET protected-mode perhaps",
+    "CONFIG SET loglevel loud",
+    "CONFIG SET client-output-buffer-limit normal",
+    ["CONFIG", "SET", "client-output-buffer-limit", "normal 1 2"],
+    ["CONFIG", "SET", "client-output-buffer-limit", "nosuch 1 2 3"],
+    ["CONFIG", "SET", "client-output-buffer-limit", "normal 1x 2 3"],
+    ["CONFIG", "SET", "client-output-buffer-limit", "normal 1 2 -3"],
+    "CONFIG RESETSTAT x",
+    "CONFIG REWRITE",
+    "CONFIG REWRITE x",
+    "TIME x",
+    "LASTSAVE x",
+    "SHUTDOWN NOSUCH",
+    "SHUTDOWN SAVE NOSAVE",
+    "SHUTDOWN ABORT",
+    "SHUTDOWN ABORT NOW",
+    "DEBUG",
+    "DEBUG SLEEP",
+    "DEBUG SLEEP 0 0",
+    "DEBUG NoSuch",
+    "MEMORY",
+    "MEMORY NOSUCH",
+    "MEMORY USAGE",
+    "MEMORY USAGE a SAMPLES",
+    "MEMORY USAGE a SAMPLES x",
+    "MEMORY USAGE a SAMPLES -1",
+    "MEMORY USAGE a NOSUCH 1",
+]
+ANSWERED = [
+    "CONFIG GET nosuch",
+    "CONFIG GET timeout",
+    "CONFIG GET TimeOut",
+    "CONFIG GET timeout timeou? nosuch",
+    "CONFIG GET data[b]ases",
+    "CONFIG GET nosuch*",
+    "CONFIG SET TIMEOUT 0",
+    "CONFIG SET timeout 0 maxclients 10000",
+    "CONFIG RESETSTAT",
+    "MEMORY USAGE nosuch",
+    "MEMORY USAGE nosuch SAMPLES 5 SAMPLES 0",
+    "DEBUG SLEEP 0",
+]
+
+
+@pytest.fixture
+def real(redis_server: RedisProcess) -> Iterator[Raw]:
+    with redis_server.raw() as client:
+        yield client
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+@pytest.mark.parametrize("line", REFUSED, ids=str)
+def test_a_refusal_is_worded_as_in_redis(line: str | list[str], bench: Bench, real: Raw) -> None:
+    words = line.split(" ") if isinstance(line, str) else line
+    wire = bench.connect().wire(*words)
+    assert wire.startswith(b"-")
+    if words[:3] == ["CONFIG", "SET", "maxclients"] or words[2:3] == ["loglevel"]:  # the choices and bounds are our own
+        wire, theirs = (reply.rpartition(b" - ")[0] for reply in (wire, real.ask(*words)))
+        assert wire == theirs
+    else:
+        assert wire == real.ask(*words)
+
+
+@pytest.mark.parametrize("resp", [2, 3])
+def test_answers_are_those_of_redis(resp: int, bench: Bench, real: Raw) -> None:
+    client = bench.connect()
+    client.wire("HELLO", resp)
+    real.ask("HELLO", resp)
+    for line in ANSWERED:
+        assert client.wire(*line.split(" ")) == real.ask(*line.split(" ")), line
+
+
+# ---- CONFIG
+
+
+def test_config_get_star_shows_every_setting(bench: Bench) -> None:
+    shown = bench.connect().ask("CONFIG", "GET", "*")
+    assert shown.keys() == {setting.name.encode() for setting in SETTINGS}
+    assert shown[b"default-ttl"] == b"21600"
+    assert shown[b"client-output-buffer-limit"] == b"normal 1073741824 268435456 60"
+    assert (shown[b"save"], shown[b"appendonly"], shown[b"maxmemory-policy"]) == (b"", b"yes", b"noeviction")
+
+
+@pytest.mark.parametrize("name", [setting.name for setting in SETTINGS])
+def test_a_setting_is_live_or_refuses(name: str, bench: Bench) -> None:
+    client = bench.connect()
+    shown = client.ask("CONFIG", "GET", name)[name.encode()]
+    reply = client.ask("CONFIG", "SET", name, shown)
+    if BY_NAME[name].live:
+        assert reply == OK
+        assert client.ask("CONFIG", "GET", name) == {name.encode(): shown}
+    else:
+        assert reply.text.endswith(b"- can't set immutable config")
+
+
+def test_config_set_changes_all_or_none(bench: Bench) -> None:
+    client = bench.connect()
+    assert isinstance(client.ask("CONFIG", "SET", "timeout", 7, "loglevel", "loud"), CommandError)
+    assert client.ask("CONFIG", "GET", "timeout") == {b"timeout": b"0"}
+    assert client.ask("CONFIG", "SET", "timeout", 7, "loglevel", "WARNING") == OK
+    assert client.ask("CONFIG", "GET", "timeout", "loglevel") == {b"timeout": b"7", b"loglevel": b"warning"}
+    assert bench.instance.config.timeout_seconds == 7
+
+
+@pytest.mark.parametrize(("text", "ttl_ms"), [("60", 60_000), ("30m", 1_800_000), ("0", None)])
+def test_the_default_ttl_changes_from_the_next_command_on(text: str, ttl_ms: int | None, bench: Bench) -> None:
+    client = bench.connect()
+    client.ask("SET", "before", "1")
+    assert client.ask("CONFIG", "SET", "default-ttl", text) == OK
+    client.ask("SET", "after", "1")
+    bench.advance(1)
+    client.ask("SET", "later", "1")
+    deadlines = bench.store.databases[0].deadlines
+    assert deadlines[b"before"] == START_MS + 6 * 3600 * 1000
+    assert deadlines.get(b"after") == (None if ttl_ms is None else START_MS + ttl_ms)
+    assert deadlines.get(b"later") == (None if ttl_ms is None else START_MS + 1000 + ttl_ms)
+
+
+def test_a_new_password_is_asked_of_new_clients_only(bench: Bench) -> None:
+    old = bench.connect()
+    assert old.ask("CONFIG", "SET", "requirepass", "secret") == OK
+    new = bench.connect()
+    assert old.ask("PING") == b"PONG"
+    assert new.ask("PING").text == NO_AUTH
+    assert old.ask("CONFIG", "SET", "requirepass", "") == OK
+    assert new.ask("PING") == b"PONG"
+
+
+def test_the_password_is_kept_as_bytes(bench: Bench) -> None:
+    client = bench.connect()
+    client.ask("CONFIG", "SET", "requirepass", b"\xff\x00 \xc3\xa9")
+    assert client.ask("CONFIG", "GET", "requirepass") == {b"requirepass": b"\xff\x00 \xc3\xa9"}
+    assert bench.connect().ask("AUTH", b"\xff\x00 \xc3\xa9") == OK
+
+
+def test_who_holds_a_copy_of_a_setting_is_told(bench: Bench) -> None:
+    seen: list[tuple[int, OutputLimit]] = []
+    config = bench.instance.config
+    bench.instance.settings_changed.append(lambda: seen.append((config.maxclients, config.output_limit)))
+    client = bench.connect()
+    client.ask("CONFIG", "SET", "maxclients", 5, "client-output-buffer-limit", "normal 1mb 1k 3 pubsub 1 2 3")
+    client.ask("CONFIG", "SET", "maxclients", "none")
+    assert seen == [(5, OutputLimit(1 << 20, 1000, 3))]
+
+
+def test_resetstat_counts_from_zero(bench: Bench) -> None:
+    client = bench.connect()
+    client.ask("GET", "a")
+    client.ask("NOSUCH")
+    statistics = bench.instance.statistics
+    statistics.commands_processed = 9
+    assert (bench.store.misses, statistics.errors) == (1, {b"ERR": 1})
+    assert client.ask("CONFIG", "RESETSTAT") == OK
+    assert bench.instance.statistics is statistics
+    assert (bench.store.misses, bench.store.hits, bench.store.expired_keys) == (0, 0, 0)
+    assert (statistics.commands_processed, statistics.errors, statistics.error_replies) == (0, {}, 0)
+
+
+# ---- TIME, LASTSAVE, SHUTDOWN
+
+
+def test_time_is_the_time_of_the_turn(bench: Bench) -> None:
+    client = bench.connect()
+    assert client.ask("TIME") == [b"1700000000", b"123000"]
+    assert client.ask("TIME") == [b"1700000000", b"123000"]
+    bench.advance(2.5)
+    assert client.ask("TIME") == [b"1700000002", b"623000"]
+
+
+def test_lastsave_tells_when_the_log_was_whole_on_the_disk(bench: Bench) -> None:
+    bench.instance.last_save_second = 1_700_000_007
+    assert bench.connect().ask("LASTSAVE") == 1_700_000_007
+
+
+@pytest.mark.parametrize("options", ["", "SAVE", "nosave", "NOW FORCE", "NOSAVE NOW NOW"])
+def test_shutdown_is_asked_for_and_not_answered(options: str, bench: Bench) -> None:
+    assert bench.connect().ask("SHUTDOWN", *options.split()) is NO_REPLY
+    assert bench.instance.shutdown
+
+
+def test_shutdown_needs_force_while_the_log_fails(bench: Bench) -> None:
+    bench.log.failure = b"No space left on device"
+    client = bench.connect()
+    assert client.ask("SHUTDOWN").text == SHUTDOWN_REFUSED
+    assert not bench.instance.shutdown
+    assert client.ask("SHUTDOWN", "FORCE") is NO_REPLY
+    assert bench.instance.shutdown
+
+
+def test_settings_can_be_changed_while_the_log_fails(bench: Bench) -> None:
+    bench.log.failure = b"No space left on device"
+    bench.instance.update_gate()
+    client = bench.connect()
+    assert client.ask("SET", "a", "1").text == LOG_FAILED % b"No space left on device"
+    assert client.ask("CONFIG", "SET", "timeout", "7") == OK
+
+
+# ---- DEBUG
+
+
+def test_debug_sleep_holds_up_the_server(bench: Bench) -> None:
+    client = bench.connect()
+    assert client.ask("DEBUG", "sleep", "0.25") == OK
+    assert bench.slept == [0.25]
+
+
+@pytest.mark.parametrize("text", ["x", "-1", "nan", "inf", "", "1e400"])
+def test_debug_sleep_takes_a_time_that_ends(text: str, bench: Bench) -> None:
+    assert bench.connect().ask("DEBUG", "SLEEP", text).text == NOT_A_FLOAT
+    assert bench.slept == []
+
+
+@pytest.mark.parametrize(
+    ("setting", "address", "allowed"),
+    [
+        ("local", "127.0.0.1:5", True),
+        ("local", "127.8.9.1:5", True),
+        ("local", "[::1]:5", True),
+        ("local", "/run/godis.sock:0", True),
+        ("local", "10.0.0.1:5", False),
+        ("local", "[fe80::1]:5", False),
+        ("local", "", False),
+        ("yes", "10.0.0.1:5", True),
+        ("no", "127.0.0.1:5", False),
+    ],
+)
+def test_debug_is_for_whom_the_setting_says(setting: str, address: str, allowed: bool) -> None:
+    bench = Bench(unixsocket="/run/godis.sock")
+    bench.instance.config.debug_command = setting
+    reply = bench.connect(address).ask("DEBUG", "SLEEP", "0")
+    assert reply == OK if allowed else reply.text == DEBUG_REFUSED
+
+
+def test_redis_refuses_debug_in_these_words(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> None:
+    bench.instance.config.debug_command = "no"
+    with RedisProcess(tmp_path_factory.mktemp("redis"), "--enable-debug-command", "no") as redis, redis.raw() as real:
+        assert bench.connect().wire("DEBUG", "SLEEP", "0") == real.ask("DEBUG", "SLEEP", "0")
+
+
+# ---- MEMORY
+
+
+def test_memory_usage_grows_with_what_a_key_holds(bench: Bench) -> None:
+    client = bench.connect()
+    client.ask("CONFIG", "SET", "default-ttl", 0)
+    client.ask("SET", "small", "x")
+    client.ask("SET", "large", "x" * 1_000_001)
+    client.ask("SET", "mortal", "x", "EX", 100)
+    small, large, mortal = (client.ask("MEMORY", "USAGE", key) for key in ("small", "large", "mortal"))
+    assert large - small == 1_000_000
+    assert mortal > small + len("mortal") - len("small")
+    assert client.ask("MEMORY", "USAGE", "small", "samples", 0) == small
+
+
+def test_memory_usage_is_near_what_the_process_pays(bench: Bench) -> None:
+    """The estimate beside the tables as Python counts them, for ten thousand keys."""
+    client = bench.connect()
+    for number in range(10_000):
+        client.ask("SET", f"key:{number:08}", "x" * 64)
+    db = bench.store.databases[0]
+    estimated = sum(client.ask("MEMORY", "USAGE", key) for key in db.values)
+    tables = [db.values, db.deadlines, db.order, *db.due.values()]
+    objects = [*db.values, *db.values.values(), *db.deadlines.values()]
+    counted = sum(map(sys.getsizeof, tables)) + sum(map(sys.getsizeof, objects))
+    assert 0.95 < estimated / counted < 1.05
+
+
+def test_memory_usage_of_an_expired_key_is_none(bench: Bench) -> None:
+    client = bench.connect()
+    client.ask("SET", "a", "1", "PX", 100)
+    bench.advance(0.1)
+    assert client.ask("MEMORY", "USAGE", "a") is None
+    assert bench.store.databases[0].deadline_ms(b"a") != NO_DEADLINE, "asking must change nothing"
+
+
+@pytest.mark.parametrize("name", ["CONFIG", "MEMORY", "COMMAND", "CLIENT"])
+def test_help_names_every_subcommand(name: str, bench: Bench) -> None:
+    first, *lines = bench.connect().ask(name, "HELP")
+    assert first.startswith(name.encode() + b" <subcommand>")
+    assert b"HELP" in lines[::2]
+    assert all(line.startswith(b"    ") for line in lines[1::2])

@@ -50,6 +50,7 @@ MAX_ELEMENTS_BEFORE_AUTH = 10
 MAX_BULK_BYTES_BEFORE_AUTH = 16 * 1024
 
 TABLED = 1024  # sizes below this one are looked up, not formatted or parsed: 40 ns against 150
+SMALL_BYTES = 4096  # of a first request in a pipeline: for larger ones the search in the proof costs more than it gains
 HEADERS = [b"$%d\r\n" % size for size in range(TABLED)]
 _HEADS = [header[:-2] for header in HEADERS]
 _SIZES = {head: size for size, head in enumerate(_HEADS)}
@@ -135,11 +136,12 @@ class RequestParser:
 
     def _all(self, chunk: bytes) -> list[list[bytes]]:
         """Return all requests of a chunk that begins with a request."""
-        if chunk[0] != _STAR or len(chunk) > self.max_bulk_bytes:
+        if chunk[0] != _STAR or chunk.find(b"*", 1, SMALL_BYTES) < 0 or len(chunk) > self.max_bulk_bytes:
             return self._rest(chunk)
         if chunk.endswith(CRLF) and (requests := self._whole_requests(chunk)):
             return requests
-        boundary = chunk.rfind(b"\r\n*") + 2
+        # Three bytes are searched for at 3 GB/s, one at 20: so from the last star on.
+        boundary = chunk.rfind(b"\r\n*", 0, chunk.rfind(b"*") + 1) + 2
         if boundary > 1 and (requests := self._whole_requests(chunk[:boundary])):
             return requests + self._rest(chunk[boundary:])
         return self._rest(chunk)

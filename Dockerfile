@@ -29,5 +29,5 @@ EXPOSE 6379
 # Python is process 1 and handles SIGTERM itself: it answers what it has read, syncs the log and exits 0.
 STOPSIGNAL SIGTERM
 # The long start period is for the replay of a long log: the first answered ping ends it.
-HEALTHCHECK --interval=5s --timeout=3s --retries=3 --start-period=5m CMD ["python", "godis.py", "ping"]
+HEALTHCHECK --interval=5s --timeout=10s --retries=3 --start-period=5m CMD ["python", "godis.py", "ping"]
 CMD ["python", "godis.py"]

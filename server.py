@@ -27,7 +27,7 @@ import os
 import signal
 import socket
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from time import monotonic, sleep, time
 from typing import Any
@@ -65,6 +65,7 @@ class Connection:
         "done",
         "emptied",
         "greenlet",
+        "logged",
         "outbox",
         "outbox_bytes",
         "parked",
@@ -88,6 +89,7 @@ class Connection:
         self.readable = loop.io(sock.fileno(), READ)
         self.writable: Any = None
         self.parked = False  # waiting for bytes, so that its read watcher may run
+        self.logged = 0  # how many pieces this turn's log had when this connection's part of the turn began
         self.outbox: deque[memoryview] = deque()
         self.outbox_bytes = 0
         self.soft_limit_since = 0.0
@@ -131,14 +133,14 @@ class Connection:
                 return
             session.active_ms = store.now_ms
             statistics.input_bytes += size
-            logged = len(log.pieces)
+            self.logged = len(log.pieces)
             pieces = self._run(feed(buffer, size))
             parser.authenticated = session.authenticated
             if parser.error is not None and not session.closing:
                 pieces.append(b"-%b\r\n" % parser.error)
                 session.closing = True
             if pieces:
-                replies.append((self, pieces, len(log.pieces) != logged))
+                replies.append((self, pieces, len(log.pieces) != self.logged))
             if session.closing:
                 return
 
@@ -150,7 +152,10 @@ class Connection:
         """
         session = self.session
         pieces: list[bytes] = []
-        if type(requests) is not list or self.parser.text_seen or session.muted:
+        if type(requests) is not list:
+            return self._run_with_care(self._counted(requests), pieces)
+        self.server.instance.statistics.commands_processed += len(requests)
+        if self.parser.text_seen or session.muted:
             return self._run_with_care(requests, pieces)
         put, execute = pieces.append, self.server.engine.execute
         bulky = 0
@@ -183,9 +188,13 @@ class Connection:
                 if session.muted:
                     session.suppress()  # its own reply counts, though CLIENT REPLY SKIP has none
                     return self._run_with_care(rest, pieces)
-        self.server.instance.statistics.commands_processed += len(requests)
         session.last_command = argv[0]
         return pieces
+
+    def _counted(self, requests: Iterable[list[bytes]]) -> Iterator[list[bytes]]:
+        for argv in requests:
+            self.server.instance.statistics.commands_processed += 1
+            yield argv
 
     def _run_with_care(self, requests: Iterable[list[bytes]], pieces: list[bytes]) -> list[bytes]:
         """Execute requests one by one, with everything that can happen between them."""
@@ -201,7 +210,6 @@ class Connection:
             while reply is WAIT:
                 pieces = self._wait(pieces)
                 reply = server.engine.execute(session, argv)
-            server.instance.statistics.commands_processed += 1
             session.last_command = argv[0]
             self.parser.authenticated = session.authenticated
             before = len(pieces)
@@ -234,8 +242,7 @@ class Connection:
         self.session.waiting = True
         self.server.wait_for_resume()
         self.session.waiting = False
-        self._start_reading()
-        return []
+        return self._go_on()
 
     def _drain(self, pieces: list[bytes]) -> list[bytes]:
         """Send what there is, wait until the client has taken it, and return a new list for what follows."""
@@ -244,6 +251,10 @@ class Connection:
         self.server.replies.append((self, pieces, True))
         self.emptied.wait()
         self.emptied = None
+        return self._go_on()
+
+    def _go_on(self) -> list[bytes]:
+        self.logged = len(self.server.log.pieces)
         self._start_reading()
         return []
 

@@ -167,8 +167,8 @@ def _average_ttl_ms(db: Keyspace) -> int:
     """Return the average time to live of a sample of the keys, spread evenly over their ages; 0 if none has one."""
     now_ms = db.store.now_ms
     step = len(db.order) // SAMPLE + 1
-    deadlines = [db.deadlines[key] for key in db.order[::step] if key in db.deadlines]
-    return sum(max(0, deadline_ms - now_ms) for deadline_ms in deadlines) // max(1, len(deadlines))
+    ttls_ms = [db.deadlines[key] - now_ms for key in db.order[::step] if key in db.deadlines and db.is_live(key)]
+    return sum(ttls_ms) // max(1, len(ttls_ms))
 
 
 def _keyspace(instance: Instance) -> Iterable[Field]:

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -208,6 +210,7 @@ NEVER_SPOILT = {
     b"DEBUG",  # a long sleep
     b"HELLO",  # Redis keeps the name of a HELLO SETNAME that then fails
 }
+ALONE = {b"SCAN", b"DBSIZE"}  # compared with the help of further requests
 TEMPLATES = [line.split() for line in GRAMMAR.strip().splitlines()]
 
 
@@ -420,6 +423,28 @@ def test_random_commands_are_answered_as_redis_answers_them(pair: Pair, seed: in
         shortest, found = pair.shortest(commands, protocol, difference)
         listing = "\n".join(" ".join(map(repr, argv)) for argv in shortest)
         pytest.fail(f"seed {seed}, RESP{protocol}\n{listing}\nGodis: {found.ours!r}\nRedis: {found.theirs!r}")
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_pipeline_cut_anywhere_is_answered_in_the_same_order(pair: Pair, seed: int) -> None:
+    random = Random(seed)
+    made = [random_command(random) for _ in range(COMMANDS_A_RUN)]
+    commands = [argv for argv in made if argv[0].upper() not in ALONE]
+    pair.run([], 2)
+    stream = b"".join(encode(*argv) for argv in commands)
+    cuts = sorted(random.sample(range(len(stream)), 30))
+    pieces = [stream[start:end] for start, end in pairwise([0, *cuts, len(stream)])]
+    with ThreadPoolExecutor(2) as senders:  # lest a server that waits for its replies to be read stops this test
+        for raw in (pair.godis, pair.redis):
+            senders.submit(send_all, raw, pieces)
+        for argv in commands:
+            ours, theirs = pair.godis.read_reply(), pair.redis.read_reply()
+            assert alike(argv, ours, theirs), (seed, argv, ours, theirs)
+
+
+def send_all(raw: Raw, pieces: list[bytes]) -> None:
+    for piece in pieces:
+        raw.send(piece)
 
 
 def test_what_random_commands_left_is_there_after_a_restart(tmp_path: Path) -> None:

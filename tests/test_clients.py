@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 import redis
 import redis.asyncio
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from servers import HOST, GodisProcess, encode, require
 
 SIX_HOURS_SECONDS = 21600
@@ -170,12 +172,13 @@ def test_redis_py_works_in_asyncio(shared_godis: GodisProcess) -> None:
 
 
 def test_a_password_is_asked_for(tmp_path: Path) -> None:
+    once = Retry(NoBackoff(), 0)
     with GodisProcess(tmp_path, "--requirepass", "secret") as godis:
         for protocol in (2, 3):
-            with godis.client(protocol=protocol) as stranger, pytest.raises(redis.AuthenticationError):
-                stranger.get("k")
-            with godis.client(protocol=protocol, password="wrong") as liar, pytest.raises(redis.AuthenticationError):
-                liar.get("k")
+            for guess in ({}, {"password": "wrong"}, {"username": "nobody", "password": "secret"}):
+                client = godis.client(protocol=protocol, retry=once, **guess)
+                with client as stranger, pytest.raises(redis.AuthenticationError):
+                    stranger.get("k")
             with godis.client(protocol=protocol, password="secret") as friend:
                 assert friend.set("k", "v") is True
             with godis.client(protocol=protocol, username="default", password="secret") as friend:

@@ -292,7 +292,7 @@ FILTERS: dict[bytes, Callable[[bytes], Filter]] = {
 }
 
 
-@command("CLIENT|PAUSE", "timeout [WRITE | ALL]", arity=-3, flags=OVER_OTHERS, since="3.0.0")
+@command("CLIENT|PAUSE", "timeout [WRITE | ALL]", arity=-3, flags=OVER_OTHERS, since="2.9.50")
 def client_pause(session: Session, argv: list[bytes]) -> Reply:
     """Let all commands, or those that write, wait for so many milliseconds."""
     mode = argv[3].upper() if len(argv) == 4 else b"ALL"

@@ -24,7 +24,7 @@ Argument = dict[bytes, Any]
 
 TYPES = {
     "key": "key key1 key2 newkey source destination",
-    "integer": "client-id count cursor decrement destination-db end increment index index1 index2 len milliseconds "
+    "integer": "client-id count cursor db decrement destination-db end increment index index1 index2 len milliseconds "
     "offset protover seconds start timeout",
     "unix-time": "unix-time-seconds unix-time-milliseconds",
     "pattern": "pattern",

@@ -141,5 +141,5 @@ def container(name: str, *, since: str = "1.0.0", flags: int = 0, run_alone: Run
             raise row.wrong_arity()
         return row.run(session, argv)
 
-    run.__doc__ = f"A container for the {name} commands."
+    run.__doc__ = run_alone.__doc__ if run_alone else f"A container for the {name} commands."
     command(name, arity=-1 if run_alone else -2, flags=flags, since=since)(run)

@@ -68,7 +68,10 @@ def client_getname(session: Session, argv: list[bytes]) -> Reply:
 
 @command("CLIENT|SETINFO", "<LIB-NAME libname | LIB-VER libver>", arity=4, flags=PLAIN, since="7.2.0")
 def client_setinfo(session: Session, argv: list[bytes]) -> Reply:
-    """Tell the name or the version of the client library."""
+    """Tell the name or the version of the client library.
+
+    Differs from Redis 7.0, which does not have it yet.
+    """
     _, _, attribute, value = argv
     if attribute.upper() not in (b"LIB-NAME", b"LIB-VER"):
         raise CommandError(UNKNOWN_CLIENT_INFO % attribute)
@@ -90,7 +93,11 @@ def client_no_evict(session: Session, argv: list[bytes]) -> Reply:
 
 @command("CLIENT|NO-TOUCH", "<ON | OFF>", arity=3, flags=PLAIN, since="7.2.0")
 def client_no_touch(session: Session, argv: list[bytes]) -> Reply:
-    """Ask that this connection's commands do not count as a use of their keys."""
+    """Ask that this connection's commands do not count as a use of their keys.
+
+    Differs from Redis, which keeps to it: here OBJECT IDLETIME counts them all the same, since the keyspace does not
+    know who asks.
+    """
     session.no_touch = _parse_switch(argv[2])
     return OK
 
@@ -181,7 +188,10 @@ def _command_name(word: bytes) -> str:
 
 @command("CLIENT|INFO", arity=2, flags=PLAIN, since="6.2.0")
 def client_info(session: Session, argv: list[bytes]) -> Reply:
-    """Describe this connection."""
+    """Describe this connection.
+
+    Differs from Redis: the fields about memory that has no counterpart here are 0.
+    """
     session.last_command = b"CLIENT|INFO"
     return Verbatim(describe(session))
 
@@ -194,7 +204,10 @@ def client_info(session: Session, argv: list[bytes]) -> Reply:
     since="2.4.0",
 )
 def client_list(session: Session, argv: list[bytes]) -> Reply:
-    """Describe all connections, those of a type, or those with these ids."""
+    """Describe all connections, those of a type, or those with these ids.
+
+    Differs from Redis: the fields about memory that has no counterpart here are 0.
+    """
     session.last_command = b"CLIENT|LIST"
     clients = session.instance.clients
     chosen: Iterable[Session]
@@ -294,7 +307,10 @@ FILTERS: dict[bytes, Callable[[bytes], Filter]] = {
 
 @command("CLIENT|PAUSE", "timeout [WRITE | ALL]", arity=-3, flags=OVER_OTHERS, since="2.9.50")
 def client_pause(session: Session, argv: list[bytes]) -> Reply:
-    """Let all commands, or those that write, wait for so many milliseconds."""
+    """Let all commands, or those that write, wait for so many milliseconds.
+
+    Differs from Redis: CLIENT commands do not wait, so that CLIENT UNPAUSE can end any pause.
+    """
     mode = argv[3].upper() if len(argv) == 4 else b"ALL"
     if len(argv) > 4:
         raise CommandError(UNKNOWN_OR_WRONG_SUBCOMMAND % (argv[1], b"CLIENT"))

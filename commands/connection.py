@@ -134,14 +134,20 @@ def select(session: Session, argv: list[bytes]) -> Reply:
     return OK
 
 
-def say_farewell(session: Session, argv: list[bytes]) -> Reply:
+@command("QUIT", arity=-1, flags=ALWAYS)
+def quit_(session: Session, argv: list[bytes]) -> Reply:
     """Close the connection once all replies are sent."""
     session.closing = True
     return Farewell(b"OK")
 
 
-command("QUIT", arity=-1, flags=ALWAYS)(say_farewell)
-command("EXIT", arity=-1, flags=ALWAYS, since="godis 1.0")(say_farewell)
+@command("EXIT", arity=-1, flags=ALWAYS, since="Godis 1.0")
+def exit_(session: Session, argv: list[bytes]) -> Reply:
+    """Close the connection, as QUIT does.
+
+    Differs from Redis, which does not have it; the original program did.
+    """
+    return quit_(session, argv)
 
 
 @command("RESET", arity=1, flags=ALWAYS, since="6.2.0")

@@ -198,7 +198,10 @@ ALL_SECTIONS = {"default", "all", "everything"}
 
 @command("INFO", "[section [section ...]]", arity=-1, flags=LOADING | STALE)
 def info(session: Session, argv: list[bytes]) -> Reply:
-    """Tell about the server, all of it or the sections named."""
+    """Tell about the server, all of it or the sections named.
+
+    Differs from Redis: only what is known and true here is told; `used_memory` is what the whole process occupies.
+    """
     wanted = {word.decode(errors="replace").lower() for word in argv[1:]} or ALL_SECTIONS
     texts = [
         "".join([f"# {title}\r\n", *(f"{name}:{value}\r\n" for name, value in fields(session.instance))])

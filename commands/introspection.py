@@ -134,7 +134,10 @@ container("COMMAND", since="2.8.13", flags=LOADING | STALE, run_alone=command_al
 
 @command("COMMAND|INFO", "[command-name [command-name ...]]", arity=-2, flags=LOADING | STALE, since="2.8.13")
 def command_info(session: Session, argv: list[bytes]) -> Reply:
-    """Describe these commands, or all: arity, flags, places of the keys."""
+    """Describe these commands, or all: arity, flags, places of the keys.
+
+    Differs from Redis: there are no tips for proxies.
+    """
     if len(argv) == 2:
         return command_all(session, argv)
     rows = [find(name) for name in argv[2:]]
@@ -159,7 +162,10 @@ def _docs(row: Command) -> dict[Reply, Reply]:
 
 @command("COMMAND|DOCS", "[command-name [command-name ...]]", arity=-2, flags=LOADING | STALE, since="7.0.0")
 def command_docs(session: Session, argv: list[bytes]) -> Reply:
-    """Show summary, origin, family and arguments of these commands, or of all."""
+    """Show summary, origin, family and arguments of these commands, or of all.
+
+    Differs from Redis: there is no complexity and no history.
+    """
     rows = [find(name) for name in argv[2:]] if len(argv) > 2 else TABLE.values()
     return {row.name.lower(): _docs(row) for row in rows if row}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from itertools import zip_longest
 from typing import Any
 
 from commands import ALL, DENYOOM, FAST, FIRST, FIRST_TWO, LOADING, READONLY, STALE, WRITE, Keys, command, container
@@ -42,7 +41,10 @@ MANY_REFERENCES = 2**31 - 1
 
 @command("DEL", "key [key ...]", arity=-2, flags=WRITE, keys=ALL)
 def delete(session: Session, argv: list[bytes]) -> Reply:
-    """Delete keys; answers how many there were, in the text dialect their values."""
+    """Delete keys; answers how many there were.
+
+    Differs from Redis: the text dialect answers a line for each key, its value or an error.
+    """
     db = session.db
     keys = argv[1:]
     values = [db.remove(key) for key in keys]
@@ -439,8 +441,8 @@ def object_help(session: Session, argv: list[bytes]) -> Reply:
 def object_encoding(session: Session, argv: list[bytes]) -> Reply:
     """Get how Redis would hold a value that was just set: int, embstr or raw.
 
-    Redis answers otherwise for what APPEND, SETRANGE and INCRBYFLOAT made (raw, even if short): remembering how a
-    value came about is not worth a field a key.
+    Differs from Redis: there, what APPEND, SETRANGE and INCRBYFLOAT made is raw even if short; remembering how a value
+    came about is not worth a field a key.
     """
     value = session.db.look(argv[2])
     if value is None:

@@ -52,7 +52,10 @@ def _to_text(word: bytes) -> str:
 
 @command("CONFIG|GET", "parameter [parameter ...]", arity=-3, flags=OPERATOR, since="2.0.0")
 def config_get(session: Session, argv: list[bytes]) -> Reply:
-    """Get the settings whose names match a pattern."""
+    """Get the settings whose names match a pattern.
+
+    Differs from Redis: the settings are those of Godis, listed in the README.
+    """
     config = session.instance.config
     found: dict[Reply, Reply] = {}
     for word in argv[2:]:
@@ -96,7 +99,7 @@ def config_resetstat(session: Session, argv: list[bytes]) -> Reply:
 
 @command("CONFIG|REWRITE", arity=2, flags=OPERATOR, since="2.8.0")
 def config_rewrite(session: Session, argv: list[bytes]) -> Reply:
-    """Refuse: settings come from flags and environment, and there is no file to write them to."""
+    """Refuse, as Redis does without a configuration file: settings come from flags and environment."""
     raise CommandError(NO_CONFIG_FILE)
 
 
@@ -111,20 +114,30 @@ def config_help(session: Session, argv: list[bytes]) -> Reply:
 
 @command("TIME", arity=1, flags=LOADING | STALE | FAST, since="2.6.0")
 def time(session: Session, argv: list[bytes]) -> Reply:
-    """Get the time of this turn as Unix seconds and microseconds, to the millisecond."""
+    """Get the time as Unix seconds and microseconds.
+
+    Differs from Redis: it is the time of the turn, in whole milliseconds, the same for all commands of the turn.
+    """
     seconds, milliseconds = divmod(session.store.now_ms, 1000)
     return [b"%d" % seconds, b"%d" % (milliseconds * 1000)]
 
 
 @command("LASTSAVE", arity=1, flags=LOADING | STALE | FAST)
 def lastsave(session: Session, argv: list[bytes]) -> Reply:
-    """Get the Unix second when the log last was whole on the disk."""
+    """Get the Unix second when the log last was whole on the disk.
+
+    Differs from Redis, where it is the time of the last snapshot.
+    """
     return session.instance.last_save_second
 
 
 @command("SHUTDOWN", "[NOSAVE | SAVE] [NOW] [FORCE] [ABORT]", arity=-1, flags=OPERATOR | ALLOW_BUSY)
 def shutdown(session: Session, argv: list[bytes]) -> Reply:
-    """Write and sync the log, and end the server."""
+    """Write and sync the log, and end the server.
+
+    Differs from Redis: SAVE and NOSAVE make no difference, since there are no snapshots. While the log cannot be
+    written, only FORCE ends the server.
+    """
     options = {word.upper() for word in argv[1:]}
     if options - {b"NOSAVE", b"SAVE", b"NOW", b"FORCE", b"ABORT"} or {b"NOSAVE", b"SAVE"} <= options:
         raise CommandError(SYNTAX)
@@ -141,7 +154,10 @@ def shutdown(session: Session, argv: list[bytes]) -> Reply:
 
 @command("DEBUG", "SLEEP seconds", arity=-2, flags=OPERATOR)
 def debug(session: Session, argv: list[bytes]) -> Reply:
-    """Hold up the whole server, to see how clients bear it. Allowed by `enable-debug-command`."""
+    """Hold up the whole server, to see how clients bear it; `enable-debug-command` says who may.
+
+    Differs from Redis: there is no other subcommand, and SLEEP refuses what is no number.
+    """
     allowed = session.instance.config.debug_command
     if allowed == "no" or (allowed == "local" and not session.is_local):
         raise CommandError(DEBUG_REFUSED)
@@ -161,8 +177,8 @@ def debug(session: Session, argv: list[bytes]) -> Reply:
 def memory_usage(session: Session, argv: list[bytes]) -> Reply:
     """Count the bytes of a key, its value and its share of the tables.
 
-    Objects as Python counts them, and of each table an equal share for each key. SAMPLES is taken and has no effect,
-    since a string has nothing to sample.
+    Differs from Redis: objects count what Python says, and each key has an equal share of the tables. SAMPLES is
+    taken and has no effect, since a string has nothing to sample.
     """
     key, options = argv[2], argv[3:]
     while options:

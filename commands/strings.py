@@ -80,7 +80,10 @@ def get(session: Session, argv: list[bytes]) -> Reply:
     keys=FIRST,
 )
 def set_string(session: Session, argv: list[bytes]) -> Reply:
-    """Set the string value of a key, whatever was there; without a time to live it gets the default one."""
+    """Set the string value of a key, whatever was there.
+
+    Differs from Redis: without a time to live, and without KEEPTTL, the default TTL begins, unless it is 0.
+    """
     if len(argv) == 3:  # most writes are this one: no options, no second look
         _, key, value = argv
         assign(session.db, key, value, session.store.default_deadline_ms)
@@ -154,7 +157,10 @@ def psetex(session: Session, argv: list[bytes]) -> Reply:
 
 @command("SETNX", "key value", arity=3, flags=WRITE | DENYOOM | FAST, keys=FIRST)
 def setnx(session: Session, argv: list[bytes]) -> Reply:
-    """Set the string value of a key that is not there yet."""
+    """Set the string value of a key that is not there yet.
+
+    Differs from Redis: the default TTL begins, unless it is 0.
+    """
     _, key, value = argv
     if session.db.get(key) is not None:
         return 0
@@ -164,7 +170,10 @@ def setnx(session: Session, argv: list[bytes]) -> Reply:
 
 @command("GETSET", "key value", arity=3, flags=WRITE | DENYOOM | FAST, keys=FIRST)
 def getset(session: Session, argv: list[bytes]) -> Reply:
-    """Set the string value of a key and get the old one."""
+    """Set the string value of a key and get the old one.
+
+    Differs from Redis: the default TTL begins, unless it is 0.
+    """
     _, key, value = argv
     old = session.db.string(key)
     assign(session.db, key, value, session.store.default_deadline_ms)
@@ -216,14 +225,20 @@ def mget(session: Session, argv: list[bytes]) -> Reply:
 
 @command("MSET", "key value [key value ...]", arity=-3, flags=WRITE | DENYOOM, keys=PAIRS, since="1.0.1")
 def mset(session: Session, argv: list[bytes]) -> Reply:
-    """Set the string values of keys, all at once."""
+    """Set the string values of keys, all at once.
+
+    Differs from Redis: the default TTL begins, unless it is 0.
+    """
     _assign_pairs(session, _pairs(argv, b"mset"))
     return OK
 
 
 @command("MSETNX", "key value [key value ...]", arity=-3, flags=WRITE | DENYOOM, keys=PAIRS, since="1.0.1")
 def msetnx(session: Session, argv: list[bytes]) -> Reply:
-    """Set the string values of keys, all at once, if none of them is there yet."""
+    """Set the string values of keys, all at once, if none of them is there yet.
+
+    Differs from Redis: the default TTL begins, unless it is 0.
+    """
     pairs = _pairs(argv, b"msetnx")
     if any(session.db.get(key) is not None for key, _ in pairs):
         return 0
@@ -394,7 +409,10 @@ def incrbyfloat(session: Session, argv: list[bytes]) -> Reply:
     since="7.0.0",
 )
 def lcs(session: Session, argv: list[bytes]) -> Reply:
-    """Find the longest common subsequence of two strings; refused beyond 1 MiB each or 2**27 pairs of bytes."""
+    """Find the longest common subsequence of two strings.
+
+    Differs from Redis: refused beyond 1 MiB each or 2**27 pairs of bytes, since all other clients wait for it.
+    """
     _, key1, key2, *words = argv
     read = session.db.read
     left, right = [b"" if value is None else value for value in map(read, (key1, key2))]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import runpy
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import redis
 from instances import Bench
-from servers import Raw, RedisProcess, parse
+from servers import ROOT, Raw, RedisProcess, parse
 
 from commands import TABLE, Command
 from commands.introspection import all_rows
@@ -307,3 +309,20 @@ def test_redis_py_reads_the_table(shared_godis: Any, protocol: int) -> None:
         assert set(plain(commands["get"]["flags"])) == {"readonly", "fast"}
         assert plain(client.command_getkeys("MSET", "a", "1", "b", "2")) == ["a", "b"]
         assert "client|id" in plain(client.command_list(category="connection"))
+
+
+# ---- the page
+
+
+def test_the_page_of_commands_is_up_to_date() -> None:
+    made = runpy.run_path(str(ROOT / "docs" / "make_commands.py"))["render"]()
+    assert (ROOT / "docs" / "commands.md").read_text(encoding="utf-8") == made, "run: python docs/make_commands.py"
+
+
+def test_the_page_names_every_command_once() -> None:
+    page = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    for row in ROWS:
+        if not row.subcommands:
+            name = row.name.decode().replace("|", " ")
+            assert len(re.findall(rf"^\| `{name}[ `]", page, re.MULTILINE)) == 1, name
+    assert "*Differs from Redis: without a time to live" in page

@@ -1,0 +1,69 @@
+"""Write docs/commands.md from the table of commands; a test says when it is out of date.
+
+    python docs/make_commands.py
+
+A row gives its name, syntax, origin and the first line of its docstring. A paragraph of the docstring that begins with
+"Differs from Redis" says how.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+if str(ROOT) not in sys.path:
+    sys.path.insert(0, str(ROOT))
+
+import engine  # noqa: E402, F401  (fills the table)
+from commands import TABLE, Command  # noqa: E402
+from commands.introspection import all_rows  # noqa: E402
+from version import REDIS_VERSION  # noqa: E402
+
+TARGET = ROOT / "docs" / "commands.md"
+DIFFERENCE = "Differs from Redis"
+SECTIONS = {  # title -> modules of commands/
+    "Strings": ["strings"],
+    "Keys": ["keys"],
+    "Connection": ["connection", "clients"],
+    "Server": ["server", "info", "introspection"],
+}
+OPENING = """\
+# Commands
+
+Made by `python docs/make_commands.py` from the table of commands in `commands/`; do not edit.
+
+Arity, options, replies and error texts are those of Redis {redis}; what differs is said in *italics*. Names and
+options may be written in any case. "Since" is the version of Redis that first had the command.
+
+{count} commands; those with a subcommand count once.
+"""
+
+
+def difference(row: Command) -> str:
+    """Return what the docstring says of the difference from Redis, or nothing."""
+    paragraphs = (inspect.getdoc(row.run) or "").split("\n\n")
+    return next((" ".join(text.split()) for text in paragraphs[1:] if text.startswith(DIFFERENCE)), "")
+
+
+def line(row: Command) -> str:
+    """Write a row of a table."""
+    request = f"{row.name.decode().replace('|', ' ')} {row.syntax}".strip().replace("|", "\\|")
+    text = " ".join(filter(None, [row.summary, f"*{difference(row)}*" if difference(row) else ""]))
+    return f"| `{request}` | {text} | {row.since} |"
+
+
+def render() -> str:
+    """Write the page."""
+    parts = [OPENING.format(redis=REDIS_VERSION, count=len(TABLE))]
+    for title, modules in SECTIONS.items():
+        rows = [row for row in all_rows() if row.group in modules and (not row.subcommands or row.arity == -1)]
+        parts.append(
+            f"## {title}\n\n| Command | What it does | Since |\n|---|---|---|\n" + "\n".join(map(line, rows)) + "\n"
+        )
+    return "\n".join(parts)
+
+
+if __name__ == "__main__":
+    TARGET.write_text(render(), encoding="utf-8")

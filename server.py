@@ -16,6 +16,9 @@ A turn is one round of the event loop:
 - Under `appendfsync always` the replies wait in `held` for the fsync that covers them; the loop goes on meanwhile.
 
 Whoever parks a greenlet for anything but bytes stops the read watcher first: it would wake it in the wrong place.
+
+It is longer than the others because it is the only one that may know gevent: a connection and the server that owns it
+share the turn, and a module between them would have to know both.
 """
 
 from __future__ import annotations
@@ -30,7 +33,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from time import monotonic, sleep, time
-from typing import Any
+from typing import Any, NamedTuple
 
 import gevent
 import gevent.socket
@@ -351,6 +354,18 @@ class Connection:
             gevent.kill(self.greenlet)  # at the next turn, not here
 
 
+# A connection, the pieces of its replies, and whether the turn's log holds effects of its requests.
+ConnectionReplies = tuple[Connection, list[bytes], bool]
+
+
+class Turn(NamedTuple):
+    """The replies of a turn that wait until the log is synced up to `end_bytes`; `failure`: why it was not written."""
+
+    replies: list[ConnectionReplies]
+    end_bytes: int
+    failure: bytes | None
+
+
 class Server:
     """The event loop's side of an instance."""
 
@@ -361,8 +376,9 @@ class Server:
         self.store = instance.store
         self.config: Config = instance.config
         self.receive_buffer = bytearray(RECEIVE_BYTES)
-        self.replies: list[tuple[Connection, list[bytes], bool]] = []  # of this turn, with whether it wrote
-        self.held: deque[tuple[int, list[tuple[Connection, list[bytes], bool]]]] = deque()  # until so much is synced
+        self.replies: list[ConnectionReplies] = []  # of this turn
+        self.held: deque[Turn] = deque()
+        self.known_failure: bytes | None = None  # what the operator and the engine were told of the log
         self.connections: dict[int, Connection] = {}
         self.slow_readers: set[Connection] = set()
         self.syncing = False
@@ -533,19 +549,21 @@ class Server:
     def _end_turn(self) -> None:
         """Write the log, then send the replies: the second promise."""
         log = self.log
-        if log.pieces and not log.write(self.store.now_ms):
-            self._log_failed()
+        if log.pieces:
+            log.write(self.store.now_ms)
+            if log.failure is not self.known_failure:
+                self._follow_log()
         if not self.replies:
             return
-        replies, self.replies[:] = self.replies.copy(), []
-        if log.written_bytes > log.synced_bytes and self.config.appendfsync == "always":
-            self.held.append((log.written_bytes, replies))
+        turn = Turn(self.replies.copy(), log.written_bytes, log.failure)
+        self.replies.clear()
+        if self.config.appendfsync == "always" and (self.held or log.written_bytes > log.synced_bytes):
+            self.held.append(turn)
             self._start_fsync()
         else:
-            self._deliver(replies)
+            self._deliver(turn.replies, turn.failure)
 
-    def _deliver(self, replies: list[tuple[Connection, list[bytes], bool]]) -> None:
-        failure = self.log.failure
+    def _deliver(self, replies: list[ConnectionReplies], failure: bytes | None) -> None:
         for connection, pieces, wrote in replies:
             if wrote and failure is not None:
                 # In memory but not in the log: an OK would promise too much, so the client is told and cut off.
@@ -554,10 +572,14 @@ class Server:
             else:
                 connection.send(pieces)
 
-    def _log_failed(self) -> None:
-        if not self.instance.gated:
-            failure = (self.log.failure or b"").decode(errors="replace")
-            logger.error("the log cannot be written (%s): writes are refused until it can", failure)
+    def _follow_log(self) -> None:
+        """Tell the operator and the engine that the log failed, or that it is well again."""
+        if self.log.failure is None:
+            logger.warning("the log can be written again")
+        elif self.known_failure is None:
+            reason = self.log.failure.decode(errors="replace")
+            logger.error("the log cannot be written (%s): writes are refused until it can", reason)
+        self.known_failure = self.log.failure
         self.instance.update_gate()
 
     def _start_fsync(self) -> None:
@@ -566,15 +588,19 @@ class Server:
             gevent.get_hub().threadpool.spawn(self.log.fsync).rawlink(self._fsynced)
 
     def _fsynced(self, _result: Any) -> None:
+        """Send what waited for this fsync. Runs in the loop, though the fsync ran in a thread."""
         self.syncing = False
         log = self.log
-        if log.failure is not None:
-            self._log_failed()
-        while self.held and (self.held[0][0] <= log.synced_bytes or log.failure is not None):
-            self._deliver(self.held.popleft()[1])
+        if log.failure is not self.known_failure:
+            self._follow_log()
+        if log.failure is None:
+            self.instance.last_save_second = self.store.now_ms // 1000
+        while self.held and (self.held[0].end_bytes <= log.synced_bytes or log.failure is not None):
+            turn = self.held.popleft()
+            synced = turn.end_bytes <= log.synced_bytes
+            self._deliver(turn.replies, turn.failure if synced else log.failure)
         if self.held:
             self._start_fsync()
-        self.instance.last_save_second = self.store.now_ms // 1000
 
     # ---- housekeeping
 
@@ -595,9 +621,10 @@ class Server:
 
     def _each_second(self) -> None:
         log = self.log
-        if log.failure is not None and log.write(self.store.now_ms):
-            logger.warning("the log can be written again")
-            self.instance.update_gate()
+        if log.failure is not None:
+            log.write(self.store.now_ms)
+            if log.failure is not self.known_failure:
+                self._follow_log()
         if log.written_bytes > log.synced_bytes and self.config.appendfsync != "no":
             self._start_fsync()
         now = monotonic()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 
 import pytest
 from instances import Bench, Client
-from servers import Raw, RedisProcess
+from servers import GodisProcess, Raw, RedisProcess, encode, parse, wait_until
 
 from errors import NO_SUCH_CLIENT, TIMEOUT_TOO_LARGE, CommandError
 from replies import NO_REPLY, OK, WAIT, Farewell
@@ -351,3 +352,76 @@ def test_help_names_every_subcommand(bench: Bench) -> None:
     assert first.startswith(b"CLIENT <subcommand>")
     assert {line.split()[0] for line in lines[::2]} >= {b"ID", b"KILL", b"PAUSE", b"NO-TOUCH"}
     assert all(line.startswith(b"    ") for line in lines[1::2])
+
+
+# ---- with the server
+
+
+@pytest.mark.parametrize("packets", ["one", "many"])
+def test_reply_modes_hold_however_the_requests_arrive(packets: str, godis: GodisProcess) -> None:
+    requests = [
+        "CLIENT REPLY SKIP",
+        "GET",
+        "ECHO 1",
+        "CLIENT REPLY OFF",
+        "SET a 1",
+        "NOSUCH",
+        "CLIENT REPLY ON",
+        "GET a",
+    ]
+    wires = [encode(*line.split()) for line in requests]
+    with godis.raw() as client:
+        for data in [b"".join(wires)] if packets == "one" else wires:
+            client.send(data)
+        assert client.read_exactly(19) == b"$1\r\n1\r\n+OK\r\n$1\r\n1\r\n"
+
+
+def test_a_client_that_ends_itself_is_answered_first(godis: GodisProcess) -> None:
+    for form in (["{addr}"], ["ADDR", "{addr}", "SKIPME", "no"], ["ID", "{id}", "SKIPME", "no"]):
+        with godis.raw() as client:
+            me = fields(client.ask("CLIENT", "INFO").split(b"\r\n")[1])
+            words = [word.format(addr=me[b"addr"].decode(), id=me[b"id"].decode()) for word in form]
+            client.send(encode("CLIENT", "KILL", *words) + encode("PING"))
+            assert client.read_all() == (b"+OK\r\n" if len(form) == 1 else b":1\r\n")
+
+
+def test_a_killed_client_is_not_listed_any_more(godis: GodisProcess) -> None:
+    with godis.raw() as client, godis.raw() as other:
+        number = parse(other.ask("CLIENT", "ID"))
+        client.send(encode("CLIENT", "KILL", "ID", number) + encode("CLIENT", "LIST", "ID", number))
+        assert (client.read_reply(), client.read_reply()) == (b":1\r\n", b"$0\r\n\r\n")
+        assert other.is_closed()
+
+
+def test_the_list_shows_addresses_descriptors_and_what_is_not_read_yet(godis: GodisProcess) -> None:
+    with godis.raw() as client, godis.raw() as other:
+        other.send(encode("SET", "a", "x" * 1000)[:500])
+
+        def described() -> dict[bytes, bytes]:
+            (line,) = [
+                line
+                for line in parse(client.ask("CLIENT", "LIST")).splitlines(keepends=True)
+                if fields(line)[b"addr"] == b"127.0.0.1:%d" % other.sock.getsockname()[1]
+            ]
+            return fields(line)
+
+        wait_until(lambda: described()[b"qbuf"] == b"500", what="500 bytes of half a request are shown")
+        assert described()[b"laddr"] == b"127.0.0.1:%d" % godis.port
+        assert int(described()[b"fd"]) > 2
+
+
+def test_debug_sleep_holds_up_all_clients(godis: GodisProcess) -> None:
+    with godis.raw() as client, godis.raw() as other:
+        other.ask("PING")
+        start = time.monotonic()
+        client.send(encode("DEBUG", "SLEEP", "0.3"))
+        assert client.read_reply() == b"+OK\r\n"
+        assert other.ask("PING") == b"+PONG\r\n"
+        assert time.monotonic() - start >= 0.3
+
+
+def test_errors_are_counted_by_the_server(godis: GodisProcess) -> None:
+    with godis.raw() as client:
+        client.ask("NOSUCH")
+        client.ask("HELLO", 9)
+        assert b"errorstat_ERR:count=1\r\nerrorstat_NOPROTO:count=1\r\n" in client.ask("INFO", "errorstats")

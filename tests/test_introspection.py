@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import pty
 import re
 import runpy
+import select
+import shutil
+import subprocess
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
 from instances import Bench
-from servers import ROOT, Raw, RedisProcess, parse
+from servers import ROOT, GodisProcess, Raw, RedisProcess, parse, require
 
 from commands import TABLE, Command
 from commands.introspection import all_rows
@@ -301,7 +308,7 @@ def test_a_syntax_that_is_not_well_formed_is_refused(syntax: str) -> None:
 
 
 @pytest.mark.parametrize("protocol", [2, 3])
-def test_redis_py_reads_the_table(shared_godis: Any, protocol: int) -> None:
+def test_redis_py_reads_the_table(shared_godis: GodisProcess, protocol: int) -> None:
     with shared_godis.client(protocol=protocol) as client:
         assert isinstance(client, redis.Redis)
         commands = client.command()
@@ -309,6 +316,39 @@ def test_redis_py_reads_the_table(shared_godis: Any, protocol: int) -> None:
         assert set(plain(commands["get"]["flags"])) == {"readonly", "fast"}
         assert plain(client.command_getkeys("MSET", "a", "1", "b", "2")) == ["a", "b"]
         assert "client|id" in plain(client.command_list(category="connection"))
+
+
+def read_until(terminal: int, wanted: bytes, seconds: float = 10) -> bytes:
+    """Read what a program writes on its terminal, until it has written this."""
+    shown = b""
+    deadline = time.monotonic() + seconds
+    while wanted not in shown:
+        assert time.monotonic() < deadline, shown
+        if select.select([terminal], [], [], 0.1)[0]:
+            shown += os.read(terminal, 65536)
+    return shown
+
+
+def test_redis_cli_helps_with_what_docs_say(shared_godis: GodisProcess, tmp_path: Path) -> None:
+    """Its help and its hints are put together from the arguments of COMMAND DOCS."""
+    program = shutil.which("redis-cli")
+    require(program, "redis-cli is not installed")
+    terminal, its_end = pty.openpty()
+    environment = os.environ | {"TERM": "dumb", "HOME": str(tmp_path)}  # dumb: no line editor
+    with subprocess.Popen(
+        [str(program), "-p", str(shared_godis.port)], stdin=its_end, stdout=its_end, stderr=its_end, env=environment
+    ) as process:
+        try:
+            read_until(terminal, b"> ")
+            os.write(terminal, b"help client no-touch\n")
+            shown = re.sub(rb"\x1b\[[0-9;]*[A-Za-z]", b"", read_until(terminal, b"group:"))
+            assert b"CLIENT NO-TOUCH ON|OFF" in shown
+            assert TABLE[b"CLIENT"].subcommands[b"NO-TOUCH"].summary.encode() in shown
+            assert b"since: 7.2.0" in shown
+        finally:
+            process.kill()
+            os.close(terminal)
+            os.close(its_end)
 
 
 # ---- the page

@@ -165,6 +165,9 @@ class Instance:
     last_client_id: int = 0
     settings_changed: list[Callable[[], None]] = field(default_factory=list)  # by CONFIG SET: read them again
 
+    def __post_init__(self) -> None:
+        self.last_save_second = self.started_ms // 1000  # a log that could be opened is on the disk
+
     def apply_settings(self) -> None:
         """Let everybody who holds a copy of a setting take over its present value; after CONFIG SET."""
         self.store.default_ttl_ms = self.config.default_ttl_seconds * 1000

@@ -206,6 +206,7 @@ def test_time_is_the_time_of_the_turn(bench: Bench) -> None:
 
 
 def test_lastsave_tells_when_the_log_was_whole_on_the_disk(bench: Bench) -> None:
+    assert bench.connect().ask("LASTSAVE") == START_MS // 1000
     bench.instance.last_save_second = 1_700_000_007
     assert bench.connect().ask("LASTSAVE") == 1_700_000_007
 

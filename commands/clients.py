@@ -285,7 +285,7 @@ def _of_type(value: bytes) -> Filter:
 def _of_user(value: bytes) -> Filter:
     if value != DEFAULT_USER:
         raise CommandError(NO_SUCH_USER % value)
-    return lambda client: client.authenticated
+    return lambda client: True  # every client is the default user, before AUTH too
 
 
 def _from_address(value: bytes) -> Filter:

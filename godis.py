@@ -8,25 +8,25 @@ Usage:
 `ping` asks a running server whether it serves, and exits 0 or 1.
 
 Options:
-  --host HOST                Address to listen on, or several in quotes [default: 127.0.0.1].
-  --port PORT                TCP port; 0: any free one [default: 6379].
+  --host HOST                Address to listen on, or several in quotes (default: 127.0.0.1).
+  --port PORT                TCP port; 0: any free one (default: 6379).
   --unixsocket PATH          Listen on this Unix socket, too.
-  --log PATH                 The append-only log [default: log.txt].
+  --log PATH                 The append-only log (default: log.txt).
   --data-dir DIR             Claim the first free numbered directory in DIR, and log there: for containers that
                              share a volume.
   --no-log                   Keep everything in memory only.
-  --appendonly YESNO         no is the same as --no-log [default: yes].
-  --appendfsync POLICY       When the log goes to the disk: always, everysec or no [default: everysec].
+  --appendonly YESNO         no is the same as --no-log (default: yes).
+  --appendfsync POLICY       When the log goes to the disk: always, everysec or no (default: everysec).
   --default-ttl TIME         How long a string lives that was set without a TTL: seconds, 30m, 6h; 0: for ever
-                             [default: 6h].
-  --databases N              How many databases SELECT can choose from [default: 16].
-  --maxclients N             How many clients at a time [default: 10000].
+                             (default: 6h).
+  --databases N              How many databases SELECT can choose from (default: 16).
+  --maxclients N             How many clients at a time (default: 10000).
   --requirepass PASSWORD     Clients must send AUTH with this password.
-  --protected-mode YESNO     Without a password, serve only clients of this machine [default: yes].
-  --timeout TIME             Close clients that were idle for so long; 0: never [default: 0].
-  --shutdown-timeout TIME    How long clients may take to read their last replies at the end [default: 10].
+  --protected-mode YESNO     Without a password, serve only clients of this machine (default: yes).
+  --timeout TIME             Close clients that were idle for so long; 0: never (default: 0).
+  --shutdown-timeout TIME    How long clients may take to read their last replies at the end (default: 10).
   --instance-id NAME         What INFO calls this instance; the host's name if not given.
-  --loglevel LEVEL           debug, verbose, notice or warning [default: notice].
+  --loglevel LEVEL           debug, verbose, notice or warning (default: notice).
   -h --help                  Show this.
   --version                  Show the version.
 
@@ -39,7 +39,6 @@ from __future__ import annotations
 import gc
 import logging
 import os
-import re
 import secrets
 import socket
 import sys
@@ -62,9 +61,8 @@ logger = logging.getLogger("godis")
 
 def main(arguments: list[str]) -> int:
     """Run the program; return its exit code."""
-    usage = re.sub(r" ?\[default: [^]]*\]", "", __doc__)  # a default must not hide an environment variable
-    try:
-        flags = docopt(usage, arguments, version=f"Godis {VERSION}")
+    try:  # the usage has no `[default: …]` of docopt's: it would hide the environment's value
+        flags = docopt(__doc__, arguments, version=f"Godis {VERSION}")
     except DocoptExit as error:
         print(error, file=sys.stderr)
         return 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import select
 import shutil
 import subprocess
@@ -19,7 +20,7 @@ import redis
 import redis.asyncio
 from redis.backoff import NoBackoff
 from redis.retry import Retry
-from servers import HOST, GodisProcess, encode, require
+from servers import HOST, ROOT, GodisProcess, encode, require
 
 SIX_HOURS_SECONDS = 21600
 
@@ -348,6 +349,19 @@ def test_a_session_in_telnet(empty: GodisProcess) -> None:
         assert telnet.type("SET onlykey").startswith("ERR wrong number of arguments for 'set' command")
         assert telnet.type("SETEX tempkey temporary 10").startswith("ERR value is not an integer")
         assert telnet.type("exit") == "Connection closed by foreign host."
+
+
+def test_the_session_in_the_readme_goes_as_printed(empty: GodisProcess) -> None:
+    """Its lines are what is typed and what is answered in turn; `exit` has the last word."""
+    block = re.search(r"^    \$ telnet localhost 6379\n((?:    .*\n)+)", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert block
+    *lines, last = [line[4:] for line in block[1].splitlines()]
+    assert len(lines) >= 12
+    with Telnet(empty.port) as telnet:
+        for typed, answer in zip(lines[::2], lines[1::2], strict=True):
+            assert (typed, telnet.type(typed)) == (typed, answer)
+        assert last == "exit"
+        assert telnet.type(last) == "Connection closed by foreign host."
 
 
 def test_nothing_is_said_before_the_first_request(empty: GodisProcess) -> None:

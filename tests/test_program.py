@@ -12,8 +12,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from servers import GODIS, HOST, GodisProcess, encode, free_port, require, wait_until
+from servers import GODIS, HOST, ROOT, GodisProcess, encode, free_port, require, wait_until
 
+from config import SETTINGS
 from version import VERSION
 
 RUN_SECONDS = 20
@@ -47,14 +48,20 @@ def assert_refused(done: subprocess.CompletedProcess[str], code: int, *said: str
 # ---- the command line
 
 
-def test_help_shows_every_flag(tmp_path: Path) -> None:
+def test_help_and_the_readme_show_every_flag_and_its_default(tmp_path: Path) -> None:
     done = run(tmp_path, "--help")
     assert done.returncode == 0
     assert done.stdout.startswith("Godis")
-    for flag in ("--host", "--port", "--log", "--appendfsync", "--default-ttl", "--databases", "--maxclients"):
-        assert flag in done.stdout
-    for flag in ("--requirepass", "--timeout", "--instance-id", "--loglevel", "--unixsocket", "--no-log"):
-        assert flag in done.stdout
+    flags = {setting.option: setting.default for setting in SETTINGS if setting.option}
+    section = (ROOT / "README.md").read_text().split("\n## Flags\n")[1].split("\n## ")[0]
+    rows = dict(re.findall(r"^\| `(--[\w-]+)`[ *]*\|([^|]*)\|", section, re.MULTILINE))
+    assert flags.keys() - {"--appendonly"} == rows.keys() - {"--no-log"}
+    for flag, default in flags.items():
+        described = re.search(rf"^  {flag} [A-Z]+ (.*?)(?=^  -|\n\n)", done.stdout, re.MULTILINE | re.DOTALL)
+        assert described, flag
+        assert ("(default:" in described[1]) == bool(default), flag
+        assert not default or f"(default: {default})" in re.sub(r"\s+", " ", described[1])
+        assert f"`{default}`" == rows.get(flag, f"`{default}`").strip() or not default
     assert list(tmp_path.iterdir()) == []
 
 
@@ -108,17 +115,19 @@ def test_a_flag_counts_more_than_a_variable_and_a_variable_more_than_the_default
         assert "from-env" in client.info("server").values()
 
 
+class BareGodis(GodisProcess):
+    """A Godis without a single flag."""
+
+    def command(self) -> list[str]:
+        return [sys.executable, str(GODIS)]
+
+
 def test_the_port_and_the_log_can_come_from_variables(tmp_path: Path) -> None:
     port = free_port()
     variables = {"GODIS_PORT": str(port), "GODIS_LOG": "named.txt", "GODIS_REQUIREPASS": "secret"}
-    with subprocess.Popen(
-        [sys.executable, str(GODIS)], cwd=tmp_path, env=os.environ | variables, stderr=subprocess.PIPE
-    ) as process:
-        assert process.stderr is not None
-        wait_until(lambda: run(tmp_path, "ping", env=variables).returncode == 0, 20, "the server answers")
-        process.terminate()
-        assert process.wait(RUN_SECONDS) == 0
-        process.stderr.read()
+    with BareGodis(tmp_path, port=port, env=variables) as godis:
+        assert run(tmp_path, "ping", env=variables).returncode == 0
+        assert godis.terminate() == 0
     assert (tmp_path / "named.txt").exists()
 
 

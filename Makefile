@@ -2,13 +2,14 @@
 # ARGS goes to the program behind a target: make run ARGS="--port 7000", make test ARGS="-k expire"
 
 PYTHON ?= python3
-PYTHONS ?= 3.10 3.11 3.12 3.13
+PYTHONS ?= 3.10 3.11 3.12 3.13 3.14
 VENV := .venv
 PY := $(VENV)/bin/python
-PIP := $(PY) -m pip install --quiet --disable-pip-version-check
+PIP := $(PY) -m pip install -qq --disable-pip-version-check
+PYTEST := -m pytest -n auto --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format check test-pythons test-containers bench clean
+.PHONY: help run test lint format check test-pythons test-containers bench docs clean
 
 help: ## say what can be done
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,7 +18,7 @@ run: $(VENV)/run.stamp ## serve on 127.0.0.1:6379, with log.txt here
 	$(PY) godis.py $(ARGS)
 
 test: $(VENV)/test.stamp ## run the tests
-	$(PY) -m pytest $(ARGS)
+	$(PY) $(PYTEST) $(ARGS)
 
 lint: $(VENV)/test.stamp ## check format, style and types
 	$(PY) -m ruff format --check .
@@ -30,14 +31,17 @@ format: $(VENV)/test.stamp ## bring the code into its format
 
 check: lint test ## lint and test, as CI does first
 
-test-pythons: $(VENV)/test.stamp ## run the tests under each Python of PYTHONS that the machine has
-	PYTHONPATH=tests $(PY) -m rig.pythons $(PYTHONS)
+test-pythons: $(VENV)/test.stamp ## run the tests under each other Python of PYTHONS that the machine has
+	PYTHONPATH=tests $(PY) -m rig.pythons $(PYTHONS) $(PYTEST) --ignore tests/test_balancer.py $(ARGS)
 
 test-containers: $(VENV)/containers.stamp ## test the image and the pool on a real container engine (root, Debian)
 	GODIS_TEST_CONTAINERS=1 $(PY) -m pytest tests/containers $(ARGS)
 
 bench: $(VENV)/test.stamp ## compare with redis-server
 	$(PY) bench/compare.py $(ARGS)
+
+docs: $(VENV)/run.stamp ## write docs/commands.md anew from the table of commands
+	$(PY) docs/make_commands.py
 
 clean: ## remove what the targets made; log.txt stays
 	rm -rf $(VENV) .make .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,7 +1,8 @@
-"""Runs the tests under other versions of Python: `python -m rig.pythons 3.10 3.11 3.12 3.13`.
+"""Runs the tests under other versions of Python: `python -m rig.pythons 3.10 3.12 3.13 -m pytest`.
 
 Each version that the machine has, on PATH or among pyenv's, gets a virtual environment under .make, made once and
-used again until the requirements change. A version that is not there is named and passed over.
+used again until the requirements change. A version that is not there is named and passed over, and so is the one that
+this runs under, which `make test` has tested.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 from servers import ROOT
 
 REQUIREMENTS = [ROOT / "requirements.txt", ROOT / "requirements-dev.txt"]
+RUNNING = "{}.{}".format(*sys.version_info)
 
 
 def find_python(version: str) -> Path | None:
@@ -36,20 +38,25 @@ def environment(version: str, python: Path) -> Path:
     program = directory / "bin" / "python"
     if not stamp.exists() or stamp.read_text() != wanted:
         subprocess.run([python, "-m", "venv", "--clear", directory], check=True)
-        install = [str(program), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        install = [str(program), "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
         subprocess.run([*install, "-r", str(REQUIREMENTS[1])], check=True)
         stamp.write_text(wanted)
     return program
 
 
-def main(versions: list[str]) -> int:
+def main(words: list[str]) -> int:
+    """Run what follows the versions, beginning with `-m`, under each; return how many failed."""
+    at = words.index("-m")
     failed = []
-    for version in versions:
-        python = find_python(version)
-        print(f"-- Python {version}: {python or 'not on this machine'}", flush=True)
-        if python and subprocess.run([environment(version, python), "-m", "pytest"], cwd=ROOT, check=False).returncode:
+    for version in words[:at]:
+        python = None if version == RUNNING else find_python(version)
+        if python is None:
+            print(f"-- Python {version}: {'tested by make test' if version == RUNNING else 'not on this machine'}")
+            continue
+        print(f"-- Python {version}: {python}", flush=True)
+        if subprocess.run([str(environment(version, python)), *words[at:]], cwd=ROOT, check=False).returncode:
             failed.append(version)
-    print("-- " + (f"failed under {', '.join(failed)}" if failed else "passed under all of them"))
+    print(f"-- failed under {', '.join(failed)}" if failed else "-- passed under all of them")
     return len(failed)
 
 

@@ -413,8 +413,8 @@ class Server:
         except OSError as error:
             raise StartError(self._bind_trouble(f"{host}:{self.config.port}", error)) from None
         self.listeners.append(StreamServer(listener, self._handle))
-        port: int = listener.getsockname()[1]
-        return port
+        self.config.port = listener.getsockname()[1]
+        return self.config.port
 
     @staticmethod
     def _bind_trouble(place: str, error: OSError) -> str:

@@ -156,6 +156,7 @@ def from_now(least: int) -> Callable[[Random], bytes]:
 
 
 KEYS = words("a|b|c|k:1|k:2||a b|\x00\xff\r\n|h[e]l*lo|'q\"")
+JUNK = [*words("|abc|-1|0|99999999999999999999|new\r\nline|1.5|\xff\x00|1 2"), b"x" * 200]
 
 # A slot is a list of words to choose from, or a function that makes one up.
 SLOTS: dict[str, list[bytes] | Callable[[Random], bytes]] = {
@@ -202,7 +203,7 @@ SLOTS: dict[str, list[bytes] | Callable[[Random], bytes]] = {
     "object": words("ENCODING|REFCOUNT|IDLETIME|FREQ|encoding"),
     "flush": words("ASYNC|SYNC|sync|junk"),
     "word": words("ID|USER|TYPE|SKIPME|LADDR|MAXAGE"),
-    "junk": [*words("|abc|-1|0|99999999999999999999|new\r\nline|1.5|\xff\x00|1 2"), b"x" * 200],
+    "junk": JUNK,
     "nosuch": [*words("nosuch|NoSuch|no\r\nsuch|\xff"), b"x" * 150],
 }
 NEVER_SPOILT = {
@@ -297,6 +298,7 @@ LENIENT: dict[bytes, tuple[Callable[[Any, Any], bool], str]] = {
     b"OBJECT ENCODING": (same_shape, "ours follows from the value, Redis's also from how it came to be"),
     b"OBJECT REFCOUNT": (same_shape, "Redis shares small integers"),
     b"OBJECT IDLETIME": (same_shape, "ours notes uses from the first such question on"),
+    b"MEMORY USAGE": (same_shape, "the memory of each"),
     b"OBJECT HELP": (same_shape, "prose"),
 }
 
@@ -350,7 +352,7 @@ def ask(raw: Raw, argv: Command) -> bytes:
     """Ask one command; collect a SCAN whole, and let expired keys go before they are counted."""
     name = argv[0].upper()
     if name == b"DBSIZE":
-        raw.ask(b"EXISTS", *KEYS)  # Redis counts an expired key until somebody meets it
+        raw.ask(b"EXISTS", *KEYS, *JUNK)  # Redis counts an expired key until somebody meets it
     wire = raw.ask(*argv)
     if name != b"SCAN" or wire.startswith(b"-"):
         return wire

@@ -65,7 +65,7 @@ class Store:
         self.expired_keys = 0
         self.hits = 0
         self.misses = 0
-        self.garbage: list[dict[bytes, Any]] = []  # flushed dicts, freed in slices
+        self.garbage: list[dict[bytes, Any] | list[Any] | set[bytes]] = []  # what was flushed, freed in slices
         self.databases = [Keyspace(self, index) for index in range(databases)]
 
     def tick(self, now_ms: int) -> None:
@@ -86,8 +86,9 @@ class Store:
                 return False
         while self.garbage:
             doomed = self.garbage[-1]
+            drop = doomed.popitem if isinstance(doomed, dict) else doomed.pop
             for _ in range(min(SLICE, len(doomed))):
-                doomed.popitem()
+                drop()
             if not doomed:
                 self.garbage.pop()
             if out_of_time():
@@ -214,13 +215,17 @@ class Keyspace:
 
     def live_count(self) -> int:
         """Count the keys that have not expired. O(keys that are due and not yet deleted)."""
+        return len(self.values) - len(self._dead_keys())
+
+    def _dead_keys(self) -> set[bytes]:
+        """Return the keys that have expired and still stand here, found where active expiry would find them."""
         until_ms = self.store.expired_until_ms
-        last = until_ms // 1000
+        deadline_of = self.deadlines.get
         dead: set[bytes] = set()
         # clocks go back: what is due in seconds that have been emptied stands in the first bucket there is
-        for second in self._due_seconds(max(last, self._expired_second)):
-            dead.update(key for key in self.due[second] if self.deadlines.get(key, until_ms + 1) <= until_ms)
-        return len(self.values) - len(dead)
+        for second in self._due_seconds(max(until_ms // 1000, self._expired_second)):
+            dead.update(key for key in self.due[second] if deadline_of(key, until_ms + 1) <= until_ms)
+        return dead
 
     def random_key(self) -> bytes | None:
         """Return a live key, each as likely as any other, or None.
@@ -250,7 +255,8 @@ class Keyspace:
 
     def live_keys(self) -> Iterator[bytes]:
         """Iterate over all live keys, in no order that a command may rely on. No key may come or go meanwhile."""
-        return (key for key in self.values if self.is_live(key))
+        dead = self._dead_keys()  # few; asking for each key whether it is live takes ten times as long
+        return (key for key in self.values if key not in dead) if dead else iter(self.values)
 
     def is_live(self, key: bytes) -> bool:
         """Say whether a key is there and not expired, and change nothing."""
@@ -263,24 +269,28 @@ class Keyspace:
 
     def put(self, key: bytes, value: Any, deadline_ms: int) -> None:
         """Set value and deadline (or NO_DEADLINE) of a key, whatever was there."""
-        values = self.values
-        size = len(values)
-        values[key] = value
-        if len(values) != size:
+        if key not in self.values:
             self._admit(key)
+        self.values[key] = value
         if self.touched is not None:
             self.touched[key] = self.store.now_ms // 1000
         if deadline_ms != NO_DEADLINE:
-            self.set_deadline(key, deadline_ms)
+            # set_deadline, inline, since this is SET: 430 ns instead of 490, most of which is the log's
+            deadlines = self.deadlines
+            known_ms = deadlines.get(key)
+            deadlines[key] = deadline_ms
+            if known_ms is None or deadline_ms < known_ms:
+                self._index(key, deadline_ms)
         elif self.deadlines:
             self.deadlines.pop(key, None)
 
     def replace(self, key: bytes, value: Any) -> None:
         """Set the value of a key and leave its deadline as it is."""
-        size = len(self.values)
-        self.values[key] = value
-        if len(self.values) != size:
+        if key not in self.values:
             self._admit(key)
+        self.values[key] = value
+        if self.touched is not None:
+            self.touched[key] = self.store.now_ms // 1000
 
     def set_deadline(self, key: bytes, deadline_ms: int) -> None:
         """Set the deadline of a key that is there."""
@@ -312,7 +322,7 @@ class Keyspace:
     def flush(self) -> None:
         """Delete every key. The memory comes back in slices, by `Store.expire_cycle`."""
         if self.values:
-            self.store.garbage += [self.values, self.deadlines]
+            self.store.garbage += [self.values, self.deadlines, self.order, self.ghosts, *self.due.values()]
         self._clear()
 
     def swap(self, other: Keyspace) -> None:
@@ -405,6 +415,7 @@ class Keyspace:
             if bucket is None:
                 continue
             kept: dict[bytes, None] = {}
+            moved: set[bytes] = set()
             start = 0
             while start < len(bucket):
                 for key in bucket[start : start + SLICE]:
@@ -412,7 +423,9 @@ class Keyspace:
                     if deadline_ms is None:
                         continue
                     if self._due_second(deadline_ms) > second:
-                        self._index(key, deadline_ms)
+                        if key not in moved:
+                            moved.add(key)
+                            self._index(key, deadline_ms)
                     elif second <= max(deadline_ms // 1000, self._expired_second):
                         kept[key] = None
                     # else the key stands in an earlier bucket as well

@@ -26,9 +26,11 @@ class RecordedLog:
         self.written_bytes = 0
         self.synced_bytes = 0
         self.records: list[list[bytes]] = []
+        self.databases: list[int] = []  # of each record
 
     def append(self, db: int, argv: Sequence[bytes]) -> None:
         self.records.append(list(argv))
+        self.databases.append(db)
 
     def append_set(self, db: int, key: bytes, value: bytes, deadline_ms: int) -> None:
         self.append(db, [b"SET", key, value, b"PXAT", b"%d" % deadline_ms])

@@ -64,7 +64,7 @@ def main(arguments: list[str]) -> int:
     try:  # the usage has no `[default: …]` of docopt's: it would hide the environment's value
         flags = docopt(__doc__, arguments, version=f"Godis {VERSION}")
     except DocoptExit as error:
-        print(error, file=sys.stderr)
+        print(f"godis: cannot read this command line: {' '.join(arguments)}\n\n{error.usage}", file=sys.stderr)
         return 2
     logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s", datefmt="%Y-%m-%d %H:%M:%S")
     logger.setLevel(logging.INFO)
@@ -75,7 +75,7 @@ def main(arguments: list[str]) -> int:
         return serve(config)
     except SettingError as error:
         print(f"godis: {error}; see --help", file=sys.stderr)
-        return 2
+        return 1
     except (LogError, StartError) as error:
         print(f"godis: {error}", file=sys.stderr)
         return 1
@@ -94,7 +94,7 @@ def serve(config: Config) -> int:
     if isinstance(log, AppendOnlyLog):
         recover(log, config, store, engine)
     store.log = log
-    store.default_ttl_ms = config.default_ttl_seconds * 1000
+    instance.apply_settings()
     store.tick(int(time() * 1000))
     gc.collect()
     gc.freeze()  # what was loaded stays: the collector need not look at it again

@@ -395,6 +395,7 @@ def test_a_killed_client_is_not_listed_any_more(godis: GodisProcess) -> None:
 
 def test_the_list_shows_addresses_descriptors_and_what_is_not_read_yet(godis: GodisProcess) -> None:
     with godis.raw() as client, godis.raw() as other:
+        other.ask("PING")
         other.send(encode("SET", "a", "x" * 1000)[:500])
 
         def described() -> dict[bytes, bytes]:

@@ -96,13 +96,13 @@ def test_a_wrong_command_line_gets_the_usage_and_code_2(tmp_path: Path, args: li
 )
 def test_a_bad_value_is_refused_in_one_line_that_names_the_flag(tmp_path: Path, flag: str, value: str) -> None:
     done = run(tmp_path, f"{flag}={value}")
-    assert_refused(done, 2, flag, value)
+    assert_refused(done, 1, flag, value)
     assert len(done.stderr.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_bad_variable_is_refused_in_one_line_that_names_it(tmp_path: Path) -> None:
-    assert_refused(run(tmp_path, env={"GODIS_DEFAULT_TTL": "long"}), 2, "GODIS_DEFAULT_TTL", "long")
+    assert_refused(run(tmp_path, env={"GODIS_DEFAULT_TTL": "long"}), 1, "GODIS_DEFAULT_TTL", "long")
 
 
 def test_a_flag_counts_more_than_a_variable_and_a_variable_more_than_the_default(tmp_path: Path) -> None:

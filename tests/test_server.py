@@ -196,7 +196,7 @@ def test_the_process_lives_on_when_it_runs_out_of_descriptors(tmp_path: Path) ->
 
 
 @pytest.fixture
-def big_value(godis: GodisProcess) -> Iterator[bytes]:
+def big_value(godis: GodisProcess) -> bytes:
     value = os.urandom(1024) * 1024
     with godis.client() as client:
         client.set("big", value)

@@ -1,4 +1,9 @@
-"""Commands on keys of any type: whether they are there, until when, under which name, in which database."""
+"""Commands on keys of any type: whether they are there, until when, under which name, in which database.
+
+They see no more of a value than its type. What a command changed is logged with absolute deadlines (EXPIRE as
+PEXPIREAT, or as DEL when that time has passed), and whole where it may cross databases (COPY and MOVE as SET and DEL).
+The module is long because the family is: some thirty commands, of which none is long.
+"""
 
 from __future__ import annotations
 

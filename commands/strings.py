@@ -4,6 +4,7 @@ A string is `bytes`, and a number is a string that spells one: nothing else is k
 part of a string (APPEND, SETRANGE, INCRBY) logs itself, which is shorter than the new value and just as deterministic;
 one that sets a whole string logs a SET with its absolute deadline. `bytes` never change in place, so APPEND and
 SETRANGE copy the value: 0.1 s for one of 512 MB. (Refused: bytearray values, which every reader would have to copy.)
+The module is long because the family is: some twenty commands, of which none is long.
 """
 
 from __future__ import annotations

@@ -84,7 +84,7 @@ class KeyspaceMachine(RuleBasedStateMachine):
         apart_ms=st.sampled_from([0, 0, 500, 2000]),
         value=st.binary(),
     )
-    def put(self, db: int, first: int, count: int, life_ms: int | None, apart_ms: int, value: bytes) -> None:
+    def put(self, *, db: int, first: int, count: int, life_ms: int | None, apart_ms: int, value: bytes) -> None:
         for number in range(first, first + count):
             deadline_ms = self.deadline_ms(life_ms if life_ms is None else life_ms + (number - first) * apart_ms)
             self.store.databases[db].put(name(number % KEYS), value, deadline_ms)
@@ -196,7 +196,7 @@ class KeyspaceMachine(RuleBasedStateMachine):
         for db, keyspace in enumerate(self.store.databases):
             keyspace.check()
             live = self.live(db)
-            assert {key: keyspace.values[key] for key in keyspace.live_keys()} == {k: v for k, (v, _) in live.items()}
+            assert {key: (keyspace.values[key], keyspace.deadline_ms(key)) for key in keyspace.live_keys()} == live
             assert keyspace.live_count() == len(live)
         for scan in self.scans:
             scan.owed &= self.live(scan.db).keys()
@@ -236,6 +236,36 @@ def test_keys_of_one_second_expire_in_slices() -> None:
     assert max(after - before for before, after in pairwise(handled)) <= SLICE + 1
     assert not keyspace.due
     keyspace.check()
+
+
+def test_expiry_goes_on_where_it_stopped() -> None:
+    store = make_store()
+    keyspace = store.databases[0]
+    for number in range(1000):
+        keyspace.put(name(number), b"", START_MS + number * 20)
+    store.tick(START_MS + 30_000)
+    for budget in range(1, 100):
+        done = store.expire_cycle(after(1 + budget % 4))
+        keyspace.check()
+        if done:
+            break
+    assert done
+    assert not keyspace.values
+
+
+def test_a_deadline_that_was_put_off_is_still_met() -> None:
+    store = make_store()
+    keyspace = store.databases[0]
+    for life_ms in (1000, 10_000, 3 * DAY_MS):
+        keyspace.put(b"key", b"", START_MS + life_ms)
+    for now_ms in (START_MS + 3000, START_MS + 12_000, START_MS + 3 * DAY_MS - 1):
+        store.tick(now_ms)
+        assert store.expire_cycle(never)
+        keyspace.check()
+        assert keyspace.is_live(b"key")
+    store.tick(START_MS + 3 * DAY_MS + 1000)
+    assert store.expire_cycle(never)
+    assert not keyspace.values
 
 
 def test_what_was_flushed_is_freed_in_slices() -> None:

@@ -1,0 +1,226 @@
+"""What commands log does again what they did: the property that replay, and later the pool, rest on.
+
+Random commands run on one instance while time passes and the active cycle comes by. A follower that has only the
+logged effects, and whose clock is a century ahead, must hold the same values and deadlines after every single step.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from instances import START_MS, Bench, Client
+
+from commands import TABLE, WRITE
+from errors import CommandError
+
+CENTURY_MS = 100 * 365 * 86_400_000
+Step = tuple[Any, ...]
+
+keys = st.sampled_from([b"a", b"b", b"c", b"d", b""])
+texts = st.one_of(st.sampled_from([b"", b"hello", b"3.5", b"9223372036854775807", b" 5"]), st.binary(max_size=8))
+integers = st.sampled_from([b"5", b"-3", b"0", b"41", b"10", b"9223372036854775807", b"-9223372036854775808", b"x"])
+values = st.one_of(texts, integers)
+floats = st.sampled_from([b"0.1", b"-2.5e3", b"5", b"inf", b"x", b"1e4000"])
+indexes = st.sampled_from([b"0", b"1", b"2", b"99"])
+seconds = st.sampled_from([b"1", b"10", b"100", b"100000", b"0", b"-1", b"x", b"9223372036854775807"])
+milliseconds = st.sampled_from([b"1", b"500", b"1500", b"60000", b"0", b"-5"])
+moments_s = st.sampled_from([b"%d" % (START_MS // 1000 + offset) for offset in (-10, 0, 1, 5, 1000)])
+moments_ms = st.sampled_from([b"%d" % (START_MS + offset) for offset in (-10_000, 0, 1, 700, 5000, 1_000_000)])
+
+
+def words(*parts: bytes | st.SearchStrategy[Any]) -> st.SearchStrategy[Step]:
+    """Make a strategy of commands; a part that draws a tuple gives several words."""
+    drawn = st.tuples(*(st.just(part) if isinstance(part, bytes) else part for part in parts))
+    return drawn.map(lambda got: tuple(w for part in got for w in (part if isinstance(part, tuple) else (part,))))
+
+
+def maybe(*options: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.one_of(st.just(()), *options)
+
+
+lives = [
+    words(b"EX", seconds),
+    words(b"px", milliseconds),
+    words(b"EXAT", moments_s),
+    words(b"PXAT", moments_ms),
+]
+conditions = maybe(*(st.just((word,)) for word in (b"NX", b"XX", b"GT", b"LT", b"nx")))
+whole_strings = [
+    words(b"SET", keys, values),
+    words(b"SET", keys, values, maybe(*lives, st.just(b"KEEPTTL"))),
+    words(b"SET", keys, values, maybe(*lives), maybe(st.just(b"NX"), st.just(b"XX")), maybe(st.just(b"GET"))),
+    words(b"SETEX", keys, seconds, values),
+    words(b"PSETEX", keys, milliseconds, values),
+    words(b"SETNX", keys, values),
+    words(b"GETSET", keys, values),
+    words(b"GETDEL", keys),
+    words(b"GETEX", keys, maybe(*lives, st.just(b"PERSIST"))),
+    words(b"MSET", keys, values, keys, values),
+    words(b"MSETNX", keys, values, keys, values),
+]
+parts_of_strings = [
+    words(b"APPEND", keys, values),
+    words(b"SETRANGE", keys, integers, values),
+    words(b"INCR", keys),
+    words(b"DECR", keys),
+    words(b"INCRBY", keys, integers),
+    words(b"DECRBY", keys, integers),
+    words(b"INCRBYFLOAT", keys, floats),
+]
+deadlines = [
+    words(b"EXPIRE", keys, seconds, conditions),
+    words(b"PEXPIRE", keys, milliseconds, conditions),
+    words(b"EXPIREAT", keys, moments_s, conditions),
+    words(b"PEXPIREAT", keys, moments_ms, conditions),
+    words(b"PERSIST", keys),
+]
+moves = [
+    words(b"DEL", keys, keys),
+    words(b"UNLINK", keys),
+    words(b"RENAME", keys, keys),
+    words(b"RENAMENX", keys, keys),
+    words(b"COPY", keys, keys, maybe(st.just(b"REPLACE"))),
+    words(b"COPY", keys, keys, b"DB", indexes, maybe(st.just(b"REPLACE"))),
+    words(b"MOVE", keys, indexes),
+    words(b"SWAPDB", indexes, indexes),
+    words(b"SELECT", indexes),
+    words(b"FLUSHDB"),
+    words(b"FLUSHALL"),
+]
+reads = [
+    *(words(name, keys) for name in (b"GET", b"TTL", b"TYPE", b"STRLEN", b"EXISTS", b"TOUCH", b"MGET")),
+    *(words(name) for name in (b"RANDOMKEY", b"DBSIZE")),
+    words(b"KEYS", b"?"),
+    words(b"SCAN", b"0"),
+    words(b"LCS", keys, keys),
+    words(b"GETRANGE", keys, integers, integers),
+    words(b"OBJECT", b"IDLETIME", keys),
+    words(b"OBJECT", b"ENCODING", keys),
+]
+commands = st.one_of(
+    *(st.one_of(*family) for family in (whole_strings, whole_strings, parts_of_strings, deadlines, moves, reads))
+)
+events = st.one_of(
+    st.tuples(st.just("pass"), st.sampled_from([1, 499, 1000, 2500, 100_000, 7 * 3_600_000])),
+    st.tuples(st.just("cycle"), st.just(0)),
+    st.tuples(st.just("default ttl"), st.sampled_from([0, 800, 21_600_000])),
+)
+steps = st.lists(st.one_of(commands, commands, commands, events), max_size=60)
+
+
+def contents(bench: Bench) -> list[tuple[dict[bytes, Any], dict[bytes, int]]]:
+    """Return values and deadlines of every database, expired keys that still stand there included."""
+    return [(keyspace.values, keyspace.deadlines) for keyspace in bench.store.databases]
+
+
+class Follower:
+    """An instance that has nothing but the effects that another one logged."""
+
+    def __init__(self) -> None:
+        self.bench = Bench(databases="3")
+        self.bench.store.begin_replay(START_MS + CENTURY_MS)
+        self.applied = 0
+
+    def catch_up(self, leader: Bench) -> list[list[bytes]]:
+        """Apply what the leader logged since the last time, and return it."""
+        new = leader.log.records[self.applied :]
+        for db, argv in zip(leader.log.databases[self.applied :], new, strict=True):
+            self.bench.engine.apply(db, argv)
+        self.applied += len(new)
+        return new
+
+
+def happen(leader: Bench, event: str, amount: int) -> None:
+    if event == "pass":
+        leader.store.tick(leader.store.now_ms + amount)
+    elif event == "cycle":
+        leader.store.expire_cycle(lambda: False)
+    else:
+        leader.store.default_ttl_ms = amount
+        leader.store.tick(leader.store.now_ms)
+
+
+@settings(max_examples=150, deadline=None)
+@given(steps)
+def test_effects_alone_give_the_same_keyspace(steps: list[Step]) -> None:
+    leader, follower = Bench(databases="3"), Follower()
+    client = leader.connect()
+    for step in steps:
+        if isinstance(step[0], str):
+            happen(leader, *step)
+            follower.catch_up(leader)
+        else:
+            reply = client.ask(*step)
+            logged = follower.catch_up(leader)
+            if isinstance(reply, CommandError) or not TABLE[step[0]].flags & WRITE:
+                assert all(argv[0] == b"DEL" for argv in logged), "only what expired may be logged"
+        assert contents(follower.bench) == contents(leader)
+    for keyspace in leader.store.databases + follower.bench.store.databases:
+        keyspace.check()
+    # and once the follower's clock is right, it answers as the leader does
+    follower.bench.store.tick(leader.store.now_ms)
+    assert answers(follower.bench.connect()) == answers(leader.connect())
+
+
+def answers(client: Client) -> list[Any]:
+    found = []
+    for index in range(3):
+        client.ask("SELECT", index)
+        listed = sorted(client.ask("KEYS", "*"))
+        found.append([client.ask("DBSIZE"), [(key, client.ask("GET", key), client.ask("PTTL", key)) for key in listed]])
+    return found
+
+
+REFUSED_OR_IDLE = """
+DEL nokey
+UNLINK nokey nokey2
+SET key v NX
+SET nokey v XX
+SET nokey v XX GET
+SETNX key v
+MSETNX new v key v
+GETDEL nokey
+GETEX key
+GETEX key PERSIST
+GETEX nokey EX 10
+PERSIST key
+PERSIST nokey
+EXPIRE nokey 10
+EXPIRE key 10 XX
+EXPIRE key 10 GT
+EXPIRE nokey -1
+RENAME key key
+RENAMENX key other
+COPY key other
+COPY nokey other REPLACE
+MOVE nokey 1
+MOVE key 1
+SWAPDB 0 0
+SWAPDB 2 3
+APPEND key ''
+SETRANGE key 3 ''
+SETRANGE nokey 3 ''
+INCR key
+INCRBYFLOAT key 1
+SET key v EX 0
+SETEX key nonsense v
+GET key
+SELECT 1
+FLUSHDB
+"""
+
+
+@pytest.mark.parametrize("line", REFUSED_OR_IDLE.strip().splitlines())
+def test_what_changes_nothing_logs_nothing(line: str) -> None:
+    bench = Bench(default_ttl="0")
+    client = bench.connect()
+    client.ask("SELECT", 1)
+    client.ask("SET", "key", "value")
+    client.ask("SELECT", 0 if line != "FLUSHDB" else 5)
+    client.ask("MSET", "key", "value", "other", "value") if line != "FLUSHDB" else None
+    before = len(bench.log.records)
+    client.ask(*(word if word != "''" else "" for word in line.split()))
+    assert bench.log.records[before:] == []

@@ -15,13 +15,13 @@ from servers import ROOT
 
 # Whoever stands left may import what stands right of it, and what that may import.
 ORDER = """
-godis -> server -> engine -> commands -> session -> store -> leaves
+godis -> server -> engine -> commands -> session -> store -> expiry -> leaves
 engine -> aof -> log_replay -> log_reader -> protocol -> leaves
 """
 LEAVES = {"config", "errors", "replies", "version"}
 PROGRAM = sorted([*ROOT.glob("*.py"), *ROOT.glob("commands/*.py")])
 BELOW_THE_SERVER = [path for path in PROGRAM if path.name not in ("godis.py", "server.py") or path.parent != ROOT]
-DETERMINISTIC = [path for path in PROGRAM if path.parent.name == "commands" or path.stem in ("session", "store")]
+DETERMINISTIC = [path for path in PROGRAM if path.parent.name == "commands" or path.stem in ("session", "store", "expiry")]
 COMMAND_TABLE = "TABLE"
 CHANGES = {"add", "append", "clear", "discard", "extend", "insert", "pop", "popitem", "remove", "setdefault", "update"}
 

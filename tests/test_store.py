@@ -13,7 +13,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from instances import START_MS, RecordedLog
 
 from errors import CommandError
-from store import FAR_BUCKET_SECONDS, FAR_SECONDS, NO_DEADLINE, SLICE, Keyspace, Store
+from expiry import FAR_BUCKET_SECONDS, FAR_SECONDS, SLICE
+from store import NO_DEADLINE, Keyspace, Store
 
 DAY_MS = 86_400_000
 KEYS = 400  # enough of them for compaction, which starts at 64 ghosts
@@ -161,7 +162,7 @@ class KeyspaceMachine(RuleBasedStateMachine):
         assert not self.store.garbage
         if self.store.now_ms == self.latest_ms:
             for keyspace in self.store.databases:
-                assert min(keyspace.due, default=self.store.now_ms) >= self.store.now_ms // 1000
+                assert min(keyspace.expiry.due, default=self.store.now_ms) >= self.store.now_ms // 1000
 
     @rule(db=databases)
     def flush(self, db: int) -> None:
@@ -234,7 +235,7 @@ def test_keys_of_one_second_expire_in_slices() -> None:
         keyspace.get(name(0))
     assert store.expired_keys == 200_000
     assert max(after - before for before, after in pairwise(handled)) <= SLICE + 1
-    assert not keyspace.due
+    assert not keyspace.expiry.due
     keyspace.check()
 
 
@@ -311,12 +312,12 @@ def test_stale_entries_of_due_stay_bounded(churn: Callable[[Keyspace, int], None
         if step % 100 == 0:
             store.tick(store.now_ms + 1)
             store.expire_cycle(after(20))
-            most = max(most, sum(map(len, keyspace.due.values())))
+            most = max(most, sum(map(len, keyspace.expiry.due.values())))
     assert most < 2 * len(keyspace.deadlines) + 1000 + 2000
     for _ in range(1000):
         if store.expire_cycle(after(20)):
             break
-    assert sum(map(len, keyspace.due.values())) <= 2 * len(keyspace.deadlines) + 1000
+    assert sum(map(len, keyspace.expiry.due.values())) <= 2 * len(keyspace.deadlines) + 1000
     keyspace.check()
 
 
@@ -378,7 +379,7 @@ def test_databases_may_be_swapped_while_stale_entries_are_thrown_out() -> None:
         left.check()
         right.check()
     assert left.is_live(b"key")
-    assert sum(map(len, left.due.values())) <= 1002
+    assert sum(map(len, left.expiry.due.values())) <= 1002
 
 
 # ---- reading

@@ -21,7 +21,8 @@ engine -> aof -> log_replay -> log_reader -> protocol -> leaves
 LEAVES = {"config", "errors", "replies", "version"}
 PROGRAM = sorted([*ROOT.glob("*.py"), *ROOT.glob("commands/*.py")])
 BELOW_THE_SERVER = [path for path in PROGRAM if path.name not in ("godis.py", "server.py") or path.parent != ROOT]
-DETERMINISTIC = [path for path in PROGRAM if path.parent.name == "commands" or path.stem in ("session", "store", "expiry")]
+CLOCKLESS = ("session", "store", "expiry")
+DETERMINISTIC = [path for path in PROGRAM if path.parent.name == "commands" or path.stem in CLOCKLESS]
 COMMAND_TABLE = "TABLE"
 CHANGES = {"add", "append", "clear", "discard", "extend", "insert", "pop", "popitem", "remove", "setdefault", "update"}
 

@@ -9,17 +9,17 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import settings
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from instances import START_MS, Bench, Client
 
 from commands import TABLE, WRITE
 from errors import CommandError
 
 CENTURY_MS = 100 * 365 * 86_400_000
-Step = tuple[Any, ...]
 
-keys = st.sampled_from([b"a", b"b", b"c", b"d", b""])
+keys = st.sampled_from([b"a", b"b", b"c"])
 texts = st.one_of(st.sampled_from([b"", b"hello", b"3.5", b"9223372036854775807", b" 5"]), st.binary(max_size=8))
 integers = st.sampled_from([b"5", b"-3", b"0", b"41", b"10", b"9223372036854775807", b"-9223372036854775808", b"x"])
 values = st.one_of(texts, integers)
@@ -31,7 +31,7 @@ moments_s = st.sampled_from([b"%d" % (START_MS // 1000 + offset) for offset in (
 moments_ms = st.sampled_from([b"%d" % (START_MS + offset) for offset in (-10_000, 0, 1, 700, 5000, 1_000_000)])
 
 
-def words(*parts: bytes | st.SearchStrategy[Any]) -> st.SearchStrategy[Step]:
+def words(*parts: bytes | st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[bytes, ...]]:
     """Make a strategy of commands; a part that draws a tuple gives several words."""
     drawn = st.tuples(*(st.just(part) if isinstance(part, bytes) else part for part in parts))
     return drawn.map(lambda got: tuple(w for part in got for w in (part if isinstance(part, tuple) else (part,))))
@@ -100,15 +100,7 @@ reads = [
     words(b"OBJECT", b"IDLETIME", keys),
     words(b"OBJECT", b"ENCODING", keys),
 ]
-commands = st.one_of(
-    *(st.one_of(*family) for family in (whole_strings, whole_strings, parts_of_strings, deadlines, moves, reads))
-)
-events = st.one_of(
-    st.tuples(st.just("pass"), st.sampled_from([1, 499, 1000, 2500, 100_000, 7 * 3_600_000])),
-    st.tuples(st.just("cycle"), st.just(0)),
-    st.tuples(st.just("default ttl"), st.sampled_from([0, 800, 21_600_000])),
-)
-steps = st.lists(st.one_of(commands, commands, commands, events), max_size=60)
+commands = st.one_of(*(st.one_of(*family) for family in (whole_strings, parts_of_strings, deadlines, moves, reads)))
 
 
 def contents(bench: Bench) -> list[tuple[dict[bytes, Any], dict[bytes, int]]]:
@@ -116,53 +108,62 @@ def contents(bench: Bench) -> list[tuple[dict[bytes, Any], dict[bytes, int]]]:
     return [(keyspace.values, keyspace.deadlines) for keyspace in bench.store.databases]
 
 
-class Follower:
-    """An instance that has nothing but the effects that another one logged."""
+class Replication(RuleBasedStateMachine):
+    """A leader that clients talk to, and a follower that has nothing but the leader's effects."""
 
-    def __init__(self) -> None:
-        self.bench = Bench(databases="3")
-        self.bench.store.begin_replay(START_MS + CENTURY_MS)
-        self.applied = 0
+    @initialize()
+    def start(self) -> None:
+        self.leader = Bench(databases="3")
+        self.client = self.leader.connect()
+        self.follower = Bench(databases="3")
+        self.follower.store.begin_replay(START_MS + CENTURY_MS)
+        self.logged: list[list[bytes]] = []
 
-    def catch_up(self, leader: Bench) -> list[list[bytes]]:
-        """Apply what the leader logged since the last time, and return it."""
-        new = leader.log.records[self.applied :]
-        for db, argv in zip(leader.log.databases[self.applied :], new, strict=True):
-            self.bench.engine.apply(db, argv)
-        self.applied += len(new)
-        return new
+    def catch_up(self) -> None:
+        """Apply what the leader logged since the last time."""
+        log = self.leader.log
+        self.logged = log.records[:]
+        for db, argv in zip(log.databases, self.logged, strict=True):
+            self.follower.engine.apply(db, argv)
+        log.records.clear()
+        log.databases.clear()
+        assert contents(self.follower) == contents(self.leader)
+
+    @rule(requests=st.lists(commands, min_size=1, max_size=10))
+    def ask(self, requests: list[tuple[bytes, ...]]) -> None:
+        for argv in requests:
+            reply = self.client.ask(*argv)
+            self.catch_up()
+            if isinstance(reply, CommandError) or not TABLE[argv[0]].flags & WRITE:
+                assert all(logged[0] == b"DEL" for logged in self.logged), "only what expired may be logged"
+
+    @rule(milliseconds=st.sampled_from([1, 499, 1000, 2500, 100_000, 7 * 3_600_000]))
+    def let_time_pass(self, milliseconds: int) -> None:
+        self.leader.store.tick(self.leader.store.now_ms + milliseconds)
+
+    @rule()
+    def expire(self) -> None:
+        self.leader.store.expire_cycle(lambda: False)
+        self.catch_up()
+
+    @rule(default_ttl_ms=st.sampled_from([0, 800, 21_600_000]))
+    def change_the_default_ttl(self, default_ttl_ms: int) -> None:
+        self.leader.store.default_ttl_ms = default_ttl_ms
+        self.leader.store.tick(self.leader.store.now_ms)
+
+    @invariant()
+    def both_are_sound(self) -> None:
+        for keyspace in self.leader.store.databases + self.follower.store.databases:
+            keyspace.check()
+
+    def teardown(self) -> None:
+        """Once the follower's clock is right, it answers as the leader does."""
+        self.follower.store.tick(self.leader.store.now_ms)
+        assert answers(self.follower.connect()) == answers(self.leader.connect())
 
 
-def happen(leader: Bench, event: str, amount: int) -> None:
-    if event == "pass":
-        leader.store.tick(leader.store.now_ms + amount)
-    elif event == "cycle":
-        leader.store.expire_cycle(lambda: False)
-    else:
-        leader.store.default_ttl_ms = amount
-        leader.store.tick(leader.store.now_ms)
-
-
-@settings(max_examples=150, deadline=None)
-@given(steps)
-def test_effects_alone_give_the_same_keyspace(steps: list[Step]) -> None:
-    leader, follower = Bench(databases="3"), Follower()
-    client = leader.connect()
-    for step in steps:
-        if isinstance(step[0], str):
-            happen(leader, *step)
-            follower.catch_up(leader)
-        else:
-            reply = client.ask(*step)
-            logged = follower.catch_up(leader)
-            if isinstance(reply, CommandError) or not TABLE[step[0]].flags & WRITE:
-                assert all(argv[0] == b"DEL" for argv in logged), "only what expired may be logged"
-        assert contents(follower.bench) == contents(leader)
-    for keyspace in leader.store.databases + follower.bench.store.databases:
-        keyspace.check()
-    # and once the follower's clock is right, it answers as the leader does
-    follower.bench.store.tick(leader.store.now_ms)
-    assert answers(follower.bench.connect()) == answers(leader.connect())
+TestReplication = Replication.TestCase
+TestReplication.settings = settings(max_examples=50, stateful_step_count=80, deadline=None)
 
 
 def answers(client: Client) -> list[Any]:

@@ -36,14 +36,14 @@ class LongDouble(NamedTuple):
 def parse(text: bytes) -> LongDouble:
     """Return the number that a text spells. Raises ValueError if it spells none, OverflowError for infinity."""
     if len(text) > MAX_TEXT_BYTES:
-        raise ValueError
+        raise ValueError("too many digits")
     if INFINITY.fullmatch(text):
         raise OverflowError
     match, base, digit_bits = DECIMAL.fullmatch(text), 10, 3.3219
     if match is None:
         match, base, digit_bits = HEXADECIMAL.fullmatch(text), 2, 4
     if match is None:
-        raise ValueError
+        raise ValueError("not a number")
     sign, whole, fraction, exponent = match.groups()
     digits = (whole + fraction).lstrip(b"0").decode()
     if not digits:
@@ -53,10 +53,10 @@ def parse(text: bytes) -> LongDouble:
     power = int(Decimal((exponent or b"0").decode())) - len(fraction) * (1 if base == 10 else 4)
     size_bits = len(digits) * digit_bits + power * (digit_bits if base == 10 else 1)
     if not SMALLEST_EXPONENT - 10 < size_bits < LARGEST_EXPONENT + 10:
-        raise ValueError  # the exact test is the one below; this one keeps `power` small
+        raise ValueError("out of range")  # the exact test is the one below; this one keeps `power` small
     number = _nearest(integer * base ** max(power, 0), base ** max(-power, 0))
     if not number.significand or _is_too_large(number):
-        raise ValueError
+        raise ValueError("out of range")
     return number._replace(significand=-number.significand) if sign == b"-" else number
 
 

@@ -34,7 +34,7 @@ from contextlib import suppress
 from errors import LogError
 from log_reader import SELECT_0, Fault, Kind, frame, units
 from log_replay import ReplayReport, cannot_use, not_regular, replay, sync_directory
-from protocol import HEADERS, bulk_header, encode_command
+from protocol import HEADERS, TABLED, encode_command
 
 if sys.platform == "win32":
     import msvcrt
@@ -44,7 +44,11 @@ else:
 __all__ = ["AppendOnlyLog", "LogLock", "NullLog", "ReplayReport", "claim_directory", "replay"]
 
 CRLF = b"\r\n"
+SET = b"*3\r\n$3\r\nSET\r\n"
 SET_PXAT = b"*5\r\n$3\r\nSET\r\n"
+SET_HEADS = [SET + header for header in HEADERS]  # up to and with the header of the key
+SET_PXAT_HEADS = [SET_PXAT + header for header in HEADERS]
+BETWEEN = [CRLF + header for header in HEADERS]  # from the end of the key to the value
 NO_DATABASE = -1
 MOST_DIRECTORIES = 10_000
 READ_BACK_FAILED = b"fsync failed, and what was written since does not read back right: check the disk, then restart"
@@ -157,8 +161,7 @@ class AppendOnlyLog:
         self._unsynced: bytes | None = None  # what a repair has cut off and must write again
 
         self._database = NO_DATABASE
-        self._deadline_ms = -1
-        self._deadline_tail = b""
+        self._remember_deadline(-1)
 
     def open(self) -> None:
         """Take the lock, unless it was given, and open the file. What is in the file is on the disk afterwards."""
@@ -192,9 +195,10 @@ class AppendOnlyLog:
         self.pieces.append(encode_command(argv))
 
     def append_set(self, db: int, key: bytes, value: bytes, deadline_ms: int) -> None:
-        """Put `SET key value PXAT deadline` on this turn's batch, the most frequent record there is.
+        """Put `SET key value PXAT deadline`, or `SET key value` for a deadline of -1, on this turn's batch.
 
-        It extends `pieces` with ready pieces; the deadline's is made once a turn, when the deadline changes.
+        It is the most frequent record there is, so it extends `pieces` with ready pieces; the deadline's is made once
+        a turn, when the deadline changes.
         """
         # A record, its share of the join included: 0.20 µs; one bytes made with `%` 0.26 µs; encode_command 0.93 µs.
         if db != self._database:
@@ -205,11 +209,9 @@ class AppendOnlyLog:
         value_size = len(value)
         self.pieces.extend(
             (
-                SET_PXAT,
-                HEADERS[key_size] if key_size < 1024 else bulk_header(key_size),
+                self._set_heads[key_size] if key_size < TABLED else self._set_head + b"$%d\r\n" % key_size,
                 key,
-                CRLF,
-                HEADERS[value_size] if value_size < 1024 else bulk_header(value_size),
+                BETWEEN[value_size] if value_size < TABLED else b"\r\n$%d\r\n" % value_size,
                 value,
                 self._deadline_tail,
             )
@@ -220,9 +222,13 @@ class AppendOnlyLog:
         self._database = db
 
     def _remember_deadline(self, deadline_ms: int) -> None:
-        digits = b"%d" % deadline_ms
-        self._deadline_tail = b"\r\n$4\r\nPXAT\r\n$%d\r\n%b\r\n" % (len(digits), digits)
         self._deadline_ms = deadline_ms
+        if deadline_ms < 0:
+            self._set_head, self._set_heads, self._deadline_tail = SET, SET_HEADS, CRLF
+        else:
+            digits = b"%d" % deadline_ms
+            self._set_head, self._set_heads = SET_PXAT, SET_PXAT_HEADS
+            self._deadline_tail = b"\r\n$4\r\nPXAT\r\n$%d\r\n%b\r\n" % (len(digits), digits)
 
     def write(self, now_ms: int) -> bool:
         """Write this turn's records as one batch; False while the log fails: then they are kept for the next try."""

@@ -48,10 +48,7 @@ def rebuild(key: bytes, value: bytes, deadline_ms: int) -> list[bytes]:
 def assign(db: Keyspace, key: bytes, value: bytes, deadline_ms: int) -> None:
     """Set a whole string and log it."""
     db.put(key, value, deadline_ms)
-    if deadline_ms == NO_DEADLINE:
-        db.effect(b"SET", key, value)
-    else:
-        db.store.log.append_set(db.index, key, value, deadline_ms)
+    db.store.log.append_set(db.index, key, value, deadline_ms)
 
 
 def string_to_change(db: Keyspace, key: bytes) -> bytes | None:

@@ -33,7 +33,8 @@ class RecordedLog:
         self.databases.append(db)
 
     def append_set(self, db: int, key: bytes, value: bytes, deadline_ms: int) -> None:
-        self.append(db, [b"SET", key, value, b"PXAT", b"%d" % deadline_ms])
+        life = [] if deadline_ms < 0 else [b"PXAT", b"%d" % deadline_ms]
+        self.append(db, [b"SET", key, value, *life])
 
 
 class Bench:

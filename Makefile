@@ -8,6 +8,9 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install -qq --disable-pip-version-check
 PYTEST := -m pytest -n auto --dist worksteal
 
+# Left to one Python: they mostly wait, and what could differ between versions is tested by others as well.
+SLOW_TESTS := tests/test_balancer.py tests/test_server.py tests/test_program.py
+
 .DEFAULT_GOAL := help
 .PHONY: help run test lint format check test-pythons test-containers bench docs clean
 
@@ -32,7 +35,7 @@ format: $(VENV)/test.stamp ## bring the code into its format
 check: lint test ## lint and test, as CI does first
 
 test-pythons: $(VENV)/test.stamp ## run the tests under each other Python of PYTHONS that the machine has
-	PYTHONPATH=tests $(PY) -m rig.pythons $(PYTHONS) $(PYTEST) --ignore tests/test_balancer.py $(ARGS)
+	PYTHONPATH=tests $(PY) -m rig.pythons $(PYTHONS) $(PYTEST) $(SLOW_TESTS:%=--ignore %) $(ARGS)
 
 test-containers: $(VENV)/containers.stamp ## test the image and the pool on a real container engine (root, Debian)
 	GODIS_TEST_CONTAINERS=1 $(PY) -m pytest tests/containers $(ARGS)

@@ -85,10 +85,21 @@ class ExpiryIndex:
         """Return the keys that have expired and still stand in `deadlines`. O(keys that are due)."""
         deadline_of = self.deadlines.get
         dead: set[bytes] = set()
-        # Clocks go back: what is due in seconds that have been emptied stands in the first bucket there is.
-        for second in self._seconds(max(until_ms // 1000, self._done_until)):
-            dead.update(key for key in self.due[second] if deadline_of(key, until_ms + 1) <= until_ms)
+        for bucket in self._due_buckets(until_ms):
+            dead.update(key for key in bucket if deadline_of(key, until_ms + 1) <= until_ms)
         return dead
+
+    def dead_count(self, until_ms: int) -> int:
+        """Count the keys that have expired and still stand in `deadlines`. O(keys that are due)."""
+        # Where most keys are due, a look at every deadline in turn is ten times faster than a search for each.
+        if sum(map(len, self._due_buckets(until_ms))) > len(self.deadlines) // 8:
+            return len([None for deadline_ms in self.deadlines.values() if deadline_ms <= until_ms])
+        return len(self.dead_keys(until_ms))
+
+    def _due_buckets(self, until_ms: int) -> list[list[bytes]]:
+        """List the buckets that hold whatever has expired."""
+        # Clocks go back: what is due in seconds that have been emptied stands in the first bucket there is.
+        return [self.due[second] for second in self._seconds(max(until_ms // 1000, self._done_until))]
 
     def expire(self, until_ms: int, delete: Callable[[bytes], None], out_of_time: Callable[[], bool]) -> bool:
         """Delete keys whose deadline has passed, oldest second first; return whether all of them are gone."""

@@ -214,7 +214,7 @@ class Keyspace:
 
     def live_count(self) -> int:
         """Count the keys that have not expired. O(keys that are due and not yet deleted)."""
-        return len(self.values) - len(self.expiry.dead_keys(self.store.expired_until_ms))
+        return len(self.values) - self.expiry.dead_count(self.store.expired_until_ms)
 
     def random_key(self) -> bytes | None:
         """Return a live key, each as likely as any other, or None.
@@ -229,6 +229,8 @@ class Keyspace:
             key = order[randrange(len(order))]
             if key is not None and self.is_live(key):
                 return key
+        if not self.live_count():
+            return None
         start = randrange(len(order))
         for key in chain(islice(order, start, None), islice(order, start)):
             if key is not None and self.is_live(key):
@@ -244,9 +246,8 @@ class Keyspace:
 
     def live_keys(self) -> Iterator[bytes]:
         """Iterate over all live keys, in no order that a command may rely on. No key may come or go meanwhile."""
-        dead = self.expiry.dead_keys(
-            self.store.expired_until_ms
-        )  # few; asking for each key whether it is live takes ten times as long
+        # the dead are few; to ask for each key whether it is live takes ten times as long
+        dead = self.expiry.dead_keys(self.store.expired_until_ms)
         return (key for key in self.values if key not in dead) if dead else iter(self.values)
 
     def is_live(self, key: bytes) -> bool:

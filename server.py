@@ -166,7 +166,9 @@ class Connection:
         rest = iter(requests)
         for argv in rest:
             reply = execute(session, argv)
-            if type(reply) is bytes:
+            if reply is OK:
+                put(OK_PIECE)
+            elif type(reply) is bytes:
                 size = len(reply)
                 # The head from a table and three pieces: 15 % more GETs at P=100 than `b"$%d\r\n%b\r\n" % …`.
                 if size < 1024:
@@ -180,8 +182,6 @@ class Connection:
                         return self._run_with_care(rest, self._drain(pieces))
                 put(reply)
                 put(CRLF)
-            elif reply is OK:
-                put(OK_PIECE)
             elif reply is WAIT:
                 return self._run_with_care(chain([argv], rest), pieces)
             else:

@@ -84,7 +84,9 @@ def set_string(session: Session, argv: list[bytes]) -> Reply:
     """
     if len(argv) == 3:  # most writes are this one: no options, no second look
         _, key, value = argv
-        assign(session.db, key, value, session.store.default_deadline_ms)
+        db, store = session.db, session.store
+        db.put(key, value, store.default_deadline_ms)
+        store.log.append_set(db.index, key, value, store.default_deadline_ms)
         return OK
     return _set_with_options(session, argv)
 

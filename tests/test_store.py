@@ -269,6 +269,29 @@ def test_a_deadline_that_was_put_off_is_still_met() -> None:
     assert not keyspace.values
 
 
+@pytest.mark.parametrize("expired_before", [True, False])
+def test_keys_expire_while_the_clock_stands_before_seconds_that_are_done(expired_before: bool) -> None:
+    store = make_store()
+    keyspace = store.databases[0]
+    keyspace.put(b"early", b"", START_MS + 1000)
+    store.tick(START_MS + 60_000)
+    assert store.expire_cycle(never) is True
+    store.tick(START_MS + 50_000)
+    for second in range(51, 58):
+        keyspace.put(b"key:%d" % second, b"", START_MS + second * 1000)
+    keyspace.put(b"late", b"", START_MS + 100_000)
+    for second in range(51, 58):
+        if expired_before:
+            store.expire_cycle(never)
+        store.tick(START_MS + second * 1000)
+        keyspace.check()
+        assert keyspace.live_count() == 58 - second
+        assert keyspace.string(b"key:%d" % second) is None
+    store.tick(START_MS + 70_000)
+    assert store.expire_cycle(never)
+    assert list(keyspace.values) == [b"late"]
+
+
 def test_what_was_flushed_is_freed_in_slices() -> None:
     store = make_store()
     for number in range(10_000):

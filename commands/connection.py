@@ -12,16 +12,14 @@ from __future__ import annotations
 from hmac import compare_digest
 
 from commands import ALLOW_BUSY, FAST, LOADING, NO_AUTH, NOSCRIPT, STALE, command
-from commands.arguments import MAX_INTEGER, MIN_INTEGER, parse_bounded, parse_integer
+from commands.arguments import MAX_INTEGER, MIN_INTEGER, parse_bounded, parse_database
 from errors import (
     AUTH_WITHOUT_PASSWORD,
-    DB_OUT_OF_RANGE,
     HELLO_OPTION,
     HELLO_UNAUTHENTICATED,
     INVALID_CLIENT_NAME,
     INVALID_PROTOCOL,
     NOPROTO,
-    NOT_AN_INT,
     SYNTAX,
     WRONG_ARITY,
     WRONG_PASSWORD,
@@ -33,7 +31,6 @@ from version import REDIS_VERSION
 
 DEFAULT_USER = b"default"
 ALWAYS = NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | ALLOW_BUSY  # what a client may ask before anything else
-INT_MIN, INT_MAX = -(1 << 31), (1 << 31) - 1
 
 
 def authenticate(session: Session, user: bytes, password: bytes) -> None:
@@ -124,13 +121,7 @@ def hello(session: Session, argv: list[bytes]) -> Reply:
 def select(session: Session, argv: list[bytes]) -> Reply:
     """Change to another database."""
     _, index_text = argv
-    index = parse_integer(index_text)
-    if not INT_MIN <= index <= INT_MAX:
-        raise CommandError(NOT_AN_INT)
-    databases = session.store.databases
-    if not 0 <= index < len(databases):
-        raise CommandError(DB_OUT_OF_RANGE)
-    session.db = databases[index]
+    session.db = parse_database(index_text, session.store)
     return OK
 
 

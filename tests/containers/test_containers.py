@@ -19,7 +19,7 @@ from rig.base_images import import_nginx, import_python
 from rig.container_engine import ComposeProject, ContainerEngine, tool
 from rig.pool import instance_behind
 from servers import HOST, ROOT, Raw, parse, wait_until
-from test_clients import Telnet
+from telnet import Telnet
 
 COMPOSE_FILE = ROOT / "compose" / "docker-compose.yml"
 DOCKERFILE = ROOT / "Dockerfile"

@@ -211,11 +211,13 @@ def is_text_log(opening: bytes) -> bool:
 # A file to units
 
 
-def units(file: BinaryIO, size: int, text: bool = False, block_bytes: int = BLOCK_BYTES) -> Iterator[Unit]:
-    """Walk over the first `size` bytes of a log, from its start; raise Fault where they cannot be read."""
+def units(
+    file: BinaryIO, size: int, text: bool = False, block_bytes: int = BLOCK_BYTES, start: int = 0
+) -> Iterator[Unit]:
+    """Walk over the first `size` bytes of a log, from the unit at `start`; raise Fault where they cannot be read."""
     reader = UnitReader(text)
-    file.seek(0)
-    data, base, position = b"", 0, 0  # data is what the file holds from `base` on
+    file.seek(start)
+    data, base, position = b"", start, 0  # data is what the file holds from `base` on
     while base + position < size:
         try:
             if position == len(data):

@@ -152,7 +152,7 @@ def _describe(path: str, found: Findings, keys: Keys) -> None:
 def _describe_loss(path: str, loss: Loss) -> Iterator[str]:
     yield f"fault      at byte {loss.start}: {loss.reason}"
     if loss.dropped:
-        yield f"           only such commands are lost ({len(loss.dropped)}), the rest of the batch is kept"
+        yield f"           lost: the refused commands alone, {len(loss.dropped)} of them"
         lines = [line for db, argv in loss.dropped for line in keys_of(f"db {db}", argv)]
         unread = 0
     else:

@@ -14,7 +14,9 @@ import re
 import sys
 from collections.abc import Iterator
 from datetime import datetime
+from functools import partial
 from time import monotonic, time
+from typing import BinaryIO
 
 from aof import LogLock, NullLog
 from commands import TABLE
@@ -32,6 +34,7 @@ WHOLE, FAULTY, UNUSABLE = 0, 1, 2
 MOST_DATABASES = 100_000
 MOST_LOST_BYTES = 16 << 20  # of a loss, to name its keys from
 MOST_LOST_KEYS = 1000  # named of a loss
+LONGEST_KEY = 200  # a damaged length makes a key of anything
 MOST_FAULTS = 100  # described
 CUT_COMMAND = re.compile(rb"\*[0-9]+\r\n\$[0-9]+\r\n([A-Za-z]{1,30})\r\n\$([0-9]{1,10})\r\n")
 
@@ -86,39 +89,40 @@ class Progress:
 
 def check(config: Config, path: str, mend: bool) -> int:
     """Say what a log holds and what is wrong with it; mend it if asked to. Raises LogError."""
-    if not mend:
-        found, keys = _examine(config, path)
-        _describe(path, found, keys)
-        return FAULTY if found.losses else WHOLE
     open_existing(path).close()  # so that no lock is made for a log that is not there
     lock = LogLock(path, "check --repair")
-    lock.take()
+    if mend:
+        lock.take()
     try:
-        found, keys = _examine(config, path)
-        _describe(path, found, keys)
-        if not found.is_log:
+        with open_existing(path) as log:
+            found, keys = _examine(config, path, log)
+            _describe(path, log, found, keys)
+        if not found.losses:
+            return WHOLE
+        if not mend or not found.is_log:
             return FAULTY
-        if found.losses:
-            kept = repair(path, found, lambda copy: _examine(config, copy)[0])
-            print(f"repaired; the original is {kept}")
+        print(f"repaired; the original is {repair(path, found, partial(_examine_copy, config))}")
         return WHOLE
     finally:
         lock.release()
 
 
-def _examine(config: Config, path: str) -> tuple[Findings, Keys]:
+def _examine(config: Config, path: str, log: BinaryIO) -> tuple[Findings, Keys]:
     now_ms = int(time() * 1000)
     keys = Keys(config, now_ms)
     progress = Progress(f"reading {path}")
+    try:
+        return Examiner(path, log, keys.apply, now_ms, config.default_ttl_seconds * 1000).examine(progress.show), keys
+    finally:
+        progress.clear()
+
+
+def _examine_copy(config: Config, path: str) -> Findings:
     with open_existing(path) as log:
-        try:
-            examiner = Examiner(path, log, keys.apply, now_ms, config.default_ttl_seconds * 1000)
-            return examiner.examine(progress.show), keys
-        finally:
-            progress.clear()
+        return _examine(config, path, log)[0]
 
 
-def _describe(path: str, found: Findings, keys: Keys) -> None:
+def _describe(path: str, log: BinaryIO, found: Findings, keys: Keys) -> None:
     counts = found.counts
     print(f"{path}: {found.size} bytes")
     print(f"batches    {counts.batches}")
@@ -135,7 +139,7 @@ def _describe(path: str, found: Findings, keys: Keys) -> None:
         print(f"fault      {not_a_log(path, found.losses[-1].reason)}")
         return
     for loss in found.losses[:MOST_FAULTS]:
-        for line in _describe_loss(path, loss):
+        for line in _describe_loss(log, loss):
             print(line)
     if len(found.losses) > MOST_FAULTS:
         print(f"           and {len(found.losses) - MOST_FAULTS} faults more")
@@ -149,8 +153,9 @@ def _describe(path: str, found: Findings, keys: Keys) -> None:
         print("corrupt: a start refuses it; these counts are of what --repair keeps")
 
 
-def _describe_loss(path: str, loss: Loss) -> Iterator[str]:
-    yield f"fault      at byte {loss.start}: {loss.reason}"
+def _describe_loss(log: BinaryIO, loss: Loss) -> Iterator[str]:
+    reason = "".join(letter if letter.isprintable() else "?" for letter in loss.reason)
+    yield f"fault      at byte {loss.start}: {reason}"
     if loss.dropped:
         yield f"           lost: the refused commands alone, {len(loss.dropped)} of them"
         lines = [line for db, argv in loss.dropped for line in keys_of(f"db {db}", argv)]
@@ -158,9 +163,8 @@ def _describe_loss(path: str, loss: Loss) -> Iterator[str]:
     else:
         what = "the torn end" if loss.torn else "lost"
         yield f"           {what}: bytes {loss.start} to {loss.end} ({loss.end - loss.start})"
-        with open(path, "rb") as log:
-            log.seek(loss.start)
-            data = log.read(min(loss.end - loss.start, MOST_LOST_BYTES))
+        log.seek(loss.start)
+        data = log.read(min(loss.end - loss.start, MOST_LOST_BYTES))
         lines, unread = lost_keys(data)
         unread += loss.end - loss.start - len(data)
     for line in list(dict.fromkeys(lines))[:MOST_LOST_KEYS]:
@@ -201,7 +205,7 @@ def keys_of(place: str, argv: list[bytes]) -> list[str]:
         return [f"{place}: all that {row.name.decode()} changes"]
     else:
         keys = row.key_arguments(argv) or argv[1:2]
-    return [f"{place}: {str(key)[1:]}" for key in keys]
+    return [f"{place}: {str(key[:LONGEST_KEY])[1:]}{'…' * (len(key) > LONGEST_KEY)}" for key in keys]
 
 
 def _holder(path: str) -> str:

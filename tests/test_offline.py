@@ -264,10 +264,18 @@ def tells_later(client: redis.Redis, unix_ms: int) -> bool:
 
 
 @pytest.mark.parametrize(
-    "moment", ["1700000000.001", "1700000000001", "2023-11-14T22:13:20.001", "2023-11-14T22:13:20.001Z"]
+    ("moment", "zone"),
+    [
+        ("1700000000.001", "Etc/GMT-2"),
+        ("1700000000001", "Etc/GMT-2"),
+        ("2023-11-14T22:13:20.001", "UTC"),
+        ("2023-11-15T00:13:20.001", "Etc/GMT-2"),
+        ("2023-11-14T22:13:20.001Z", "Etc/GMT-2"),
+    ],
 )
-def test_a_moment_may_be_written_in_each_way(log: Path, moment: str) -> None:
-    assert run(log.parent, "check", "log.txt", "--until", moment, "--output", "new.txt")[0] == 0
+def test_a_moment_may_be_written_in_each_way(log: Path, moment: str, zone: str) -> None:
+    args = ("check", "log.txt", "--until", moment, "--output", "new.txt")
+    assert run(log.parent, *args, env={"TZ": zone})[0] == 0
     model, report = read_log(log.with_name("new.txt"))
     assert model.data == {(0, b"a"): (b"1", FAR_MS), (9, b"b"): (b"2", FAR_MS)}
     assert report.batches == 1

@@ -27,6 +27,10 @@ class LogError(Exception):
     """The log cannot be used as it is; the message names file, place, reason and what to do."""
 
 
+class DamagedLog(LogError):
+    """A log holds what no log can hold; nothing was changed."""
+
+
 class StartError(Exception):
     """The server cannot start; the message says what to do."""
 

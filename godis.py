@@ -3,9 +3,13 @@
 Usage:
   godis.py [options]
   godis.py ping [options]
+  godis.py check LOG [--repair | --until=TIME --output=FILE]
+  godis.py export LOG
   godis.py (-h | --help | --version)
 
 `ping` asks a running server whether it serves, and exits 0 or 1.
+`check` verifies a log and says what it holds; it exits 0 if it is whole, 1 if not, 2 if it could not be looked at.
+`export` writes a log to stdout as plain commands: godis.py export log.txt | redis-cli --pipe
 
 Options:
   --host HOST                Address to listen on, or several in quotes (default: 127.0.0.1).
@@ -27,6 +31,9 @@ Options:
   --shutdown-timeout TIME    How long clients may take to read their last replies at the end (default: 10).
   --instance-id NAME         What INFO calls this instance; the host's name if not given.
   --loglevel LEVEL           debug, verbose, notice or warning (default: notice).
+  --repair                   Drop what is damaged, and keep the original beside the log.
+  --until TIME               Write the log as it was before TIME: Unix seconds or ms, or 2026-11-23T15:04:05 …
+  --output FILE              … to this new file.
   -h --help                  Show this.
   --version                  Show the version.
 
@@ -47,6 +54,7 @@ from time import monotonic, time
 import gevent
 from docopt import DocoptExit, docopt
 
+import offline
 import server
 from aof import AppendOnlyLog, NullLog, ReplayReport, claim_directory, replay
 from config import LOG_LEVELS, Config, SettingError
@@ -70,15 +78,39 @@ def main(arguments: list[str]) -> int:
     logger.setLevel(logging.INFO)
     try:
         config = Config(flags, os.environ)
+        if flags["check"] or flags["export"]:
+            return run_offline(config, flags)
         if flags["ping"]:
             return ping(config)
         return serve(config)
     except SettingError as error:
         print(f"godis: {error}; see --help", file=sys.stderr)
-        return 1
+        return offline.UNUSABLE if flags["check"] or flags["export"] else 1
     except (LogError, StartError) as error:
         print(f"godis: {error}", file=sys.stderr)
         return 1
+
+
+def run_offline(config: Config, flags: dict[str, str]) -> int:
+    """Check, mend, copy or export a log that this process does not serve; return the exit code."""
+    path = flags["LOG"]
+    try:
+        if flags["export"]:
+            return offline.export_log(config, path)
+        if flags["--until"] is not None:
+            return offline.cut(path, flags["--until"], flags["--output"])
+        return offline.check(config, path, bool(flags["--repair"]))
+    except LogError as error:
+        print(f"godis: {error}", file=sys.stderr)
+        return offline.exit_code(error)
+    except BrokenPipeError:
+        offline.say_nothing_more()
+        return 1
+    except OSError as error:
+        print(f"godis: {path}: {error.strerror}", file=sys.stderr)
+        return offline.UNUSABLE
+    except KeyboardInterrupt:
+        return 130
 
 
 def serve(config: Config) -> int:

@@ -3,7 +3,7 @@
     file     = *line-of-the-original *(batch / command / comment)
     batch    = "#" bytes " " crc32 " " unix-ms CRLF payload     payload: `bytes` long, RESP commands
     command  = a RESP array of bulk strings outside a batch     what a redis-server wrote
-    comment  = "#" (" " / A-Z) ... CRLF                         Redis's "#TS:1700000000"; a person's "# note"
+    comment  = "# " ... CRLF / "#TS:" seconds CRLF              a person's "# note"; Redis's "#TS:1700000000"
 
 The checksum covers all that comes after it: the time, CRLF and the payload; a wrong length misplaces the end, so it
 shows too. docs/log-format.md has the whole grammar with an example, and the faults.
@@ -34,7 +34,8 @@ from protocol import encode_command
 BLOCK_BYTES = 1 << 20
 HEAD = re.compile(rb"#([1-9][0-9]{0,9}) ([0-9a-f]{8}) ([0-9]{1,14})\r\n")
 LONGEST_HEAD = 1 + 10 + 1 + 8 + 1 + 14 + 2
-COMMENT = re.compile(rb"#[ A-Z][^\r\n]*\r?\n")  # no flipped bit of a head's first digit gives a space or a capital
+# Not a line that ends as a head does: that one is a head whose start is damaged, and its payload would pass unverified.
+COMMENT = re.compile(rb"#(?![^\r\n]*[0-9a-f]{8} [0-9]{1,14}\r\n)(?: [^\r\n]*|TS:[0-9]{1,20})\r?\n")
 LONGEST_COMMENT = 1024
 COUNT = re.compile(rb"\*([1-9][0-9]{0,9})\r\n")
 SIZE = re.compile(rb"\$(0|[1-9][0-9]{0,9})\r\n")
@@ -211,11 +212,13 @@ def is_text_log(opening: bytes) -> bool:
 # A file to units
 
 
-def units(file: BinaryIO, size: int, text: bool = False, block_bytes: int = BLOCK_BYTES) -> Iterator[Unit]:
-    """Walk over the first `size` bytes of a log, from its start; raise Fault where they cannot be read."""
+def units(
+    file: BinaryIO, size: int, text: bool = False, block_bytes: int = BLOCK_BYTES, start: int = 0
+) -> Iterator[Unit]:
+    """Walk over the first `size` bytes of a log, from the unit at `start`; raise Fault where they cannot be read."""
     reader = UnitReader(text)
-    file.seek(0)
-    data, base, position = b"", 0, 0  # data is what the file holds from `base` on
+    file.seek(start)
+    data, base, position = b"", start, 0  # data is what the file holds from `base` on
     while base + position < size:
         try:
             if position == len(data):

@@ -22,7 +22,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from errors import CommandError, LogError
+from errors import CommandError, DamagedLog, LogError
 from log_reader import (
     BLOCK_BYTES,
     HEAD,
@@ -208,7 +208,7 @@ def replay(
             player.finish()
         except Refused as error:
             offset = error.start + _place(file, error)
-            raise _corruption(path, offset, f"the command there is refused: {error.text}") from error
+            raise damaged(path, offset, f"the command there is refused: {error.text}") from error
         except OSError as error:
             raise cannot_use(path, error) from error
         except Fault as fault:
@@ -271,25 +271,48 @@ def refuse_other_formats(path: str, opening: bytes) -> None:
 
 def _refuse_unless_torn(path: str, file: BinaryIO, size: int, fault: Fault, report: ReplayReport) -> None:
     """Return if a fault is a torn tail; raise LogError if it is corruption, or no log at all."""
+    reason = why_corrupt(file, size, fault, report)
+    if reason:
+        raise damaged(path, fault.offset, reason)
+    if not may_be_torn(file, fault, report):
+        raise not_a_log(path, fault.reason)
+
+
+def why_corrupt(file: BinaryIO, size: int, fault: Fault, report: ReplayReport) -> str:
+    """Say why a fault after what `report` counts cannot be a torn tail; nothing if it may be one."""
     if fault.certain:
-        raise _corruption(path, fault.offset, fault.reason)
+        return fault.reason
+    if find_batch(file, fault.offset + 1, size):
+        return f"{fault.reason}, and whole batches follow"
+    file.seek(fault.offset)
+    first = file.read(1)
+    # A head that was read last says that commands within a batch follow; those of a torn one do not count.
+    outside = first == b"*" or (first != b"#" and report.foreign_commands > 0)
+    if outside and find_command(file, fault.offset + 1, size):
+        return f"{fault.reason}, and whole commands follow"
+    return ""
+
+
+def may_be_torn(file: BinaryIO, fault: Fault, report: ReplayReport) -> bool:
+    """Say whether a fault with nothing whole after it is the end of a log; at its start it may be some other file."""
+    if report.batches or report.foreign_commands or report.text_lines:
+        return True
     file.seek(fault.offset)
     start = file.read(LONGEST_HEAD)
-    known = report.batches or report.foreign_commands or report.text_lines or not start.strip(b"\0")
-    if not known and not (STARTED if fault.incomplete else HEAD).match(start):
-        raise LogError(f"{path} is not a log ({fault.reason}): nothing was changed; give another path")
-    if find_batch(file, fault.offset + 1, size):
-        raise _corruption(path, fault.offset, f"{fault.reason}, and whole batches follow")
-    # A head that was read last says that commands within a batch follow; those of a torn one do not count.
-    outside = start[:1] == b"*" or (start[:1] != b"#" and report.foreign_commands > 0)
-    if outside and find_command(file, fault.offset + 1, size):
-        raise _corruption(path, fault.offset, f"{fault.reason}, and whole commands follow")
+    return not start.strip(b"\0") or (STARTED if fault.incomplete else HEAD).match(start) is not None
 
 
-def _corruption(path: str, offset: int, reason: str) -> LogError:
-    return LogError(
-        f"the log {path} is damaged at byte {offset}: {reason}. Nothing was changed. Restore a backup; or copy the "
-        f"file, then cut it there (truncate -s {offset} {path}), which loses all that was written after"
+def not_a_log(path: str, reason: str) -> DamagedLog:
+    """Say that a file is something else."""
+    return DamagedLog(f"{path} is not a log ({reason}): nothing was changed; give another path")
+
+
+def damaged(path: str, offset: int, reason: str) -> DamagedLog:
+    """Say where a log is corrupt, and what to do."""
+    return DamagedLog(
+        f"the log {path} is damaged at byte {offset}: {reason}. Nothing was changed. Restore a backup; or run "
+        f"`python godis.py check --repair {path}`, which drops what is damaged, says which keys that may change, and "
+        "keeps the original"
     )
 
 

@@ -17,6 +17,8 @@ from servers import ROOT
 ORDER = """
 godis -> server -> engine -> commands -> session -> store -> expiry -> leaves
 engine -> aof -> log_replay -> log_reader -> protocol -> leaves
+godis -> offline -> engine
+offline -> log_check -> log_export -> log_replay
 """
 LEAVES = {"config", "errors", "replies", "version"}
 PROGRAM = sorted([*ROOT.glob("*.py"), *ROOT.glob("commands/*.py")])

@@ -1,0 +1,273 @@
+"""The program's commands for a log that it does not serve: `check`, with --repair or --until, and `export`.
+
+It owns what they print and their exit codes, and brings the log together with a keyspace to count its keys in. It
+knows nothing of the format: log_check examines and mends, log_export copies. Only a repair takes the log's lock: a log
+in use may be checked, copied and exported, and its end may then be in the middle of a write.
+
+Exit codes: WHOLE, FAULTY for what is wrong in a log, UNUSABLE for what is wrong with the request: no such file, in use.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterator
+from datetime import datetime
+from functools import partial
+from time import monotonic, time
+from typing import BinaryIO
+
+from aof import LogLock, NullLog
+from commands import TABLE
+from config import Config
+from engine import Engine
+from errors import DamagedLog, LogError
+from log_check import Examiner, Findings, Loss, repair
+from log_export import copy_until, export, open_existing
+from log_reader import SOME_COMMAND, Damage, Incomplete, read_command
+from log_replay import not_a_log
+from session import Instance
+from store import Keyspace, Store
+
+WHOLE, FAULTY, UNUSABLE = 0, 1, 2
+MOST_DATABASES = 100_000
+MOST_LOST_BYTES = 16 << 20  # of a loss, to name its keys from
+MOST_LOST_KEYS = 1000  # named of a loss
+LONGEST_KEY = 200  # a damaged length makes a key of anything
+MOST_FAULTS = 100  # described
+CUT_COMMAND = re.compile(rb"\*[0-9]+\r\n\$[0-9]+\r\n([A-Za-z]{1,30})\r\n\$([0-9]{1,10})\r\n")
+
+
+class Keys:
+    """The keyspace at the end of a log, with as many databases as the log names."""
+
+    def __init__(self, config: Config, now_ms: int) -> None:
+        self._now_ms = now_ms
+        self._store = Store(config.databases, NullLog())
+        self._engine = Engine(Instance(self._store, NullLog(), config, "check", run_id="", started_ms=now_ms))
+        self._store.begin_replay(now_ms)
+
+    def apply(self, db: int, argv: list[bytes]) -> None:
+        """Run an effect. Raises CommandError if it is refused."""
+        highest = max(db, *map(int, argv[1:])) if argv[0] == b"SWAPDB" and b"".join(argv[1:]).isdigit() else db
+        databases = self._store.databases
+        while len(databases) <= min(highest, MOST_DATABASES):
+            databases.append(Keyspace(self._store, len(databases)))
+        self._engine.apply(db, argv)
+
+    def describe(self) -> str:
+        """Count the keys."""
+        keys = sum(map(len, self._store.databases))
+        self._store.tick(self._now_ms)
+        expired = keys - sum(database.live_count() for database in self._store.databases)
+        return f"{keys} at the end of the log" + (f"; {expired} of them have expired since" if expired else "")
+
+
+class Progress:
+    """A percentage on stderr, if that is a terminal."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._shown = monotonic()
+        self._width = 0
+
+    def show(self, done: int, total: int) -> None:
+        """Say how far it is, ten times a second at most."""
+        if sys.stderr.isatty() and monotonic() - self._shown >= 0.1:
+            self._shown = monotonic()
+            text = f"{self._what}: {done * 100 // total} % of {total >> 20} MB"
+            print(f"\r{text:{self._width}}", end="", file=sys.stderr, flush=True)
+            self._width = len(text)
+
+    def clear(self) -> None:
+        """Take the line away."""
+        if self._width:
+            print(f"\r{'':{self._width}}\r", end="", file=sys.stderr, flush=True)
+            self._width = 0
+
+
+def check(config: Config, path: str, mend: bool) -> int:
+    """Say what a log holds and what is wrong with it; mend it if asked to. Raises LogError."""
+    open_existing(path).close()  # so that no lock is made for a log that is not there
+    lock = LogLock(path, "check --repair")
+    if mend:
+        lock.take()
+    try:
+        with open_existing(path) as log:
+            found, keys = _examine(config, path, log)
+            _describe(path, log, found, keys)
+        if not found.losses:
+            return WHOLE
+        if not mend or not found.is_log:
+            return FAULTY
+        print(f"repaired; the original is {repair(path, found, partial(_examine_copy, config))}")
+        return WHOLE
+    finally:
+        lock.release()
+
+
+def _examine(config: Config, path: str, log: BinaryIO) -> tuple[Findings, Keys]:
+    now_ms = int(time() * 1000)
+    keys = Keys(config, now_ms)
+    progress = Progress(f"reading {path}")
+    try:
+        return Examiner(path, log, keys.apply, now_ms, config.default_ttl_seconds * 1000).examine(progress.show), keys
+    finally:
+        progress.clear()
+
+
+def _examine_copy(config: Config, path: str) -> Findings:
+    with open_existing(path) as log:
+        return _examine(config, path, log)[0]
+
+
+def _describe(path: str, log: BinaryIO, found: Findings, keys: Keys) -> None:
+    counts = found.counts
+    print(f"{path}: {found.size} bytes")
+    print(f"batches    {counts.batches}")
+    print(f"commands   {counts.commands}")
+    if counts.text_lines:
+        print(
+            f"lines      {counts.text_lines} of the original program, {counts.skipped_lines} of which are no commands"
+        )
+    print(f"keys       {keys.describe()}")
+    if found.first_ms:
+        print(f"first      {show_time(found.first_ms)}")
+        print(f"last       {show_time(found.last_ms)}")
+    if not found.is_log:
+        print(f"fault      {not_a_log(path, found.losses[-1].reason)}")
+        return
+    for loss in found.losses[:MOST_FAULTS]:
+        for line in _describe_loss(log, loss):
+            print(line)
+    if len(found.losses) > MOST_FAULTS:
+        print(f"           and {len(found.losses) - MOST_FAULTS} faults more")
+    if not found.losses:
+        print("whole")
+    elif found.only_torn:
+        print("torn tail: a start cuts it off, too, and keeps it aside")
+        if holder := _holder(path):
+            print(f"           or a write that was going on: {holder}")
+    else:
+        print("corrupt: a start refuses it; these counts are of what --repair keeps")
+
+
+def _describe_loss(log: BinaryIO, loss: Loss) -> Iterator[str]:
+    reason = "".join(letter if letter.isprintable() else "?" for letter in loss.reason)
+    yield f"fault      at byte {loss.start}: {reason}"
+    if loss.dropped:
+        yield f"           lost: the refused commands alone, {len(loss.dropped)} of them"
+        lines = [line for db, argv in loss.dropped for line in keys_of(f"db {db}", argv)]
+        unread = 0
+    else:
+        what = "the torn end" if loss.torn else "lost"
+        yield f"           {what}: bytes {loss.start} to {loss.end} ({loss.end - loss.start})"
+        log.seek(loss.start)
+        data = log.read(min(loss.end - loss.start, MOST_LOST_BYTES))
+        lines, unread = lost_keys(data)
+        unread += loss.end - loss.start - len(data)
+    for line in list(dict.fromkeys(lines))[:MOST_LOST_KEYS]:
+        yield f"           may have touched {line}"
+    if len(lines) > MOST_LOST_KEYS:
+        yield f"           and more: only the first {MOST_LOST_KEYS} are named"
+    if unread:
+        yield f"           {unread} bytes of it cannot be read: they may have touched others"
+
+
+def lost_keys(data: bytes) -> tuple[list[str], int]:
+    """Name what damaged bytes may have touched, each with its database; and say how many bytes could not be read."""
+    lines: list[str] = []
+    place = "db 0" if data[:1] == b"#" else "db ?"
+    position, known = 0, data.find(b"\n") + 1 if data[:1] == b"#" else 0
+    while (match := SOME_COMMAND.search(data, position)) is not None:
+        try:
+            argv, position = read_command(data, match.start())
+            known += position - match.start()
+        except (Incomplete, Damage):
+            position = match.end()
+            cut = CUT_COMMAND.match(data, match.start())
+            key = data[cut.end() : cut.end() + int(cut[2])] if cut else b""
+            argv = [cut[1], key] if cut and key else []
+        if argv and argv[0].upper() == b"SELECT":
+            place = f"db {argv[-1].decode('ascii', 'replace')}"
+        elif argv:
+            lines += keys_of(place, argv)
+    return lines, len(data) - known
+
+
+def keys_of(place: str, argv: list[bytes]) -> list[str]:
+    """Name the keys that a command may change."""
+    row = TABLE.get(argv[0].upper())
+    if row is None:  # the name is damaged, too, or it is MULTI or EXEC
+        keys = argv[1:2]
+    elif not row.keys.first:
+        return [f"{place}: all that {row.name.decode()} changes"]
+    else:
+        keys = row.key_arguments(argv) or argv[1:2]
+    return [f"{place}: {str(key[:LONGEST_KEY])[1:]}{'…' * (len(key) > LONGEST_KEY)}" for key in keys]
+
+
+def _holder(path: str) -> str:
+    """Say who has a log, if anybody."""
+    if not os.path.exists(os.path.realpath(path) + ".lock"):
+        return ""
+    lock = LogLock(path, "check")
+    try:
+        lock.take()
+    except LogError as error:
+        return str(error).partition(": ")[0]
+    lock.release()
+    return ""
+
+
+def cut(path: str, moment: str, output: str) -> int:
+    """Write a log as it was just before a moment to a new file. Raises LogError."""
+    try:
+        until_ms = parse_moment(moment)
+    except (ValueError, OverflowError, OSError) as error:  # the latter two are of years that the system does not know
+        raise LogError(f"--until: {moment!r} is no time: give Unix seconds or ms, or 2026-11-23T15:04:05") from error
+    progress = Progress(f"reading {path}")
+    try:
+        size, last_ms = copy_until(path, until_ms, output, progress.show)
+    finally:
+        progress.clear()
+    print(f"{output}: {size} bytes, as of {show_time(until_ms)}")
+    print(f"last       {show_time(last_ms)}" if last_ms else "           no batch is that old")
+    return WHOLE
+
+
+def parse_moment(text: str) -> int:
+    """Read a moment as Unix ms: Unix seconds, Unix ms (12 digits or more) or ISO 8601, in local time by default."""
+    if re.fullmatch(r"[0-9]{12,14}", text):
+        return int(text)
+    if re.fullmatch(r"[0-9]{1,11}(\.[0-9]+)?", text):
+        return round(float(text) * 1000)
+    return round(datetime.fromisoformat(re.sub("[Zz]$", "+00:00", text)).timestamp() * 1000)
+
+
+def show_time(unix_ms: int) -> str:
+    """Write a moment in local time, as --until reads it."""
+    try:
+        return datetime.fromtimestamp(unix_ms / 1000).astimezone().isoformat(timespec="milliseconds")
+    except (ValueError, OverflowError, OSError):  # a batch's time has 14 digits
+        return f"{unix_ms} (Unix ms)"
+
+
+def export_log(config: Config, path: str) -> int:
+    """Write a log's commands to stdout as plain RESP. Raises LogError."""
+    torn_bytes = export(path, sys.stdout.buffer.write, int(time() * 1000), config.default_ttl_seconds * 1000)
+    sys.stdout.buffer.flush()
+    if torn_bytes:
+        print(f"godis: the last {torn_bytes} bytes of {path} are no whole batch and are left out", file=sys.stderr)
+    return WHOLE
+
+
+def say_nothing_more() -> None:
+    """Make the end of the program quiet though nobody reads stdout any more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def exit_code(error: LogError) -> int:
+    """Tell what is wrong in a log from what is wrong with the request."""
+    return FAULTY if isinstance(error, DamagedLog) else UNUSABLE

@@ -2,9 +2,10 @@
 
     python bench/stalls.py [KEYS]
 
-A process of its own sends a PING every five milliseconds, whether or not the last was answered in time, and notes how
-long after its due time each answer came: so a stall counts for every PING that it delays (no coordinated omission). Shown
-are the median, the 99.9th percentile and the maximum, in milliseconds, for each case; "nothing" is the floor.
+A process of its own sends a PING every five milliseconds, whether or not the last was answered in time, and notes
+how long after its due time each answer came: so a stall counts for every PING that it delays (no coordinated
+omission). Shown are the median, the 99.9th percentile and the maximum, in milliseconds, for each case; "nothing" is
+the floor, and on a shared machine that floor is what its neighbours leave.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""The log's writer: what a turn changed, framed as one batch, written, synced; and the lock that makes it the only one.
+"""The log's writer: what a turn changed, framed as one batch, written, synced.
 
-It owns the log's file and its lock. It knows no clock, no threads and no fsync policy: the server says when to write
-and when to sync. The format is log_reader's; log_replay's `replay` and `ReplayReport` are passed on here.
+It owns the log's file, and holds its lock (log_lock's). It knows no clock, no threads and no fsync policy: the server
+says when to write and when to sync. The format is log_reader's; log_replay's `replay` and `ReplayReport` are passed on
+here.
 
     command -> append_set() -> pieces -> write() once a turn -> file -> fsync() in a thread
                                            |  fails: back to the       |  fails: read back, check,
@@ -22,24 +23,17 @@ It relies on a replay of its log; here the memory is right, and readers can stil
 
 from __future__ import annotations
 
-import errno
 import io
 import os
-import platform
 import stat
-import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import BinaryIO
 
-from errors import LogError
+from log_lock import LogLock, claim_directory
 from log_reader import SELECT_0, Fault, Kind, frame, units
 from log_replay import ReplayReport, cannot_use, not_regular, replay, sync_directory
 from protocol import HEADERS, TABLED, encode_command
-
-if sys.platform == "win32":
-    import msvcrt
-else:
-    import fcntl
 
 __all__ = ["AppendOnlyLog", "LogLock", "NullLog", "ReplayReport", "claim_directory", "replay"]
 
@@ -50,93 +44,10 @@ SET_HEADS = [SET + header for header in HEADERS]  # up to and with the header of
 SET_PXAT_HEADS = [SET_PXAT + header for header in HEADERS]
 BETWEEN = [CRLF + header for header in HEADERS]  # from the end of the key to the value
 NO_DATABASE = -1
-MOST_DIRECTORIES = 10_000
+CLOSED_TO_RENAME = os.name == "nt"  # Windows renames no open file, and none over one
+FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
 READ_BACK_FAILED = b"fsync failed, and what was written since does not read back right: check the disk, then restart"
 _sync = getattr(os, "fdatasync", os.fsync)  # the file's times need not be on the disk
-
-
-def _lock_descriptor(descriptor: int) -> bool:
-    """Take the lock of an open file, which ends with the process; False if another has it."""
-    try:
-        if sys.platform == "win32":
-            os.lseek(descriptor, 1 << 30, os.SEEK_SET)  # beyond the text, which others must be able to read
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        else:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno in (errno.EAGAIN, errno.EACCES, errno.EDEADLK):
-            return False
-        raise
-    return True
-
-
-class LogLock:
-    """Who holds `<log>.lock` owns the log. A file of its own, so that the log may be renamed; it is never removed."""
-
-    def __init__(self, log_path: str, instance_id: str = "") -> None:
-        self.log_path = log_path
-        self._path = os.path.realpath(log_path) + ".lock"
-        self._instance_id = instance_id
-        self._descriptor = -1
-
-    def try_take(self) -> bool:
-        """Take the lock, and note in it who has it; False if another holds it."""
-        descriptor = -1
-        try:
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o640)
-            taken = _lock_descriptor(descriptor)
-        except OSError as error:
-            if descriptor >= 0:
-                os.close(descriptor)
-            raise cannot_use(self._path, error) from error
-        if not taken:
-            os.close(descriptor)
-            return False
-        self._descriptor = descriptor
-        with suppress(OSError):  # a full disk: the lock is held all the same, only its owner's name is missing
-            os.ftruncate(descriptor, 0)
-            os.lseek(descriptor, 0, os.SEEK_SET)
-            os.write(descriptor, f"{os.getpid()} {platform.node()} {self._instance_id}\n".encode())
-        return True
-
-    def take(self) -> None:
-        """Take the lock, or raise LogError with the name of who holds it."""
-        if not self.try_take():
-            raise LogError(
-                f"the log {self.log_path} is in use by {self._holder()}: stop that one, or give this one another log"
-            )
-
-    def _holder(self) -> str:
-        with suppress(OSError), open(self._path, "rb") as file:
-            pid, host, instance = (file.read(1000).decode("utf-8", "replace").strip("\n") + "  ").split(" ", 2)
-            if pid:
-                return f"process {pid} on host {host or '?'}" + (
-                    f", instance {instance.strip()}" * bool(instance.strip())
-                )
-        return "another process"
-
-    def release(self) -> None:
-        """Give the lock back."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
-
-
-def claim_directory(root: str, instance_id: str = "") -> LogLock:
-    """Claim the first of root/1, root/2, … that nobody holds, for instances that share one volume.
-
-    The lock is held from here on: pass it to AppendOnlyLog with its `log_path`.
-    """
-    for number in range(1, MOST_DIRECTORIES + 1):
-        directory = os.path.join(root, str(number))
-        try:
-            os.makedirs(directory, exist_ok=True)
-        except OSError as error:
-            raise cannot_use(directory, error) from error
-        lock = LogLock(os.path.join(directory, "log.txt"), instance_id)
-        if lock.try_take():
-            return lock
-    raise LogError(f"all of {root}/1 to {root}/{MOST_DIRECTORIES} are in use")
 
 
 class AppendOnlyLog:
@@ -151,9 +62,13 @@ class AppendOnlyLog:
         self.written_bytes = 0
         self.synced_bytes = 0
 
+        self._real_path = os.path.realpath(path)  # a link to the log stays one
+        self._rewrite_path = self._real_path + ".rewrite"
         self._lock = lock or LogLock(path, instance_id)
         self._locked = lock is not None
         self._descriptor = -1
+        self._origin = 0  # the position of the file's first byte
+        self._renamed = False  # a new file has taken the log's name, and the directory is not synced yet
         self._measured = False  # replay may cut the file after open: its size counts at the first write
         self._writing = False
         self._torn = False  # bytes of a failed write may stand after written_bytes
@@ -176,8 +91,9 @@ class AppendOnlyLog:
 
     def _open_file(self) -> None:
         try:
-            flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
-            self._descriptor = os.open(self.path, flags, 0o640)
+            with suppress(FileNotFoundError):
+                os.unlink(self._rewrite_path)  # left by a process that was killed while it wrote it
+            self._descriptor = os.open(self.path, FLAGS, 0o640)
             regular = stat.S_ISREG(os.fstat(self._descriptor).st_mode)
             if regular:
                 os.fsync(self._descriptor)
@@ -187,6 +103,17 @@ class AppendOnlyLog:
         if not regular:
             raise not_regular(self.path)
         self.written_bytes = self.synced_bytes = os.fstat(self._descriptor).st_size
+
+    def measure(self) -> None:
+        """Take the file's size, which a replay after `open` may have cut; only before the first write."""
+        if not self._measured:
+            self.written_bytes = self.synced_bytes = os.fstat(self._descriptor).st_size
+            self._measured = True
+
+    @property
+    def size_bytes(self) -> int:
+        """How long the file is."""
+        return self.written_bytes - self._origin
 
     def append(self, db: int, argv: Sequence[bytes]) -> None:
         """Put a command on this turn's batch."""
@@ -248,9 +175,7 @@ class AppendOnlyLog:
         return not self.pieces
 
     def _write_batch(self, batch: bytes) -> None:
-        if not self._measured:
-            self.written_bytes = self.synced_bytes = os.fstat(self._descriptor).st_size
-            self._measured = True
+        self.measure()
         try:
             self._cut_torn_end()
             self._torn = True
@@ -267,7 +192,7 @@ class AppendOnlyLog:
 
     def _cut_torn_end(self) -> None:
         if self._torn:
-            os.ftruncate(self._descriptor, self.written_bytes)
+            os.ftruncate(self._descriptor, self.written_bytes - self._origin)
             self._torn = False
 
     def _write_all(self, data: bytes) -> None:
@@ -281,14 +206,20 @@ class AppendOnlyLog:
             self._repair()
             return
         written_bytes = self.written_bytes  # later batches may be written while this waits
-        if written_bytes == self.synced_bytes:
+        if written_bytes == self.synced_bytes and not self._renamed:
             return
         try:
-            _sync(self._descriptor)
+            self._sync()
         except OSError as error:
             self._fail_fsync(_text(error))
         else:
             self.synced_bytes = written_bytes
+
+    def _sync(self) -> None:
+        _sync(self._descriptor)
+        if self._renamed:
+            sync_directory(self._real_path)
+            self._renamed = False
 
     def _fail_fsync(self, text: bytes) -> None:
         self.fsync_failure = self.failure = text
@@ -303,9 +234,9 @@ class AppendOnlyLog:
             if self._unsynced is None:
                 self._fail_fsync(READ_BACK_FAILED)
                 return
-            os.ftruncate(self._descriptor, self.synced_bytes)
+            os.ftruncate(self._descriptor, self.synced_bytes - self._origin)
             self._write_all(self._unsynced)
-            _sync(self._descriptor)
+            self._sync()
         except OSError as error:
             self._fail_fsync(_text(error))
             return
@@ -317,7 +248,7 @@ class AppendOnlyLog:
     def _read_back(self) -> bytes | None:
         """Read what was written since the last good fsync; None if it is not the batches that were written."""
         size = self.written_bytes - self.synced_bytes
-        os.lseek(self._descriptor, self.synced_bytes, os.SEEK_SET)  # O_APPEND: writes do not mind
+        os.lseek(self._descriptor, self.synced_bytes - self._origin, os.SEEK_SET)  # O_APPEND: writes do not mind
         data = b""
         while len(data) < size and (block := os.read(self._descriptor, size - len(data))):
             data += block
@@ -327,6 +258,80 @@ class AppendOnlyLog:
             return None
         return data if whole and len(data) == size else None
 
+    # ---- for a rewrite
+
+    def start_successor(self) -> AppendOnlyLog:
+        """Open an empty log beside this one, which may take its place. Raises OSError."""
+        successor = AppendOnlyLog(self._rewrite_path, lock=LogLock(self._rewrite_path))  # a lock that nobody takes
+        mode = stat.S_IMODE(os.fstat(self._descriptor).st_mode)
+        successor._descriptor = os.open(successor.path, FLAGS | os.O_TRUNC, mode)
+        successor._measured = True
+        return successor
+
+    def open_to_read(self) -> BinaryIO:
+        """Open the log's file once more. Raises OSError, also if another file has been put in its place."""
+        file = open(self._real_path, "rb", buffering=0)  # noqa: SIM115 - the caller closes it
+        if not os.path.samestat(os.fstat(file.fileno()), os.fstat(self._descriptor)):
+            file.close()
+            raise OSError("the log was moved away while it was in use")
+        return file
+
+    def read_at(self, file: BinaryIO, position: int, size: int) -> bytes:
+        """Read a piece of what was written, by a file of `open_to_read`. Raises OSError if it is not all there."""
+        file.seek(position - self._origin)
+        data = b""
+        while len(data) < size:
+            block = file.read(size - len(data))
+            if not block:
+                raise OSError("the log became shorter while it was in use")
+            data += block
+        return data
+
+    def copy_in(self, data: bytes) -> None:
+        """Write whole batches of another log. Raises OSError."""
+        self._write_all(data)
+        self.written_bytes += len(data)
+
+    def succeed(self, successor: AppendOnlyLog, reader: BinaryIO) -> None:
+        """Go on in the file of `successor`, which says all that this one does. Raises OSError and stays as it was.
+
+        `synced_bytes` stays: what comes after it is on the disk only when the next fsync has synced the directory.
+        Until then a crash may bring back the old file, which is whole up to there.
+        """
+        if self.failure is not None or os.fstat(successor._descriptor).st_size != successor.written_bytes:
+            raise OSError("the log or its rewrite is not whole")
+        if CLOSED_TO_RENAME:
+            reader.close()
+            successor._close_file()
+            self._close_file()
+            try:
+                os.replace(successor.path, self._real_path)
+            finally:
+                self._descriptor = os.open(self._real_path, FLAGS, 0o640)
+        else:
+            os.replace(successor.path, self._real_path)
+            with suppress(OSError):
+                self._close_file()
+            self._descriptor, successor._descriptor = successor._descriptor, -1
+        self._origin = self.written_bytes - successor.written_bytes
+        self._renamed = True
+
+    def remove_file(self) -> None:
+        """Remove the name of a file that is nobody's log; where open files cannot be, `close_removed` does it."""
+        with suppress(OSError):
+            os.unlink(self.path)
+
+    def close_removed(self) -> None:
+        """Close a file that was removed. May take long, since the system frees its blocks: for a thread."""
+        self._close_file()
+        if CLOSED_TO_RENAME:
+            self.remove_file()
+
+    def _close_file(self) -> None:
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
     def close(self) -> None:
         """Write and sync what is left, and unlock; what could not be written is told by `failure`."""
         if self._descriptor < 0:
@@ -335,8 +340,7 @@ class AppendOnlyLog:
             self.fsync()
         self.write(self._last_ms)
         self.fsync()
-        os.close(self._descriptor)
-        self._descriptor = -1
+        self._close_file()
         self._unlock()
 
     def _unlock(self) -> None:
@@ -352,6 +356,7 @@ class NullLog:
     fsync_failure: bytes | None = None
     written_bytes = 0
     synced_bytes = 0
+    size_bytes = 0
 
     def __init__(self) -> None:
         self.pieces: list[bytes] = []

@@ -150,6 +150,17 @@ SETTINGS = [
     Setting("data-dir", "data_dir", "", parse_text),
     Setting("appendonly", "appendonly", "yes", parse_yes),
     Setting("appendfsync", "appendfsync", "everysec", parse_choice("always", "everysec", "no"), live=True),
+    Setting(
+        "auto-aof-rewrite-percentage",
+        "rewrite_percentage",
+        "100",
+        parse_integer(0, (1 << 31) - 1),
+        live=True,
+        flag="auto-rewrite-percentage",
+    ),
+    Setting(
+        "auto-aof-rewrite-min-size", "rewrite_min_bytes", "64mb", parse_bytes, live=True, flag="auto-rewrite-min-size"
+    ),
     Setting("default-ttl", "default_ttl_seconds", "6h", parse_duration, live=True),
     Setting("databases", "databases", "16", parse_integer(1, 100_000)),
     Setting("maxclients", "maxclients", "10000", parse_integer(1, 1_000_000), live=True),
@@ -199,6 +210,8 @@ class Config:
     data_dir: str
     appendonly: bool
     appendfsync: str
+    rewrite_percentage: int
+    rewrite_min_bytes: int
     default_ttl_seconds: int
     databases: int
     maxclients: int

@@ -21,6 +21,9 @@ Options:
   --no-log                   Keep everything in memory only.
   --appendonly YESNO         no is the same as --no-log (default: yes).
   --appendfsync POLICY       When the log goes to the disk: always, everysec or no (default: everysec).
+  --auto-rewrite-percentage N  Rewrite the log when it has grown by so much since it last was; 0: never
+                             (default: 100).
+  --auto-rewrite-min-size SIZE  But not a log that is smaller (default: 64mb).
   --default-ttl TIME         How long a string lives that was set without a TTL: seconds, 30m, 6h; 0: for ever
                              (default: 6h).
   --databases N              How many databases SELECT can choose from (default: 16).

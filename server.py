@@ -30,7 +30,7 @@ import os
 import signal
 import socket
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from time import monotonic, sleep, time
 from typing import Any, NamedTuple
@@ -47,11 +47,12 @@ from engine import Engine
 from errors import DENIED, LOG_FAILED, MAX_CLIENTS, StartError
 from protocol import CRLF, HEADERS, RequestParser, TextRequest, encode, encode_text
 from replies import OK, WAIT, Farewell
+from rewrite import Rewriter
 from session import Instance, Session
 
 RECEIVE_BYTES = 16384
 TURN_OUTPUT_BYTES = 1 << 20  # a connection that made so many bytes of replies has to send them before it goes on
-EXPIRE_SLICE_SECONDS = 0.001
+SLICE_SECONDS = 0.001
 HOUSEKEEPING_SECONDS = 0.1
 BACKLOG = 511
 READ, WRITE = 1, 2  # the loop's events
@@ -382,6 +383,7 @@ class Server:
         self.connections: dict[int, Connection] = {}
         self.slow_readers: set[Connection] = set()
         self.syncing = False
+        self.rewriter = Rewriter(log, self.instance, self._in_thread, self._start_fsync)
         self.resumed = Event()
         self.stopping = Event()
         self.listeners: list[StreamServer] = []
@@ -449,6 +451,7 @@ class Server:
         keeper = gevent.spawn(self._keep_house)
         self.stopping.wait()
         keeper.kill()
+        self.rewriter.abandon()
         self._stop()
 
     def _stop(self) -> None:
@@ -458,7 +461,7 @@ class Server:
             connection._stop_reading()
         deadline = monotonic() + self.config.shutdown_timeout_seconds
         self._end_turn()
-        while (self.slow_readers or self.held) and monotonic() < deadline:
+        while (self.slow_readers or self.held or self.syncing) and monotonic() < deadline:
             gevent.sleep(0.01)
         self.before_poll.stop()
         self.after_poll.stop()
@@ -553,6 +556,8 @@ class Server:
             log.write(self.store.now_ms)
             if log.failure is not self.known_failure:
                 self._follow_log()
+        if self.instance.rewrite.requested:
+            self.rewriter.begin()
         if not self.replies:
             return
         turn = Turn(self.replies.copy(), log.written_bytes, log.failure)
@@ -585,11 +590,16 @@ class Server:
     def _start_fsync(self) -> None:
         if not self.syncing:
             self.syncing = True
-            gevent.get_hub().threadpool.spawn(self.log.fsync).rawlink(self._fsynced)
+            self._in_thread(self.rewriter.fsync, self._fsynced)
 
-    def _fsynced(self, _result: Any) -> None:
+    def _in_thread(self, job: Callable[[], None], done: Callable[[], None]) -> None:
+        """Run a job beside the loop, and call `done` in the loop when it is over."""
+        gevent.get_hub().threadpool.spawn(job).rawlink(lambda _result: done())
+
+    def _fsynced(self) -> None:
         """Send what waited for this fsync. Runs in the loop, though the fsync ran in a thread."""
         self.syncing = False
+        self.rewriter.follow_fsync()
         log = self.log
         if log.failure is not self.known_failure:
             self._follow_log()
@@ -599,7 +609,7 @@ class Server:
             turn = self.held.popleft()
             synced = turn.end_bytes <= log.synced_bytes
             self._deliver(turn.replies, turn.failure if synced else log.failure)
-        if self.held:
+        if self.held or self.rewriter.needs_fsync:
             self._start_fsync()
 
     # ---- housekeeping
@@ -610,9 +620,12 @@ class Server:
         while not self.instance.shutdown:
             pause = HOUSEKEEPING_SECONDS
             if self.log.failure is None:
-                end = monotonic() + EXPIRE_SLICE_SECONDS
+                end = monotonic() + SLICE_SECONDS
                 if not self.store.expire_cycle(lambda end=end: monotonic() > end):  # type: ignore[misc]
-                    pause = 3 * EXPIRE_SLICE_SECONDS
+                    pause = 3 * SLICE_SECONDS
+            end = monotonic() + SLICE_SECONDS
+            if not self.rewriter.step(lambda end=end: monotonic() > end):  # type: ignore[misc]
+                pause = SLICE_SECONDS  # shorter, since what clients change meanwhile costs memory
             if monotonic() >= next_second:
                 next_second = monotonic() + 1
                 self._each_second()
@@ -627,6 +640,7 @@ class Server:
                 self._follow_log()
         if log.written_bytes > log.synced_bytes and self.config.appendfsync != "no":
             self._start_fsync()
+        self.rewriter.consider()
         now = monotonic()
         limit = self.config.output_limit
         for connection in list(self.slow_readers):

@@ -8,6 +8,7 @@ wants done to a connection or to the process it notes here, and the server modul
     session.muted        replies may have to be dropped (CLIENT REPLY): see `Session.suppress`
     instance.kill        close another client's connection (the server hands in how)
     instance.shutdown    the process is to end
+    instance.rewrite     the log is to be rewritten
     instance.set_pause   until when commands wait (CLIENT PAUSE)
 """
 
@@ -27,6 +28,28 @@ class LogState(EffectLog, Protocol):
     failure: bytes | None
     written_bytes: int
     synced_bytes: int
+
+    @property
+    def size_bytes(self) -> int: ...
+
+
+@dataclass
+class RewriteState:
+    """What a command may ask of the log's rewrite (`requested`), and what INFO tells of it."""
+
+    requested: bool = False  # to begin at the end of this turn
+    running: bool = False
+    started_ms: int = 0
+    keys_total: int = 0
+    keys_written: int = 0
+    base_bytes: int = 0  # the log's size at the start or after the last rewrite
+    last_seconds: int = -1
+    last_failure: str = ""
+
+    @property
+    def in_progress(self) -> bool:
+        """Say whether there is one, for a client that asked for it and waits for its end."""
+        return self.requested or self.running
 
 
 @dataclass
@@ -158,6 +181,7 @@ class Instance:
     clients: dict[int, Session] = field(default_factory=dict)
     statistics: Statistics = field(default_factory=Statistics)
     pause: Pause = field(default_factory=Pause)
+    rewrite: RewriteState = field(default_factory=RewriteState)
     gated: bool = False  # some commands may not run now: the log failed, or CLIENT PAUSE holds
     resumed: Callable[[], None] = lambda: None  # the server's: look again at the connections that wait
     shutdown: bool = False

@@ -37,6 +37,7 @@ LOADING = 64
 STALE = 128
 NO_AUTH = 256
 ALLOW_BUSY = 512
+NO_ASYNC_LOADING = 1024
 FLAG_NAMES = {
     WRITE: b"write",
     READONLY: b"readonly",
@@ -48,6 +49,7 @@ FLAG_NAMES = {
     STALE: b"stale",
     NO_AUTH: b"no_auth",
     ALLOW_BUSY: b"allow_busy",
+    NO_ASYNC_LOADING: b"no_async_loading",
 }
 
 

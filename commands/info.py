@@ -111,12 +111,34 @@ def _persistence(instance: Instance) -> Iterable[Field]:
         ("loading", 0),  # a client is served only when the log is replayed
         ("rdb_last_save_time", instance.last_save_second),
         ("aof_enabled", int(enabled)),
+        *_rewrite(instance),
         ("aof_last_write_status", "ok" if log.failure is None else "err"),
     ]
     if enabled:
         fields += [
-            ("aof_current_size", log.written_bytes),
+            ("aof_current_size", log.size_bytes),
+            ("aof_base_size", instance.rewrite.base_bytes),
             ("aof_unsynced_bytes", log.written_bytes - log.synced_bytes),
+        ]
+    return fields
+
+
+def _rewrite(instance: Instance) -> Iterable[Field]:
+    rewrite = instance.rewrite
+    fields: list[Field] = [
+        ("aof_rewrite_in_progress", int(rewrite.in_progress)),
+        ("aof_rewrite_scheduled", 0),  # nothing that it would have to wait for
+        ("aof_last_rewrite_time_sec", rewrite.last_seconds),
+        (
+            "aof_current_rewrite_time_sec",
+            (instance.store.now_ms - rewrite.started_ms) // 1000 if rewrite.running else -1,
+        ),
+        ("aof_last_bgrewrite_status", "err" if rewrite.last_failure else "ok"),
+    ]
+    if rewrite.running:
+        fields += [
+            ("aof_rewrite_keys_written", rewrite.keys_written),
+            ("aof_rewrite_keys_total", rewrite.keys_total),
         ]
     return fields
 

@@ -13,7 +13,7 @@ from typing import Any
 from commands import ALL, DENYOOM, FAST, FIRST, FIRST_TWO, LOADING, READONLY, STALE, WRITE, Keys, command, container
 from commands.arguments import MAX_INTEGER, MIN_INTEGER, parse_bounded, parse_database, parse_integer
 from commands.patterns import compile_pattern
-from commands.strings import rebuild
+from commands.rebuilding import rebuild
 from errors import (
     DB_OUT_OF_RANGE,
     GT_AND_LT,
@@ -372,7 +372,8 @@ def move(session: Session, argv: list[bytes]) -> Reply:
 def _place(db: Keyspace, key: bytes, value: Any, deadline_ms: int) -> None:
     """Put a value under a key and log it whole, since the log knows no effect that spans databases."""
     db.put(key, value, deadline_ms)
-    db.effect(*rebuild(key, value, deadline_ms))
+    for effect in rebuild(key, value, deadline_ms):
+        db.effect(*effect)
 
 
 @command("SWAPDB", "index1 index2", arity=3, flags=WRITE | FAST, since="4.0.0")

@@ -11,16 +11,31 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from commands import ADMIN, ALLOW_BUSY, FAST, LOADING, NOSCRIPT, READONLY, STALE, Keys, command, container
+from commands import (
+    ADMIN,
+    ALLOW_BUSY,
+    FAST,
+    LOADING,
+    NO_ASYNC_LOADING,
+    NOSCRIPT,
+    READONLY,
+    STALE,
+    Keys,
+    command,
+    container,
+)
 from commands.arguments import parse_integer
 from commands.introspection import describe_subcommands
 from commands.patterns import compile_pattern
 from config import BY_NAME, SettingError
 from errors import (
     DEBUG_REFUSED,
+    LOG_FAILED,
     NO_CONFIG_FILE,
+    NO_LOG,
     NO_SHUTDOWN,
     NOT_A_FLOAT,
+    REWRITING,
     SETTING_REFUSED,
     SHUTDOWN_REFUSED,
     SYNTAX,
@@ -28,7 +43,7 @@ from errors import (
     UNKNOWN_SETTING,
     CommandError,
 )
-from replies import NO_REPLY, OK, Reply
+from replies import NO_REPLY, OK, Reply, Status
 from session import Session
 
 GLOB = b"*?["
@@ -129,6 +144,23 @@ def lastsave(session: Session, argv: list[bytes]) -> Reply:
     Differs from Redis, where it is the time of the last snapshot.
     """
     return session.instance.last_save_second
+
+
+@command("BGREWRITEAOF", arity=1, flags=ADMIN | NOSCRIPT | NO_ASYNC_LOADING)
+def bgrewriteaof(session: Session, argv: list[bytes]) -> Reply:
+    """Write the log anew, as short as the keys allow, while clients are served.
+
+    Differs from Redis: nothing is forked, so it always starts at once; without a log it is refused.
+    """
+    instance = session.instance
+    if not instance.config.appendonly:
+        raise CommandError(NO_LOG)
+    if instance.rewrite.in_progress:
+        raise CommandError(REWRITING)
+    if instance.log.failure is not None:
+        raise CommandError(LOG_FAILED % instance.log.failure)
+    instance.rewrite.requested = True
+    return Status(b"Background append only file rewriting started")
 
 
 @command("SHUTDOWN", "[NOSAVE | SAVE] [NOW] [FORCE] [ABORT]", arity=-1, flags=OPERATOR | ALLOW_BUSY)

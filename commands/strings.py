@@ -38,11 +38,11 @@ from store import NO_DEADLINE, Keyspace
 MAX_STRING_BYTES = 512 * 1024 * 1024  # proto-max-bulk-len: what a client can send in one piece
 
 
-def rebuild(key: bytes, value: bytes, deadline_ms: int) -> list[bytes]:
-    """Return the command that makes this key anew, whatever was there."""
+def rebuild(key: bytes, value: bytes, deadline_ms: int) -> list[list[bytes]]:
+    """Return the commands that make this key anew, whatever was there."""
     if deadline_ms == NO_DEADLINE:
-        return [b"SET", key, value]
-    return [b"SET", key, value, b"PXAT", b"%d" % deadline_ms]
+        return [[b"SET", key, value]]
+    return [[b"SET", key, value, b"PXAT", b"%d" % deadline_ms]]
 
 
 def assign(db: Keyspace, key: bytes, value: bytes, deadline_ms: int) -> None:

@@ -25,6 +25,7 @@ class RecordedLog:
         self.failure: bytes | None = None
         self.written_bytes = 0
         self.synced_bytes = 0
+        self.size_bytes = 0
         self.records: list[list[bytes]] = []
         self.databases: list[int] = []  # of each record
 

@@ -13,6 +13,7 @@ from servers import Raw, RedisProcess
 import commands.info
 from commands.info import SECTIONS, resident_bytes, show_bytes
 from replies import Verbatim
+from session import RewriteState
 from version import REDIS_VERSION, VERSION
 
 OWN_FIELDS = {"godis_version", "instance_id", "python_version", "aof_unsynced_bytes"}
@@ -148,16 +149,27 @@ def test_sizes_read_as_in_redis(size: int, text: str) -> None:
 
 def test_the_log_is_described(bench: Bench) -> None:
     client = bench.connect()
-    bench.log.written_bytes, bench.log.synced_bytes = 500, 300
+    bench.log.written_bytes, bench.log.synced_bytes, bench.log.size_bytes = 500, 300, 250
     bench.instance.last_save_second = 1_700_000_000
     assert info(client, "persistence")["Persistence"] == {
         "loading": "0",
         "rdb_last_save_time": "1700000000",
         "aof_enabled": "1",
+        "aof_rewrite_in_progress": "0",
+        "aof_rewrite_scheduled": "0",
+        "aof_last_rewrite_time_sec": "-1",
+        "aof_current_rewrite_time_sec": "-1",
+        "aof_last_bgrewrite_status": "ok",
         "aof_last_write_status": "ok",
-        "aof_current_size": "500",
+        "aof_current_size": "250",
+        "aof_base_size": "0",
         "aof_unsynced_bytes": "200",
     }
+    bench.instance.rewrite = RewriteState(running=True, started_ms=START_MS - 2500, keys_total=100, keys_written=40)
+    described = info(client, "persistence")["Persistence"]
+    assert described["aof_rewrite_in_progress"] == "1"
+    assert described["aof_current_rewrite_time_sec"] == "2"
+    assert (described["aof_rewrite_keys_written"], described["aof_rewrite_keys_total"]) == ("40", "100")
     bench.log.failure = b"No space left on device"
     assert info(client, "persistence")["Persistence"]["aof_last_write_status"] == "err"
 

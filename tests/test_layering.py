@@ -16,7 +16,9 @@ from servers import ROOT
 # Whoever stands left may import what stands right of it, and what that may import.
 ORDER = """
 godis -> server -> engine -> commands -> session -> store -> expiry -> leaves
-engine -> aof -> log_replay -> log_reader -> protocol -> leaves
+engine -> aof -> log_lock -> log_replay -> log_reader -> protocol -> leaves
+server -> rewrite -> commands
+rewrite -> aof
 godis -> offline -> engine
 offline -> log_check -> log_export -> log_replay
 """

@@ -1,0 +1,363 @@
+"""The rewrite of the log without fork: the keyspace as it is at one moment, then what was logged since.
+
+It owns the way from `log.txt` to a shorter one that says the same. It knows neither sockets nor greenlets: the server
+calls `step` in slices, and hands in how a job runs in a thread. The files are the AppendOnlyLog's.
+
+    begin   at the end of a turn: X is the log's position; each database gets a Snapshot
+    walk    in the loop, in slices of a millisecond: each key as the commands that rebuild it, to `<log>.rewrite`
+    copy    in a thread: fsync, then the log's tail from X, again and again until little is left
+    settle  in a thread, in an fsync's place: fsync the log, copy what is left, fsync the copy
+    end     in the loop: copy what came meanwhile, rename over the log, go on in the new file; the next fsync
+            syncs it and its directory before anything more counts as synced
+
+**The snapshot is the keyspace exactly at X.** A key that changes is written before its first change, and is then in
+`changed`; the walk writes the others. The walk goes over the keyspace's `order` from its end, as SCAN does, so it
+meets every key that stays, in whatever way the places of deleted ones are given back. A key that changes after the
+walk has met it is written twice, both times as it was at X, which does no harm: whoever knew which keys were met would
+need memory for each of them. So the memory is that of the keys which change meanwhile, about 100 bytes each.
+A flush or a SWAPDB changes no key: the snapshot holds on to the dicts themselves, and the flushed ones are freed later.
+
+Until the rename the old log is the log, and it is whole; after it the new one is. Whatever fails before it, or the
+log itself, ends the rewrite, and the old log goes on. Refused: fork, which doubles the memory under writes, stalls the
+process while it copies the page tables, and is not there on Windows; a copy of the dicts, which stalls and doubles.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from enum import Enum
+from typing import Any
+
+from aof import AppendOnlyLog, NullLog
+from commands.rebuilding import rebuild
+from session import Instance
+from store import NO_DEADLINE, Keyspace, Store
+
+STEP_KEYS = 64  # between two looks at the time
+STEP_BYTES = 1 << 18  # the same, where values are long; also the largest batch, but for one of a single key
+BLOCK_BYTES = 1 << 20
+LITTLE_BYTES = 1 << 18  # a tail that the last fsync's place has time for
+COPY_ROUNDS = 8  # a disk that does not keep up with the writers must not make it endless
+SHARDS = 256  # small sets grow in small steps: one of millions of keys would stall the loop when it doubles
+RETRY_MS = 60_000
+
+logger = logging.getLogger("godis")
+
+
+class Snapshot:
+    """One database as it was at the start, and which of its keys changed since."""
+
+    def __init__(self, db: Keyspace, write: Callable[[int, bytes, Any, int], None]) -> None:
+        self.index = db.index
+        self.garbage: list[dict[bytes, Any] | list[Any] | set[bytes]] = []
+        self.places = len(db.order)  # still to be visited
+        self._values, self._deadlines, self._order = db.values, db.deadlines, db.order
+        self._changed: list[set[bytes]] = [set() for _ in range(SHARDS)]
+        self._write = write
+        db.snapshot = self
+
+    def before_change(self, key: bytes) -> None:
+        """Write a key that is about to change, if it never did since the start."""
+        changed = self._changed[hash(key) % SHARDS]
+        if key not in changed:
+            self._write_key(key)
+            changed.add(key)  # last: should memory end here, the command fails and the key is still to be written
+
+    def _write_key(self, key: bytes) -> None:
+        value = self._values.get(key)
+        if value is not None:  # else it is new, or a ghost
+            self._write(self.index, key, value, self._deadlines.get(key, NO_DEADLINE))
+
+    def walk(self) -> Iterator[None]:
+        """Write a key that did not change, again and again until all are written."""
+        while self.places:
+            end = min(self.places, len(self._order))  # what was behind has moved to the front
+            self.places = max(0, end - STEP_KEYS)
+            for key in self._order[self.places : end]:
+                if key is not None and key not in self._changed[hash(key) % SHARDS]:
+                    self._write_key(key)
+                    yield
+
+    def detach(self, store: Store) -> None:
+        """Hear of no more changes, and let the memory go, in slices."""
+        for db in store.databases:
+            if db.snapshot is self:
+                db.snapshot = None
+        store.garbage += [*self.garbage, *filter(None, self._changed)]
+
+
+class Phase(Enum):
+    """What a rewrite is at."""
+
+    WALK = "walk"
+    COPY = "copy"
+    SETTLE = "settle"
+
+
+class Rewrite:
+    """One rewrite. Raises OSError from its start on where a file fails."""
+
+    def __init__(self, log: AppendOnlyLog, store: Store) -> None:
+        self.phase = Phase.WALK
+        self.settled = False
+        self.abandoned = False
+        self.error: Exception | None = None  # of a job in a thread
+        self.keys_written = 0
+        self._log = log
+        self._store = store
+        self._now_ms = store.now_ms  # the time of all its batches, whenever they are written
+        self._copied_bytes = log.written_bytes  # a position of the log
+        self._buffered_bytes = 0
+        self._reader = log.open_to_read()
+        try:
+            self.successor = log.start_successor()
+        except BaseException:
+            self._reader.close()
+            raise
+        self._snapshots = [Snapshot(db, self._write) for db in store.databases if db.values]
+        self._walk = self._walking()
+
+    # ---- in the loop: the snapshot
+
+    def _write(self, db: int, key: bytes, value: Any, deadline_ms: int) -> None:
+        if type(value) is bytes:  # what `rebuild` would say, at a third of its price: most keys are strings
+            self.successor.append_set(db, key, value, deadline_ms)
+            self._buffered_bytes += len(key) + len(value)
+        else:
+            for argv in rebuild(key, value, deadline_ms):
+                self.successor.append(db, argv)
+                self._buffered_bytes += len(self.successor.pieces[-1])
+        self.keys_written += 1
+        if self._buffered_bytes >= STEP_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        """Write what is buffered. A failure is the successor's, and ends the rewrite at its next step."""
+        self.successor.write(self._now_ms)
+        self._buffered_bytes = 0
+
+    def _walking(self) -> Iterator[None]:
+        while self._snapshots:
+            snapshot = self._snapshots[-1]
+            met, flushed_bytes = 0, self.successor.written_bytes
+            for _ in snapshot.walk():
+                met += 1
+                if met >= STEP_KEYS or self.successor.written_bytes != flushed_bytes:
+                    yield
+                    met, flushed_bytes = 0, self.successor.written_bytes
+            snapshot.detach(self._store)
+            self._snapshots.pop()
+            yield
+
+    def walk(self, out_of_time: Callable[[], bool]) -> bool:
+        """Write the keys of the next slice; return whether all are written. Raises OSError."""
+        done = all(not out_of_time() for _ in self._walk)
+        self._flush()
+        self.check()
+        return done
+
+    def check(self) -> None:
+        """Raise OSError if anything has failed so far, the log itself included."""
+        failure = self._log.failure or self.successor.failure
+        if failure is not None:
+            raise OSError(failure.decode(errors="replace"))
+        if self.error is not None:
+            raise OSError(str(self.error)) from self.error
+
+    # ---- in a thread
+
+    def copy_tail(self) -> None:
+        """Sync the snapshot, and copy and sync what was logged since, until little is left."""
+        with _Caught(self):
+            for _ in range(COPY_ROUNDS):
+                self.successor.fsync()
+                self.check()
+                if self._log.written_bytes - self._copied_bytes <= LITTLE_BYTES:
+                    break
+                self._copy_until(self._log.written_bytes)
+
+    def settle(self) -> None:
+        """Sync the log, and copy and sync what is left. No other fsync of the log may run meanwhile."""
+        self._log.fsync()
+        with _Caught(self):
+            self.check()
+            self._copy_until(self._log.written_bytes)
+            self.successor.fsync()
+        self.settled = True
+
+    def _copy_until(self, end_bytes: int) -> None:
+        while self._copied_bytes < end_bytes and not self.abandoned:
+            size = min(BLOCK_BYTES, end_bytes - self._copied_bytes)
+            self.successor.copy_in(self._log.read_at(self._reader, self._copied_bytes, size))
+            self._copied_bytes += size
+
+    # ---- in the loop: the end
+
+    def replace_log(self) -> None:
+        """Copy the last bytes and go on in the new file. Raises OSError."""
+        self.check()
+        self._copy_until(self._log.written_bytes)
+        self._log.succeed(self.successor, self._reader)
+
+    def abandon(self) -> None:
+        """Leave the old log as it is; `close` is still due."""
+        self.abandoned = True
+        for snapshot in self._snapshots:
+            snapshot.detach(self._store)
+        self._snapshots.clear()
+        self.successor.remove_file()
+
+    def close(self) -> None:
+        """Close the files that are nobody's log any more. For a thread: the system frees their blocks."""
+        self._reader.close()
+        self.successor.close_removed()
+
+
+class _Caught:
+    """Keeps an error of a thread for the loop to see."""
+
+    def __init__(self, rewrite: Rewrite) -> None:
+        self._rewrite = rewrite
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> bool:
+        if isinstance(error, Exception):
+            self._rewrite.error = error
+            return True
+        return False
+
+
+class Rewriter:
+    """Begins a rewrite when one is asked for or due, and sees it through."""
+
+    def __init__(
+        self,
+        log: AppendOnlyLog | NullLog,
+        instance: Instance,
+        in_thread: Callable[[Callable[[], None], Callable[[], None]], None],
+        start_fsync: Callable[[], None],
+    ) -> None:
+        self._log = log
+        self._instance = instance
+        self._state = instance.rewrite
+        self._in_thread = in_thread
+        self._start_fsync = start_fsync
+        self._run: Rewrite | None = None
+        self._retry_ms = 0  # not before then by itself
+        self._ending = False
+        if isinstance(log, AppendOnlyLog):
+            log.measure()
+            self._state.base_bytes = log.size_bytes
+
+    @property
+    def needs_fsync(self) -> bool:
+        """Say whether the rewrite waits for an fsync's place."""
+        return self._run is not None and self._run.phase is Phase.SETTLE
+
+    def consider(self) -> None:
+        """Ask for a rewrite if the log has grown as much as the settings say."""
+        config, state, log = self._instance.config, self._state, self._log
+        if state.in_progress or log.failure is not None or not config.rewrite_percentage:
+            return
+        grown_bytes = log.size_bytes - state.base_bytes
+        if log.size_bytes < max(1, config.rewrite_min_bytes) or self._instance.store.now_ms < self._retry_ms:
+            return
+        state.requested = grown_bytes * 100 >= max(1, state.base_bytes) * config.rewrite_percentage
+
+    def begin(self) -> None:
+        """Begin, at the end of a turn, when all that the keyspace holds is written."""
+        state, log, store = self._state, self._log, self._instance.store
+        state.requested = False
+        if self._ending or not isinstance(log, AppendOnlyLog):
+            return
+        state.running, state.started_ms = True, store.now_ms
+        state.keys_total, state.keys_written = sum(map(len, store.databases)), 0
+        try:
+            if log.failure is not None or log.pieces:
+                raise OSError("the log cannot be written")
+            self._run = Rewrite(log, store)
+        except OSError as error:
+            self._fail(error)
+            return
+        logger.info("rewriting the log: %d keys, %d MB", state.keys_total, log.size_bytes >> 20)
+
+    def step(self, out_of_time: Callable[[], bool]) -> bool:
+        """Do the next slice of what is done in the loop; return whether there is nothing more of it now."""
+        run = self._run
+        if run is None or run.phase is not Phase.WALK:
+            return True
+        try:
+            done = run.walk(out_of_time)
+        except Exception as error:  # a bug here must not end the housekeeping
+            self._fail(error)
+            return True
+        self._state.keys_written = min(run.keys_written, self._state.keys_total)
+        if done:
+            run.phase = Phase.COPY
+            self._in_thread(run.copy_tail, self._copied)
+        return done
+
+    def _copied(self) -> None:
+        run = self._run
+        if run is not None:
+            run.phase = Phase.SETTLE
+            self._start_fsync()
+
+    def fsync(self) -> None:
+        """Sync the log, and do with it what a rewrite has to do in an fsync's place. For the thread of the fsyncs."""
+        run = self._run
+        if run is not None and run.phase is Phase.SETTLE:
+            run.settle()
+        else:
+            self._log.fsync()
+
+    def follow_fsync(self) -> None:
+        """Put the new log in place if the fsync that just ended was the rewrite's. No fsync runs meanwhile."""
+        run = self._run
+        if run is None or not run.settled:
+            return
+        try:
+            run.replace_log()
+        except (OSError, MemoryError) as error:
+            self._fail(error)
+            return
+        state = self._state
+        state.last_failure = ""
+        state.base_bytes = self._log.size_bytes
+        self._end(run)
+        self._start_fsync()  # of the new file and its directory: until then nothing more counts as synced
+        logger.info("the log is rewritten: %d MB, in %d s", state.base_bytes >> 20, state.last_seconds)
+
+    def _fail(self, error: Exception) -> None:
+        reason = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
+        logger.error("the rewrite of the log failed (%s): the log goes on as it is", reason)
+        self._state.last_failure = reason
+        self._retry_ms = self._instance.store.now_ms + RETRY_MS
+        run = self._run
+        if run is not None:
+            run.abandon()
+            self._end(run)
+        self._state.running = False
+
+    def _end(self, run: Rewrite) -> None:
+        state = self._state
+        state.running = False
+        state.last_seconds = max(0, self._instance.store.now_ms - state.started_ms) // 1000
+        self._run = None
+        self._in_thread(run.close, _nothing)
+
+    def abandon(self) -> None:
+        """Give up a rewrite that runs, since the process ends."""
+        self._ending = True
+        run, self._run = self._run, None
+        if run is not None:
+            run.abandon()
+            self._state.running = False
+            logger.warning("the rewrite of the log is given up: the log stays as it is")
+
+
+def _nothing() -> None:
+    """Do nothing when the files are closed."""

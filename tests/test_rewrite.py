@@ -1,0 +1,506 @@
+"""The rewrite of the log: whatever happens meanwhile, the new log says what the old one did, and is shorter.
+
+Below the server the clock stands still and the jobs of threads wait in a list, so that each step can be put between
+any two commands. What the process does on top is seen from outside, under load and `kill -9`.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from servers import GodisProcess, RedisProcess, require, wait_until
+from test_kill import CLIENTS, Writer, keyspaces
+
+import aof
+from aof import AppendOnlyLog, NullLog, replay
+from commands.rebuilding import REBUILD
+from config import Config
+from engine import Engine
+from errors import CommandError
+from rewrite import Rewrite, Rewriter
+from session import Instance, Session
+from store import Store
+
+START_MS = 1_700_000_000_000
+DATABASES = 3
+State = dict[tuple[int, bytes], tuple[Any, int]]
+
+
+def state_of(store: Store) -> State:
+    """Return all that is true of a store, expired keys that still stand there included."""
+    return {
+        (db.index, key): (value, db.deadlines.get(key, -1))
+        for db in store.databases
+        for key, value in db.values.items()
+    }
+
+
+def replayed(path: str) -> State:
+    store = Store(DATABASES, NullLog())
+    engine = Engine(Instance(store, NullLog(), Config({"--databases": str(DATABASES)}, {}), "replay", "", START_MS))
+    store.begin_replay(START_MS)
+    report = replay(path, engine.apply, START_MS, 0)
+    assert not report.torn_bytes
+    return state_of(store)
+
+
+class Rig:
+    """An instance with a real log and a rewriter, whose threads run when they are told to."""
+
+    def __init__(self, directory: str, **flags: str) -> None:
+        given = {"--databases": str(DATABASES), "--default-ttl": "0"}
+        config = Config(given | {"--" + name.replace("_", "-"): text for name, text in flags.items()}, {})
+        self.path = os.path.join(directory, "log.txt")
+        self.log = AppendOnlyLog(self.path)
+        self.log.open()
+        self.store = Store(DATABASES, self.log, Random(1))
+        self.store.tick(START_MS)
+        self.instance = Instance(self.store, self.log, config, "rig", "", START_MS)
+        self.instance.apply_settings()
+        self.engine = Engine(self.instance)
+        self.session = Session(self.instance, 1)
+        self.jobs: list[tuple[Callable[[], None], Callable[[], None]]] = []
+        self.rewriter = Rewriter(self.log, self.instance, lambda job, done: self.jobs.append((job, done)), self.sync)
+        self.syncing = False
+
+    def sync(self) -> None:
+        if not self.syncing:
+            self.syncing = True
+            self.jobs.append((self.rewriter.fsync, self.synced))
+
+    def synced(self) -> None:
+        self.syncing = False
+        self.rewriter.follow_fsync()
+        if self.rewriter.needs_fsync:
+            self.sync()
+
+    def ask(self, *words: object) -> Any:
+        reply = self.engine.execute(self.session, [str(word).encode() for word in words])
+        return reply.text if isinstance(reply, CommandError) else reply
+
+    def end_turn(self) -> None:
+        self.log.write(self.store.now_ms)
+        if self.instance.rewrite.requested:
+            self.rewriter.begin()
+
+    def step(self) -> None:
+        """Go on by one small step: a slice of the walk, or one job."""
+        if self.jobs:
+            job, done = self.jobs.pop(0)
+            job()
+            done()
+        else:
+            self.rewriter.step(lambda: True)
+
+    def finish(self) -> None:
+        """End the turn, and see the rewrite through."""
+        self.end_turn()
+        for _ in range(100_000):
+            if not self.instance.rewrite.in_progress and not self.jobs:
+                return
+            self.step()
+        pytest.fail("the rewrite does not end")
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Any:
+    made = Rig(str(tmp_path))
+    yield made
+    for job, _ in made.jobs:  # what is left to be closed
+        job()
+    made.log.close()
+
+
+KEYS = st.integers(0, 150).map(lambda number: f"k{number}")
+COMMANDS = st.one_of(
+    st.tuples(st.just("SET"), KEYS, st.integers(0, 999)),
+    st.tuples(st.just("SET"), KEYS, st.integers(0, 999), st.just("PX"), st.integers(1, 3000)),
+    st.tuples(st.just("SET"), KEYS, st.integers(0, 999), st.just("KEEPTTL")),
+    st.tuples(st.just("INCR"), KEYS),
+    st.tuples(st.just("APPEND"), KEYS, st.just("7")),
+    st.tuples(st.just("DEL"), KEYS, KEYS),
+    st.tuples(st.just("PEXPIRE"), KEYS, st.integers(-1, 3000)),
+    st.tuples(st.just("PERSIST"), KEYS),
+    st.tuples(st.just("GETDEL"), KEYS),
+    st.tuples(st.just("RENAME"), KEYS, KEYS),
+    st.tuples(st.just("MOVE"), KEYS, st.integers(0, DATABASES - 1)),
+    st.tuples(st.just("COPY"), KEYS, KEYS, st.just("REPLACE")),
+    st.tuples(st.just("SELECT"), st.integers(0, DATABASES - 1)),
+    st.tuples(st.just("SWAPDB"), st.integers(0, DATABASES - 1), st.integers(0, DATABASES - 1)),
+    st.tuples(st.sampled_from(["FLUSHDB", "FLUSHALL"])),
+)
+OTHERS = st.one_of(
+    st.tuples(st.just("step")),
+    st.tuples(st.just("turn")),
+    st.tuples(st.just("rewrite")),
+    st.tuples(st.just("wait"), st.integers(1, 1500)),
+    st.tuples(st.just("housekeeping")),
+)
+
+
+def do(rig: Rig, action: tuple[Any, ...]) -> None:
+    match action:
+        case ("step",):
+            rig.step()
+        case ("turn",):
+            rig.end_turn()
+        case ("rewrite",):
+            rig.ask("BGREWRITEAOF")
+            rig.end_turn()
+        case ("wait", milliseconds):
+            rig.end_turn()
+            rig.store.tick(rig.store.now_ms + milliseconds)
+        case ("housekeeping",):
+            rig.store.expire_cycle(lambda: False)
+        case _:
+            rig.ask(*action)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(0, 150), st.lists(st.one_of(COMMANDS, COMMANDS, OTHERS), max_size=120))
+def test_whatever_happens_meanwhile_the_new_log_says_what_the_keyspace_holds(
+    count: int, actions: list[tuple[Any, ...]]
+) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        rig = Rig(directory)
+        for number in range(count):
+            rig.ask("SELECT", number % DATABASES)
+            rig.ask("SET", f"k{number}", number, *(("PX", 1 + number * 50) if number % 3 else ()))
+        rig.ask("SELECT", 0)
+        rig.ask("BGREWRITEAOF")
+        rig.end_turn()
+        for action in actions:
+            do(rig, action)
+        rig.finish()
+        assert rig.instance.rewrite.last_failure == ""
+        rig.log.close()
+        for db in rig.store.databases:
+            db.check()
+            assert db.snapshot is None
+        assert replayed(rig.path) == state_of(rig.store)
+        assert not os.path.exists(rig.path + ".rewrite")
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.one_of(COMMANDS, st.tuples(st.just("step"))), max_size=80), st.integers(0, 2**32))
+def test_the_snapshot_alone_is_the_keyspace_at_the_moment_of_the_start(
+    actions: list[tuple[Any, ...]], seed: int
+) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        rig = Rig(directory)
+        random = Random(seed)
+        for number in range(300):
+            rig.ask("SELECT", random.randrange(DATABASES))
+            rig.ask("SET", f"k{random.randrange(200)}", number, *random.choice([(), ("PX", random.randrange(1, 900))]))
+        rig.end_turn()
+        before = state_of(rig.store)
+        run = Rewrite(rig.log, rig.store)
+        for action in actions:
+            if action == ("step",):
+                run.walk(lambda: True)
+            else:
+                rig.ask(*action)
+        while not run.walk(lambda: True):
+            rig.store.tick(rig.store.now_ms + 1)
+        assert replayed(run.successor.path) == before
+        run.abandon()
+        run.close()
+        rig.log.close()
+
+
+def fill(rig: Rig, count: int = 500) -> None:
+    for _ in range(3):
+        for number in range(count):
+            rig.ask("SET", f"key:{number}", "x" * 100)
+        rig.end_turn()
+
+
+def test_the_log_becomes_shorter_and_goes_on(rig: Rig) -> None:
+    fill(rig)
+    old_bytes = os.path.getsize(rig.path)
+    rig.ask("BGREWRITEAOF")
+    rig.finish()
+    new_bytes = os.path.getsize(rig.path)
+    assert new_bytes < old_bytes / 2
+    assert rig.instance.rewrite.base_bytes == rig.log.size_bytes == new_bytes
+    rig.ask("SET", "after", 1)
+    rig.end_turn()
+    rig.log.fsync()
+    assert rig.log.synced_bytes == rig.log.written_bytes
+    assert rig.log.size_bytes == os.path.getsize(rig.path) > new_bytes
+    assert replayed(rig.path) == state_of(rig.store)
+
+
+def test_nothing_new_counts_as_synced_before_the_new_file_and_its_directory_are(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until then a crash may bring the old file back, which is whole only up to what was synced of it."""
+    synced_directories: list[str] = []
+    monkeypatch.setattr(aof, "sync_directory", synced_directories.append)
+    fill(rig)
+    rig.ask("BGREWRITEAOF")
+    rig.end_turn()
+    while not rig.rewriter.needs_fsync:
+        rig.step()
+    rig.rewriter.fsync()
+    synced_bytes = rig.log.synced_bytes
+    rig.ask("SET", "late", 1)
+    rig.end_turn()
+    end_bytes = rig.log.written_bytes  # what a turn would wait for under `always`
+    rig.jobs.clear()
+    rig.synced()
+    assert not rig.instance.rewrite.in_progress
+    assert rig.log.written_bytes == end_bytes
+    assert rig.log.synced_bytes == synced_bytes < end_bytes
+    assert synced_directories == []
+    rig.log.fsync()
+    assert rig.log.synced_bytes == end_bytes
+    assert synced_directories == [os.path.realpath(os.path.dirname(rig.path)) + "/log.txt"]
+    assert replayed(rig.path) == state_of(rig.store)
+
+
+def test_a_failed_fsync_after_the_rename_is_repaired_in_the_new_file(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(rig)
+    rig.ask("BGREWRITEAOF")
+    rig.finish()
+    rig.ask("SET", "late", 1)
+    rig.end_turn()
+
+    def broken(_descriptor: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(aof, "_sync", broken)
+        rig.log.fsync()
+    assert rig.log.failure
+    rig.log.fsync()
+    assert rig.log.failure is None
+    assert replayed(rig.path) == state_of(rig.store)
+
+
+FAULTS = ["write", "fsync", "replace", "open"]
+
+
+@pytest.mark.parametrize("nth", [1, 2, 3, 5])
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_failure_leaves_the_old_log_whole(rig: Rig, monkeypatch: pytest.MonkeyPatch, name: str, nth: int) -> None:
+    """The nth call for the rewrite's file fails; too few calls and the rewrite simply succeeds."""
+    fill(rig, 3000)
+    real = {"write": os.write, "fsync": aof._sync, "replace": os.replace, "open": os.open}[name]
+    calls = 0
+
+    def fails(*args: Any, **named: Any) -> Any:
+        nonlocal calls
+        ours = args[0] != rig.log._descriptor and (name != "open" or str(args[0]).endswith(".rewrite"))
+        calls += ours
+        if ours and calls == nth:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(*args, **named)
+
+    inode = os.stat(rig.path).st_ino
+    with monkeypatch.context() as patch:
+        patch.setattr(*((aof, "_sync") if name == "fsync" else (os, name)), fails)
+        rig.ask("BGREWRITEAOF")
+        rig.end_turn()
+        for number in range(40):
+            rig.ask("INCR", f"n{number % 7}")
+            rig.ask("DEL", f"key:{number}")
+            rig.end_turn()
+            rig.step()
+        rig.finish()
+    failed = calls >= nth
+    assert rig.instance.rewrite.last_failure == ("No space left on device" if failed else "")
+    assert (os.stat(rig.path).st_ino == inode) == failed
+    assert rig.log.failure is None
+    assert not os.path.exists(rig.path + ".rewrite")
+    assert all(db.snapshot is None for db in rig.store.databases)
+    assert replayed(rig.path) == state_of(rig.store)
+    rig.ask("BGREWRITEAOF")
+    rig.finish()
+    assert rig.instance.rewrite.last_failure == ""
+    assert replayed(rig.path) == state_of(rig.store)
+
+
+def test_a_log_that_fails_meanwhile_ends_the_rewrite(rig: Rig) -> None:
+    fill(rig)
+    rig.ask("BGREWRITEAOF")
+    rig.end_turn()
+    rig.log.failure = b"the disk is gone"
+    rig.step()
+    assert rig.instance.rewrite.last_failure == "the disk is gone"
+    assert rig.ask("BGREWRITEAOF") == b"MISCONF Errors writing to the AOF file: the disk is gone"
+    rig.log.failure = None
+
+
+def test_the_way_of_windows_closes_the_files_before_it_renames(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(aof, "CLOSED_TO_RENAME", True)
+    fill(rig)
+    rig.ask("BGREWRITEAOF")
+    rig.finish()
+    assert rig.instance.rewrite.last_failure == ""
+    rig.ask("SET", "after", 1)
+    rig.end_turn()
+    assert replayed(rig.path) == state_of(rig.store)
+
+
+def test_another_type_needs_only_its_line_in_the_table(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its commands are written in order, in the database of the key, as they stand in the table."""
+
+    def rebuild(key: bytes, value: tuple[bytes, ...], deadline_ms: int) -> list[list[bytes]]:
+        return [[b"DEL", key], *([b"APPEND", key, part] for part in value)]
+
+    monkeypatch.setitem(REBUILD, tuple, rebuild)  # type: ignore[misc]
+    rig.store.databases[2].put(b"parts", (b"one", b"two"), -1)
+    rig.ask("BGREWRITEAOF")
+    rig.end_turn()
+    rig.store.databases[2].remove(b"parts")
+    rig.finish()
+    assert replayed(rig.path) == {(2, b"parts"): (b"onetwo", -1)}
+
+
+def test_it_begins_by_itself_when_the_log_has_grown(tmp_path: Path) -> None:
+    rig = Rig(str(tmp_path), auto_rewrite_min_size="10kb", auto_rewrite_percentage="50")
+    rig.ask("SET", "key", "x" * 5000)
+    rig.end_turn()
+    rig.rewriter.consider()
+    assert not rig.instance.rewrite.requested, "too small"
+    rig.ask("SET", "key", "x" * 6000)
+    rig.end_turn()
+    rig.rewriter.consider()
+    assert rig.instance.rewrite.requested
+    rig.finish()
+    base_bytes = rig.instance.rewrite.base_bytes
+    assert 6000 < base_bytes < 6300
+    rig.ask("SET", "key", "x" * 2000)
+    rig.end_turn()
+    rig.rewriter.consider()
+    assert not rig.instance.rewrite.requested, "too small"
+    rig.ask("CONFIG", "SET", "auto-aof-rewrite-percentage", "0", "auto-aof-rewrite-min-size", "0")
+    rig.rewriter.consider()
+    assert not rig.instance.rewrite.requested, "never"
+    rig.ask("CONFIG", "SET", "auto-aof-rewrite-percentage", "30")
+    rig.rewriter.consider()
+    assert rig.instance.rewrite.requested
+    rig.log.close()
+
+
+def test_a_second_one_is_refused_and_without_a_log_there_is_none(rig: Rig, tmp_path: Path) -> None:
+    assert rig.ask("BGREWRITEAOF") == b"Background append only file rewriting started"
+    refusal = b"ERR Background append only file rewriting already in progress"
+    assert rig.ask("BGREWRITEAOF") == refusal
+    rig.end_turn()
+    assert rig.ask("BGREWRITEAOF") == refusal
+    rig.finish()
+    assert rig.ask("BGREWRITEAOF") == b"Background append only file rewriting started"
+    rig.instance.config.appendonly = False
+    assert b"--no-log" in rig.ask("BGREWRITEAOF")
+
+
+def test_a_file_that_a_killed_rewrite_left_is_removed_at_the_start(tmp_path: Path) -> None:
+    left = tmp_path / "log.txt.rewrite"
+    left.write_bytes(b"half a snapsh")
+    log = AppendOnlyLog(str(tmp_path / "log.txt"))
+    log.open()
+    assert not left.exists()
+    log.close()
+
+
+# ---- the process
+
+
+def rewrites_until(godis: GodisProcess, stop: threading.Event) -> None:
+    """Ask for one rewrite after the other."""
+    with godis.client() as client:
+        while not stop.is_set():
+            try:
+                if not client.info("persistence")["aof_rewrite_in_progress"]:
+                    client.execute_command("BGREWRITEAOF")
+            except OSError:
+                return
+            except Exception as error:  # redis-py's own, when the server is gone
+                if "onnect" not in str(error):
+                    raise
+                return
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("policy", ["always", "everysec"])
+def test_a_server_killed_amid_rewrites_finds_all_that_it_acknowledged(tmp_path: Path, policy: str) -> None:
+    writers = [Writer(index) for index in range(CLIENTS)]
+    random = Random(policy)
+    goal = rewrites = 0
+
+    def enough() -> bool:
+        ended = godis.stderr().count("the log is rewritten") >= rewrites
+        return ended and sum(writer.acknowledged for writer in writers) >= goal
+
+    with GodisProcess(tmp_path, "--appendfsync", policy) as godis:
+        for number in range(4):
+            rewrites = godis.stderr().count("the log is rewritten") + number % 2  # every other round sees one end
+            goal = sum(writer.acknowledged for writer in writers) + random.randint(200, 3000)
+            stop = threading.Event()
+            threads = [threading.Thread(target=writer.write, args=(godis,)) for writer in writers]
+            threads.append(threading.Thread(target=rewrites_until, args=(godis, stop)))
+            for thread in threads:
+                thread.start()
+            wait_until(enough, 30, "writes are acknowledged")
+            stop.set()
+            godis.kill9()
+            for thread in threads:
+                thread.join()
+            godis.start()
+            assert not (tmp_path / "log.txt.rewrite").exists()
+            found = keyspaces(godis)
+            lost = [writer.index for writer in writers if not writer.settle(found[writer.index])]
+            assert not lost, f"clients {lost} of {tmp_path}"
+        assert "the log is rewritten" in godis.stderr()
+        assert godis.terminate() == 0
+
+
+def test_a_real_redis_loads_what_was_rewritten(tmp_path: Path) -> None:
+    require(shutil.which("redis-server"), "redis-server is not installed")
+    with GodisProcess(tmp_path, "--auto-rewrite-min-size", "100kb") as godis:
+        with godis.client() as client:
+            for number in range(3000):
+                client.set(f"key:{number % 100}", "x" * 200)
+            wait_until(lambda: "the log is rewritten" in godis.stderr(), 10, "the rewrite begins by itself and ends")
+            client.execute_command("SELECT", 3)
+            client.set("other", "value", px=10_000_000)
+            expected = client.get("other")
+        assert godis.terminate() == 0
+    target = tmp_path / "redis"
+    (target / "appendonlydir").mkdir(parents=True)
+    shutil.copy(tmp_path / "log.txt", target / "appendonlydir" / "log.aof")
+    (target / "appendonlydir" / "appendonly.aof.manifest").write_text("file log.aof seq 1 type i\n")
+    with RedisProcess(target, "--appendonly", "yes") as server, server.client() as client:
+        assert client.dbsize() == 100
+        assert client.get("key:7") == b"x" * 200
+        client.execute_command("SELECT", 3)
+        assert client.get("other") == expected
+        assert client.pttl("other") > 0
+
+
+def test_a_stop_amid_a_rewrite_is_clean(tmp_path: Path) -> None:
+    with GodisProcess(tmp_path) as godis:
+        with godis.client() as client:
+            with client.pipeline(transaction=False) as pipe:
+                for number in range(100_000):
+                    pipe.set(number, number)
+                pipe.execute()
+            client.execute_command("BGREWRITEAOF")
+        assert godis.terminate() == 0
+        assert not (tmp_path / "log.txt.rewrite").exists()
+        godis.start()
+        with godis.client() as client:
+            assert client.dbsize() == 100_000

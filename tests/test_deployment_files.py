@@ -20,7 +20,7 @@ COMPOSE_FILE = ROOT / "compose" / "docker-compose.yml"
 MODULES_THAT_ARE_IMPORTED = """
 import pathlib, sys
 sys.path.insert(0, {root!r})
-import godis
+import godis, offline, service
 root = pathlib.Path({root!r})
 files = [pathlib.Path(module.__file__) for module in list(sys.modules.values()) if getattr(module, "__file__", None)]
 print(*[file.relative_to(root) for file in files if file.parent in (root, root / "commands")], sep="\\n")

@@ -15,7 +15,7 @@ from servers import ROOT
 
 # Whoever stands left may import what stands right of it, and what that may import.
 ORDER = """
-godis -> server -> engine -> commands -> session -> store -> expiry -> leaves
+godis -> service -> server -> engine -> commands -> session -> store -> expiry -> leaves
 engine -> aof -> log_lock -> log_replay -> log_reader -> protocol -> leaves
 server -> rewrite -> commands
 rewrite -> aof

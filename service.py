@@ -1,0 +1,125 @@
+"""The life of a serving instance: recover from the log, listen, serve until told to stop, and say so to the operator.
+
+It owns the order of these steps, and builds what they need: the store, the log, the instance, the engine, the server.
+It must not know the command line. Nothing is bound before the log is replayed, so who can connect finds everything.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import secrets
+from importlib.metadata import version
+from time import monotonic, time
+
+from aof import AppendOnlyLog, NullLog, ReplayReport, claim_directory, replay
+from config import LOG_LEVELS, Config
+from engine import Engine
+from server import Server
+from session import Instance
+from store import Store
+from version import VERSION
+
+logger = logging.getLogger("godis")
+
+
+def serve(config: Config) -> int:
+    """Recover, listen, serve until told to stop; return the exit code."""
+    logger.setLevel(LOG_LEVELS[config.loglevel])
+    log = open_log(config)
+    store = Store(config.databases, NullLog())
+    instance = Instance(
+        store, log, config, config.instance_id, run_id=secrets.token_hex(20), started_ms=int(time() * 1000)
+    )
+    engine = Engine(instance)
+    logger.info("Godis %s, instance %s, pid %d, gevent %s", VERSION, instance.id, os.getpid(), version("gevent"))
+    if isinstance(log, AppendOnlyLog):
+        recover(log, config, store, engine)
+    store.log = log
+    instance.apply_settings()
+    store.tick(int(time() * 1000))
+    gc.collect()
+    gc.freeze()  # what was loaded stays: the collector need not look at it again
+    network = Server(instance, engine, log)
+    for place in network.listen():
+        logger.info("serving on %s", place)
+    announce(config)
+    network.serve_until_stopped()
+    log.close()
+    if log.failure is not None:
+        logger.error("stopped, but the log could not be written: %s", log.failure.decode(errors="replace"))
+        return 1
+    logger.info("stopped; everything is in the log" if config.appendonly else "stopped")
+    return 0
+
+
+def open_log(config: Config) -> AppendOnlyLog | NullLog:
+    """Open and lock the log that the settings name. Raises LogError."""
+    if not config.appendonly:
+        return NullLog()
+    lock = None
+    if config.data_dir:
+        lock = claim_directory(config.data_dir, config.instance_id)
+        config.log = lock.log_path
+    log = AppendOnlyLog(config.log, config.instance_id, lock)
+    log.open()
+    return log
+
+
+def recover(log: AppendOnlyLog, config: Config, store: Store, engine: Engine) -> ReplayReport:
+    """Replay the log into the store, and say so. Raises LogError."""
+    start = monotonic()
+    shown = start
+
+    def progress(done: int, total: int) -> None:
+        nonlocal shown
+        if monotonic() - shown >= 1:
+            shown = monotonic()
+            logger.info("reading %s: %d of %d MB", config.log, done >> 20, total >> 20)
+
+    now_ms = int(time() * 1000)
+    store.begin_replay(now_ms)
+    report = replay(config.log, engine.apply, now_ms, config.default_ttl_seconds * 1000, progress)
+    if report.torn_bytes:
+        logger.warning(
+            "the last %d bytes of %s were no whole batch: cut off, and kept in %s",
+            report.torn_bytes,
+            config.log,
+            report.torn_path,
+        )
+    if report.skipped_lines:
+        logger.warning("%d lines of %s were no commands and are ignored", report.skipped_lines, config.log)
+    keys = sum(map(len, store.databases))
+    logger.info(
+        "log %s (appendfsync %s): %d keys recovered in %.2f s",
+        os.path.abspath(config.log),
+        config.appendfsync,
+        keys,
+        monotonic() - start,
+    )
+    return report
+
+
+def announce(config: Config) -> None:
+    """Tell the operator what is easily overlooked."""
+    if config.default_ttl_seconds:
+        logger.info(
+            "a SET without a TTL lives %s; --default-ttl 0 for no end", show_duration(config.default_ttl_seconds)
+        )
+    local = all(host in ("127.0.0.1", "::1", "localhost") for host in config.host.split())
+    if not local and not config.requirepass:
+        logger.warning(
+            "listening on %s without a password: anybody who can reach this port can read and delete everything"
+            "%s; set --requirepass",
+            config.host,
+            " (protected mode refuses clients of other machines)" if config.protected_mode else "",
+        )
+
+
+def show_duration(seconds: int) -> str:
+    """Write seconds as people say them."""
+    for size, unit in ((3600, "hour"), (60, "minute")):
+        if seconds % size == 0:
+            return f"{seconds // size} {unit}{'s' if seconds != size else ''}"
+    return f"{seconds} seconds"

@@ -95,7 +95,7 @@ class Run:
 def godis_command(port: int, case: Case) -> list[str]:
     """Say how Godis is started for a case."""
     log = ["--no-log"] if case.log == "off" else ["--log", "log.txt", "--appendfsync", case.log]
-    return [sys.executable, str(ROOT / "godis.py"), "--port", str(port), *log]
+    return [sys.executable, str(ROOT / "godis.py"), "--port", str(port), *log, "--auto-rewrite-percentage", "0"]
 
 
 def redis_command(port: int, case: Case) -> list[str]:

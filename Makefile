@@ -2,6 +2,7 @@
 # ARGS goes to the program behind a target: make run ARGS="--port 7000", make test ARGS="-k expire"
 
 PYTHON ?= python3
+ROUNDS ?= 50
 PYTHONS ?= 3.10 3.11 3.12 3.13 3.14
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -12,7 +13,7 @@ PYTEST := -m pytest -n auto --dist worksteal
 SLOW_TESTS := tests/test_balancer.py tests/test_server.py tests/test_program.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format check test-pythons test-containers bench docs clean
+.PHONY: help run test lint format check soak test-pythons test-containers bench docs clean
 
 help: ## say what can be done
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +34,9 @@ format: $(VENV)/test.stamp ## bring the code into its format
 	$(PY) -m ruff check --fix .
 
 check: lint test ## lint and test, as CI does first
+
+soak: $(VENV)/test.stamp ## kill and compare with redis-server for long: make soak ROUNDS=200
+	GODIS_SOAK=$(ROUNDS) GODIS_SEED=$$(date +%s) $(PY) -m pytest --timeout 0 tests/test_kill.py tests/test_against_redis.py $(ARGS)
 
 test-pythons: $(VENV)/test.stamp ## run the tests under each other Python of PYTHONS that the machine has
 	PYTHONPATH=tests $(PY) -m rig.pythons $(PYTHONS) $(PYTEST) $(SLOW_TESTS:%=--ignore %) $(ARGS)

@@ -56,7 +56,6 @@ class ReplayReport:
     skipped_lines: int = 0
     torn_bytes: int = 0
     torn_path: str = ""
-    torn_reason: str = ""
 
 
 class Refused(Exception):
@@ -215,7 +214,7 @@ def replay(
             _refuse_unless_torn(path, file, size, fault, report)
             cut = player.multi_start if player.multi_start >= 0 else fault.offset
             report.torn_path = _cut_off(path, file, cut)
-            report.torn_bytes, report.torn_reason, report.bytes = size - cut, fault.reason, cut
+            report.torn_bytes, report.bytes = size - cut, cut
     if text and not dated:
         _append(path, frame(SELECT_0, now_ms))
     return report

@@ -45,7 +45,7 @@ from aof import AppendOnlyLog, NullLog
 from config import LOG_LEVELS, Config
 from engine import Engine
 from errors import DENIED, LOG_FAILED, MAX_CLIENTS, StartError
-from protocol import CRLF, HEADERS, RequestParser, TextRequest, encode, encode_text
+from protocol import CRLF, HEADERS, TABLED, RequestParser, TextRequest, encode, encode_text
 from replies import OK, WAIT, Farewell
 from rewrite import Rewriter
 from session import Instance, Session
@@ -172,7 +172,7 @@ class Connection:
             elif type(reply) is bytes:
                 size = len(reply)
                 # The head from a table and three pieces: 15 % more GETs at P=100 than `b"$%d\r\n%b\r\n" % …`.
-                if size < 1024:
+                if size < TABLED:
                     put(HEADERS[size])
                 else:
                     put(b"$%d\r\n" % size)

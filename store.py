@@ -192,16 +192,13 @@ class Keyspace:
 
     def look(self, key: bytes) -> Any:
         """`peek`, counted as a hit or a miss."""
-        value = self.peek(key)
-        if value is None:
-            self.store.misses += 1
-        else:
-            self.store.hits += 1
-        return value
+        return self._count(self.peek(key))
 
     def read(self, key: bytes) -> Any:
         """`get`, counted as a hit or a miss."""
-        value = self.get(key)
+        return self._count(self.get(key))
+
+    def _count(self, value: Any) -> Any:
         if value is None:
             self.store.misses += 1
         else:

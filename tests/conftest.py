@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -9,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from servers import GodisProcess, RedisProcess, require
+from instances import Bench
+from servers import GodisProcess, Raw, RedisProcess, require
 
 
 @pytest.fixture
@@ -35,3 +37,22 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisProc
     require(re.search(r"v=7\.", version), f"this is not Redis 7: {version}")
     with RedisProcess(tmp_path_factory.mktemp("redis"), "--enable-debug-command", "local") as process:
         yield process
+
+
+@pytest.fixture
+def real(redis_server: RedisProcess) -> Iterator[Raw]:
+    """A connection to the real redis-server."""
+    with redis_server.raw() as client:
+        yield client
+
+
+@pytest.fixture
+def fast_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thousands of repairs need not wait for the disk."""
+    monkeypatch.setattr(os, "fsync", lambda _descriptor: None)
+
+
+@pytest.fixture
+def bench() -> Bench:
+    """An engine over an empty store, with a still clock."""
+    return Bench()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from aof import AppendOnlyLog, ReplayReport, replay
 from errors import CommandError
+from protocol import encode_command
 
 FAR_MS = 4_102_444_800_000  # 2100: a deadline that no test lives to see
 NOW_MS = 1_700_000_000_000
@@ -68,3 +69,8 @@ def write_log(path: Path, batches: Iterable[Sequence[Record]], now_ms: int = NOW
 def read_log(path: Path, now_ms: int = NOW_MS, default_ttl_ms: int = 6 * HOUR_MS) -> tuple[Model, ReplayReport]:
     model = Model()
     return model, replay(str(path), model.apply, now_ms, default_ttl_ms)
+
+
+def resp(*commands: bytes) -> bytes:
+    """Write commands as redis-server's own AOF has them."""
+    return b"".join(encode_command(command.split(b" ")) for command in commands)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
 
 import pytest
 from instances import Bench, Client
-from servers import GodisProcess, Raw, RedisProcess, encode, parse, wait_until
+from servers import GodisProcess, Raw, encode, parse, wait_until
 
 from errors import NO_SUCH_CLIENT, TIMEOUT_TOO_LARGE, CommandError
 from replies import NO_REPLY, OK, WAIT, Farewell
@@ -71,17 +70,6 @@ ANSWERED = [
     "CLIENT PAUSE 0 write",
     "CLIENT UNPAUSE",
 ]
-
-
-@pytest.fixture
-def real(redis_server: RedisProcess) -> Iterator[Raw]:
-    with redis_server.raw() as client:
-        yield client
-
-
-@pytest.fixture
-def bench() -> Bench:
-    return Bench()
 
 
 def fields(line: bytes) -> dict[bytes, bytes]:

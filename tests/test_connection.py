@@ -51,12 +51,6 @@ def without_ids(wire: bytes) -> bytes:
 
 
 @pytest.fixture
-def real(redis_server: RedisProcess) -> Iterator[Raw]:
-    with redis_server.raw() as client:
-        yield client
-
-
-@pytest.fixture
 def locked_real(redis_server: RedisProcess) -> Iterator[Raw]:
     """A client that comes when the real Redis has a password."""
     with redis_server.raw() as operator, redis_server.raw() as spare:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterator
 
 import pytest
 from instances import START_MS, Bench, Client
-from servers import Raw, RedisProcess
+from servers import Raw
 
 import commands.info
 from commands.info import SECTIONS, resident_bytes, show_bytes
@@ -18,17 +17,6 @@ from version import REDIS_VERSION, VERSION
 
 OWN_FIELDS = {"godis_version", "instance_id", "python_version", "aof_unsynced_bytes"}
 LATER_FIELDS = {"client_query_buffer_limit_disconnections", "client_output_buffer_limit_disconnections"}  # of Redis 7.2
-
-
-@pytest.fixture
-def bench() -> Bench:
-    return Bench()
-
-
-@pytest.fixture
-def real(redis_server: RedisProcess) -> Iterator[Raw]:
-    with redis_server.raw() as client:
-        yield client
 
 
 def read(text: bytes) -> dict[str, dict[str, str]]:

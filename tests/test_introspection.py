@@ -73,12 +73,6 @@ ANSWERED = [
 ]
 
 
-@pytest.fixture
-def real(redis_server: RedisProcess) -> Iterator[Raw]:
-    with redis_server.raw() as client:
-        yield client
-
-
 @pytest.fixture(scope="module")
 def real_client(redis_server: RedisProcess) -> Iterator[Any]:
     with redis_server.client(protocol=3) as client:

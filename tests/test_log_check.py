@@ -12,14 +12,13 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from log_model import FAR_MS, HOUR_MS, NOW_MS, Model, Record, read_log, set_, write_log
+from log_model import FAR_MS, HOUR_MS, NOW_MS, Model, Record, read_log, resp, set_, write_log
 
 from errors import CommandError, LogError
 from log_check import Examiner, Findings, repair
 from log_export import copy_until, export
 from log_reader import Fault, frame, units
 from offline import keys_of, lost_keys, parse_moment
-from protocol import encode_command
 
 BATCHES: list[list[Record]] = [
     [set_(b"a", b"1"), set_(b"b", b"\x00#\r\n*2\xff", db=9)],
@@ -30,19 +29,9 @@ BATCHES: list[list[Record]] = [
 State = dict[tuple[int, bytes], tuple[bytes, int | None]]
 
 
-def resp(*commands: bytes) -> bytes:
-    return b"".join(encode_command(command.split(b" ")) for command in commands)
-
-
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "log.txt"
-
-
-@pytest.fixture
-def fast_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Thousands of repairs need not wait for the disk."""
-    monkeypatch.setattr(os, "fsync", lambda _descriptor: None)
 
 
 def examine(path: Path | str) -> tuple[Findings, Model]:

@@ -13,7 +13,7 @@ import hiredis
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from log_model import FAR_MS, HOUR_MS, NOW_MS, Model, Record, read_log, set_, write_log
+from log_model import FAR_MS, HOUR_MS, NOW_MS, Model, Record, read_log, resp, set_, write_log
 from servers import ROOT
 
 from aof import AppendOnlyLog, ReplayReport, replay
@@ -28,19 +28,9 @@ BATCHES: list[list[Record]] = [
 ]
 
 
-def resp(*commands: bytes) -> bytes:
-    return b"".join(encode_command(command.split(b" ")) for command in commands)
-
-
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "log.txt"
-
-
-@pytest.fixture
-def fast_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Thousands of repairs need not wait for the disk."""
-    monkeypatch.setattr(os, "fsync", lambda _descriptor: None)
 
 
 def states(batches: list[list[Record]]) -> list[dict[tuple[int, bytes], tuple[bytes, int | None]]]:

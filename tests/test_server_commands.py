@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 
 import pytest
 from instances import START_MS, Bench
@@ -74,17 +73,6 @@ ANSWERED = [
     "MEMORY USAGE nosuch SAMPLES 5 SAMPLES 0",
     "DEBUG SLEEP 0",
 ]
-
-
-@pytest.fixture
-def real(redis_server: RedisProcess) -> Iterator[Raw]:
-    with redis_server.raw() as client:
-        yield client
-
-
-@pytest.fixture
-def bench() -> Bench:
-    return Bench()
 
 
 @pytest.mark.parametrize("line", REFUSED, ids=str)

@@ -8,6 +8,7 @@ lets a CommandError through, since a log that holds a refused command is corrupt
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 import commands.clients
 import commands.connection
@@ -62,10 +63,33 @@ class Engine:
             self.instance.statistics.count_error(error.text)
             return error
         except Exception:
-            # Our bug. The values are the user's and stay out of the log.
-            logger.exception("internal error in %s", argv[0][:64].decode(errors="backslashreplace"))
-            self.instance.statistics.count_error(INTERNAL)
-            return CommandError(INTERNAL)
+            return self._internal_error(argv[0])
+
+    def execute_many(self, session: Session, requests: list[list[bytes]]) -> Sequence[Reply] | None:
+        """Run a pipeline of one command at once, by column; None if its requests are to be run one by one.
+
+        A layer costs what it costs once a pipeline instead of once a request: of the 2.0 µs between the bytes of a SET
+        and its reply, at P=16, it takes 0.7.
+        """
+        row = self.table.get(requests[0][0])
+        if row is None or row.run_many is None or self.instance.gated or not session.authenticated:
+            return None
+        try:
+            names, *columns = zip(*requests, strict=True)
+        except ValueError:  # of different lengths
+            return None
+        if names.count(names[0]) != len(names) or not row.accepts(1 + len(columns)):
+            return None
+        try:
+            return row.run_many(session, *columns)
+        except Exception:
+            return [self._internal_error(names[0])] * len(names)
+
+    def _internal_error(self, name: bytes) -> CommandError:
+        """Note our own bug, while it is handled. The values are the user's and stay out of the log."""
+        logger.exception("internal error in %s", name[:64].decode(errors="backslashreplace"))
+        self.instance.statistics.count_error(INTERNAL)
+        return CommandError(INTERNAL)
 
     def _must_wait(self, session: Session, row: Command) -> bool:
         """Say whether a pause holds a command back. Raises CommandError if it may not run at all."""

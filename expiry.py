@@ -33,6 +33,9 @@ class _Everything:
     def __contains__(self, _key: object) -> bool:
         return True
 
+    def isdisjoint(self, _keys: object) -> bool:
+        return False
+
 
 EVERYTHING = _Everything()
 
@@ -40,12 +43,13 @@ EVERYTHING = _Everything()
 class ExpiryIndex:
     """The deadlines of one database, by time. Seconds and milliseconds are Unix time."""
 
-    __slots__ = ("_cleaner", "_done_until", "_entries", "_second", "deadlines", "due", "suspects")
+    __slots__ = ("_cleaner", "_done_until", "_entries", "_second", "deadlines", "due", "latest_ms", "suspects")
 
     def __init__(self, deadlines: dict[bytes, int], now_ms: int) -> None:
         self.deadlines = deadlines
         self.due: dict[int, list[bytes]] = {}
         self.suspects: set[bytes] | _Everything = set()
+        self.latest_ms = 0  # of all deadlines that were ever noted
         self._entries = 0
         self._done_until = 0  # every bucket before this second has been emptied
         self._second = now_ms // 1000  # the one that is running
@@ -53,15 +57,20 @@ class ExpiryIndex:
 
     def add(self, key: bytes, deadline_ms: int) -> None:
         """Note a deadline that is new, or earlier than the one that was known."""
+        self.add_many([key], deadline_ms)
+
+    def add_many(self, keys: list[bytes], deadline_ms: int) -> None:
+        """`add` for each of these keys, which are the callee's from now on."""
         second = self._bucket_of(deadline_ms)
         bucket = self.due.get(second)
         if bucket is None:
-            self.due[second] = [key]
+            self.due[second] = keys
         else:
-            bucket.append(key)
-        self._entries += 1
+            bucket += keys
+        self._entries += len(keys)
+        self.latest_ms = max(self.latest_ms, deadline_ms)
         if deadline_ms // 1000 <= self._second:
-            self._suspect([key])
+            self._suspect(keys)
 
     def begin_second(self, second: int) -> None:
         """Take over the time: what is due in this second becomes suspect. Cheap if the clock went on by little."""

@@ -18,7 +18,8 @@ so its result counts only when it is proven to be what the state machine would h
    requests, and nothing is left in it.
 3. Each request must be a non-empty list of bytes; join() refuses all else.
 4. Of the other types, those that begin with one of `+(=~>|%` also give bytes or lists. If there is such a byte, the
-   values that came out must hold as many of it as the input does, so that none can have been a type.
+   values that came out must hold as many of them as the input does, so that none can have been a type. (It is no proof
+   that none stands at the start of a line: hiredis passes over any two bytes behind a bulk string.)
 
 `_one_request` is the fast path for one small request in the buffer: split at CRLF, each size checked in a table. That
 is as fast as hiredis with its proof. Whatever a fast path does not accept goes to the state machine.
@@ -171,7 +172,8 @@ class RequestParser:
                     deque(map(b"".join, requests), 0)  # only for its TypeError; one join of all: 66
                     return requests
                 values = b"".join(chain.from_iterable(requests))
-                if all(chunk.count(byte) == values.count(byte) for byte in suspects):
+                # One pass deletes them all: 180 ns a request of random bytes, and 430 to count each.
+                if _other_types(chunk) == _other_types(values):
                     return requests
         except (hiredis.HiredisError, TypeError):
             pass  # no request, or not one of bytes: the state machine will say what is wrong
@@ -296,6 +298,11 @@ class RequestParser:
         if size > MAX_BULK_BYTES_BEFORE_AUTH and not self.authenticated:
             raise ProtocolError(b"unauthenticated bulk length")
         return size
+
+
+def _other_types(text: bytes) -> int:
+    """Count the bytes that could be another type. No value holds one that its input does not hold."""
+    return len(text) - len(text.translate(None, _OTHER_TYPES))
 
 
 def _one_request(chunk: bytes) -> list[bytes] | None:

@@ -37,6 +37,8 @@ from errors import WRONG_TYPE, CommandError
 from expiry import SLICE, ExpiryIndex
 
 NO_DEADLINE = -1
+NoneType = type(None)  # types.NoneType, which Python 3.10 has under this name only
+STRING_OR_NONE = {bytes, NoneType}
 RANDOM_TRIES = 100  # for a random key, before all are walked through
 
 
@@ -46,6 +48,8 @@ class EffectLog(Protocol):
     def append(self, db: int, argv: Sequence[bytes]) -> None: ...
 
     def append_set(self, db: int, key: bytes, value: bytes, deadline_ms: int) -> None: ...
+
+    def append_sets(self, db: int, keys: Sequence[bytes], values: Sequence[bytes], deadline_ms: int) -> None: ...
 
 
 class Snapshot(Protocol):
@@ -217,6 +221,19 @@ class Keyspace:
             raise CommandError(WRONG_TYPE)
         return value
 
+    def strings(self, keys: Sequence[bytes]) -> list[bytes | None] | None:
+        """Do what `string` does for each key; None, and nothing is done, where one of them needs a closer look."""
+        if self.touched is not None or not self.expiry.suspects.isdisjoint(keys):
+            return None
+        values: list[bytes | None] = list(map(self.values.get, keys))
+        kinds = set(map(type, values))
+        if not kinds <= STRING_OR_NONE:
+            return None
+        misses = values.count(None) if NoneType in kinds else 0
+        self.store.misses += misses
+        self.store.hits += len(values) - misses
+        return values
+
     def deadline_ms(self, key: bytes) -> int:
         """Return the deadline of a live key, or NO_DEADLINE."""
         return self.deadlines.get(key, NO_DEADLINE)
@@ -286,6 +303,31 @@ class Keyspace:
                 self.expiry.add(key, deadline_ms)
         elif self.deadlines:
             self.deadlines.pop(key, None)
+
+    def put_many(self, keys: Sequence[bytes], values: Sequence[Any], deadline_ms: int) -> None:
+        """`put` for each key and its value."""
+        pairs = zip(keys, values)  # noqa: B905 - as many as there are keys
+        # Keys whose deadlines are not after this one already stand where expiry will find them.
+        if (
+            self.snapshot is not None
+            or self.touched is not None
+            or deadline_ms == NO_DEADLINE
+            or deadline_ms < self.expiry.latest_ms
+        ):
+            for key, value in pairs:
+                self.put(key, value, deadline_ms)
+            return
+        mine, deadlines = self.values, self.deadlines
+        known, dated = len(mine), len(deadlines)
+        for key, value in pairs:
+            mine[key] = value
+            deadlines[key] = deadline_ms
+        # A dict keeps the order in which keys came, so the new ones are its last.
+        if len(mine) != known:
+            for key in reversed(list(islice(reversed(mine), len(mine) - known))):
+                self._admit(key)
+        if len(deadlines) != dated:
+            self.expiry.add_many(list(islice(reversed(deadlines), len(deadlines) - dated)), deadline_ms)
 
     def replace(self, key: bytes, value: Any) -> None:
         """Set the value of a key and leave its deadline as it is."""

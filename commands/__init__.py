@@ -9,6 +9,8 @@ docs/commands.md are all made from this table, so a row says everything:
     def setex(session: Session, argv: list[bytes]) -> Reply:
         '''Set the string value of a key, and the seconds it lives.'''
 
+A command that pipelines are made of may have a second form, which runs a whole pipeline of it at once: see `for_many`.
+
 A subcommand is a row named `CLIENT|ID`; its container is made with `container("CLIENT")`. The table is the only
 module-level state of the program. (Refused: a class a command, which triples the lines; discovery by function name,
 which leaves no room for arity and flags.)
@@ -16,7 +18,7 @@ which leaves no room for arity and flags.)
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -25,6 +27,7 @@ from replies import Reply
 from session import Session
 
 Run = Callable[[Session, "list[bytes]"], Reply]
+RunMany = Callable[..., Sequence[Reply] | None]
 
 # flags, named as COMMAND names them
 WRITE = 1
@@ -82,6 +85,7 @@ class Command:
     summary: str
     run: Run
     text_null: bytes
+    run_many: RunMany | None = None
     subcommands: dict[bytes, Command] = field(default_factory=dict)
 
     def accepts(self, count: int) -> bool:
@@ -126,6 +130,21 @@ def command(
         else:
             TABLE[parent] = row
         return run
+
+    return enter
+
+
+def for_many(name: str) -> Callable[[RunMany], RunMany]:
+    """Enter the form of a command that runs a pipeline at once, and return it unchanged.
+
+    It is called with the session and the arguments by column, a sequence for each place: all keys, all values, as they
+    came. It does what running the requests one after another would, and returns their replies; or it changes nothing
+    and returns None, where they do have to be run one after another. It raises nothing.
+    """
+
+    def enter(run_many: RunMany) -> RunMany:
+        TABLE[name.encode()].run_many = run_many
+        return run_many
 
     return enter
 

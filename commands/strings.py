@@ -9,9 +9,10 @@ The module is long because the family is: some twenty commands, of which none is
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from commands import ALL, DENYOOM, FAST, FIRST, FIRST_TWO, PAIRS, READONLY, WRITE, command
+from commands import ALL, DENYOOM, FAST, FIRST, FIRST_TWO, PAIRS, READONLY, WRITE, command, for_many
 from commands.arguments import EXPIRY_OPTIONS, MAX_INTEGER, MIN_INTEGER, parse_deadline, parse_integer
 from commands.long_double import add, parse, spell
 from commands.subsequence import common_length, common_ranges, is_too_large
@@ -51,6 +52,12 @@ def assign(db: Keyspace, key: bytes, value: bytes, deadline_ms: int) -> None:
     db.store.log.append_set(db.index, key, value, deadline_ms)
 
 
+def assign_many(db: Keyspace, keys: Sequence[bytes], values: Sequence[bytes], deadline_ms: int) -> None:
+    """`assign` for each key and its value."""
+    db.put_many(keys, values, deadline_ms)
+    db.store.log.append_sets(db.index, keys, values, deadline_ms)
+
+
 def string_to_change(db: Keyspace, key: bytes) -> bytes | None:
     """Return the string at a key or None; neither hit nor miss, since nobody reads it. Raises WRONGTYPE."""
     value = db.get(key)
@@ -67,6 +74,12 @@ def get(session: Session, argv: list[bytes]) -> Reply:
     """Get the string value of a key."""
     _, key = argv
     return session.db.string(key)
+
+
+@for_many("GET")
+def get_many(session: Session, keys: Sequence[bytes]) -> Sequence[Reply] | None:
+    """Get the string values of keys."""
+    return session.db.strings(keys)
 
 
 @command(
@@ -97,13 +110,37 @@ def _set_with_options(session: Session, argv: list[bytes]) -> Reply:
     life, conditions = _parse_options(words, lives={b"KEEPTTL"}, conditions={b"NX", b"XX", b"GET"})
     deadline_ms = life.deadline_ms(session, b"set")
     returns_old = b"GET" in conditions
-    old = db.string(key) if returns_old else db.get(key)
+    old = None
+    if returns_old:
+        old = db.string(key)
+    elif conditions or life.option == b"KEEPTTL":
+        old = db.get(key)
     if (b"NX" in conditions and old is not None) or (b"XX" in conditions and old is None):
         return old if returns_old else None
     if life.option == b"KEEPTTL":
         deadline_ms = NO_DEADLINE if old is None else db.deadline_ms(key)
     assign(db, key, value, deadline_ms)
     return old if returns_old else OK
+
+
+@for_many("SET")
+def set_many(
+    session: Session, keys: Sequence[bytes], values: Sequence[bytes], *columns: Sequence[bytes]
+) -> Sequence[Reply] | None:
+    """Set the string values of keys, all with the same option, if any, and that one EX or its like."""
+    deadline_ms = session.store.default_deadline_ms
+    if columns:
+        if len(columns) != 2 or any(words.count(words[0]) != len(words) for words in columns):
+            return None
+        option, amount = columns[0][0].upper(), columns[1][0]
+        if option not in EXPIRY_OPTIONS:
+            return None
+        try:
+            deadline_ms = parse_deadline(option, amount, session.store.now_ms, b"set")
+        except CommandError:
+            return None
+    assign_many(session.db, keys, values, deadline_ms)
+    return [OK] * len(keys)
 
 
 class Life(NamedTuple):
@@ -220,7 +257,8 @@ def getex(session: Session, argv: list[bytes]) -> Reply:
 @command("MGET", "key [key ...]", arity=-2, flags=READONLY | FAST, keys=ALL)
 def mget(session: Session, argv: list[bytes]) -> Reply:
     """Get the string values of keys; null for a key that is not there or holds no string."""
-    return [value if type(value) is bytes else None for value in map(session.db.read, argv[1:])]
+    db, keys = session.db, argv[1:]
+    return db.strings(keys) or [value if type(value) is bytes else None for value in map(db.read, keys)]
 
 
 @command("MSET", "key value [key value ...]", arity=-3, flags=WRITE | DENYOOM, keys=PAIRS, since="1.0.1")
@@ -229,7 +267,8 @@ def mset(session: Session, argv: list[bytes]) -> Reply:
 
     Differs from Redis: the default TTL begins, unless it is 0.
     """
-    _assign_pairs(session, _pairs(argv, b"mset"))
+    keys, values = _pairs(argv, b"mset")
+    assign_many(session.db, keys, values, session.store.default_deadline_ms)
     return OK
 
 
@@ -239,24 +278,17 @@ def msetnx(session: Session, argv: list[bytes]) -> Reply:
 
     Differs from Redis: the default TTL begins, unless it is 0.
     """
-    pairs = _pairs(argv, b"msetnx")
-    if any(session.db.get(key) is not None for key, _ in pairs):
+    keys, values = _pairs(argv, b"msetnx")
+    if any(session.db.get(key) is not None for key in keys):
         return 0
-    _assign_pairs(session, pairs)
+    assign_many(session.db, keys, values, session.store.default_deadline_ms)
     return 1
 
 
-def _pairs(argv: list[bytes], command: bytes) -> list[tuple[bytes, bytes]]:
+def _pairs(argv: list[bytes], command: bytes) -> tuple[list[bytes], list[bytes]]:
     if len(argv) % 2 == 0:
         raise CommandError(WRONG_ARITY % command)
-    return list(zip(argv[1::2], argv[2::2], strict=True))
-
-
-def _assign_pairs(session: Session, pairs: list[tuple[bytes, bytes]]) -> None:
-    db = session.db
-    deadline_ms = session.store.default_deadline_ms
-    for key, value in pairs:
-        assign(db, key, value, deadline_ms)
+    return argv[1::2], argv[2::2]
 
 
 # ---- parts of strings

@@ -37,6 +37,10 @@ class RecordedLog:
         life = [] if deadline_ms < 0 else [b"PXAT", b"%d" % deadline_ms]
         self.append(db, [b"SET", key, value, *life])
 
+    def append_sets(self, db: int, keys: Sequence[bytes], values: Sequence[bytes], deadline_ms: int) -> None:
+        for key, value in zip(keys, values, strict=True):
+            self.append_set(db, key, value, deadline_ms)
+
 
 class Bench:
     """An instance with its engine. Settings are given as flags: `Bench(requirepass="secret")`."""

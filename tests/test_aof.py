@@ -74,18 +74,23 @@ def test_the_first_batch_after_opening_selects_its_database_and_later_ones_start
 @pytest.mark.parametrize("size", [0, 1, 9, 10, 1023, 1024, 70_000])
 def test_a_set_of_ready_pieces_is_the_same_as_the_plain_command(tmp_path: Path, size: int, deadline_ms: int) -> None:
     files = []
-    for name in ("ready", "plain"):
+    for name in ("ready", "many", "plain"):
         log = AppendOnlyLog(str(tmp_path / name))
         log.open()
         for key, value, db in ((b"k" * size, b"v", 0), (b"k", b"v" * size, 0), (b"", b"\r\n", 7)):
             if name == "ready":
                 log.append_set(db, key, value, deadline_ms)
+                log.append_set(db, value, key, deadline_ms)
+                log.append_set(db, b"k", b"v", deadline_ms)
+            elif name == "many":
+                log.append_sets(db, [key, value, b"k"], [value, key, b"v"], deadline_ms)
             else:
-                log.append(db, set_(key, value, deadline_ms=deadline_ms)[1])
+                for k, v in ((key, value), (value, key), (b"k", b"v")):
+                    log.append(db, set_(k, v, deadline_ms=deadline_ms)[1])
         log.write(NOW_MS)
         log.close()
         files.append((tmp_path / name).read_bytes())
-    assert files[0] == files[1]
+    assert files[0] == files[1] == files[2]
 
 
 def test_a_changed_deadline_is_written(log: AppendOnlyLog, path: Path) -> None:

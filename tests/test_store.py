@@ -91,6 +91,20 @@ class KeyspaceMachine(RuleBasedStateMachine):
             self.store.databases[db].put(name(number % KEYS), value, deadline_ms)
             self.models[db][name(number % KEYS)] = value, deadline_ms
 
+    @rule(db=databases, chosen=st.lists(numbers, min_size=1, max_size=8), life_ms=lives_ms, value=st.binary())
+    def put_many(self, db: int, chosen: list[int], life_ms: int | None, value: bytes) -> None:
+        deadline_ms = self.deadline_ms(life_ms)
+        values = [value + b"%d" % place for place in range(len(chosen))]
+        self.store.databases[db].put_many([name(number) for number in chosen], values, deadline_ms)
+        for number, put in zip(chosen, values, strict=True):
+            self.models[db][name(number)] = put, deadline_ms
+
+    @rule(db=databases, chosen=st.lists(numbers, min_size=1, max_size=8))
+    def read_many(self, db: int, chosen: list[int]) -> None:
+        live = self.live(db)
+        values = self.store.databases[db].strings([name(number) for number in chosen])
+        assert values in (None, [live.get(name(number), (None, 0))[0] for number in chosen])
+
     @rule(db=databases, first=numbers, count=counts)
     def remove(self, db: int, first: int, count: int) -> None:
         live = self.live(db)

@@ -1,0 +1,148 @@
+"""A pipeline of one command, run at once: the same replies, keys, effects and counts as one request after another."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from instances import START_MS, Bench, Client
+from servers import GodisProcess
+
+from commands import TABLE
+from errors import INTERNAL, CommandError
+from replies import OK
+
+KEYS = [b"a", b"b", b"c", b"d"]
+keys = st.sampled_from(KEYS)
+values = st.sampled_from([b"", b"1", b"x" * 2000])
+lives = st.sampled_from(
+    [
+        [],
+        [b"EX", b"10"],
+        [b"px", b"1"],
+        [b"EX", b"0"],
+        [b"EXAT", b"ten"],
+        [b"KEEPTTL"],
+        [b"NX"],
+        [b"GET"],
+        [b"PXAT", b"%d" % (START_MS - 5)],
+        [b"PXAT", b"%d" % (START_MS + 50)],
+        [b"NX", b"GET"],
+    ]
+)
+one_set = st.tuples(keys, values, lives).map(lambda got: [b"SET", got[0], got[1], *got[2]])
+alike = st.tuples(st.lists(st.tuples(keys, values), min_size=1, max_size=6), lives).map(
+    lambda got: [[b"SET", *pair, *got[1]] for pair in got[0]]
+)
+gets = st.lists(keys.map(lambda key: [b"GET", key]), min_size=1, max_size=6)
+pipelines = st.one_of(alike, gets, st.lists(st.one_of(one_set, keys.map(lambda key: [b"get", key])), min_size=1))
+
+
+def state(client: Client) -> object:
+    bench, db = client.bench, client.session.db
+    statistics = bench.instance.statistics
+    return (
+        dict(db.values),
+        dict(db.deadlines),
+        list(bench.log.records),
+        bench.store.hits,
+        bench.store.misses,
+        dict(statistics.errors),
+        bench.store.expired_keys,
+    )
+
+
+@given(
+    before=st.lists(one_set, max_size=6),
+    pause_ms=st.sampled_from([0, 1, 60, 20_000]),
+    idle=st.booleans(),
+    pipeline=pipelines,
+)
+@example(before=[[b"SET", b"a", b"1", b"PX", b"1"]], pause_ms=1, idle=False, pipeline=[[b"GET", b"a"]] * 2)
+@example(before=[[b"SET", b"a", b"1", b"EX", b"10"]], pause_ms=0, idle=False, pipeline=[[b"SET", b"a", b"2"]] * 2)
+def test_a_pipeline_at_once_does_what_its_requests_do(
+    before: list[list[bytes]], pause_ms: int, idle: bool, pipeline: list[list[bytes]]
+) -> None:
+    one, other = Bench().connect(), Bench().connect()
+    for client in (one, other):
+        for request in before:
+            client.ask(*request)
+        if idle:
+            client.ask("OBJECT", "IDLETIME", "a")  # from now on uses are noted
+        client.bench.advance(pause_ms / 1000)
+    unchanged = state(other)
+    replies = other.bench.engine.execute_many(other.session, pipeline)
+    if replies is None:
+        assert state(other) == unchanged
+        replies = [other.ask(*request) for request in pipeline]
+    expected = [one.ask(*request) for request in pipeline]
+    assert list(map(repr, replies)) == list(map(repr, expected))
+    assert state(other) == state(one)
+    other.session.db.check()
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "at_once"),
+    [
+        ([[b"SET", b"a", b"1"]] * 4, True),
+        ([[b"set", b"a", b"1", b"ex", b"10"]] * 4, True),
+        ([[b"GET", b"a"]] * 4, True),
+        ([[b"SET", b"a", b"1"], [b"set", b"a", b"1"]], False),
+        ([[b"SET", b"a", b"1"], [b"SET", b"a", b"1", b"NX"]], False),
+        ([[b"SET", b"a"]] * 4, False),
+        ([[b"INCR", b"a"]] * 4, False),
+        ([[b"NOSUCH"]] * 4, False),
+    ],
+)
+def test_what_runs_at_once_is_one_command_of_one_length(pipeline: list[list[bytes]], at_once: bool) -> None:
+    client = Bench().connect()
+    assert (client.bench.engine.execute_many(client.session, pipeline) is not None) == at_once
+
+
+def test_nothing_runs_at_once_before_auth_or_while_the_log_fails() -> None:
+    client = Bench(requirepass="secret").connect()
+    pipeline = [[b"SET", b"a", b"1"]] * 4
+    assert client.bench.engine.execute_many(client.session, pipeline) is None
+    client.ask("AUTH", "secret")
+    client.bench.log.failure = b"No space left on device"
+    client.bench.instance.update_gate()
+    assert client.bench.engine.execute_many(client.session, pipeline) is None
+
+
+def test_a_bug_in_a_pipeline_is_an_error_for_each_request(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("no value of a user")
+
+    client = Bench().connect()
+    monkeypatch.setattr(TABLE[b"GET"], "run_many", broken)
+    replies = client.bench.engine.execute_many(client.session, [[b"GET", b"secret"]] * 3)
+    assert replies is not None
+    assert [reply.text for reply in replies if isinstance(reply, CommandError)] == [INTERNAL] * 3
+    assert "internal error in GET" in caplog.text
+    assert "secret" not in caplog.text
+
+
+def test_pipelines_over_the_wire_are_answered_in_order(shared_godis: GodisProcess) -> None:
+    values = [b"v" * size for size in (0, 1, 1023, 1024, 70_000, 3 << 20)]
+    keys = [b"size:%d" % len(value) for value in values]
+    with shared_godis.client() as client:
+        pipe = client.pipeline(transaction=False)
+        for key, value in zip(keys, values, strict=True):
+            pipe.set(key, value)
+        assert pipe.execute() == [True] * len(keys)
+        for key in keys:
+            pipe.set(key + b":ex", b"1", ex=100)
+        assert pipe.execute() == [True] * len(keys)
+        for key in [*keys, b"missing", *keys]:
+            pipe.get(key)
+        assert pipe.execute() == [*values, None, *values]
+        assert 90 < client.ttl(keys[0] + b":ex") <= 100
+
+
+def test_an_ok_is_the_one_that_the_server_knows() -> None:
+    client = Bench().connect()
+    replies = client.bench.engine.execute_many(client.session, [[b"SET", b"a", b"1"]] * 4)
+    assert replies is not None
+    assert all(reply is OK for reply in replies)

@@ -17,7 +17,7 @@ import commands.introspection
 import commands.keys
 import commands.server
 import commands.strings  # noqa: F401  (the modules fill the table when imported)
-from commands import NO_AUTH, TABLE, WRITE, Command
+from commands import NO_AUTH, TABLE, WRITE, Command, RunMany
 from errors import INTERNAL, LOG_FAILED, UNKNOWN_COMMAND, CommandError
 from errors import NO_AUTH as NO_AUTH_TEXT
 from replies import WAIT, Reply
@@ -75,15 +75,21 @@ class Engine:
         if row is None or row.run_many is None or self.instance.gated or not session.authenticated:
             return None
         try:
+            return self._run_many(row, row.run_many, session, requests)
+        except Exception:
+            return [self._internal_error(row.name)] * len(requests)
+
+    @staticmethod
+    def _run_many(
+        row: Command, run_many: RunMany, session: Session, requests: list[list[bytes]]
+    ) -> Sequence[Reply] | None:
+        try:
             names, *columns = zip(*requests, strict=True)
         except ValueError:  # of different lengths
             return None
         if names.count(names[0]) != len(names) or not row.accepts(1 + len(columns)):
             return None
-        try:
-            return row.run_many(session, *columns)
-        except Exception:
-            return [self._internal_error(names[0])] * len(names)
+        return run_many(session, *columns)
 
     def _internal_error(self, name: bytes) -> CommandError:
         """Note our own bug, while it is handled. The values are the user's and stay out of the log."""
@@ -113,3 +119,12 @@ class Engine:
         reply = row.run(session, argv)
         if isinstance(reply, CommandError):
             raise reply
+
+    def apply_many(self, db: int, batch: list[list[bytes]]) -> bool:
+        """Run the effects of a batch at once; False, and nothing is done, where they are to be applied one by one."""
+        session = self.replaying
+        row = self.table.get(batch[0][0])
+        if row is None or row.run_many is None or not row.flags & WRITE or db >= len(session.store.databases):
+            return False
+        session.db = session.store.databases[db]
+        return self._run_many(row, row.run_many, session, batch) is not None

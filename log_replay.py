@@ -41,6 +41,9 @@ from log_reader import (
 
 STARTED = re.compile(rb"[#*](?:[1-9]|\Z)")  # a first batch or command of which only the start was written
 NUMBER = re.compile(rb"[+-]?[0-9]{1,15}")
+Apply = Callable[[int, "list[bytes]"], None]
+ApplyMany = Callable[[int, "list[list[bytes]]"], bool]
+MANY = 4  # commands; a batch of fewer is faster applied one by one
 CONTROL = frozenset((b"SELECT", b"MULTI", b"EXEC"))
 
 
@@ -72,10 +75,16 @@ class Player:
     """Hands commands on: follows SELECT, holds back those of a MULTI until its EXEC, turns text lines to effects."""
 
     def __init__(
-        self, apply: Callable[[int, list[bytes]], None], report: ReplayReport, text_ms: int, default_ttl_ms: int
+        self,
+        apply: Apply,
+        report: ReplayReport,
+        text_ms: int,
+        default_ttl_ms: int,
+        apply_many: ApplyMany | None = None,
     ) -> None:
         self.multi_start = -1  # where the open transaction starts
         self._apply = apply
+        self._apply_many = apply_many
         self._report = report
         self._text_ms = text_ms
         self._default_ttl_ms = default_ttl_ms
@@ -104,7 +113,11 @@ class Player:
             raise Fault(self.multi_start, "MULTI without EXEC before a batch", certain=True)
         self._report.batches += 1
         self._database = 0
-        self._play_commands(unit)
+        many = len(unit.commands) >= MANY
+        if many and self._apply_many is not None and self._apply_many(0, unit.commands):
+            self._report.commands += len(unit.commands)
+        else:
+            self._play_commands(unit)
         if self.multi_start >= 0:
             raise Fault(unit.start, "MULTI without EXEC in a batch", certain=True)
 
@@ -173,14 +186,17 @@ def text_effect(words: list[bytes], now_ms: int, default_ttl_ms: int) -> list[by
 
 def replay(
     path: str,
-    apply: Callable[[int, list[bytes]], None],
+    apply: Apply,
     now_ms: int,
     default_ttl_ms: int,
     progress: Callable[[int, int], None] | None = None,
     *,
+    apply_many: ApplyMany | None = None,
     block_bytes: int = BLOCK_BYTES,
 ) -> ReplayReport:
     """Give every command of a log to `apply(database, argv)`; cut off a torn tail. The caller holds the log's lock.
+
+    A whole batch is offered to `apply_many` first, which may take it (True) or leave it as it is (False).
 
     Text lines of the original hold no time. Theirs is the time of the first batch after them, and `now_ms` where
     there is none yet; then such a batch is added, so that every later replay finds the same deadlines.
@@ -196,7 +212,7 @@ def replay(
         refuse_other_formats(path, opening)
         text = is_text_log(opening)
         dated = find_batch(file, 0, size) if text else None
-        player = Player(apply, report, dated[1] if dated else now_ms, default_ttl_ms)
+        player = Player(apply, report, dated[1] if dated else now_ms, default_ttl_ms, apply_many)
         try:
             next_progress = 0
             for unit in units(file, size, text, block_bytes):

@@ -80,7 +80,14 @@ def recover(log: AppendOnlyLog, config: Config, store: Store, engine: Engine) ->
 
     now_ms = int(time() * 1000)
     store.begin_replay(now_ms)
-    report = replay(config.log, engine.apply, now_ms, config.default_ttl_seconds * 1000, progress)
+    report = replay(
+        config.log,
+        engine.apply,
+        now_ms,
+        config.default_ttl_seconds * 1000,
+        progress,
+        apply_many=engine.apply_many,
+    )
     if report.torn_bytes:
         logger.warning(
             "the last %d bytes of %s were no whole batch: cut off, and kept in %s",

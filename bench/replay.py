@@ -1,4 +1,4 @@
-"""How fast a log is loaded: by replay with an apply that only fills a dict, and by redis-server from the same file.
+"""How fast a log is loaded: by replay into an engine, and by redis-server from the same file.
 
     python bench/replay.py [--commands 1000000] [--batch 50] [--value-bytes 64] [--keys 100000]
 
@@ -18,7 +18,11 @@ from time import monotonic
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from aof import AppendOnlyLog, replay  # noqa: E402
+from aof import AppendOnlyLog, NullLog, replay  # noqa: E402
+from config import Config  # noqa: E402
+from engine import Engine  # noqa: E402
+from session import Instance  # noqa: E402
+from store import Store  # noqa: E402
 
 DEADLINE_MS = 4_102_444_800_000
 NOW_MS = 1_700_000_000_000
@@ -36,15 +40,13 @@ def write_log(path: Path, commands: int, batch: int, value: bytes, keys: int) ->
 
 
 def replay_seconds(path: Path) -> float:
-    """Load the log into a dict."""
-    data: dict[bytes, tuple[bytes, int]] = {}
-
-    def apply(_db: int, argv: list[bytes]) -> None:
-        _, key, value, _, deadline = argv
-        data[key] = value, int(deadline)
-
+    """Load the log into an engine, as the program does when it starts."""
+    log = NullLog()
+    store = Store(1, log)
+    store.begin_replay(NOW_MS)
+    engine = Engine(Instance(store, log, Config({}, {}), "bench", run_id="", started_ms=0))
     start = monotonic()
-    replay(str(path), apply, NOW_MS, 0)
+    replay(str(path), engine.apply, NOW_MS, 0, apply_many=engine.apply_many)
     return monotonic() - start
 
 

@@ -26,7 +26,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from store import Keyspace, Store
-from usage import ENTRY_BYTES, Frequency, Memory, Recency, Usage, Uses
+from usage import NEW_KEY_BYTES, Frequency, Memory, Recency, Usage, Uses
 
 POOL_KEYS = 16
 MOST_KEYS = 64  # beyond what a command needs: half a millisecond
@@ -102,7 +102,7 @@ class Eviction:
         if memory is None:
             return True
         # As if each second word were a new key, which errs to the safe side by little.
-        need_bytes = sum(map(len, argv)) + len(argv) // 2 * ENTRY_BYTES
+        need_bytes = sum(map(len, argv)) + len(argv) // 2 * NEW_KEY_BYTES
         if memory.used_bytes + need_bytes <= self.limit_bytes:
             return True
         if self.base_bytes + need_bytes > self.limit_bytes:

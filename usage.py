@@ -28,6 +28,7 @@ TABLE_BYTES = 128  # a key's share of a dict from which keys go as fast as they 
 ENTRY_BYTES = TABLE_BYTES + 36  # in `values`, in `order`; and what malloc rounds up of two objects
 DEADLINE_BYTES = TABLE_BYTES + 28  # in `deadlines` and `due`
 USE_BYTES = TABLE_BYTES + 24  # in `Uses.table`, and the ints in it
+NEW_KEY_BYTES = ENTRY_BYTES + DEADLINE_BYTES + USE_BYTES + 2 * getsizeof(b"")  # beside the bytes themselves
 
 MINUTE_MS = 60_000
 NEW_COUNT = 5  # a new key must not be the next to go before it had its chance

@@ -18,6 +18,17 @@ from typing import Any
 UNITS_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 MAX_SECONDS = (1 << 31) - 1
 UNITS_BYTES = {"": 1, "b": 1, "k": 1000, "kb": 1024, "m": 10**6, "mb": 1 << 20, "g": 10**9, "gb": 1 << 30}
+MAX_INT = (1 << 31) - 1
+POLICIES = (  # in Redis's order, which its error text shows
+    "volatile-lru",
+    "volatile-lfu",
+    "volatile-random",
+    "volatile-ttl",
+    "allkeys-lru",
+    "allkeys-lfu",
+    "allkeys-random",
+    "noeviction",
+)
 LOG_LEVELS = {"debug": 10, "verbose": 10, "notice": 20, "warning": 30}
 
 
@@ -154,13 +165,18 @@ SETTINGS = [
         "auto-aof-rewrite-percentage",
         "rewrite_percentage",
         "100",
-        parse_integer(0, (1 << 31) - 1),
+        parse_integer(0, MAX_INT),
         live=True,
         flag="auto-rewrite-percentage",
     ),
     Setting(
         "auto-aof-rewrite-min-size", "rewrite_min_bytes", "64mb", parse_bytes, live=True, flag="auto-rewrite-min-size"
     ),
+    Setting("maxmemory", "maxmemory", "0", parse_bytes, live=True),
+    Setting("maxmemory-policy", "maxmemory_policy", "noeviction", parse_choice(*POLICIES), live=True),
+    Setting("maxmemory-samples", "maxmemory_samples", "5", parse_integer(1, MAX_INT), live=True),
+    Setting("lfu-log-factor", "lfu_log_factor", "10", parse_integer(0, MAX_INT), live=True),
+    Setting("lfu-decay-time", "lfu_decay_minutes", "1", parse_integer(0, MAX_INT), live=True),
     Setting("default-ttl", "default_ttl_seconds", "6h", parse_duration, live=True),
     Setting("databases", "databases", "16", parse_integer(1, 100_000)),
     Setting("maxclients", "maxclients", "10000", parse_integer(1, 1_000_000), live=True),
@@ -185,8 +201,6 @@ SETTINGS = [
     Setting("enable-debug-command", "debug_command", "local", parse_choice("yes", "no", "local"), flag=None),
     # Constant here, and asked for by clients and by redis-benchmark.
     Setting("save", "save", "", parse_text, flag=None),
-    Setting("maxmemory", "maxmemory", "0", parse_bytes, flag=None),
-    Setting("maxmemory-policy", "maxmemory_policy", "noeviction", parse_text, flag=None),
 ]
 BY_NAME = {setting.name: setting for setting in SETTINGS}
 
@@ -212,6 +226,11 @@ class Config:
     appendfsync: str
     rewrite_percentage: int
     rewrite_min_bytes: int
+    maxmemory: int
+    maxmemory_policy: str
+    maxmemory_samples: int
+    lfu_log_factor: int
+    lfu_decay_minutes: int
     default_ttl_seconds: int
     databases: int
     maxclients: int
@@ -227,8 +246,6 @@ class Config:
     max_bulk_bytes: int
     debug_command: str
     save: str
-    maxmemory: int
-    maxmemory_policy: str
 
     def __init__(self, flags: Mapping[str, str | None], environment: Mapping[str, str]) -> None:
         """Read every setting. Raises SettingError on the first that is bad."""

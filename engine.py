@@ -17,8 +17,8 @@ import commands.introspection
 import commands.keys
 import commands.server
 import commands.strings  # noqa: F401  (the modules fill the table when imported)
-from commands import NO_AUTH, TABLE, WRITE, Command, RunMany
-from errors import INTERNAL, LOG_FAILED, UNKNOWN_COMMAND, CommandError
+from commands import DENYOOM, NO_AUTH, TABLE, WRITE, Command, RunMany
+from errors import INTERNAL, LOG_FAILED, OUT_OF_MEMORY, UNKNOWN_COMMAND, CommandError
 from errors import NO_AUTH as NO_AUTH_TEXT
 from replies import WAIT, Reply
 from session import Instance, Session
@@ -56,7 +56,7 @@ class Engine:
             arity = row.arity
             if len(argv) != arity and (arity > 0 or len(argv) < -arity):
                 raise row.wrong_arity()
-            if (self.instance.gated or not session.authenticated) and self._must_wait(session, row):
+            if (self.instance.gated or not session.authenticated) and self._must_wait(session, row, argv):
                 return WAIT
             return row.run(session, argv)
         except CommandError as error:
@@ -68,8 +68,8 @@ class Engine:
     def execute_many(self, session: Session, requests: list[list[bytes]]) -> Sequence[Reply] | None:
         """Run a pipeline of one command at once, by column; None if its requests are to be run one by one.
 
-        A layer costs what it costs once a pipeline instead of once a request: of the 2.0 µs between the bytes of a SET
-        and its reply, at P=16, it takes 0.7.
+        A layer costs what it costs once a pipeline instead of once a request: a SET at P=16 takes 2.0 µs between its
+        bytes and its reply, and 2.8 one by one.
         """
         row = self.table.get(requests[0][0])
         if row is None or row.run_many is None or self.instance.gated or not session.authenticated:
@@ -97,7 +97,7 @@ class Engine:
         self.instance.statistics.count_error(INTERNAL)
         return CommandError(INTERNAL)
 
-    def _must_wait(self, session: Session, row: Command) -> bool:
+    def _must_wait(self, session: Session, row: Command, argv: list[bytes]) -> bool:
         """Say whether a pause holds a command back. Raises CommandError if it may not run at all."""
         if not session.authenticated and not row.flags & NO_AUTH:
             raise CommandError(NO_AUTH_TEXT)
@@ -105,7 +105,12 @@ class Engine:
         writes = bool(row.flags & WRITE)
         if writes and instance.log.failure is not None:
             raise CommandError(LOG_FAILED % instance.log.failure)
-        return instance.paused and (writes or not instance.pause.writes_only) and row.name != b"CLIENT"
+        if instance.paused and (writes or not instance.pause.writes_only) and row.name != b"CLIENT":
+            return True
+        if row.flags & DENYOOM and not instance.eviction.make_room(argv):
+            raise CommandError(OUT_OF_MEMORY)
+        instance.store.noting = not session.no_touch or row.name == b"TOUCH"
+        return False
 
     def apply(self, db: int, argv: list[bytes]) -> None:
         """Run a logged effect against a database. Raises CommandError if it is refused."""

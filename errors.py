@@ -69,6 +69,10 @@ NO_LFU = (
     b"ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching "
     b"between policies at runtime LRU and LFU data will take some time to adjust."
 )
+NO_LRU = (
+    b"ERR An LFU maxmemory policy is selected, idle time not tracked. Please note that when switching between policies "
+    b"at runtime LRU and LFU data will take some time to adjust."
+)
 PATTERN_TOO_LONG = b"ERR pattern is too long"
 
 # connection
@@ -108,6 +112,7 @@ TEXT_NO_KEY = b"ERR key not found"
 # server
 NO_AUTH = b"NOAUTH Authentication required."
 LOG_FAILED = b"MISCONF Errors writing to the AOF file: %b"
+OUT_OF_MEMORY = b"OOM command not allowed when used memory > 'maxmemory'."
 UNKNOWN_SETTING = b"ERR Unknown option or number of arguments for CONFIG SET - '%b'"
 SETTING_REFUSED = b"ERR CONFIG SET failed (possibly related to argument '%b') - %b"
 NO_CONFIG_FILE = b"ERR The server is running without a config file"

@@ -24,6 +24,12 @@ Options:
   --auto-rewrite-percentage N  Rewrite the log when it has grown by so much since it last was; 0: never
                              (default: 100).
   --auto-rewrite-min-size SIZE  But not a log that is smaller (default: 64mb).
+  --maxmemory SIZE           Evict keys, or refuse writes, rather than take more memory; 0: no limit (default: 0).
+  --maxmemory-policy POLICY  What to evict: allkeys-lru, -lfu, -random; volatile-lru, -lfu, -random, -ttl (only keys
+                             with an end); or noeviction (default: noeviction).
+  --maxmemory-samples N      How many keys to choose from for each that goes (default: 5).
+  --lfu-log-factor N         How slowly the counters of LFU grow (default: 10).
+  --lfu-decay-time MINUTES   How long until they shrink by one; 0: never (default: 1).
   --default-ttl TIME         How long a string lives that was set without a TTL: seconds, 30m, 6h; 0: for ever
                              (default: 6h).
   --databases N              How many databases SELECT can choose from (default: 16).

@@ -628,6 +628,9 @@ class Server:
                 end = monotonic() + SLICE_SECONDS
                 if not self.store.expire_cycle(lambda end=end: monotonic() > end):  # type: ignore[misc]
                     pause = 3 * SLICE_SECONDS
+                end = monotonic() + SLICE_SECONDS
+                if not self.instance.eviction.step(lambda end=end: monotonic() > end):  # type: ignore[misc]
+                    pause = SLICE_SECONDS
             end = monotonic() + SLICE_SECONDS
             if not self.rewriter.step(lambda end=end: monotonic() > end):  # type: ignore[misc]
                 pause = SLICE_SECONDS  # shorter, since what clients change meanwhile costs memory

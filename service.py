@@ -14,6 +14,7 @@ from importlib.metadata import version
 from time import monotonic, time
 
 from aof import AppendOnlyLog, NullLog, ReplayReport, claim_directory, replay
+from commands.info import resident_bytes
 from config import LOG_LEVELS, Config
 from engine import Engine
 from server import Server
@@ -33,6 +34,7 @@ def serve(config: Config) -> int:
         store, log, config, config.instance_id, run_id=secrets.token_hex(20), started_ms=int(time() * 1000)
     )
     engine = Engine(instance)
+    instance.eviction.base_bytes = resident_bytes()
     logger.info("Godis %s, instance %s, pid %d, gevent %s", VERSION, instance.id, os.getpid(), version("gevent"))
     if isinstance(log, AppendOnlyLog):
         recover(log, config, store, engine)

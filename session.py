@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from config import Config
+from eviction import Eviction
 from store import EffectLog, Keyspace, Store
 
 
@@ -182,7 +183,7 @@ class Instance:
     statistics: Statistics = field(default_factory=Statistics)
     pause: Pause = field(default_factory=Pause)
     rewrite: RewriteState = field(default_factory=RewriteState)
-    gated: bool = False  # some commands may not run now: the log failed, or CLIENT PAUSE holds
+    gated: bool = False  # some commands may not run now: the log failed, memory is limited, or CLIENT PAUSE holds
     resumed: Callable[[], None] = lambda: None  # the server's: look again at the connections that wait
     shutdown: bool = False
     last_save_second: int = 0  # when the log last was whole on disk: the answer to LASTSAVE
@@ -191,11 +192,21 @@ class Instance:
 
     def __post_init__(self) -> None:
         self.last_save_second = self.started_ms // 1000  # a log that could be opened is on the disk
+        self.eviction = Eviction(self.store)
 
     def apply_settings(self) -> None:
         """Let everybody who holds a copy of a setting take over its present value; after CONFIG SET."""
         self.store.default_ttl_ms = self.config.default_ttl_seconds * 1000
         self.store.tick(self.store.now_ms)  # for the commands that follow in this turn
+        config = self.config
+        self.eviction.follow(
+            config.maxmemory,
+            config.maxmemory_policy,
+            config.maxmemory_samples,
+            config.lfu_log_factor,
+            config.lfu_decay_minutes,
+        )
+        self.update_gate()
         if not self.config.requirepass:
             for client in self.clients.values():
                 client.authenticated = True
@@ -214,8 +225,10 @@ class Instance:
         self.resumed()
 
     def update_gate(self) -> None:
-        """Note whether commands must be looked at before they run; due whenever the log or the pause changes."""
-        self.gated = self.log.failure is not None or self.paused
+        """Note whether commands must be looked at before they run; due whenever what is asked here changes."""
+        untouching = any(client.no_touch for client in self.clients.values())
+        self.store.noting = True
+        self.gated = self.log.failure is not None or self.paused or bool(self.eviction.limit_bytes) or untouching
 
     @property
     def paused(self) -> bool:

@@ -86,19 +86,16 @@ def client_setinfo(session: Session, argv: list[bytes]) -> Reply:
 
 @command("CLIENT|NO-EVICT", "<ON | OFF>", arity=3, flags=OVER_OTHERS, since="7.0.0")
 def client_no_evict(session: Session, argv: list[bytes]) -> Reply:
-    """Protect this connection from eviction for want of memory, which does not happen here."""
+    """Protect this connection from being closed for want of memory, which does not happen here."""
     session.no_evict = _parse_switch(argv[2])
     return OK
 
 
 @command("CLIENT|NO-TOUCH", "<ON | OFF>", arity=3, flags=PLAIN, since="7.2.0")
 def client_no_touch(session: Session, argv: list[bytes]) -> Reply:
-    """Ask that this connection's commands do not count as a use of their keys.
-
-    Differs from Redis, which keeps to it: here OBJECT IDLETIME counts them all the same, since the keyspace does not
-    know who asks.
-    """
+    """Ask that this connection's commands, but for TOUCH, do not count as a use of their keys."""
     session.no_touch = _parse_switch(argv[2])
+    session.instance.update_gate()
     return OK
 
 

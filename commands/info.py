@@ -86,16 +86,18 @@ def show_bytes(size: int) -> str:
 
 
 def _memory(instance: Instance) -> Iterable[Field]:
-    used = resident_bytes()
-    peak = max(used, peak_bytes())
+    resident = resident_bytes()
+    used = instance.eviction.memory.used_bytes if instance.eviction.memory else resident
+    peak = max(resident, peak_bytes())
     clients = instance.clients.values()
     return [
         ("used_memory", used),
         ("used_memory_human", show_bytes(used)),
-        ("used_memory_rss", used),
-        ("used_memory_rss_human", show_bytes(used)),
+        ("used_memory_rss", resident),
+        ("used_memory_rss_human", show_bytes(resident)),
         ("used_memory_peak", peak),
         ("used_memory_peak_human", show_bytes(peak)),
+        ("used_memory_startup", instance.eviction.base_bytes),
         ("maxmemory", instance.config.maxmemory),
         ("maxmemory_human", show_bytes(instance.config.maxmemory)),
         ("maxmemory_policy", instance.config.maxmemory_policy),
@@ -152,7 +154,7 @@ def _stats(instance: Instance) -> Iterable[Field]:
         ("total_net_output_bytes", statistics.output_bytes),
         ("rejected_connections", statistics.connections_rejected),
         ("expired_keys", store.expired_keys),
-        ("evicted_keys", 0),  # memory has no limit here
+        ("evicted_keys", store.evicted_keys),
         ("keyspace_hits", store.hits),
         ("keyspace_misses", store.misses),
         ("client_query_buffer_limit_disconnections", statistics.query_limit_disconnections),

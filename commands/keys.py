@@ -22,6 +22,7 @@ from errors import (
     INVALID_FIRST_DB,
     INVALID_SECOND_DB,
     NO_LFU,
+    NO_LRU,
     NO_SUCH_KEY,
     NX_AND_OTHERS,
     SAME_OBJECT,
@@ -468,17 +469,24 @@ def _is_integer(value: bytes) -> bool:
 
 @command("OBJECT|FREQ", "key", arity=3, flags=READONLY, keys=SECOND, since="4.0.0")
 def object_freq(session: Session, argv: list[bytes]) -> Reply:
-    """Get how often a key is used: refused, as by any Redis that does not evict by frequency."""
+    """Get how often a key is used, from 0 to 255 and by the logarithm; refused unless keys are evicted by frequency."""
     if session.db.look(argv[2]) is None:
         return None
-    raise CommandError(NO_LFU)
+    if not session.instance.eviction.by_frequency:
+        raise CommandError(NO_LFU)
+    return session.db.use_count(argv[2])
 
 
 @command("OBJECT|IDLETIME", "key", arity=3, flags=READONLY, keys=SECOND, since="2.2.3")
 def object_idletime(session: Session, argv: list[bytes]) -> Reply:
-    """Get for how many seconds a key was not used; uses are noted from the first such question on."""
+    """Get for how many seconds a key was not used; refused where keys are evicted by frequency.
+
+    Differs from Redis: uses are noted from the first such question on, or since keys are evicted by LRU.
+    """
     if session.db.look(argv[2]) is None:
         return None
+    if session.instance.eviction.by_frequency:
+        raise CommandError(NO_LRU)
     return session.db.idle_seconds(argv[2])
 
 

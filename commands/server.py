@@ -108,7 +108,7 @@ def config_resetstat(session: Session, argv: list[bytes]) -> Reply:
     """Count from zero again what INFO shows."""
     session.instance.statistics.reset()
     store = session.store
-    store.expired_keys = store.hits = store.misses = 0
+    store.expired_keys = store.evicted_keys = store.hits = store.misses = 0
     return OK
 
 

@@ -15,7 +15,7 @@ from servers import ROOT
 
 # Whoever stands left may import what stands right of it, and what that may import.
 ORDER = """
-godis -> service -> server -> engine -> commands -> session -> store -> expiry -> leaves
+godis -> service -> server -> engine -> commands -> session -> eviction -> store -> usage -> expiry -> leaves
 engine -> aof -> log_lock -> log_replay -> log_reader -> protocol -> leaves
 server -> rewrite -> commands
 rewrite -> aof
@@ -25,7 +25,7 @@ offline -> log_check -> log_export -> log_replay
 LEAVES = {"config", "errors", "replies", "version"}
 PROGRAM = sorted([*ROOT.glob("*.py"), *ROOT.glob("commands/*.py")])
 BELOW_THE_SERVER = [path for path in PROGRAM if path.name not in ("godis.py", "server.py") or path.parent != ROOT]
-CLOCKLESS = ("session", "store", "expiry")
+CLOCKLESS = ("session", "eviction", "store", "usage", "expiry")
 DETERMINISTIC = [path for path in PROGRAM if path.parent.name == "commands" or path.stem in CLOCKLESS]
 COMMAND_TABLE = "TABLE"
 CHANGES = {"add", "append", "clear", "discard", "extend", "insert", "pop", "popitem", "remove", "setdefault", "update"}

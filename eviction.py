@@ -1,0 +1,218 @@
+"""The limit on memory: which keys go when it is reached, and when a write is refused.
+
+It owns the policies and the choice of the next key; what keys take and how they are used is `usage`'s account. Nothing
+here reads the clock or the process's memory. It evicts before a command that may need memory, never on a read, and
+each evicted key is logged as a DEL: a log is replayed whole, whatever the limit, and evicts nothing by itself.
+
+As in Redis the choice is approximate. For each key to go, `samples` random keys of each database are ranked, and the
+best candidates so far wait in a pool:
+
+    draw  -> samples random keys, of all or of those with a deadline
+    rank  -> when it was last used | how often | when it ends       the smallest goes first
+    pool  -> the POOL_KEYS smallest of all that were drawn; the first of them goes, if it was not used since
+
+The pool makes five samples nearly as good as a list of all keys by use, which would cost each read a move in a list
+and each key two pointers. What differs from Redis: ranks are absolute (a time, not an idle time), so those drawn long
+ago compare with new ones; and a key in the pool is ranked again before it goes.
+
+The work for one command is bounded: as many bytes as it brings, and at most MOST_KEYS beyond that. What is more, since
+the limit was lowered or a log was loaded above it, is worked off by the server's housekeeping in slices.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from store import Keyspace, Store
+from usage import NEW_KEY_BYTES, Frequency, Memory, Recency, Usage, Uses
+
+POOL_KEYS = 16
+MOST_KEYS = 64  # beyond what a command needs: some two milliseconds
+STEP_KEYS = 8  # between two looks at the time
+DRAWS = 100  # until it is sure that few keys have a deadline
+
+
+class Eviction:
+    """The limit of an instance, and how it is kept."""
+
+    def __init__(self, store: Store) -> None:
+        self.base_bytes = 0  # what the process takes without keys; set at the start
+        self.limit_bytes = 0  # 0: none, and nothing is counted
+        self.memory: Memory | None = None
+        self._store = store
+        self._policy = "noeviction"
+        self._samples = 5
+        self._log_factor, self._decay_minutes = 10, 1
+        self._pool: list[tuple[int, float, bytes, int]] = []  # rank, a lot for equal ranks, key, database
+        self._pooled: set[tuple[bytes, int]] = set()  # keys in the pool, each with its database
+        self._drawn: list[bytes] = []  # keys with a deadline, where those are few; see `_draw_rare`
+        self._next_database = 0  # for the random policies
+
+    # ---- settings
+
+    def follow(self, limit_bytes: int, policy: str, samples: int, log_factor: int, decay_minutes: int) -> None:
+        """Take over the settings. Counts all keys where the limit is new: O(keys)."""
+        self._policy, self._samples = policy, samples
+        self._log_factor, self._decay_minutes = log_factor, decay_minutes
+        self._pool.clear()
+        self._pooled.clear()
+        self._drawn.clear()
+        self.limit_bytes = limit_bytes
+        self.memory = (self.memory or Memory(self.base_bytes)) if limit_bytes else None
+        for db in self._store.databases:
+            self._follow(db)
+
+    def _follow(self, db: Keyspace) -> None:
+        """Note of a database what the settings ask for, and no more."""
+        usage = db.usage or Usage(self._store)
+        known = usage.uses
+        uses = self._uses_after(known)
+        if uses is not known:
+            usage.set_uses(uses, len(db))
+            if known is not None:
+                self._store.garbage.append(known.table)
+        if self.memory is None:
+            usage.end()
+        elif usage.memory is None:
+            usage.begin(self.memory, db.values, db.deadlines)
+        db.usage = usage if usage.uses is not None or usage.memory is not None else None
+
+    def _uses_after(self, known: Uses | None) -> Uses | None:
+        if self.by_frequency:  # even without a limit, since whoever chooses it may ask for OBJECT FREQ
+            uses = known if isinstance(known, Frequency) else Frequency(self._store)
+            uses.tune(self._log_factor, self._decay_minutes)
+            return uses
+        if isinstance(known, Recency):  # once somebody asked for it, OBJECT IDLETIME stays true
+            return known
+        return Recency(self._store) if self.limit_bytes and self._policy.endswith("lru") else None
+
+    @property
+    def by_frequency(self) -> bool:
+        """Say whether keys are chosen by how often they are used."""
+        return self._policy.endswith("lfu")
+
+    # ---- making room
+
+    def make_room(self, argv: list[bytes]) -> bool:
+        """Evict until there is room for what a request brings; False: it has none, and may not run.
+
+        More than it needs is left to `step`, except for MOST_KEYS.
+        """
+        memory = self.memory
+        if memory is None:
+            return True
+        # As if each second word were a new key, which errs to the safe side by little.
+        need_bytes = sum(map(len, argv)) + len(argv) // 2 * NEW_KEY_BYTES
+        if memory.used_bytes + need_bytes <= self.limit_bytes:
+            return True
+        if self.base_bytes + need_bytes > self.limit_bytes:
+            return False  # all keys would go for nothing
+        enough_bytes = memory.used_bytes - need_bytes
+        evicted = 0
+        while memory.used_bytes + need_bytes > self.limit_bytes:
+            if evicted >= MOST_KEYS and memory.used_bytes <= enough_bytes:
+                return True
+            if not self._evict():
+                return False
+            evicted += 1
+        return True
+
+    def step(self, out_of_time: Callable[[], bool]) -> bool:
+        """Evict what is above the limit, until it is done or `out_of_time`; return whether there is no more to do."""
+        while self.memory is not None and self.memory.used_bytes > self.limit_bytes:
+            for _ in range(STEP_KEYS):
+                if not self._evict():
+                    return True
+            if out_of_time():
+                return False
+        return True
+
+    def _evict(self) -> bool:
+        """Evict one key; return whether there was one."""
+        if self._policy == "noeviction":
+            return False
+        choose = self._any_key if self._policy.endswith("random") else self._worst_key
+        choice = choose()
+        if choice is None:
+            return False
+        db, key = choice
+        db.evict(key)
+        return True
+
+    def _any_key(self) -> tuple[Keyspace, bytes] | None:
+        """Choose a random key, of each database in turn."""
+        databases = self._store.databases
+        for _ in databases:
+            self._next_database = (self._next_database + 1) % len(databases)
+            db = databases[self._next_database]
+            if self._candidates(db):
+                return db, self._draw(db)
+        return None
+
+    def _worst_key(self) -> tuple[Keyspace, bytes] | None:
+        """Choose the key that is least worth keeping, of those drawn so far."""
+        databases = self._store.databases
+        pool = self._pool
+        while self._fill_pool():
+            while pool:
+                rank, _, key, index = pool.pop(0)
+                self._pooled.discard((key, index))
+                db = databases[index]
+                if key in self._candidates(db) and self._rank(db, key) <= rank:
+                    return db, key
+        return None
+
+    def _fill_pool(self) -> bool:
+        """Draw and rank some keys of each database; return whether there were any."""
+        pool, pooled = self._pool, self._pooled
+        found = False
+        for db in self._store.databases:
+            if self._candidates(db):
+                found = True
+                for _ in range(self._samples):
+                    key = self._draw(db)
+                    entry = self._rank(db, key), self._store.random.random(), key, db.index
+                    place = bisect_left(pool, entry)
+                    if place < POOL_KEYS and entry[2:] not in pooled:
+                        pool.insert(place, entry)
+                        pooled.add(entry[2:])
+                        if len(pool) > POOL_KEYS:
+                            pooled.discard(pool.pop()[2:])
+        return found
+
+    def _rank(self, db: Keyspace, key: bytes) -> int:
+        if self._policy == "volatile-ttl":
+            return db.deadlines[key]
+        assert db.usage is not None
+        assert db.usage.uses is not None
+        return db.usage.uses.rank(key)
+
+    # ---- drawing
+
+    def _candidates(self, db: Keyspace) -> Mapping[bytes, Any]:
+        """Return the table of those keys that may go."""
+        return db.deadlines if self._policy.startswith("volatile") else db.values
+
+    def _draw(self, db: Keyspace) -> bytes:
+        """Return a random key of those that may go, of which there is at least one."""
+        candidates, order = self._candidates(db), db.order
+        chance, places = self._store.random.random, len(order)
+        for _ in range(DRAWS):
+            key = order[int(chance() * places)]
+            if key is not None and key in candidates:
+                return key
+        return self._draw_rare(candidates)
+
+    def _draw_rare(self, candidates: Mapping[bytes, Any]) -> bytes:
+        """`_draw` where nearly all keys are no candidates: from a list of them all, which serves for many draws."""
+        drawn = self._drawn
+        while True:
+            while drawn:
+                place = int(self._store.random.random() * len(drawn))
+                key, drawn[place] = drawn[place], drawn[-1]
+                drawn.pop()
+                if key in candidates:
+                    return key
+            drawn += candidates

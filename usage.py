@@ -1,0 +1,213 @@
+"""What is noted of a database's keys beside their values: when or how often each was used, and the bytes they take.
+
+It owns this account and nothing else: it must not know policies, commands or the log. A keyspace has a `Usage` only
+while somebody asks, for a limit on memory or for OBJECT IDLETIME; without one a read and a write cost what they cost.
+
+    Recency     key -> ms of its last use
+    Frequency   key -> minute of its last use and a counter from 0 to 255, as Redis's LFU
+    Memory      the bytes of all databases, and of the process before it held any key
+
+**The bytes are an account, kept with each write, and not what the system says.** The resident set lags behind what is
+deleted and depends on what else goes on; to evict until it falls would empty the keyspace. The account is exact for
+keys and values (`sys.getsizeof`, so a type of values says by `__sizeof__` what it takes), and charges each key an
+equal share of the tables it stands in. A table under eviction is a dict that was rebuilt for three to six times its
+keys when the places of deleted ones ran out, the old beside the new: so a share is more than in a keyspace that only
+grew, and the process stays below the limit until it has evicted for a while. The shares were measured against the
+resident set: `python bench/eviction.py memory`. (Refused: `getsizeof` of the dicts themselves. It doubles from one
+write to the next, and half of the keys would be evicted at that moment.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from random import Random
+from sys import getsizeof
+from typing import Any, Protocol
+
+TABLE_BYTES = 128  # a key's share of a dict from which keys go as fast as they come
+ENTRY_BYTES = TABLE_BYTES + 36  # in `values`, in `order`; and what malloc rounds up of two objects
+DEADLINE_BYTES = TABLE_BYTES + 28  # in `deadlines` and `due`
+USE_BYTES = TABLE_BYTES + 24  # in `Uses.table`, and the ints in it
+NEW_KEY_BYTES = ENTRY_BYTES + DEADLINE_BYTES + USE_BYTES + 2 * getsizeof(b"")  # beside the bytes themselves
+
+MINUTE_MS = 60_000
+NEW_COUNT = 5  # a new key must not be the next to go before it had its chance
+MOST_COUNT = 255
+
+
+class Surroundings(Protocol):
+    """What is asked of the store."""
+
+    now_ms: int
+    random: Random
+    noting: bool  # the running command counts as a use of the keys it reads
+
+
+class Uses:
+    """When or how often keys were used; a key that is not in `table` was last used when the noting began."""
+
+    __slots__ = ("since_ms", "store", "table")
+
+    def __init__(self, store: Surroundings) -> None:
+        self.store = store
+        self.since_ms = store.now_ms
+        self.table: dict[bytes, int] = {}
+
+    def note(self, key: bytes) -> None:
+        """Note that a key is used."""
+        raise NotImplementedError
+
+    def admit(self, key: bytes) -> None:
+        """Note that a key is new."""
+        raise NotImplementedError
+
+    def rank(self, key: bytes) -> int:
+        """Return a number that is smaller for a key which is less worth keeping."""
+        raise NotImplementedError
+
+
+class Recency(Uses):
+    """When each key was last used, to the turn."""
+
+    __slots__ = ()
+
+    def note(self, key: bytes) -> None:
+        """Note that a key is used."""
+        self.table[key] = self.store.now_ms  # an int that all keys of the turn share
+
+    admit = note
+
+    def rank(self, key: bytes) -> int:
+        """Return when a key was last used, in Unix ms."""
+        return self.table.get(key, self.since_ms)
+
+
+class Frequency(Uses):
+    """How often each key is used, by Redis's counter: logarithmic, by chance, and one less each so many minutes.
+
+    Counter and minute share an int, and all keys of one minute and counter share that int.
+    """
+
+    __slots__ = ("_chances", "_decay_minutes", "_marks", "_minute")
+
+    def __init__(self, store: Surroundings) -> None:
+        super().__init__(store)
+        self._minute = -1
+        self._marks: list[int] = []  # counter -> it and the present minute
+        self.tune(10, 1)
+
+    def tune(self, log_factor: int, decay_minutes: int) -> None:
+        """Set how slowly counters grow, and after how many minutes they shrink by one (0: never)."""
+        self._decay_minutes = decay_minutes
+        self._chances = [1 / (max(0, count - NEW_COUNT) * log_factor + 1) for count in range(MOST_COUNT)] + [0.0]
+
+    def note(self, key: bytes) -> None:
+        """Count a use: the more there were, the less likely."""
+        count = self.rank(key)
+        if self.store.random.random() < self._chances[count]:
+            count += 1
+        self._mark(key, count)
+
+    def admit(self, key: bytes) -> None:
+        """Let a new key begin."""
+        self._mark(key, NEW_COUNT)
+
+    def _mark(self, key: bytes, count: int) -> None:
+        minute = self.store.now_ms // MINUTE_MS
+        if minute != self._minute:
+            self._minute = minute
+            self._marks = [minute << 8 | each for each in range(MOST_COUNT + 1)]
+        self.table[key] = self._marks[count]
+
+    def rank(self, key: bytes) -> int:
+        """Return the counter as it has shrunk by now."""
+        mark = self.table.get(key)
+        minute, count = (self.since_ms // MINUTE_MS, NEW_COUNT) if mark is None else (mark >> 8, mark & MOST_COUNT)
+        passed = self.store.now_ms // MINUTE_MS - minute
+        if passed > 0 and self._decay_minutes:  # the clock may have been set back
+            return max(0, count - passed // self._decay_minutes)
+        return count
+
+
+class Memory:
+    """The bytes that all databases take, and those of the process before it held any key."""
+
+    __slots__ = ("used_bytes",)
+
+    def __init__(self, base_bytes: int) -> None:
+        self.used_bytes = base_bytes
+
+
+class Usage:
+    """The account of one database: `uses` and `memory` are there as far as somebody asks for them."""
+
+    __slots__ = ("entry_bytes", "held_bytes", "memory", "store", "uses")
+
+    def __init__(self, store: Surroundings) -> None:
+        self.store = store
+        self.uses: Uses | None = None
+        self.memory: Memory | None = None
+        self.held_bytes = 0  # this database's part of `memory`
+        self.entry_bytes = ENTRY_BYTES
+
+    # ---- uses
+
+    def set_uses(self, uses: Uses | None, keys: int) -> None:
+        """Note uses so from now on, or no more; there are so many keys."""
+        change = (uses is not None) - (self.uses is not None)
+        self.uses = uses
+        self.entry_bytes += change * USE_BYTES
+        self.add(change * USE_BYTES * keys)
+
+    def note(self, key: bytes) -> None:
+        """Note that a key which is there is used."""
+        if self.uses is not None and self.store.noting:
+            self.uses.note(key)
+
+    # ---- bytes
+
+    def begin(self, memory: Memory, values: Mapping[bytes, Any], deadlines: Mapping[bytes, int]) -> None:
+        """Count what is there, and count on from now. O(keys): 0.3 µs each."""
+        self.memory = memory
+        self.add(self.count(values, deadlines))
+
+    def count(self, values: Mapping[bytes, Any], deadlines: Mapping[bytes, int]) -> int:
+        """Return what all keys take. O(keys)."""
+        shares = len(values) * self.entry_bytes + len(deadlines) * DEADLINE_BYTES
+        return _sizes(values) + _sizes(values.values()) + shares
+
+    def end(self) -> None:
+        """Count no more."""
+        self.add(-self.held_bytes)
+        self.memory = None
+
+    def add(self, size: int) -> None:
+        """Note that the database takes so many bytes more, or less: also for a value that changes in place."""
+        if self.memory is not None:
+            self.held_bytes += size
+            self.memory.used_bytes += size
+
+    def written(self, key: bytes, old: Any, value: Any) -> None:
+        """Note that a value takes another's place, or a new key's (`old` is None)."""
+        if old is None:
+            if self.uses is not None:
+                self.uses.admit(key)
+            self.add(self.entry_bytes + getsizeof(key) + getsizeof(value))
+        else:
+            self.add(getsizeof(value) - getsizeof(old))
+
+    def removed(self, key: bytes, value: Any, deadlines: int) -> None:
+        """Note that a key goes, with its deadline or without."""
+        if self.uses is not None:
+            self.uses.table.pop(key, None)
+        self.add(-self.entry_bytes - getsizeof(key) - getsizeof(value) - deadlines * DEADLINE_BYTES)
+
+    def cleared(self) -> None:
+        """Note that all keys go."""
+        self.add(-self.held_bytes)
+        if self.uses is not None:
+            self.uses.table = {}
+
+
+def _sizes(things: Iterable[Any]) -> int:
+    return sum(map(getsizeof, things))

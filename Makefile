@@ -36,7 +36,8 @@ format: $(VENV)/test.stamp ## bring the code into its format
 check: lint test ## lint and test, as CI does first
 
 soak: $(VENV)/test.stamp ## kill and compare with redis-server for long: make soak ROUNDS=200
-	GODIS_SOAK=$(ROUNDS) GODIS_SEED=$$(date +%s) $(PY) -m pytest --timeout 0 tests/test_kill.py tests/test_against_redis.py $(ARGS)
+	GODIS_SOAK=$(ROUNDS) GODIS_SEED=$$(date +%s) $(PY) -m pytest --timeout 0 tests/test_kill.py tests/test_power_loss.py \
+		tests/test_against_redis.py $(ARGS)
 
 test-pythons: $(VENV)/test.stamp ## run the tests under each other Python of PYTHONS that the machine has
 	PYTHONPATH=tests $(PY) -m rig.pythons $(PYTHONS) $(PYTEST) $(SLOW_TESTS:%=--ignore %) $(ARGS)

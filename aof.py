@@ -97,7 +97,7 @@ class AppendOnlyLog:
             regular = stat.S_ISREG(os.fstat(self._descriptor).st_mode)
             if regular:
                 os.fsync(self._descriptor)
-                sync_directory(self.path)
+                sync_directory(self._real_path)
         except OSError as error:
             raise cannot_use(self.path, error) from error
         if not regular:

@@ -13,7 +13,7 @@ import sys
 from contextlib import suppress
 
 from errors import LogError
-from log_replay import cannot_use
+from log_replay import cannot_use, sync_directory
 
 if sys.platform == "win32":
     import msvcrt
@@ -98,10 +98,19 @@ def claim_directory(root: str, instance_id: str = "") -> LogLock:
     for number in range(1, MOST_DIRECTORIES + 1):
         directory = os.path.join(root, str(number))
         try:
-            os.makedirs(directory, exist_ok=True)
+            _make_directory(directory)
         except OSError as error:
             raise cannot_use(directory, error) from error
         lock = LogLock(os.path.join(directory, "log.txt"), instance_id)
         if lock.try_take():
             return lock
     raise LogError(f"all of {root}/1 to {root}/{MOST_DIRECTORIES} are in use")
+
+
+def _make_directory(path: str) -> None:
+    """Make a directory, and those above that are missing, so that their names outlive a loss of power."""
+    parent = os.path.dirname(os.path.abspath(path))
+    if not os.path.isdir(parent):
+        _make_directory(parent)
+    os.makedirs(path, exist_ok=True)  # another instance may have been faster
+    sync_directory(path)

@@ -10,8 +10,8 @@ shows too. docs/log-format.md has the whole grammar with an example, and the fau
 
 Two layers. `read_command`, `read_payload` and UnitReader take bytes and a position and give a unit, or raise
 `Incomplete` (how far they must see) or `Damage` (what is wrong); they know no file. `units` feeds them from a file in
-blocks, so memory is bounded by a block and the largest unit. `find_batch` and `find_command` look for what is still
-whole after a fault, for log_replay to judge it by.
+blocks, so memory is bounded by a block and the largest unit. `find_batch`, `find_command` and `is_hole` look at
+what is still whole after a fault, for log_replay to judge it by.
 
 A payload goes through hiredis, since its checksum says that we wrote it: to read it so and encode it again, which
 proves that it was commands, takes a third of the time of `read_command`. That one checks every byte and serves the
@@ -44,6 +44,8 @@ LONGEST_HEADER = 1 + 10 + 2
 SOME_COMMAND = re.compile(rb"\*[1-9][0-9]{0,9}\r\n\$")
 TEXT_OPENING = re.compile(rb"[A-Za-z]+[ \r\n]")
 TEXT_COMMAND = re.compile(rb"^(?:SET|SETEX|DEL) ", re.MULTILINE)
+SECTOR_BYTES = 512  # the smallest block of a disk
+UNSYNCED_MS = 2000  # what is not synced under `everysec` is no older
 SELECT_0 = b"*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n"
 
 
@@ -275,6 +277,40 @@ def find_batch(file: BinaryIO, start: int, size: int) -> tuple[int, int] | None:
                 return base + match.start(), int(match[3])
         base += max(len(data) - LONGEST_HEAD, LONGEST_HEAD)
     return None
+
+
+def is_hole(file: BinaryIO, start: int, size: int) -> bool:
+    """Say whether the damage at `start` is pages that never reached the disk before the power went, though later did.
+
+    The system writes what is not synced in any order. Such a page reads as zeros up to its end, and whatever is whole
+    behind it was written within the same two seconds. Anything else is no hole: a bit that flips makes none.
+    """
+    first_ms = -1
+    while (batch := find_batch(file, start + 1, size)) is not None:
+        offset, time_ms = batch
+        first_ms = time_ms if first_ms < 0 else first_ms
+        if not _zeros_to_a_sector(file, start, offset):
+            return False
+        try:
+            for unit in units(file, size, start=offset):
+                if unit.kind is not Kind.BATCH or abs(unit.time_ms - first_ms) > UNSYNCED_MS:
+                    return False
+            return True
+        except Fault as fault:
+            if fault.certain or fault.offset == offset:
+                return False
+            start = fault.offset
+    return first_ms >= 0
+
+
+def _zeros_to_a_sector(file: BinaryIO, start: int, end: int) -> bool:
+    """Say whether zeros end with a sector somewhere from `start` to `end`."""
+    for boundary in range((start // SECTOR_BYTES + 1) * SECTOR_BYTES, end + 1, SECTOR_BYTES):
+        first = max(start, boundary - 8)
+        file.seek(first)
+        if file.read(boundary - first) == bytes(boundary - first):
+            return True
+    return False
 
 
 def _checksum(file: BinaryIO, start: int, end: int) -> int:

@@ -34,6 +34,7 @@ from log_reader import (
     find_batch,
     find_command,
     frame,
+    is_hole,
     is_text_log,
     strictly,
     units,
@@ -297,7 +298,7 @@ def why_corrupt(file: BinaryIO, size: int, fault: Fault, report: ReplayReport) -
     """Say why a fault after what `report` counts cannot be a torn tail; nothing if it may be one."""
     if fault.certain:
         return fault.reason
-    if find_batch(file, fault.offset + 1, size):
+    if find_batch(file, fault.offset + 1, size) and not is_hole(file, fault.offset, size):
         return f"{fault.reason}, and whole batches follow"
     file.seek(fault.offset)
     first = file.read(1)

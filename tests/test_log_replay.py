@@ -178,9 +178,47 @@ def test_damage_before_a_whole_batch_is_refused_with_its_place(path: Path) -> No
 def test_a_whole_batch_is_found_behind_any_gap(path: Path, gap: bytes, distance: int) -> None:
     size = write_log(path, BATCHES)[-1]
     with path.open("ab") as file:
-        file.write(gap + b"\0" * distance + frame(resp(b"DEL a"), NOW_MS))
+        file.write(gap + b"\0" * distance + frame(resp(b"DEL a"), NOW_MS) + frame(resp(b"DEL a"), NOW_MS + 10_000))
     with pytest.raises(LogError, match=f"damaged at byte {size}: "):
         read_log(path)
+
+
+LONG: list[list[Record]] = [[set_(b"k%d" % number, b"v" * 700)] for number in range(30)]
+
+
+@pytest.mark.usefixtures("fast_disk")
+@pytest.mark.parametrize("page", [512, 4096])
+def test_pages_that_never_reached_the_disk_among_the_last_are_a_torn_tail(path: Path, page: int) -> None:
+    """The power went before the fsync: the system had written some pages, in any order, and the others are zeros."""
+    sizes = [0, *write_log(path, LONG)]
+    content = path.read_bytes()
+    for start in range(0, len(content) - page, page):
+        damaged = content[:start] + bytes(page) + content[start + page :]
+        path.write_bytes(damaged)
+        model, report = read_log(path)
+        whole = max(number for number, size in enumerate(sizes) if size <= start)
+        assert model.data == states(LONG)[whole]
+        assert path.stat().st_size == sizes[whole]
+        assert Path(report.torn_path).read_bytes() == damaged[sizes[whole] :]
+
+
+def test_pages_of_zeros_amid_what_is_older_are_corruption(path: Path) -> None:
+    sizes = write_log(path, LONG[:10])
+    write_log(path, LONG[10:], NOW_MS + 3000)
+    content = path.read_bytes()
+    assert sizes[5] > 4096
+    path.write_bytes(content[:2048] + bytes(2048) + content[4096:])
+    with pytest.raises(LogError, match=r"damaged at byte .*whole batches follow"):
+        read_log(path)
+
+
+def test_zeros_that_end_within_a_sector_are_corruption(path: Path) -> None:
+    write_log(path, LONG)
+    content = path.read_bytes()
+    for start, end in ((1030, 1530), (1100, 1101), (1536, 2040)):
+        path.write_bytes(content[:start] + bytes(end - start) + content[end:])
+        with pytest.raises(LogError, match=r"damaged at byte .*whole batches follow"):
+            read_log(path)
 
 
 def test_a_search_that_is_made_to_take_for_ever_gives_up_on_the_safe_side(path: Path) -> None:

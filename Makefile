@@ -3,6 +3,7 @@
 
 PYTHON ?= python3
 ROUNDS ?= 50
+SECONDS ?= 300
 PYTHONS ?= 3.10 3.11 3.12 3.13 3.14
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -13,7 +14,7 @@ PYTEST := -m pytest -n auto --dist worksteal
 SLOW_TESTS := tests/test_balancer.py tests/test_server.py tests/test_program.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format check soak test-pythons test-containers bench docs clean
+.PHONY: help run test lint format check soak fuzz test-pythons test-containers bench docs clean
 
 help: ## say what can be done
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +40,9 @@ soak: $(VENV)/test.stamp ## kill and compare with redis-server for long: make so
 	GODIS_SOAK=$(ROUNDS) GODIS_SEED=$$(date +%s) $(PY) -m pytest --timeout 0 tests/test_kill.py tests/test_power_loss.py \
 		tests/test_against_redis.py $(ARGS)
 
+fuzz: $(VENV)/fuzz.stamp ## throw made-up input at parsers, logs and a server: make fuzz SECONDS=3600
+	cd tests && PYTHONPATH=..:. ../$(PY) -m fuzzing $(SECONDS) $(ARGS)
+
 test-pythons: $(VENV)/test.stamp ## run the tests under each other Python of PYTHONS that the machine has
 	PYTHONPATH=tests $(PY) -m rig.pythons $(PYTHONS) $(PYTEST) $(SLOW_TESTS:%=--ignore %) $(ARGS)
 
@@ -62,6 +66,10 @@ $(VENV)/run.stamp: requirements.txt
 
 $(VENV)/test.stamp: $(VENV)/run.stamp requirements-dev.txt
 	$(PIP) -r requirements-dev.txt
+	touch $@
+
+$(VENV)/fuzz.stamp: $(VENV)/test.stamp tests/fuzzing/requirements.txt
+	$(PIP) -r tests/fuzzing/requirements.txt
 	touch $@
 
 $(VENV)/containers.stamp: $(VENV)/test.stamp tests/containers/requirements.txt

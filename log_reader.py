@@ -219,6 +219,8 @@ class UnitReader:
             raise Incomplete(len(data) + 1)
         if SOME_COMMAND.match(data, start):
             raise Damage("a command without a batch after lines of text")
+        if end == len(data) and COUNT.match(data, start):  # what follows says whether it is a command
+            raise Incomplete(end + 1)
         return Unit(Kind.TEXT, base + start, base + end, [data[start:end].rstrip(b"\r\n").split(b" ")])
 
 

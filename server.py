@@ -127,6 +127,8 @@ class Connection:
             if self.writable is not None:
                 self.writable.stop()
                 self.writable.close()
+            # The session must not hold this object, which holds it: such a cycle waits for the collector.
+            self.session.query_bytes = self.session.output_bytes = int
 
     def _serve(self) -> None:
         server, session, parser = self.server, self.session, self.parser
@@ -305,8 +307,10 @@ class Connection:
     def _sent_all(self) -> None:
         if self.emptied is not None:
             self.emptied.set()
+            self.server.wake()
         if self.closing and self.done is not None:
             self.done.set()
+            self.server.wake()
 
     def _keep(self, data: memoryview) -> None:
         """Keep bytes that the client does not take, and do not read from it until it has them: the back-pressure."""
@@ -358,6 +362,7 @@ class Connection:
             self.done.set()
         else:
             gevent.kill(self.greenlet)  # at the next turn, not here
+        self.server.wake()
 
 
 # A connection, the pieces of its replies, and whether the turn's log holds effects of its requests.
@@ -398,6 +403,7 @@ class Server:
         instance.settings_changed.append(self._follow_settings)
         loop = gevent.get_hub().loop
         self.before_poll = loop.prepare(ref=False, priority=loop.MINPRI)  # after gevent's own callbacks
+        self.no_wait = loop.timer(0, ref=False)
         self.after_poll = loop.check(ref=False, priority=loop.MAXPRI)  # before any connection's greenlet
 
     # ---- life
@@ -572,6 +578,10 @@ class Server:
             self._start_fsync()
         else:
             self._deliver(turn.replies, turn.failure)
+
+    def wake(self) -> None:
+        """Let the next poll not wait: who wakes a greenlet at the end of a turn does so behind gevent's own look."""
+        self.no_wait.start(lambda: None)
 
     def _deliver(self, replies: list[ConnectionReplies], failure: bytes | None) -> None:
         for connection, pieces, wrote in replies:

@@ -15,10 +15,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from errors import StartError
+
 UNITS_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 MAX_SECONDS = (1 << 31) - 1
 UNITS_BYTES = {"": 1, "b": 1, "k": 1000, "kb": 1024, "m": 10**6, "mb": 1 << 20, "g": 10**9, "gb": 1 << 30}
 MAX_INT = (1 << 31) - 1
+MAX_PASSWORD_BYTES = 4096  # of a password in a file
 POLICIES = (  # in Redis's order, which its error text shows
     "volatile-lru",
     "volatile-lfu",
@@ -181,6 +184,7 @@ SETTINGS = [
     Setting("databases", "databases", "16", parse_integer(1, 100_000)),
     Setting("maxclients", "maxclients", "10000", parse_integer(1, 1_000_000), live=True),
     Setting("requirepass", "requirepass", "", parse_text, live=True),
+    Setting("requirepass-file", "requirepass_file", "", parse_text),
     Setting("timeout", "timeout_seconds", "0", parse_duration, live=True),
     Setting("tcp-keepalive", "tcp_keepalive_seconds", "300", parse_integer(0, MAX_SECONDS), live=True, flag=None),
     Setting("protected-mode", "protected_mode", "yes", parse_yes, live=True),
@@ -214,6 +218,10 @@ class SettingError(Exception):
         self.reason = reason
 
 
+class UsageError(SettingError):
+    """Settings that exclude each other."""
+
+
 class Config:
     """The settings of an instance, as attributes named in SETTINGS."""
 
@@ -235,6 +243,7 @@ class Config:
     databases: int
     maxclients: int
     requirepass: str
+    requirepass_file: str
     timeout_seconds: int
     tcp_keepalive_seconds: int
     protected_mode: bool
@@ -259,6 +268,27 @@ class Config:
         if flags.get("--no-log") or parse_yes(environment.get("GODIS_NO_LOG") or "no"):
             self.appendonly = False
         self.instance_id = self.instance_id or platform.node()
+        if self.requirepass and self.requirepass_file:
+            raise UsageError("--requirepass-file", "the password cannot be given by --requirepass as well")
+
+    def read_password(self) -> None:
+        """Take the password from the first line of its file, if there is one. Raises StartError.
+
+        Apart from the rest, since who checks a log needs no password.
+        """
+        if not self.requirepass_file:
+            return
+        try:
+            with open(self.requirepass_file, "rb") as file:
+                line = file.readline(MAX_PASSWORD_BYTES + 1).rstrip(b"\r\n")
+        except OSError as error:
+            reason = error.strerror
+        else:
+            reason = "its first line is empty" if not line else "its first line is too long"
+            if 0 < len(line) <= MAX_PASSWORD_BYTES:
+                self.requirepass = line.decode("utf-8", "surrogateescape")
+                return
+        raise StartError(f"no password in --requirepass-file {self.requirepass_file}: {reason}")
 
     def _put(self, setting: Setting, source: str, text: str) -> None:
         try:

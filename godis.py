@@ -35,6 +35,7 @@ Options:
   --databases N              How many databases SELECT can choose from (default: 16).
   --maxclients N             How many clients at a time (default: 10000).
   --requirepass PASSWORD     Clients must send AUTH with this password.
+  --requirepass-file FILE    The same; the password is the first line of FILE, and so not seen in a list of processes.
   --protected-mode YESNO     Without a password, serve only clients of this machine (default: yes).
   --timeout TIME             Close clients that were idle for so long; 0: never (default: 0).
   --shutdown-timeout TIME    How long clients may take to read their last replies at the end (default: 10).
@@ -59,7 +60,7 @@ import sys
 
 from docopt import DocoptExit, docopt
 
-from config import Config, SettingError
+from config import Config, SettingError, UsageError
 from errors import LogError, StartError
 from version import VERSION
 
@@ -77,17 +78,18 @@ def main(arguments: list[str]) -> int:
     logger.setLevel(logging.INFO)
     try:
         config = Config(flags, os.environ)
-        if flags["ping"]:
-            return ping(config)
         # Imported only here, since ping, the health check of a container, would pay 0.2 s of CPU for them.
         if flags["check"] or flags["export"]:
             return run_offline(config, flags)
+        config.read_password()
+        if flags["ping"]:
+            return ping(config)
         import service  # noqa: PLC0415
 
         return service.serve(config)
     except SettingError as error:
         print(f"godis: {error}; see --help", file=sys.stderr)
-        return 2 if flags["check"] or flags["export"] else 1
+        return 2 if flags["check"] or flags["export"] or isinstance(error, UsageError) else 1
     except (LogError, StartError) as error:
         print(f"godis: {error}", file=sys.stderr)
         return 1
@@ -123,7 +125,7 @@ def ping(config: Config) -> int:
     host = {"0.0.0.0": "127.0.0.1", "*": "127.0.0.1", "::": "::1"}.get(host, host)
     request = b"*1\r\n$4\r\nPING\r\n"
     if config.requirepass:
-        password = config.requirepass.encode()
+        password = config.requirepass.encode("utf-8", "surrogateescape")
         request = b"*2\r\n$4\r\nAUTH\r\n$%d\r\n%b\r\n" % (len(password), password) + request
     try:
         with socket.create_connection((host, config.port), timeout=3) as connection:

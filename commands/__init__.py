@@ -96,6 +96,15 @@ class Command:
         """Return the error for a request of another length."""
         return CommandError(WRONG_ARITY % self.name.lower())
 
+    def subcommand(self, argv: list[bytes]) -> Command:
+        """Return the row of a container's subcommand. Raises CommandError if there is none of that name and length."""
+        row = self.subcommands.get(argv[1].upper())
+        if row is None:
+            raise CommandError(UNKNOWN_SUBCOMMAND % (argv[1][:128], self.name))
+        if not row.accepts(len(argv)):
+            raise row.wrong_arity()
+        return row
+
     def key_arguments(self, argv: list[bytes]) -> list[bytes]:
         """Return the keys of a request of the right length."""
         first, last, step = self.keys
@@ -155,12 +164,7 @@ def container(name: str, *, since: str = "1.0.0", flags: int = 0, run_alone: Run
     def run(session: Session, argv: list[bytes]) -> Reply:
         if len(argv) == 1 and run_alone is not None:
             return run_alone(session, argv)
-        row = TABLE[name.encode()].subcommands.get(argv[1].upper())
-        if row is None:
-            raise CommandError(UNKNOWN_SUBCOMMAND % (argv[1][:128], name.encode()))
-        if not row.accepts(len(argv)):
-            raise row.wrong_arity()
-        return row.run(session, argv)
+        return TABLE[name.encode()].subcommand(argv).run(session, argv)
 
     run.__doc__ = run_alone.__doc__ if run_alone else f"A container for the {name} commands."
     command(name, arity=-1 if run_alone else -2, flags=flags, since=since)(run)

@@ -9,6 +9,7 @@ empty every client counts as authenticated.
 
 from __future__ import annotations
 
+import logging
 from hmac import compare_digest
 
 from commands import ALLOW_BUSY, FAST, LOADING, NO_AUTH, NOSCRIPT, STALE, command
@@ -29,6 +30,8 @@ from replies import OK, PONG, Farewell, Reply, Status
 from session import Session
 from version import REDIS_VERSION
 
+logger = logging.getLogger("godis")
+
 DEFAULT_USER = b"default"
 ALWAYS = NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | ALLOW_BUSY  # what a client may ask before anything else
 
@@ -37,6 +40,7 @@ def authenticate(session: Session, user: bytes, password: bytes) -> None:
     """Note that a client knows the password. Raises WRONGPASS; takes as long for any wrong password."""
     required = session.instance.config.requirepass.encode("utf-8", "surrogateescape")
     if user != DEFAULT_USER or (required and not compare_digest(password, required)):
+        logger.warning("refused a wrong password or user from %s", session.address)
         raise CommandError(WRONG_PASSWORD)
     session.authenticated = True
 

@@ -10,6 +10,7 @@ from instances import Bench
 from servers import Raw, RedisProcess
 
 import commands.connection
+from commands import TABLE
 from errors import HELLO_UNAUTHENTICATED, NO_AUTH, WRONG_PASSWORD, CommandError
 from replies import OK, Farewell, Status
 from version import REDIS_VERSION
@@ -77,6 +78,20 @@ def test_a_conversation_before_auth_goes_as_with_redis(conversation: list[str], 
     for line in conversation:
         words = line.split(" ")
         assert without_ids(client.wire(*words)) == without_ids(locked_real.ask(*words)), line
+
+
+def test_before_auth_each_command_is_refused_as_by_redis(locked_real: Raw) -> None:
+    client = Bench(requirepass="secret").connect()
+    refused = 0
+    for name, row in sorted(TABLE.items()):
+        if name in (b"EXIT", b"QUIT"):  # the one is ours alone, the other closes: see the conversations
+            continue
+        for count in {1, abs(row.arity), abs(row.arity) + 1}:
+            words = [name, *[b"1"] * (count - 1)]
+            answer = client.wire(*words)
+            assert answer == locked_real.ask(*words), words
+            refused += answer.startswith(b"-NOAUTH")
+    assert refused > 50
 
 
 def test_hello_tells_what_the_server_is() -> None:

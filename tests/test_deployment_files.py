@@ -17,6 +17,7 @@ from servers import GODIS, ROOT
 
 DOCKERFILE = ROOT / "Dockerfile"
 COMPOSE_FILE = ROOT / "compose" / "docker-compose.yml"
+PASSWORD_FILE = ROOT / "compose" / "password.yml"
 MODULES_THAT_ARE_IMPORTED = """
 import pathlib, sys
 sys.path.insert(0, {root!r})
@@ -92,11 +93,20 @@ def test_base_images_are_pinned_to_a_minor_version() -> None:
 
 def test_each_setting_of_the_image_and_the_compose_file_is_one_that_the_program_knows() -> None:
     named = set(re.findall(r"\bGODIS_\w+", " ".join(instructions("ENV")) + COMPOSE_FILE.read_text()))
+    named |= set(re.findall(r"\bGODIS_\w+(?=:\s)", PASSWORD_FILE.read_text()))
     assert {"GODIS_HOST", "GODIS_DATA_DIR", "GODIS_PROTECTED_MODE"} <= named
     usage = subprocess.run([sys.executable, GODIS, "--help"], capture_output=True, text=True, check=True).stdout
     for name in named:
         flag = "--" + name.removeprefix("GODIS_").lower().replace("_", "-")
         assert flag in usage, name
+
+
+def test_compose_publishes_on_loopback_only_and_a_password_only_comes_from_a_secret() -> None:
+    pool, password = COMPOSE_FILE.read_text(), PASSWORD_FILE.read_text()
+    assert re.findall(r'^ +- "([^"]*:\d+)"$', pool, re.MULTILINE) == ["127.0.0.1:6379:6379"]
+    assert "ports:" not in password
+    assert "REQUIREPASS" not in pool
+    assert re.findall(r"GODIS_REQUIREPASS\w*: (\S+)", password) == ["/run/secrets/godis_password"]
 
 
 def test_nginx_accepts_its_configuration_without_a_warning(tmp_path: Path) -> None:

@@ -190,6 +190,59 @@ def test_ping_needs_the_password(tmp_path: Path) -> None:
         assert_refused(run(tmp_path, "ping", "--port", port, "--requirepass", "guess"), 1, "WRONGPASS")
 
 
+# ---- the password from a file
+
+
+def test_the_password_can_come_from_the_first_line_of_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    file.write_bytes(b" s\xc3\xa9\xffcret\r\nnot this\n")
+    password = b" s\xc3\xa9\xffcret"
+    with GodisProcess(tmp_path, "--requirepass-file", str(file)) as godis, godis.raw() as raw:
+        assert raw.ask("AUTH", b"s\xc3\xa9\xffcret").startswith(b"-WRONGPASS")
+        assert raw.ask("AUTH", password) == b"+OK\r\n"
+        assert password not in Path(f"/proc/{godis.pid}/cmdline").read_bytes()
+        assert password not in raw.ask("INFO")
+        port = str(godis.port)
+        assert run(tmp_path, "ping", "--port", port, env={"GODIS_REQUIREPASS_FILE": str(file)}).returncode == 0
+        assert_refused(run(tmp_path, "ping", "--port", port), 1, "NOAUTH")
+        assert raw.ask("CONFIG", "SET", "requirepass-file", "x").startswith(b"-ERR CONFIG SET failed")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"), [(None, "No such file"), (b"", "empty"), (b"\nsecret\n", "empty"), (b"x" * 5000, "too long")]
+)
+def test_a_file_without_a_password_is_refused(tmp_path: Path, content: bytes | None, said: str) -> None:
+    file = tmp_path / "password"
+    if content is not None:
+        file.write_bytes(content)
+    for mode in ([], ["ping"]):
+        assert_refused(run(tmp_path, *mode, "--requirepass-file", "password"), 1, "--requirepass-file password", said)
+    assert not (tmp_path / "log.txt").exists()
+    (tmp_path / "some.log").touch()
+    assert run(tmp_path, "check", "some.log", env={"GODIS_REQUIREPASS_FILE": "password"}).returncode == 0
+
+
+def test_two_passwords_are_a_usage_error(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("secret\n")
+    refused = run(tmp_path, "--requirepass", "other", "--requirepass-file", "password")
+    assert_refused(refused, 2, "--requirepass-file", "--requirepass as well")
+    assert "other" not in refused.stderr
+    refused = run(tmp_path, "--requirepass-file", "password", env={"GODIS_REQUIREPASS": "other"})
+    assert_refused(refused, 2, "--requirepass-file")
+
+
+def test_each_refused_password_is_a_line_of_the_servers_log(tmp_path: Path) -> None:
+    with GodisProcess(tmp_path, "--requirepass", "secret") as godis, godis.raw() as raw:
+        address = "{}:{}".format(*raw.sock.getsockname())
+        for words in (["AUTH", "guess1"], ["AUTH", "guess2", "secret"], ["HELLO", "3", "AUTH", "default", "guess3"]):
+            assert raw.ask(*words).startswith(b"-WRONGPASS")
+        assert raw.ask("AUTH", "secret") == b"+OK\r\n"
+        lines = [line for line in godis.stderr().splitlines() if " WARNING " in line]
+        assert len(lines) == 3
+        assert all(address in line for line in lines)
+        assert not re.search(r"guess|secret", godis.stderr())
+
+
 # ---- start
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from servers import GodisProcess, Raw, encode, parse, require, wait_until
+from servers import HOST, GodisProcess, Raw, RedisProcess, encode, parse, require, wait_until
 
 MEBIBYTE = 1 << 20
 
@@ -174,6 +174,37 @@ def test_one_client_too_many_is_told_and_closed(tmp_path: Path) -> None:
             assert third.read_all() == b"-ERR max number of clients reached\r\n"
         second.close()
         assert first.ask("PING") == b"+PONG\r\n"
+
+
+def outward_address() -> str:
+    """Say which address of this machine others see; nothing is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("198.18.0.1", 9))
+            return str(probe.getsockname()[0])
+        except OSError:
+            return HOST
+
+
+def test_protected_mode_refuses_who_comes_from_elsewhere_as_redis_does(tmp_path: Path) -> None:
+    address = outward_address()
+    require(address != HOST, "this machine has no address but loopback")
+
+    def greeting(port: int) -> bytes:
+        with Raw(socket.create_connection((address, port), 10)) as client:
+            client.send(encode("PING"))
+            return client.read_line()
+
+    with GodisProcess(tmp_path, "--host", "0.0.0.0") as godis, godis.raw() as operator:
+        with RedisProcess(tmp_path, "--bind", "0.0.0.0") as real:
+            sentences = greeting(real.port).split(b". ")[:2]
+        assert greeting(godis.port).split(b". ")[:2] == sentences
+        assert sentences[0].startswith(b"-DENIED ")
+        assert operator.ask("PING") == b"+PONG\r\n"
+        operator.ask("CONFIG", "SET", "requirepass", "secret")
+        assert greeting(godis.port).startswith(b"-NOAUTH ")
+        operator.ask("CONFIG", "SET", "requirepass", "", "protected-mode", "no")
+        assert greeting(godis.port) == b"+PONG"
 
 
 def test_an_idle_client_is_closed_after_the_timeout(tmp_path: Path) -> None:

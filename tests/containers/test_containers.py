@@ -12,6 +12,7 @@ import tarfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from servers import HOST, ROOT, Raw, parse, wait_until
 from telnet import Telnet
 
 COMPOSE_FILE = ROOT / "compose" / "docker-compose.yml"
+PASSWORD_FILE = ROOT / "compose" / "password.yml"
 DOCKERFILE = ROOT / "Dockerfile"
 PORT = 6379
 STOP_SECONDS = 2
@@ -121,8 +123,10 @@ def test_hadolint_finds_nothing() -> None:
     assert subprocess.run([tool("hadolint"), str(DOCKERFILE)], check=True, capture_output=True).stdout == b""
 
 
-def test_compose_accepts_its_file_without_a_warning() -> None:
-    check = [tool("docker-compose"), "-f", str(COMPOSE_FILE), "config", "--quiet"]
+@pytest.mark.parametrize("files", [[COMPOSE_FILE], [COMPOSE_FILE, PASSWORD_FILE]], ids=["plain", "password"])
+def test_compose_accepts_its_files_without_a_warning(files: list[Path]) -> None:
+    given = [word for file in files for word in ("-f", str(file))]
+    check = [tool("docker-compose"), *given, "config", "--quiet"]
     assert subprocess.run(check, check=True, capture_output=True).stderr == b""
 
 

@@ -16,11 +16,6 @@ from servers import HOST, GodisProcess, Raw, RedisProcess, encode, parse, requir
 MEBIBYTE = 1 << 20
 
 
-def resident_bytes(godis: GodisProcess) -> int:
-    fields = Path(f"/proc/{godis.pid}/statm").read_text().split()
-    return int(fields[1]) * resource.getpagesize()
-
-
 # ---- two dialects
 
 TEXT_SESSION = [
@@ -135,12 +130,12 @@ def test_a_broken_request_is_answered_and_closes_only_its_own_connection(
 def test_an_announced_billion_elements_cost_no_memory(shared_godis: GodisProcess) -> None:
     with shared_godis.raw() as bystander:
         bystander.ask("PING")
-        before = resident_bytes(shared_godis)
+        before = shared_godis.resident_bytes
         for _ in range(20):
             with shared_godis.raw() as client:
                 client.send(b"*1048576\r\n$3\r\nSET\r\n")
                 bystander.ask("PING")
-        assert resident_bytes(shared_godis) - before < 8 * MEBIBYTE
+        assert shared_godis.resident_bytes - before < 8 * MEBIBYTE
 
 
 @pytest.mark.parametrize("request_line", [b"POST / HTTP/1.1\r\n", b"GET / HTTP/1.1\r\nHost: localhost\r\nSET a 1\r\n"])
@@ -236,11 +231,11 @@ def big_value(godis: GodisProcess) -> bytes:
 
 def test_a_client_that_does_not_read_is_not_read_from(godis: GodisProcess, big_value: bytes) -> None:
     with godis.raw() as client, godis.raw() as bystander:
-        before = resident_bytes(godis)
+        before = godis.resident_bytes
         client.send(encode("GET", "big") * 200)
         for _ in range(50):
             assert bystander.ask("PING") == b"+PONG\r\n"
-        assert resident_bytes(godis) - before < 50 * MEBIBYTE
+        assert godis.resident_bytes - before < 50 * MEBIBYTE
         for _ in range(200):
             assert client.read_reply() == b"$1048576\r\n" + big_value + b"\r\n"
 
@@ -261,6 +256,26 @@ def test_a_client_above_the_soft_limit_for_too_long_is_dropped(godis: GodisProce
         bystander.ask("CONFIG", "SET", "client-output-buffer-limit", "normal 0 1mb 1")
         client.send(encode("MGET", *["big"] * 32))
         wait_until(lambda: "bytes of replies not read" in godis.stderr(), what="the slow reader is dropped")
+
+
+class QuietGodis(GodisProcess):
+    """Godis whose loop is woken by nothing but its clients: it keeps house once an hour."""
+
+    def command(self) -> list[str]:
+        python, program, *rest = super().command()
+        code = (
+            f"import sys; sys.path.insert(0, {str(Path(program).parent)!r}); import godis, server;"
+            "server.HOUSEKEEPING_SECONDS = 3600; sys.exit(godis.main(sys.argv[1:]))"
+        )
+        return [python, "-c", code, *rest]
+
+
+def test_replies_of_many_turns_and_a_close_need_no_other_event(tmp_path: Path) -> None:
+    with QuietGodis(tmp_path) as godis, godis.raw(timeout=10) as client:
+        client.ask("SET", "large", b"x" * (MEBIBYTE + 1))
+        client.send(encode("GET", "large") * 5 + encode("QUIT"))
+        client.read_exactly(5 * len(b"$1048577\r\n" + b"x" * (MEBIBYTE + 1) + b"\r\n"))
+        assert client.read_all() == b"+OK\r\n"
 
 
 # ---- CLIENT PAUSE and KILL, from the connection's side

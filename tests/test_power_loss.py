@@ -45,7 +45,7 @@ def recover(path: str) -> State:
     engine = Engine(Instance(store, NullLog(), Config({"--databases": str(DATABASES)}, {}), "replay", "", START_MS))
     store.begin_replay(START_MS)
     try:
-        replay(path, engine.apply, START_MS, 0)
+        replay(path, engine.apply, START_MS, 0, apply_many=engine.apply_many)
     finally:
         log.close()
     return state_of(store)

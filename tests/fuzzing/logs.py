@@ -2,7 +2,8 @@
 
 Of any file:
 - replay takes it whole, or cuts a torn tail off, or refuses it with a LogError; at any size of a block the same;
-- check finds losses exactly where replay is not content, and what it keeps is what replay finds;
+- check finds losses exactly where replay is not content, and what it keeps is what replay finds, which takes a batch
+  at once where it can, as check does not;
 - what repair leaves replays without a word, holds what check said it would, and the original is kept.
 
 Of a file that is whole, damage is made in some of its batches: replay refuses it or gives the batches before the
@@ -93,6 +94,7 @@ class Player:
         self.store = bench.store
         self.store.begin_replay(NOW_MS)
         self.apply = bench.engine.apply
+        self.apply_many = bench.engine.apply_many
 
     def state(self) -> State:
         for database in self.store.databases:
@@ -108,7 +110,7 @@ def replayed(path: Path, block_bytes: int = BLOCK_BYTES) -> Verdict:
     """Replay a file, which may cut it, into a store of its own."""
     player = Player()
     try:
-        report = replay(str(path), player.apply, NOW_MS, TTL_MS, block_bytes=block_bytes)
+        report = replay(str(path), player.apply, NOW_MS, TTL_MS, apply_many=player.apply_many, block_bytes=block_bytes)
     except LogError as error:
         return Verdict("refused" if isinstance(error, DamagedLog) else "foreign", 0, {}, str(error))
     return Verdict("torn" if report.torn_bytes else "whole", report.bytes, player.state())

@@ -19,6 +19,8 @@ raises its own flag before it looks at the other's, so both cannot go ahead.
 **After a failed fsync** the kernel may have dropped the pages and call them clean, so syncing again proves nothing.
 All since the last good fsync is read back, checked, cut off and written anew. Refused: to exit, as PostgreSQL does.
 It relies on a replay of its log; here the memory is right, and readers can still be served.
+
+NullLog stands here, though it makes the module long: it is the same interface, and a change of one is one of the other.
 """
 
 from __future__ import annotations
@@ -147,9 +149,10 @@ class AppendOnlyLog:
     def append_sets(self, db: int, keys: Sequence[bytes], values: Sequence[bytes], deadline_ms: int) -> None:
         """`append_set` for each key and its value."""
         pairs = zip(keys, values)  # noqa: B905 - they are of one length, and to check it costs 10 %
-        for key, value in pairs:  # for the database and the deadline
-            self.append_set(db, key, value, deadline_ms)
-            break
+        if db != self._database:
+            self._select(db)
+        if deadline_ms != self._deadline_ms:
+            self._remember_deadline(deadline_ms)
         pieces, heads, tail = self.pieces, self._set_heads, self._deadline_tail
         while True:
             try:

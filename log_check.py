@@ -44,6 +44,7 @@ from log_reader import (
 )
 from log_replay import (
     CONTROL,
+    Apply,
     Player,
     Refused,
     ReplayReport,
@@ -53,8 +54,6 @@ from log_replay import (
     why_corrupt,
 )
 from protocol import encode_command
-
-Apply = Callable[[int, "list[bytes]"], None]
 
 
 @dataclass

@@ -10,7 +10,6 @@ hit rate is that of the second half. "Same keys" gives redis-server the memory a
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
 from bisect import bisect_left
@@ -33,12 +32,6 @@ CASES = [  # limit, policy, bytes of a value, default TTL
 ]
 
 
-def resident_bytes(pid: int) -> int:
-    """Return what a process occupies now."""
-    with open(f"/proc/{pid}/statm", "rb") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
 def measure_memory(limit: str, policy: str, value_bytes: int, ttl: str) -> None:
     """Fill one server far beyond its limit and print a line."""
     flags = ["--maxmemory", limit, "--maxmemory-policy", policy, "--default-ttl", ttl, "--no-log"]
@@ -54,7 +47,7 @@ def measure_memory(limit: str, policy: str, value_bytes: int, ttl: str) -> None:
                 info = client.info()
                 if info["evicted_keys"]:
                     last = last or sent + 5 * info["db0"]["keys"]
-                    samples.append(resident_bytes(godis.pid) / MB)
+                    samples.append(godis.resident_bytes / MB)
             keys = info["db0"]["keys"]
         mean = sum(samples) / len(samples)
         print(

@@ -8,7 +8,6 @@ millisecond or so and watches the server's memory: first for some seconds withou
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -34,12 +33,6 @@ while True:
 """
 
 
-def resident_bytes(pid: int) -> int:
-    """Return what a process occupies now."""
-    with open(f"/proc/{pid}/statm", "rb") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
 def fill(godis: GodisProcess, keys: int, value: bytes) -> None:
     """Set all keys once."""
     with godis.raw() as raw:
@@ -61,7 +54,7 @@ def watch(godis: GodisProcess, seconds: float, until: str = "") -> tuple[list[fl
             raw.ask("PING")
             waits.append((monotonic() - start) * 1000)
             if len(waits) % 20 == 0:
-                most_bytes = max(most_bytes, resident_bytes(godis.pid))
+                most_bytes = max(most_bytes, godis.resident_bytes)
             sleep(0.0005 + randrange(1000) / 1e6)
         commands = client.info("stats")["total_commands_processed"] - before - len(waits)
     return sorted(waits), most_bytes, commands

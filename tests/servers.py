@@ -253,6 +253,11 @@ class ServerProcess:
     def pid(self) -> int:
         return self.process.pid
 
+    @property
+    def resident_bytes(self) -> int:
+        """How much memory it occupies now."""
+        return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
     def stderr(self) -> str:
         """Return all that the process wrote to stdout and stderr so far."""
         return self.stderr_path.read_text(errors="replace")

@@ -2,7 +2,7 @@
 
 It owns what a command may know about who asks (`Session`) and about the process it runs in (`Instance`): the store, the
 settings, the other clients, the counters of INFO. It must not know sockets, greenlets or wire bytes. What a command
-wants done to a connection or to the process it notes here, and the server module does it:
+wants done to a connection or to the process it notes here, and the modules of the network do it:
 
     session.closing      the connection is to close once its replies are sent
     session.muted        replies may have to be dropped (CLIENT REPLY): see `Session.suppress`

@@ -1,6 +1,6 @@
 """CLIENT: what a client says of itself, and what it may see of and do to the others.
 
-It owns the line that describes a client. The others' sockets are the server module's: a kill is asked for by
+It owns the line that describes a client. The others' sockets are the network's: a kill is asked for by
 `instance.kill`, a pause is noted in `instance.pause`, muted replies in the session.
 
 SETINFO and NO-TOUCH came with Redis 7.2 and answer in its words.

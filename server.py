@@ -32,6 +32,7 @@ from turn import Turn
 SLICE_SECONDS = 0.001
 HOUSEKEEPING_SECONDS = 0.1
 BACKLOG = 511
+GEVENT_VERSION: str = gevent.__version__  # importlib.metadata would make a start 40 ms longer
 
 logger = logging.getLogger("godis")
 

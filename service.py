@@ -9,15 +9,13 @@ from __future__ import annotations
 import gc
 import logging
 import os
-import secrets
-from importlib.metadata import version
 from time import monotonic, time
 
 from aof import AppendOnlyLog, NullLog, ReplayReport, claim_directory, replay
 from commands.info import resident_bytes
 from config import LOG_LEVELS, Config
 from engine import Engine
-from server import Server
+from server import GEVENT_VERSION, Server
 from session import Instance
 from store import Store
 from version import VERSION
@@ -31,11 +29,11 @@ def serve(config: Config) -> int:
     log = open_log(config)
     store = Store(config.databases, NullLog())
     instance = Instance(
-        store, log, config, config.instance_id, run_id=secrets.token_hex(20), started_ms=int(time() * 1000)
+        store, log, config, config.instance_id, run_id=os.urandom(20).hex(), started_ms=int(time() * 1000)
     )
     engine = Engine(instance)
     instance.eviction.base_bytes = resident_bytes()
-    logger.info("Godis %s, instance %s, pid %d, gevent %s", VERSION, instance.id, os.getpid(), version("gevent"))
+    logger.info("Godis %s, instance %s, pid %d, gevent %s", VERSION, instance.id, os.getpid(), GEVENT_VERSION)
     if isinstance(log, AppendOnlyLog):
         recover(log, config, store, engine)
     store.log = log

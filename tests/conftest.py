@@ -13,6 +13,9 @@ import pytest
 from instances import Bench
 from servers import GodisProcess, Raw, RedisProcess, require
 
+# Else each start of a server compiles it anew, which doubles it: 0.1 s, some hundred times.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 
 @pytest.fixture
 def godis(tmp_path: Path) -> Iterator[GodisProcess]:

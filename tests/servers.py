@@ -25,6 +25,8 @@ from typing import Any
 
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 HOST = "127.0.0.1"
 ROOT = Path(__file__).resolve().parent.parent
@@ -263,8 +265,10 @@ class ServerProcess:
         return self.stderr_path.read_text(errors="replace")
 
     def client(self, **options: Any) -> redis.Redis:
-        """Make a redis-py client; close it, or use it in a `with`."""
-        return redis.Redis(host=HOST, port=self.port, **{"socket_timeout": 30, **options})
+        """Make a redis-py client; close it, or use it in a `with`. It tries nothing twice: that waits, and hides."""
+        return redis.Redis(
+            host=HOST, port=self.port, **{"socket_timeout": 30, "retry": Retry(NoBackoff(), 0), **options}
+        )
 
     def raw(self, timeout: float = 30) -> Raw:
         """Open a plain connection."""

@@ -1,4 +1,4 @@
-"""The project's own nginx.conf, unchanged, in a real nginx before real instances on hosts of their own."""
+"""The project's own nginx.conf, at most hastier, in a real nginx before real instances on hosts of their own."""
 
 from __future__ import annotations
 
@@ -35,6 +35,16 @@ def make_pool(tmp_path: Path) -> Iterator[MakePool]:
 
 
 @pytest.fixture
+def hasty(tmp_path: Path) -> Path:
+    """The project's nginx.conf, which takes a second for all that it waits for."""
+    conf = tmp_path / "hasty.conf"
+    text, changed = re.subn(r"\b(proxy_timeout |valid=|fail_timeout=)\w+", r"\g<1>1s", NGINX_CONF.read_text())
+    assert changed == 3
+    conf.write_text(text)
+    return conf
+
+
+@pytest.fixture
 def pool(make_pool: MakePool) -> Pool:
     return make_pool(3)
 
@@ -52,7 +62,8 @@ def test_clients_are_spread_evenly(pool: Pool) -> None:
     assert answering(pool, 30) == dict.fromkeys(ids_of(pool), 10)
 
 
-def test_killed_instance_is_skipped_and_serves_again_once_it_is_back(pool: Pool) -> None:
+def test_killed_instance_is_skipped_and_serves_again_once_it_is_back(make_pool: MakePool, hasty: Path) -> None:
+    pool = make_pool(3, hasty)
     first, *others = pool.instances
     first.kill9()
     assert set(answering(pool, 10)) == {other.instance_id for other in others}
@@ -68,7 +79,8 @@ def test_vanished_instance_costs_one_connect_timeout_and_is_then_skipped(pool: P
     assert CONNECT_TIMEOUT_SECONDS <= time.monotonic() - started < 3 * CONNECT_TIMEOUT_SECONDS
 
 
-def test_instance_that_joins_is_found_and_one_that_leaves_is_forgotten(pool: Pool) -> None:
+def test_instance_that_joins_is_found_and_one_that_leaves_is_forgotten(make_pool: MakePool, hasty: Path) -> None:
+    pool = make_pool(3, hasty)
     fourth = pool.add_instance()
     wait_until(lambda: pool.who_answers() == fourth.instance_id, 5, "the fourth instance")
     assert answering(pool, 40) == dict.fromkeys(ids_of(pool), 10)
@@ -77,8 +89,8 @@ def test_instance_that_joins_is_found_and_one_that_leaves_is_forgotten(pool: Poo
     assert answering(pool, 30) == dict.fromkeys(ids_of(pool) - {fourth.instance_id}, 10)
 
 
-def test_balancer_that_starts_first_finds_the_instances(make_pool: MakePool) -> None:
-    pool = make_pool(0)
+def test_balancer_that_starts_first_finds_the_instances(make_pool: MakePool, hasty: Path) -> None:
+    pool = make_pool(0, hasty)
     with pool.connect() as client:
         assert client.is_closed(), "there is nobody to answer"
     instance = pool.add_instance()
@@ -101,9 +113,7 @@ def test_idle_session_is_kept_far_longer_than_the_ten_minutes_of_nginx(pool: Poo
         assert client.ask_line(b"PING") == b"+PONG"
 
 
-def test_idle_session_is_cut_by_proxy_timeout_and_by_nothing_before(make_pool: MakePool, tmp_path: Path) -> None:
-    hasty = tmp_path / "hasty.conf"
-    hasty.write_text(re.sub(r"(?<=proxy_timeout )\w+", "1s", NGINX_CONF.read_text()))
+def test_idle_session_is_cut_by_proxy_timeout_and_by_nothing_before(make_pool: MakePool, hasty: Path) -> None:
     pool = make_pool(1, hasty)
     with pool.connect() as client:
         assert client.ask_line(b"PING") == b"+PONG"

@@ -114,8 +114,13 @@ def is_container(value: ast.expr | None) -> bool:
     return isinstance(value, (ast.List, ast.Dict, ast.Set, ast.ListComp, ast.DictComp, ast.SetComp))
 
 
-def changed_names(path: Path) -> Iterator[str]:
-    """Yield each name that a module changes in place: by subscript, `del`, a method such as append, `global`."""
+@cache
+def changed_names(path: Path) -> frozenset[str]:
+    """Name what a module changes in place: by subscript, `del`, a method such as append, `global`."""
+    return frozenset(_changed_names(path))
+
+
+def _changed_names(path: Path) -> Iterator[str]:
     for node in ast.walk(tree(path)):
         if isinstance(node, ast.Subscript) and isinstance(node.ctx, (ast.Store, ast.Del)):
             yield last_name(node.value)

@@ -228,6 +228,13 @@ class ServerProcess:
 
     def start(self) -> None:
         """Start the process and wait until it answers PING; fail with what it said when it ends instead."""
+        self.launch()
+        wait_until(self._has_ended_or_answers, READY_SECONDS, f"{self.name} answers on port {self.port}")
+        if self.process.poll() is not None:
+            pytest.fail(f"{self.name} ended with {self.process.returncode}: {self.stderr()}")
+
+    def launch(self) -> None:
+        """Start the process and do not wait for anything."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("GODIS_")}
         with open(self.stderr_path, "ab") as stderr:
             self.process = subprocess.Popen(
@@ -238,9 +245,6 @@ class ServerProcess:
                 stdout=stderr,
                 stderr=stderr,
             )
-        wait_until(self._has_ended_or_answers, READY_SECONDS, f"{self.name} answers on port {self.port}")
-        if self.process.poll() is not None:
-            pytest.fail(f"{self.name} ended with {self.process.returncode}: {self.stderr()}")
 
     def _has_ended_or_answers(self) -> bool:
         if self.process.poll() is not None:

@@ -10,7 +10,6 @@ import errno
 import os
 import shutil
 import tempfile
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -20,7 +19,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from servers import GodisProcess, RedisProcess, require, wait_until
-from test_kill import CLIENTS, Writer, keyspaces
 
 import aof
 from aof import AppendOnlyLog, NullLog, replay
@@ -417,55 +415,6 @@ def test_a_file_that_a_killed_rewrite_left_is_removed_at_the_start(tmp_path: Pat
 
 
 # ---- the process
-
-
-def rewrites_until(godis: GodisProcess, stop: threading.Event) -> None:
-    """Ask for one rewrite after the other."""
-    with godis.client() as client:
-        while not stop.is_set():
-            try:
-                if not client.info("persistence")["aof_rewrite_in_progress"]:
-                    client.execute_command("BGREWRITEAOF")
-            except OSError:
-                return
-            except Exception as error:  # redis-py's own, when the server is gone
-                if "onnect" not in str(error):
-                    raise
-                return
-
-
-@pytest.mark.timeout(120)
-@pytest.mark.parametrize("policy", ["always", "everysec"])
-def test_a_server_killed_amid_rewrites_finds_all_that_it_acknowledged(tmp_path: Path, policy: str) -> None:
-    writers = [Writer(index) for index in range(CLIENTS)]
-    random = Random(policy)
-    goal = rewrites = 0
-
-    def enough() -> bool:
-        ended = godis.stderr().count("the log is rewritten") >= rewrites
-        return ended and sum(writer.acknowledged for writer in writers) >= goal
-
-    with GodisProcess(tmp_path, "--appendfsync", policy) as godis:
-        for number in range(4):
-            rewrites = godis.stderr().count("the log is rewritten") + number % 2  # every other round sees one end
-            goal = sum(writer.acknowledged for writer in writers) + random.randint(200, 3000)
-            stop = threading.Event()
-            threads = [threading.Thread(target=writer.write, args=(godis,)) for writer in writers]
-            threads.append(threading.Thread(target=rewrites_until, args=(godis, stop)))
-            for thread in threads:
-                thread.start()
-            wait_until(enough, 30, "writes are acknowledged")
-            stop.set()
-            godis.kill9()
-            for thread in threads:
-                thread.join()
-            godis.start()
-            assert not (tmp_path / "log.txt.rewrite").exists()
-            found = keyspaces(godis)
-            lost = [writer.index for writer in writers if not writer.settle(found[writer.index])]
-            assert not lost, f"clients {lost} of {tmp_path}"
-        assert "the log is rewritten" in godis.stderr()
-        assert godis.terminate() == 0
 
 
 def test_a_real_redis_loads_what_was_rewritten(tmp_path: Path) -> None:

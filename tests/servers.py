@@ -229,6 +229,10 @@ class ServerProcess:
     def start(self) -> None:
         """Start the process and wait until it answers PING; fail with what it said when it ends instead."""
         self.launch()
+        self.wait_until_it_answers()
+
+    def wait_until_it_answers(self) -> None:
+        """Wait until the process answers PING; fail with what it said when it ends instead."""
         wait_until(self._has_ended_or_answers, READY_SECONDS, f"{self.name} answers on port {self.port}")
         if self.process.poll() is not None:
             pytest.fail(f"{self.name} ended with {self.process.returncode}: {self.stderr()}")

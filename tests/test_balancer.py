@@ -68,12 +68,13 @@ def test_killed_instance_is_skipped_and_serves_again_once_it_is_back(make_pool: 
     first.kill9()
     assert set(answering(pool, 10)) == {other.instance_id for other in others}
     first.start()
+    first.wait_until_ready()
     wait_until(lambda: pool.who_answers() == first.instance_id, 10, "the instance that came back")
 
 
 def test_vanished_instance_costs_one_connect_timeout_and_is_then_skipped(pool: Pool) -> None:
     first, *others = pool.instances
-    first.unplug()
+    first.host.unplug()
     started = time.monotonic()
     assert set(answering(pool, 10)) == {other.instance_id for other in others}
     assert CONNECT_TIMEOUT_SECONDS <= time.monotonic() - started < 3 * CONNECT_TIMEOUT_SECONDS

@@ -1,14 +1,13 @@
 """The pool without containers: the project's nginx.conf in a real nginx, before real Godis processes.
 
-    the front                  nginx, DNS and the clients; a bridge joins the hosts of the instances to it
-      bridge 198.18.0.1/24
-        +-- port1 == eth0 198.18.0.11    a Godis
-        +-- port2 == eth0 198.18.0.12    a Godis
-        +-- port3 == eth0 198.18.0.13    a Godis
+    the front      nginx, DNS and the clients
+      bridge
+        +-- 198.18.0.11, .12, .13      a Godis each, on port 6379
+        +-- 198.18.0.101, .102, .103   an etcd each, on port 2379, if there is to be one
 
-Each is a host of its own (a network namespace), so that all instances can use port 6379, and one of them can
-vanish from the network while its process lives on. All share one data directory, as the replicas of
-the compose file share a volume. It starts in half a second, and so each test has one to itself.
+Each is a host of its own (`network`), so that one of them can vanish while its process lives on. Without etcd all share
+one data directory, as the replicas of compose/docker-compose.standalone.yml share a volume. It starts in half a second,
+with etcd in two, and so each test has one to itself.
 """
 
 from __future__ import annotations
@@ -18,19 +17,25 @@ import os
 import platform
 import re
 import shutil
+import signal
 import socket
 import subprocess
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 from servers import HOST, ROOT, GodisProcess, Raw, require, wait_until
 
 from rig.dns import DnsStub
-from rig.namespaces import NetworkNamespace, dies_with_parent, ip
+from rig.etcd_cluster import EtcdCluster, EtcdNode, require_etcd
+from rig.namespaces import NetworkNamespace, dies_with_parent
+from rig.network import Host, Network
 
 NGINX_CONF = ROOT / "nginx" / "nginx.conf"
 SERVICE = "godis"
 PORT = 6379
+FIRST_INSTANCE = 10
+FIRST_ETCD = 101
 
 
 def require_parts() -> None:
@@ -60,69 +65,86 @@ def instance_behind(client: Raw) -> str:
 
 
 class Instance(GodisProcess):
-    """A Godis on a host of its own, joined to the front's bridge."""
+    """A Godis on a host of its own."""
 
-    def __init__(self, number: int, front: NetworkNamespace, directory: Path) -> None:
+    def __init__(self, number: int, host: Host, directory: Path, env: dict[str, str], program: Sequence[str]) -> None:
         self.instance_id = f"godis-{number}"
-        self.address = f"198.18.0.{10 + number}"
-        self.host = NetworkNamespace()
-        self._front = front
-        self._bridge_port = f"port{number}"
-        with front.entered():
-            ip("link", "add", self._bridge_port, "type", "veth", "peer", "eth0", "netns", self.host.path)
-            ip("link", "set", self._bridge_port, "master", "bridge", "up")
-        with self.host.entered():
-            ip("address", "add", f"{self.address}/24", "dev", "eth0")
-            ip("link", "set", "eth0", "up")
-        env = {
-            "GODIS_HOST": "0.0.0.0",
-            "GODIS_PROTECTED_MODE": "no",
-            "GODIS_DATA_DIR": str(directory / "data"),
-            "GODIS_INSTANCE_ID": self.instance_id,
-        }
+        self.host = host
+        self.address = host.address
+        self.program = program
         own_directory = directory / self.instance_id
         own_directory.mkdir()
-        try:
-            super().__init__(own_directory, port=PORT, log=None, env=env)
-        except BaseException:  # pytest's own failures are no Exception
-            self.close()
-            raise
+        given = {
+            "GODIS_HOST": "0.0.0.0",
+            "GODIS_PROTECTED_MODE": "no",
+            "GODIS_INSTANCE_ID": self.instance_id,
+        }
+        super().__init__(own_directory, port=PORT, log=None, env=given | env)
 
     def command(self) -> list[str]:
-        return dies_with_parent(super().command())
+        return dies_with_parent([*self.program, *super().command()])
+
+    def launch(self) -> None:
+        with self.host.entered():
+            super().launch()
 
     def start(self) -> None:
+        """Start the process; `wait_until_ready` waits until it answers."""
+        self.launch()
+
+    def wait_until_ready(self) -> None:
         with self.host.entered():
-            super().start()
+            self.wait_until_it_answers()
 
-    def unplug(self) -> None:
-        """Take the host off the network: packets to it are lost, and nothing says so."""
-        with self._front.entered():
-            ip("link", "set", self._bridge_port, "down")
+    def pause(self) -> None:
+        """Freeze the process; the kernel still accepts connections for it."""
+        self.process.send_signal(signal.SIGSTOP)
 
-    def close(self) -> None:
-        self.stop()
-        self.host.close()
+    def resume(self) -> None:
+        self.process.send_signal(signal.SIGCONT)
+
+    def stop(self) -> None:
+        if self.process.poll() is None:
+            self.resume()
+        super().stop()
+
+    def connect(self, front: NetworkNamespace, timeout: float = 30) -> Raw:
+        """Connect to this very instance, from the front."""
+        with front.entered():
+            return Raw(socket.create_connection((self.address, PORT), timeout))
 
 
 class Pool:
-    """The front with its DNS and nginx, and the instances behind them; `close` ends it all."""
+    """The front with its DNS and nginx, and the instances behind them; `close` ends it all.
 
-    def __init__(self, directory: Path, instances: int, conf: Path = NGINX_CONF) -> None:
+    With `etcd` they are one pool on a cluster of so many nodes; without, each has a log of its own.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        instances: int,
+        conf: Path = NGINX_CONF,
+        *,
+        etcd: int = 0,
+        etcd_flags: Sequence[str] = (),
+        env: dict[str, str] | None = None,
+    ) -> None:
         self.directory = directory
         self.instances: list[Instance] = []
+        self.env = env or {"GODIS_DATA_DIR": str(directory / "data")}
         with ExitStack() as parts:
-            self.front = NetworkNamespace()
-            parts.callback(self.front.close)
+            self.network = Network()
+            parts.callback(self.network.close)
+            self.front = self.network.front
             with self.front.entered():
-                ip("link", "add", "bridge", "type", "bridge")
-                ip("address", "add", "198.18.0.1/24", "dev", "bridge")
-                ip("link", "set", "bridge", "up")
                 self.dns = DnsStub(SERVICE)
             parts.callback(self.dns.close)
             self._parts = parts
-            for _ in range(instances):
-                self.add_instance()
+            if etcd:
+                self._start_etcd(etcd, etcd_flags)
+            for instance in [self.launch_instance() for _ in range(instances)]:
+                instance.wait_until_ready()
             self.nginx = self._start_nginx(conf)
             if instances:
                 wait_until(self.answers, 5, f"an answer through the balancer; {self.nginx_log()}")
@@ -131,12 +153,44 @@ class Pool:
     def close(self) -> None:
         self._parts.close()
 
-    def add_instance(self) -> Instance:
-        """Start one more instance and let the DNS know it."""
-        instance = Instance(len(self.instances) + 1, self.front, self.directory)
-        self._parts.callback(instance.close)
+    def _start_etcd(self, size: int, flags: Sequence[str]) -> None:
+        require_etcd()
+        self.etcd_hosts = [self.network.add_host(FIRST_ETCD + number) for number in range(size)]
+        nodes = [
+            EtcdNode(
+                f"etcd{number}",
+                self.directory,
+                *flags,
+                host=host.address,
+                client_port=2379,
+                peer_port=2380,
+                namespace=host,
+            )
+            for number, host in enumerate(self.etcd_hosts, 1)
+        ]
+        self.etcd = EtcdCluster(self.directory, nodes=nodes)
+        self._parts.callback(self.etcd.stop)
+        self.etcd.start()
+        self.env = {"GODIS_POOL": f"etcd://{self.etcd.endpoints}"} | self.env
+
+    def host_of(self, node: EtcdNode) -> Host:
+        """Return the host that a node of etcd is on."""
+        return self.etcd_hosts[self.etcd.nodes.index(node)]
+
+    def launch_instance(self, env: dict[str, str] | None = None, program: Sequence[str] = ()) -> Instance:
+        """Start one more instance, let the DNS know it, and do not wait for it; `program` is what runs it."""
+        number = len(self.instances) + 1
+        host = self.network.add_host(FIRST_INSTANCE + number)
+        instance = Instance(number, host, self.directory, self.env | (env or {}), program)
+        self._parts.callback(instance.stop)
         self.instances.append(instance)
         self.dns.addresses.append(instance.address)
+        return instance
+
+    def add_instance(self) -> Instance:
+        """Start one more instance and wait until it answers."""
+        instance = self.launch_instance()
+        instance.wait_until_ready()
         return instance
 
     def connect(self, timeout: float = 10) -> Raw:

@@ -198,6 +198,16 @@ class Pool:
         with self.front.entered():
             return Raw(socket.create_connection((HOST, PORT), timeout))
 
+    def to_balancer(self, _client: int = 0) -> tuple[socket.socket, tuple[str, int]]:
+        """Make a socket at the front and say where it is to connect, for clients of another thread."""
+        with self.front.entered():
+            return socket.socket(), (HOST, PORT)
+
+    def to_instance(self, client: int) -> tuple[socket.socket, tuple[str, int]]:
+        """Do the same for clients that are dealt out to the instances themselves."""
+        with self.front.entered():
+            return socket.socket(), (self.instances[client % len(self.instances)].address, PORT)
+
     def who_answers(self) -> str:
         """Connect a new client and return the id of the instance that it got to."""
         with self.connect() as client:

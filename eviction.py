@@ -22,9 +22,9 @@ the limit was lowered or a log was loaded above it, is worked off by the server'
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
+from entries import NO_DEADLINE
 from store import Keyspace, Store
 from usage import NEW_KEY_BYTES, Frequency, Memory, Recency, Usage, Uses
 
@@ -76,7 +76,7 @@ class Eviction:
         if self.memory is None:
             usage.end()
         elif usage.memory is None:
-            usage.begin(self.memory, db.values, db.deadlines)
+            usage.begin(self.memory, db.entries, db.dated)
         db.usage = usage if usage.uses is not None or usage.memory is not None else None
 
     def _uses_after(self, known: Uses | None) -> Uses | None:
@@ -147,7 +147,7 @@ class Eviction:
         for _ in databases:
             self._next_database = (self._next_database + 1) % len(databases)
             db = databases[self._next_database]
-            if self._candidates(db):
+            if self._has_candidates(db):
                 return db, self._draw(db)
         return None
 
@@ -160,7 +160,7 @@ class Eviction:
                 rank, _, key, index = pool.pop(0)
                 self._pooled.discard((key, index))
                 db = databases[index]
-                if key in self._candidates(db) and self._rank(db, key) <= rank:
+                if self._may_go(db, key) and self._rank(db, key) <= rank:
                     return db, key
         return None
 
@@ -169,7 +169,7 @@ class Eviction:
         pool, pooled = self._pool, self._pooled
         found = False
         for db in self._store.databases:
-            if self._candidates(db):
+            if self._has_candidates(db):
                 found = True
                 for _ in range(self._samples):
                     key = self._draw(db)
@@ -184,28 +184,32 @@ class Eviction:
 
     def _rank(self, db: Keyspace, key: bytes) -> int:
         if self._policy == "volatile-ttl":
-            return db.deadlines[key]
+            return db.deadline_ms(key)
         assert db.usage is not None
         assert db.usage.uses is not None
         return db.usage.uses.rank(key)
 
     # ---- drawing
 
-    def _candidates(self, db: Keyspace) -> Mapping[bytes, Any]:
-        """Return the table of those keys that may go."""
-        return db.deadlines if self._policy.startswith("volatile") else db.values
+    def _has_candidates(self, db: Keyspace) -> bool:
+        return bool(db.dated if self._policy.startswith("volatile") else len(db))
+
+    def _may_go(self, db: Keyspace, key: bytes) -> bool:
+        if self._policy.startswith("volatile"):
+            return db.deadline_ms(key) != NO_DEADLINE
+        return key in db.entries
 
     def _draw(self, db: Keyspace) -> bytes:
         """Return a random key of those that may go, of which there is at least one."""
-        candidates, order = self._candidates(db), db.order
+        order = db.order
         chance, places = self._store.random.random, len(order)
         for _ in range(DRAWS):
             key = order[int(chance() * places)]
-            if key is not None and key in candidates:
+            if key is not None and self._may_go(db, key):
                 return key
-        return self._draw_rare(candidates)
+        return self._draw_rare(db)
 
-    def _draw_rare(self, candidates: Mapping[bytes, Any]) -> bytes:
+    def _draw_rare(self, db: Keyspace) -> bytes:
         """`_draw` where nearly all keys are no candidates: from a list of them all, which serves for many draws."""
         drawn = self._drawn
         while True:
@@ -213,6 +217,6 @@ class Eviction:
                 place = int(self._store.random.random() * len(drawn))
                 key, drawn[place] = drawn[place], drawn[-1]
                 drawn.pop()
-                if key in candidates:
+                if self._may_go(db, key):
                     return key
-            drawn += candidates
+            drawn += db.dated_keys() if self._policy.startswith("volatile") else db.entries

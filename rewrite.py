@@ -31,8 +31,9 @@ from typing import Any
 
 from aof import AppendOnlyLog, NullLog
 from commands.rebuilding import rebuild
+from entries import deadline_of, value_of
 from session import Instance
-from store import NO_DEADLINE, Keyspace, Store
+from store import Keyspace, Store
 
 STEP_KEYS = 64  # between two looks at the time
 STEP_BYTES = 1 << 18  # the same, where values are long; also the largest batch, but for one of a single key
@@ -52,7 +53,7 @@ class Snapshot:
         self.index = db.index
         self.garbage: list[dict[bytes, Any] | list[Any] | set[bytes]] = []
         self.places = len(db.order)  # still to be visited
-        self._values, self._deadlines, self._order = db.values, db.deadlines, db.order
+        self._entries, self._order = db.entries, db.order
         self._changed: list[set[bytes]] = [set() for _ in range(SHARDS)]
         self._write = write
         db.snapshot = self
@@ -65,9 +66,9 @@ class Snapshot:
             changed.add(key)  # last: should memory end here, the command fails and the key is still to be written
 
     def _write_key(self, key: bytes) -> None:
-        value = self._values.get(key)
-        if value is not None:  # else it is new, or a ghost
-            self._write(self.index, key, value, self._deadlines.get(key, NO_DEADLINE))
+        entry = self._entries.get(key)
+        if entry is not None:  # else it is new, or a ghost
+            self._write(self.index, key, value_of(entry), deadline_of(entry))
 
     def walk(self) -> Iterator[None]:
         """Write a key that did not change, again and again until all are written."""
@@ -115,7 +116,7 @@ class Rewrite:
         except BaseException:
             self._reader.close()
             raise
-        self._snapshots = [Snapshot(db, self._write) for db in store.databases if db.values]
+        self._snapshots = [Snapshot(db, self._write) for db in store.databases if db.entries]
         self._walk = self._walking()
 
     # ---- in the loop: the snapshot

@@ -5,17 +5,15 @@ know commands, clients, dialects or files; it reads no clock: `Store.tick` is to
 
 A database is a `Keyspace`:
 
-    values     key -> value        bytes for a string; other types bring their own Python type
-    deadlines  key -> Unix ms      only for keys that expire; `expiry` knows which of them end when
+    entries    key -> entry        a value and its deadline together, as `entries` lays them out: bytes for a string;
+                                   other types bring their own Python type
+    dated      int                 how many keys have a deadline; `expiry` knows which of them end when
     order      [key]               every key once, for SCAN, RANDOMKEY and whatever else walks the keyspace in slices
     ghosts     {key}               deleted keys whose place in `order` is not given back yet
 
 Expired is absent. A key is expired when its deadline is not after `expired_until_ms`, which is the time of the turn,
 and 0 during replay, since replay never expires by the clock. Whoever meets an expired key deletes it and logs a DEL
 (lazy expiry); `expire_cycle` finds the others by their second, never by looking at keys that live on.
-
-Two dicts, not one dict of tuples: an entry without a deadline costs nothing extra, one with costs less memory, and a
-string that is overwritten allocates nothing but its value.
 
 SCAN walks `order` from the end to the start, and its cursor is the number of places still to visit. Compaction moves
 keys only towards the start, so what a cursor has yet to visit stays in front of it: every key that is there from the
@@ -33,11 +31,11 @@ from itertools import chain, islice
 from random import Random
 from typing import Any, Protocol
 
+from entries import LONG_BYTES, NO_DEADLINE, TAIL_BYTES, Entry, deadline_of, entry_of, tail, value_of
 from errors import WRONG_TYPE, CommandError
 from expiry import SLICE, ExpiryIndex
 from usage import DEADLINE_BYTES, Recency, Usage
 
-NO_DEADLINE = -1
 NoneType = type(None)  # types.NoneType, which Python 3.10 has under this name only
 STRING_OR_NONE = {bytes, NoneType}
 RANDOM_TRIES = 100  # for a random key, before all are walked through
@@ -124,8 +122,11 @@ class Keyspace:
 
     __slots__ = (
         "_read",
+        "_tail",
+        "_tail_ms",
         "_write",
-        "deadlines",
+        "dated",
+        "entries",
         "expiry",
         "ghosts",
         "index",
@@ -133,19 +134,19 @@ class Keyspace:
         "snapshot",
         "store",
         "usage",
-        "values",
     )
 
     def __init__(self, store: Store, index: int) -> None:
         self.store = store
         self.index = index
         self.usage: Usage | None = None  # None: nobody asks when keys are used, and memory has no limit
+        self._tail_ms, self._tail = NO_DEADLINE, tail(NO_DEADLINE)  # the last that was made: it serves for a turn
         self._clear()
 
     def _clear(self) -> None:
-        self.values: dict[bytes, Any] = {}
-        self.deadlines: dict[bytes, int] = {}
-        self.expiry = ExpiryIndex(self.deadlines, self.store.now_ms)
+        self.entries: dict[bytes, Entry] = {}
+        self.dated = 0
+        self.expiry = ExpiryIndex(self.entries, self.store.now_ms)
         self.order: list[bytes | None] = []
         self.ghosts: set[bytes] = set()
         self._read = self._write = -1  # compaction moves keys of `order` from `_read` to `_write`; -1: none goes on
@@ -155,27 +156,28 @@ class Keyspace:
 
     def __len__(self) -> int:
         """Count the keys, expired ones that still stand here included; see `live_count`."""
-        return len(self.values)
+        return len(self.entries)
 
     # ---- reading
 
     def get(self, key: bytes) -> Any:
         """Return the value of a live key, or None; an expired key is deleted on the way."""
-        value = self.values.get(key)
-        if value is not None:
-            if self.expiry.suspects and self._has_expired(key):
-                self._expire(key)
-                return None
-            if self.usage is not None:
-                self.usage.note(key)
-        return value
+        entry = self.entries.get(key)
+        if entry is None:
+            return None
+        if self.expiry.suspects and self._has_expired(key):
+            self._expire(key)
+            return None
+        if self.usage is not None:
+            self.usage.note(key)
+        return value_of(entry)
 
     def _has_expired(self, key: bytes) -> bool:
         """Say whether a key's deadline has passed."""
         if key not in self.expiry.suspects:
             return False
-        deadline_ms = self.deadlines.get(key)
-        return deadline_ms is not None and deadline_ms <= self.store.expired_until_ms
+        deadline_ms = deadline_of(self.entries.get(key))
+        return NO_DEADLINE < deadline_ms <= self.store.expired_until_ms
 
     def idle_seconds(self, key: bytes) -> int:
         """Return how long a key was not used, as far back as anybody cared.
@@ -198,9 +200,13 @@ class Keyspace:
 
     def peek(self, key: bytes) -> Any:
         """`get` that is no use of the key, so that asking for its idle time does not end it."""
-        if key in self.values and not self.is_live(key):
+        entry = self.entries.get(key)
+        if entry is None:
+            return None
+        if self._has_expired(key):
             self._expire(key)
-        return self.values.get(key)
+            return None
+        return value_of(entry)
 
     def look(self, key: bytes) -> Any:
         """`peek`, counted as a hit or a miss."""
@@ -220,10 +226,10 @@ class Keyspace:
     def string(self, key: bytes) -> bytes | None:
         """Return the string at a key or None, counted as a hit or a miss. Raises WRONGTYPE."""
         # The first lines are `read` for the usual case, inline, since this is GET: 45 ns less.
-        value = self.values.get(key)
-        if type(value) is bytes and not self.expiry.suspects and self.usage is None:
+        entry = self.entries.get(key)
+        if type(entry) is bytes and not self.expiry.suspects and self.usage is None:
             self.store.hits += 1
-            return value
+            return entry[:-TAIL_BYTES]
         value = self.read(key)
         if value is not None and type(value) is not bytes:
             raise CommandError(WRONG_TYPE)
@@ -233,22 +239,26 @@ class Keyspace:
         """Do what `string` does for each key; None, and nothing is done, where one of them needs a closer look."""
         if self.usage is not None or not self.expiry.suspects.isdisjoint(keys):
             return None
-        values: list[bytes | None] = list(map(self.values.get, keys))
-        kinds = set(map(type, values))
+        entries = list(map(self.entries.get, keys))
+        kinds = set(map(type, entries))
         if not kinds <= STRING_OR_NONE:
             return None
-        misses = values.count(None) if NoneType in kinds else 0
+        misses = entries.count(None) if NoneType in kinds else 0
         self.store.misses += misses
-        self.store.hits += len(values) - misses
-        return values
+        self.store.hits += len(entries) - misses
+        return [entry and entry[:-TAIL_BYTES] for entry in entries]  # type: ignore[misc]
 
     def deadline_ms(self, key: bytes) -> int:
         """Return the deadline of a live key, or NO_DEADLINE."""
-        return self.deadlines.get(key, NO_DEADLINE)
+        return deadline_of(self.entries.get(key))
+
+    def dated_keys(self) -> Iterator[bytes]:
+        """Iterate over all keys with a deadline, expired ones included. No key may come or go meanwhile."""
+        return (key for key, entry in self.entries.items() if deadline_of(entry) != NO_DEADLINE)
 
     def live_count(self) -> int:
         """Count the keys that have not expired. O(keys that are due and not yet deleted)."""
-        return len(self.values) - self.expiry.dead_count(self.store.expired_until_ms)
+        return len(self.entries) - self.expiry.dead_count(self.store.expired_until_ms)
 
     def random_key(self) -> bytes | None:
         """Return a live key, each as likely as any other, or None.
@@ -258,7 +268,7 @@ class Keyspace:
         order = self.order
         randrange = self.store.random.randrange
         for _ in range(RANDOM_TRIES):
-            if not self.values:
+            if not self.entries:
                 return None
             key = order[randrange(len(order))]
             if key is not None and self.is_live(key):
@@ -282,11 +292,11 @@ class Keyspace:
         """Iterate over all live keys, in no order that a command may rely on. No key may come or go meanwhile."""
         # the dead are few; to ask for each key whether it is live takes ten times as long
         dead = self.expiry.dead_keys(self.store.expired_until_ms)
-        return (key for key in self.values if key not in dead) if dead else iter(self.values)
+        return (key for key in self.entries if key not in dead) if dead else iter(self.entries)
 
     def is_live(self, key: bytes) -> bool:
         """Say whether a key is there and not expired, and change nothing."""
-        return key in self.values and not self._has_expired(key)
+        return key in self.entries and not self._has_expired(key)
 
     # ---- writing
 
@@ -296,67 +306,79 @@ class Keyspace:
             self.snapshot.before_change(key)
         if self.usage is not None:
             self._account(key, value, deadline_ms)
+        if deadline_ms != self._tail_ms:
+            self._tail_ms, self._tail = deadline_ms, tail(deadline_ms)
+        # entry_of, inline, since this is SET: the tail is made once a turn
+        if type(value) is bytes and len(value) < LONG_BYTES:
+            self._place(key, value + self._tail, deadline_ms)
+        else:
+            self._place(key, (value, deadline_ms), deadline_ms)
+
+    def _place(self, key: bytes, entry: Entry, deadline_ms: int) -> None:
+        """Put an entry in the place of whatever was there, and tell expiry and `order` of it."""
         # A look at the size is cheaper than a look for the key, which costs a second search: 0.08 µs of a SET.
-        values = self.values
-        size = len(values)
-        values[key] = value
-        if len(values) != size:
+        entries, expiry = self.entries, self.expiry
+        size = len(entries)
+        if self.dated == size and deadline_ms >= expiry.latest_ms:
+            # All keys have deadlines, none a later one: so what was there stands where expiry will find it.
+            entries[key] = entry
+            if len(entries) != size:
+                self.dated += 1
+                self._admit(key)
+                expiry.add(key, deadline_ms)
+            return
+        known_ms = deadline_of(entries.get(key)) if self.dated else NO_DEADLINE
+        entries[key] = entry
+        if len(entries) != size:
             self._admit(key)
-        if deadline_ms != NO_DEADLINE:
-            # set_deadline, inline, since this is SET: 430 ns instead of 490, most of which is the log's
-            deadlines = self.deadlines
-            known_ms = deadlines.get(key)
-            deadlines[key] = deadline_ms
-            if known_ms is None or deadline_ms < known_ms:
-                self.expiry.add(key, deadline_ms)
-        elif self.deadlines:
-            self.deadlines.pop(key, None)
+        self.dated += (deadline_ms != NO_DEADLINE) - (known_ms != NO_DEADLINE)
+        if deadline_ms != NO_DEADLINE and (known_ms == NO_DEADLINE or deadline_ms < known_ms):
+            expiry.add(key, deadline_ms)
 
     def put_many(self, keys: Sequence[bytes], values: Sequence[Any], deadline_ms: int) -> None:
         """`put` for each key and its value."""
-        pairs = zip(keys, values)  # noqa: B905 - as many as there are keys
-        # Keys whose deadlines are not after this one already stand where expiry will find them.
+        entries, expiry = self.entries, self.expiry
+        known = len(entries)
         if (
             self.snapshot is not None
             or self.usage is not None
-            or deadline_ms == NO_DEADLINE
-            or deadline_ms < self.expiry.latest_ms
+            or self.dated != known
+            or deadline_ms < expiry.latest_ms
+            or max(map(len, values)) >= LONG_BYTES
         ):
-            for key, value in pairs:
+            for key, value in zip(keys, values):  # noqa: B905 - as many as there are keys
                 self.put(key, value, deadline_ms)
             return
-        mine, deadlines = self.values, self.deadlines
-        known, dated = len(mine), len(deadlines)
-        for key, value in pairs:
-            mine[key] = value
-            deadlines[key] = deadline_ms
+        end = tail(deadline_ms)
+        for key, value in zip(keys, values):  # noqa: B905 - as many as there are keys
+            entries[key] = value + end
         # A dict keeps the order in which keys came, so the new ones are its last.
-        if len(mine) != known:
-            for key in reversed(list(islice(reversed(mine), len(mine) - known))):
+        if len(entries) != known:
+            new = list(islice(reversed(entries), len(entries) - known))
+            self.dated += len(new)
+            for key in reversed(new):
                 self._admit(key)
-        if len(deadlines) != dated:
-            self.expiry.add_many(list(islice(reversed(deadlines), len(deadlines) - dated)), deadline_ms)
+            expiry.add_many(new, deadline_ms)
 
     def replace(self, key: bytes, value: Any) -> None:
         """Set the value of a key and leave its deadline as it is."""
         if self.snapshot is not None:
             self.snapshot.before_change(key)
+        known = self.entries.get(key)
+        deadline_ms = deadline_of(known)
+        entry = entry_of(value, deadline_ms)
         if self.usage is not None:
-            self.usage.written(key, self.values.get(key), value)
-        if key not in self.values:
-            self._admit(key)
-        self.values[key] = value
+            self.usage.written(key, known, entry)
+        self._place(key, entry, deadline_ms)
 
     def set_deadline(self, key: bytes, deadline_ms: int) -> None:
         """Set the deadline of a key that is there."""
         if self.snapshot is not None:
             self.snapshot.before_change(key)
-        known_ms = self.deadlines.get(key)
-        if known_ms is None and self.usage is not None:
-            self.usage.add(DEADLINE_BYTES)
-        self.deadlines[key] = deadline_ms
-        if known_ms is None or deadline_ms < known_ms:
-            self.expiry.add(key, deadline_ms)
+        known = self.entries[key]
+        if self.usage is not None:
+            self.usage.add(DEADLINE_BYTES * ((deadline_ms != NO_DEADLINE) - (deadline_of(known) != NO_DEADLINE)))
+        self._place(key, entry_of(value_of(known), deadline_ms), deadline_ms)
 
     def end_at(self, key: bytes, deadline_ms: int) -> None:
         """Set the deadline of a live key and log it; one that has passed deletes the key."""
@@ -369,13 +391,9 @@ class Keyspace:
 
     def persist(self, key: bytes) -> bool:
         """Take the deadline from a live key; return whether it had one."""
-        if self.snapshot is not None:
-            self.snapshot.before_change(key)
-        if key not in self.deadlines:
+        if self.deadline_ms(key) == NO_DEADLINE:
             return False
-        if self.usage is not None:
-            self.usage.add(-DEADLINE_BYTES)
-        del self.deadlines[key]
+        self.set_deadline(key, NO_DEADLINE)
         return True
 
     def remove(self, key: bytes) -> Any:
@@ -393,9 +411,9 @@ class Keyspace:
 
     def flush(self) -> None:
         """Delete every key. The memory comes back in slices, by `Store.expire_cycle`, or when a snapshot is done."""
-        if self.values:
+        if self.entries:
             garbage = self.store.garbage if self.snapshot is None else self.snapshot.garbage
-            garbage += [self.values, self.deadlines, self.order, self.ghosts, *self.expiry.due.values()]
+            garbage += [self.entries, self.order, self.ghosts, *self.expiry.due.values()]
             if self.usage is not None and self.usage.uses is not None:
                 garbage.append(self.usage.uses.table)
         self._clear()
@@ -427,11 +445,11 @@ class Keyspace:
         """Note that `put` uses a key, and the bytes that it brings and takes."""
         usage = self.usage
         assert usage is not None
-        old = self.values.get(key)
+        old = self.entries.get(key)
         if old is not None:
             usage.note(key)
-        usage.written(key, old, value)
-        usage.add(DEADLINE_BYTES * ((deadline_ms != NO_DEADLINE) - (key in self.deadlines)))
+        usage.written(key, old, entry_of(value, deadline_ms))
+        usage.add(DEADLINE_BYTES * ((deadline_ms != NO_DEADLINE) - (deadline_of(old) != NO_DEADLINE)))
 
     # ---- order
 
@@ -446,14 +464,13 @@ class Keyspace:
         if self.snapshot is not None:
             self.snapshot.before_change(key)
         if self.usage is not None:
-            self.usage.removed(key, self.values[key], key in self.deadlines)
-        del self.values[key]
-        if self.deadlines:
-            self.deadlines.pop(key, None)
+            self.usage.removed(key, self.entries[key])
+        if deadline_of(self.entries.pop(key)) != NO_DEADLINE:
+            self.dated -= 1
         self.ghosts.add(key)
         if self._read >= 0:
             self._compact_order()
-        elif len(self.ghosts) > len(self.values) // 4 + 64:
+        elif len(self.ghosts) > len(self.entries) // 4 + 64:
             self._read = self._write = 0
 
     def _compact_order(self) -> None:
@@ -479,11 +496,11 @@ class Keyspace:
         """Assert what must hold between any two commands. O(keys)."""
         places = [key for key in self.order if key is not None]
         assert len(places) == len(set(places)), "a key stands twice in order"
-        assert set(places) == self.values.keys() | self.ghosts, "order is not the keys and the ghosts"
-        assert not self.values.keys() & self.ghosts, "a key is its own ghost"
-        assert self.deadlines.keys() <= self.values.keys(), "a deadline without a key"
+        assert set(places) == self.entries.keys() | self.ghosts, "order is not the keys and the ghosts"
+        assert not self.entries.keys() & self.ghosts, "a key is its own ghost"
+        assert self.dated == len(list(self.dated_keys())), "the count of deadlines is off"
         self.expiry.check(self.store.expired_until_ms)
         if self.usage is not None and self.usage.memory is not None:
-            assert self.usage.held_bytes == self.usage.count(self.values, self.deadlines), "the account is off"
+            assert self.usage.held_bytes == self.usage.count(self.entries, self.dated), "the account is off"
         if self.usage is not None and self.usage.uses is not None:
-            assert self.usage.uses.table.keys() <= self.values.keys(), "a use without a key"
+            assert self.usage.uses.table.keys() <= self.entries.keys(), "a use without a key"

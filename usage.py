@@ -19,14 +19,16 @@ write to the next, and half of the keys would be evicted at that moment.)
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from random import Random
 from sys import getsizeof
-from typing import Any, Protocol
+from typing import Protocol
+
+from entries import NO_DEADLINE, Entry, deadline_of, size_of
 
 TABLE_BYTES = 128  # a key's share of a dict from which keys go as fast as they come
-ENTRY_BYTES = TABLE_BYTES + 36  # in `values`, in `order`; and what malloc rounds up of two objects
-DEADLINE_BYTES = TABLE_BYTES + 28  # in `deadlines` and `due`
+ENTRY_BYTES = TABLE_BYTES + 36  # in `entries`, in `order`; and what malloc rounds up of two objects
+DEADLINE_BYTES = 20  # in `due`, where a few entries are stale
 USE_BYTES = TABLE_BYTES + 24  # in `Uses.table`, and the ints in it
 NEW_KEY_BYTES = ENTRY_BYTES + DEADLINE_BYTES + USE_BYTES + 2 * getsizeof(b"")  # beside the bytes themselves
 
@@ -166,15 +168,15 @@ class Usage:
 
     # ---- bytes
 
-    def begin(self, memory: Memory, values: Mapping[bytes, Any], deadlines: Mapping[bytes, int]) -> None:
+    def begin(self, memory: Memory, entries: Mapping[bytes, Entry], dated: int) -> None:
         """Count what is there, and count on from now. O(keys): 0.3 µs each."""
         self.memory = memory
-        self.add(self.count(values, deadlines))
+        self.add(self.count(entries, dated))
 
-    def count(self, values: Mapping[bytes, Any], deadlines: Mapping[bytes, int]) -> int:
-        """Return what all keys take. O(keys)."""
-        shares = len(values) * self.entry_bytes + len(deadlines) * DEADLINE_BYTES
-        return _sizes(values) + _sizes(values.values()) + shares
+    def count(self, entries: Mapping[bytes, Entry], dated: int) -> int:
+        """Return what all keys take, of which so many have a deadline. O(keys)."""
+        shares = len(entries) * self.entry_bytes + dated * DEADLINE_BYTES
+        return sum(map(getsizeof, entries)) + sum(map(size_of, entries.values())) + shares
 
     def end(self) -> None:
         """Count no more."""
@@ -187,27 +189,24 @@ class Usage:
             self.held_bytes += size
             self.memory.used_bytes += size
 
-    def written(self, key: bytes, old: Any, value: Any) -> None:
-        """Note that a value takes another's place, or a new key's (`old` is None)."""
+    def written(self, key: bytes, old: Entry | None, entry: Entry) -> None:
+        """Note that an entry takes another's place, or a new key's (`old` is None)."""
         if old is None:
             if self.uses is not None:
                 self.uses.admit(key)
-            self.add(self.entry_bytes + getsizeof(key) + getsizeof(value))
+            self.add(self.entry_bytes + getsizeof(key) + size_of(entry))
         else:
-            self.add(getsizeof(value) - getsizeof(old))
+            self.add(size_of(entry) - size_of(old))
 
-    def removed(self, key: bytes, value: Any, deadlines: int) -> None:
+    def removed(self, key: bytes, entry: Entry) -> None:
         """Note that a key goes, with its deadline or without."""
         if self.uses is not None:
             self.uses.table.pop(key, None)
-        self.add(-self.entry_bytes - getsizeof(key) - getsizeof(value) - deadlines * DEADLINE_BYTES)
+        dated = deadline_of(entry) != NO_DEADLINE
+        self.add(-self.entry_bytes - getsizeof(key) - size_of(entry) - dated * DEADLINE_BYTES)
 
     def cleared(self) -> None:
         """Note that all keys go."""
         self.add(-self.held_bytes)
         if self.uses is not None:
             self.uses.table = {}
-
-
-def _sizes(things: Iterable[Any]) -> int:
-    return sum(map(getsizeof, things))

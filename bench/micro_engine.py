@@ -46,7 +46,7 @@ def main() -> None:
         "GET execute": lambda i: engine.execute(session, gets[i]),
         "GET command": lambda i: engine.table[b"GET"].run(session, gets[i]),
         "GET Keyspace.string": lambda i: session.db.string(chosen[i]),
-        "GET dict": lambda i: session.db.values.get(chosen[i]),
+        "GET dict": lambda i: session.db.entries.get(chosen[i]),
         "SET execute": lambda i: engine.execute(session, sets[i]),
         "SET command": lambda i: engine.table[b"SET"].run(session, sets[i]),
         "SET Keyspace.put": lambda i: session.db.put(chosen[i], sets[i][2], deadline_ms),

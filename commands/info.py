@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterable
 
 from commands import LOADING, STALE, command
+from entries import NO_DEADLINE
 from replies import Reply, Verbatim
 from session import Instance, Session
 from store import Keyspace
@@ -191,7 +192,8 @@ def _average_ttl_ms(db: Keyspace) -> int:
     """Return the average time to live of a sample of the keys, spread evenly over their ages; 0 if none has one."""
     now_ms = db.store.now_ms
     step = len(db.order) // SAMPLE + 1
-    ttls_ms = [db.deadlines[key] - now_ms for key in db.order[::step] if key in db.deadlines and db.is_live(key)]
+    deadlines_ms = [db.deadline_ms(key) for key in db.order[::step] if key is not None and db.is_live(key)]
+    ttls_ms = [deadline_ms - now_ms for deadline_ms in deadlines_ms if deadline_ms != NO_DEADLINE]
     return sum(ttls_ms) // max(1, len(ttls_ms))
 
 
@@ -200,7 +202,7 @@ def _keyspace(instance: Instance) -> Iterable[Field]:
     for db in instance.store.databases:
         keys = db.live_count()
         if keys:
-            expires = len(db.deadlines) - (len(db) - keys)
+            expires = db.dated - (len(db) - keys)
             fields.append((f"db{db.index}", f"keys={keys},expires={expires},avg_ttl={_average_ttl_ms(db)}"))
     return fields
 

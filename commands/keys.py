@@ -14,6 +14,7 @@ from commands import ALL, DENYOOM, FAST, FIRST, FIRST_TWO, LOADING, READONLY, ST
 from commands.arguments import MAX_INTEGER, MIN_INTEGER, parse_bounded, parse_database, parse_integer
 from commands.patterns import compile_pattern
 from commands.rebuilding import rebuild
+from entries import NO_DEADLINE
 from errors import (
     DB_OUT_OF_RANGE,
     GT_AND_LT,
@@ -32,7 +33,7 @@ from errors import (
 )
 from replies import OK, Deleted, Reply, Status
 from session import Session
-from store import NO_DEADLINE, Keyspace
+from store import Keyspace
 
 TYPE_NAMES: dict[type, bytes] = {bytes: b"string"}
 SECOND = Keys(2, 2, 1)

@@ -9,7 +9,6 @@ DEBUG SLEEP holds up every client, as in Redis: it is how a test or an operator 
 from __future__ import annotations
 
 import sys
-from typing import Any
 
 from commands import (
     ADMIN,
@@ -28,6 +27,7 @@ from commands.arguments import parse_integer
 from commands.introspection import describe_subcommands
 from commands.patterns import compile_pattern
 from config import BY_NAME, SettingError
+from entries import NO_DEADLINE, size_of
 from errors import (
     DEBUG_REFUSED,
     LOG_FAILED,
@@ -222,14 +222,9 @@ def memory_usage(session: Session, argv: list[bytes]) -> Reply:
     db = session.db
     if not db.is_live(key):
         return None
-    size = sys.getsizeof(key) + sys.getsizeof(db.values[key]) + _share_bytes(db.values) + POINTER_BYTES  # in `order`
-    if key in db.deadlines:
-        size += sys.getsizeof(db.deadlines[key]) + _share_bytes(db.deadlines) + POINTER_BYTES  # in `due`
-    return size
-
-
-def _share_bytes(table: dict[bytes, Any]) -> int:
-    return sys.getsizeof(table) // len(table)
+    share_bytes = sys.getsizeof(db.entries) // len(db)
+    places = 1 + (db.deadline_ms(key) != NO_DEADLINE)  # in `order`, and in `due`
+    return sys.getsizeof(key) + size_of(db.entries[key]) + share_bytes + places * POINTER_BYTES
 
 
 @command("MEMORY|HELP", arity=2, flags=LOADING | STALE, since="4.0.0")

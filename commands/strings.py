@@ -16,6 +16,7 @@ from commands import ALL, DENYOOM, FAST, FIRST, FIRST_TWO, PAIRS, READONLY, WRIT
 from commands.arguments import EXPIRY_OPTIONS, MAX_INTEGER, MIN_INTEGER, parse_deadline, parse_integer
 from commands.long_double import add, parse, spell
 from commands.subsequence import common_length, common_ranges, is_too_large
+from entries import NO_DEADLINE
 from errors import (
     DECREMENT_OVERFLOW,
     LCS_LENGTH_AND_RANGES,
@@ -34,7 +35,7 @@ from errors import (
 )
 from replies import OK, Reply
 from session import Session
-from store import NO_DEADLINE, Keyspace
+from store import Keyspace
 
 MAX_STRING_BYTES = 512 * 1024 * 1024  # proto-max-bulk-len: what a client can send in one piece
 

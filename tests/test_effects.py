@@ -15,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from instances import START_MS, Bench, Client
 
 from commands import TABLE, WRITE
+from entries import Entry
 from errors import CommandError
 
 CENTURY_MS = 100 * 365 * 86_400_000
@@ -103,9 +104,9 @@ reads = [
 commands = st.one_of(*(st.one_of(*family) for family in (whole_strings, parts_of_strings, deadlines, moves, reads)))
 
 
-def contents(bench: Bench) -> list[tuple[dict[bytes, Any], dict[bytes, int]]]:
+def contents(bench: Bench) -> list[dict[bytes, Entry]]:
     """Return values and deadlines of every database, expired keys that still stand there included."""
-    return [(keyspace.values, keyspace.deadlines) for keyspace in bench.store.databases]
+    return [keyspace.entries for keyspace in bench.store.databases]
 
 
 class Replication(RuleBasedStateMachine):

@@ -95,7 +95,7 @@ class LimitMachine(RuleBasedStateMachine):
         if out_of_memory and size < 3000:
             databases = self.bench.store.databases
             assert self.policy == "noeviction" or not any(
-                db.deadlines if self.policy.startswith("volatile") else db.values for db in databases
+                db.dated if self.policy.startswith("volatile") else len(db) for db in databases
             )
 
     @rule(policy=st.sampled_from(POLICIES))

@@ -42,8 +42,8 @@ def state(client: Client) -> object:
     bench, db = client.bench, client.session.db
     statistics = bench.instance.statistics
     return (
-        dict(db.values),
-        dict(db.deadlines),
+        dict(db.entries),
+        db.dated,
         list(bench.log.records),
         bench.store.hits,
         bench.store.misses,

@@ -25,6 +25,7 @@ from aof import AppendOnlyLog, NullLog, replay
 from commands.rebuilding import REBUILD
 from config import Config
 from engine import Engine
+from entries import deadline_of, value_of
 from errors import CommandError
 from rewrite import Rewrite, Rewriter
 from session import Instance, Session
@@ -38,9 +39,9 @@ State = dict[tuple[int, bytes], tuple[Any, int]]
 def state_of(store: Store) -> State:
     """Return all that is true of a store, expired keys that still stand there included."""
     return {
-        (db.index, key): (value, db.deadlines.get(key, -1))
+        (db.index, key): (value_of(entry), deadline_of(entry))
         for db in store.databases
-        for key, value in db.values.items()
+        for key, entry in db.entries.items()
     }
 
 

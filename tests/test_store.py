@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from instances import START_MS, RecordedLog
 
+from entries import NO_DEADLINE, value_of
 from errors import CommandError
 from expiry import FAR_BUCKET_SECONDS, FAR_SECONDS, SLICE
-from store import NO_DEADLINE, Keyspace, Store
+from store import Keyspace, Store
 
 DAY_MS = 86_400_000
 KEYS = 400  # enough of them for compaction, which starts at 64 ghosts
@@ -161,7 +162,7 @@ class KeyspaceMachine(RuleBasedStateMachine):
     def set_the_clock_back(self, by_ms: int) -> None:
         # What has expired may have been deleted or not; what was deleted does not come back.
         for model, keyspace in zip(self.models, self.store.databases, strict=True):
-            for key in model.keys() - keyspace.values.keys():
+            for key in model.keys() - keyspace.entries.keys():
                 assert model[key][1] <= self.store.now_ms
                 del model[key]
         self.store.tick(self.store.now_ms - by_ms)
@@ -211,7 +212,9 @@ class KeyspaceMachine(RuleBasedStateMachine):
         for db, keyspace in enumerate(self.store.databases):
             keyspace.check()
             live = self.live(db)
-            assert {key: (keyspace.values[key], keyspace.deadline_ms(key)) for key in keyspace.live_keys()} == live
+            assert {
+                key: (value_of(keyspace.entries[key]), keyspace.deadline_ms(key)) for key in keyspace.live_keys()
+            } == live
             assert keyspace.live_count() == len(live)
         for scan in self.scans:
             scan.owed &= self.live(scan.db).keys()
@@ -265,7 +268,7 @@ def test_expiry_goes_on_where_it_stopped() -> None:
         if done:
             break
     assert done
-    assert not keyspace.values
+    assert not keyspace.entries
 
 
 def test_a_deadline_that_was_put_off_is_still_met() -> None:
@@ -280,7 +283,7 @@ def test_a_deadline_that_was_put_off_is_still_met() -> None:
         assert keyspace.is_live(b"key")
     store.tick(START_MS + 3 * DAY_MS + 1000)
     assert store.expire_cycle(never)
-    assert not keyspace.values
+    assert not keyspace.entries
 
 
 @pytest.mark.parametrize("expired_before", [True, False])
@@ -303,7 +306,7 @@ def test_keys_expire_while_the_clock_stands_before_seconds_that_are_done(expired
         assert keyspace.string(b"key:%d" % second) is None
     store.tick(START_MS + 70_000)
     assert store.expire_cycle(never)
-    assert list(keyspace.values) == [b"late"]
+    assert list(keyspace.entries) == [b"late"]
 
 
 def test_what_was_flushed_is_freed_in_slices() -> None:
@@ -350,11 +353,11 @@ def test_stale_entries_of_due_stay_bounded(churn: Callable[[Keyspace, int], None
             store.tick(store.now_ms + 1)
             store.expire_cycle(after(20))
             most = max(most, sum(map(len, keyspace.expiry.due.values())))
-    assert most < 2 * len(keyspace.deadlines) + 1000 + 2000
+    assert most < 2 * keyspace.dated + 1000 + 2000
     for _ in range(1000):
         if store.expire_cycle(after(20)):
             break
-    assert sum(map(len, keyspace.expiry.due.values())) <= 2 * len(keyspace.deadlines) + 1000
+    assert sum(map(len, keyspace.expiry.due.values())) <= 2 * keyspace.dated + 1000
     keyspace.check()
 
 
@@ -496,4 +499,4 @@ def test_replay_expires_nothing() -> None:
     store.tick(START_MS)
     assert keyspace.live_count() == 0
     assert store.expire_cycle(never)
-    assert not keyspace.values
+    assert not keyspace.entries

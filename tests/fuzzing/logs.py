@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 from instances import Bench
 
+from entries import deadline_of, value_of
 from errors import DamagedLog, LogError
 from log_check import Examiner, Findings, repair
 from log_reader import BLOCK_BYTES, HEAD, Fault, Kind, Unit, frame, units
@@ -100,9 +101,9 @@ class Player:
         for database in self.store.databases:
             database.check()
         return {
-            (database.index, key): (value, database.deadlines.get(key, -1))
+            (database.index, key): (value_of(entry), deadline_of(entry))
             for database in self.store.databases
-            for key, value in database.values.items()
+            for key, entry in database.entries.items()
         }
 
 

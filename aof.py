@@ -32,14 +32,14 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import BinaryIO
 
+from columns import CRLF, TABLED
 from log_lock import LogLock, claim_directory
 from log_reader import SELECT_0, Fault, Kind, frame, units
 from log_replay import ReplayReport, cannot_use, not_regular, replay, sync_directory
-from protocol import HEADERS, TABLED, encode_command
+from protocol import HEADERS, encode_command
 
 __all__ = ["AppendOnlyLog", "LogLock", "NullLog", "ReplayReport", "claim_directory", "replay"]
 
-CRLF = b"\r\n"
 SET = b"*3\r\n$3\r\nSET\r\n"
 SET_PXAT = b"*5\r\n$3\r\nSET\r\n"
 SET_HEADS = [SET + header for header in HEADERS]  # up to and with the header of the key

@@ -25,8 +25,9 @@ import gevent
 from gevent import getcurrent
 from gevent.event import Event
 
+from columns import CRLF, TABLED, Columns
 from engine import Engine
-from protocol import CRLF, HEADERS, TABLED, RequestParser, TextRequest, encode, encode_text
+from protocol import HEADERS, RequestParser, TextRequest, encode, encode_text
 from replies import OK, WAIT, Farewell, Reply
 from session import Session
 from turn import Turn
@@ -145,15 +146,17 @@ class Connection:
         """
         session = self.session
         pieces: list[bytes] = []
-        if type(requests) is not list or not requests:
+        if (type(requests) is not list and type(requests) is not Columns) or not requests:
             return self._run_with_care(self._counted(requests), pieces)
         self.statistics.commands_processed += len(requests)
         if self.parser.text_seen or session.muted:
             return self._run_with_care(requests, pieces)
-        rest = iter(requests)
-        replies: Iterable[Reply] | None = None
-        if len(requests) >= PIPELINE and (replies := self.execute_many(session, requests)) is not None:
-            rest = iter(())
+        replies = self.execute_many(session, requests) if len(requests) >= PIPELINE else None
+        if replies is not None and replies[0] is OK and replies.count(OK) == len(replies):
+            session.last_command = requests[-1][0]  # one by one, the replies of SETs take 3 % of all at P=100
+            return [OK_PIECE * len(replies)]
+        requests = list(requests)
+        rest = iter(requests if replies is None else ())
         bulky = 0
         for reply in replies or map(self.execute, rest):
             if reply is OK:

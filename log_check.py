@@ -151,6 +151,7 @@ class Examiner:
     def _play(self, player: Player, unit: Unit) -> Loss | None:
         """Apply a unit; return the loss after which reading must start anew, if any."""
         began = player.multi_start if player.multi_start >= 0 else unit.start
+        unit = unit._replace(commands=list(unit.commands))  # so that what is refused can be found in it
         self._refused.clear()
         try:
             player.play(unit)

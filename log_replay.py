@@ -18,7 +18,7 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -43,7 +43,7 @@ from log_reader import (
 STARTED = re.compile(rb"[#*](?:[1-9]|\Z)")  # a first batch or command of which only the start was written
 NUMBER = re.compile(rb"[+-]?[0-9]{1,15}")
 Apply = Callable[[int, "list[bytes]"], None]
-ApplyMany = Callable[[int, "list[list[bytes]]"], bool]
+ApplyMany = Callable[[int, "Sequence[list[bytes]]"], bool]
 MANY = 4  # commands; a batch of fewer is faster applied one by one
 CONTROL = frozenset((b"SELECT", b"MULTI", b"EXEC"))
 

@@ -39,10 +39,10 @@ from typing import Any, ClassVar
 
 import hiredis
 
+from columns import CRLF, HEADS, TABLED, Columns, split_columns
 from errors import TEXT_NO_KEY, CommandError, ProtocolError
 from replies import PONG, Deleted, Members, NoReply, NullArray, Push, Status, Verbatim
 
-CRLF = b"\r\n"
 MAX_BULK_BYTES = 512 * 1024 * 1024
 MAX_QUERY_BYTES = 1024 * 1024 * 1024
 MAX_LINE_BYTES = 64 * 1024
@@ -50,11 +50,11 @@ MAX_ELEMENTS = 1024 * 1024
 MAX_ELEMENTS_BEFORE_AUTH = 10
 MAX_BULK_BYTES_BEFORE_AUTH = 16 * 1024
 
-TABLED = 1024  # sizes below this one are looked up, not formatted or parsed: 40 ns against 150
 SMALL_BYTES = 4096  # of a first request in a pipeline: for larger ones the search in the proof costs more than it gains
+SMALLER_BYTES = 512  # the same for CRLF, which every byte of a value is looked at for
+UNLIKE_PIPELINES = 16  # after a pipeline of different requests, so many are not tried by column
 HEADERS = [b"$%d\r\n" % size for size in range(TABLED)]
-_HEADS = [header[:-2] for header in HEADERS]
-_SIZES = {head: size for size, head in enumerate(_HEADS)}
+_SIZES = {head: size for size, head in enumerate(HEADS)}
 _COUNTS = {b"*%d" % count: count for count in range(1, MAX_ELEMENTS_BEFORE_AUTH + 1)}
 _STAR, _CR, _LF = b"*\r\n"
 
@@ -101,6 +101,7 @@ class RequestParser:
         self._bulk = bytearray()
         self._missing_bulk_bytes = 0
         self._taken_bytes = 0
+        self._unlike = 0  # how many pipelines are not to be tried by column
 
     @property
     def pending_bytes(self) -> int:
@@ -135,22 +136,39 @@ class RequestParser:
         self._chunk, self._position = b"", 0
         return [argv, *self._all(chunk)] if chunk else [argv]
 
-    def _all(self, chunk: bytes) -> list[list[bytes]]:
+    def _all(self, chunk: bytes) -> Sequence[list[bytes]]:
         """Return all requests of a chunk that begins with a request."""
         if chunk[0] != _STAR or chunk.find(b"*", 1, SMALL_BYTES) < 0 or len(chunk) > self.max_bulk_bytes:
             return self._rest(chunk)
-        if chunk.endswith(CRLF) and (requests := self._whole_requests(chunk)):
+        if chunk.endswith(CRLF) and (requests := self._like_requests(chunk) or self._whole_requests(chunk)):
             return requests
         # Three bytes are searched for at 3 GB/s, one at 20: so from the last star on.
         boundary = chunk.rfind(b"\r\n*", 0, chunk.rfind(b"*") + 1) + 2
-        if boundary > 1 and (requests := self._whole_requests(chunk[:boundary])):
-            return requests + self._rest(chunk[boundary:])
+        whole = chunk[:boundary]
+        if boundary > 1 and (requests := self._like_requests(whole) or self._whole_requests(whole)):
+            rest = self._rest(chunk[boundary:])
+            return [*requests, *rest] if rest else requests
         return self._rest(chunk)
 
     def _rest(self, chunk: bytes) -> list[list[bytes]]:
         """Return the requests of a chunk by way of the state machine, which keeps what is left over."""
         self._chunk = chunk
         return list(self._one_by_one())
+
+    def _like_requests(self, chunk: bytes) -> Columns | None:
+        """Return the requests of a chunk by column, if they are of one length; a client's mostly are, or never.
+
+        Of 100 requests each 60 ns less for a GET and 40 for a SET: 4 % and 3 % of all that they cost.
+        """
+        if self._unlike:
+            self._unlike -= 1
+            return None
+        if chunk.find(b"*", 1, SMALLER_BYTES) < 0:
+            return None
+        requests = split_columns(chunk)
+        if requests is None:
+            self._unlike = UNLIKE_PIPELINES
+        return requests
 
     def _whole_requests(self, chunk: bytes) -> list[list[bytes]] | None:
         """Return the requests of a chunk by way of hiredis, or None where that is not proven right.
@@ -316,19 +334,19 @@ def _one_request(chunk: bytes) -> list[bytes] | None:
         count, head1, word1, head2, word2, head3, word3, rest = pieces
         if (
             count == b"*3"
-            and head1 == _HEADS[len(word1)]  # looking the size up by its head instead: 0.47 µs
-            and head2 == _HEADS[len(word2)]
-            and head3 == _HEADS[len(word3)]
+            and head1 == HEADS[len(word1)]  # looking the size up by its head instead: 0.47 µs
+            and head2 == HEADS[len(word2)]
+            and head3 == HEADS[len(word3)]
             and not rest
         ):
             return [word1, word2, word3]
     elif len(pieces) == 6:
         count, head1, word1, head2, word2, rest = pieces
-        if count == b"*2" and head1 == _HEADS[len(word1)] and head2 == _HEADS[len(word2)] and not rest:
+        if count == b"*2" and head1 == HEADS[len(word1)] and head2 == HEADS[len(word2)] and not rest:
             return [word1, word2]
     elif len(pieces) % 2 == 0 and not pieces[-1]:
         argv = pieces[2::2]
-        if _COUNTS.get(pieces[0]) == len(argv) and pieces[1:-1:2] == [_HEADS[len(word)] for word in argv]:
+        if _COUNTS.get(pieces[0]) == len(argv) and pieces[1:-1:2] == [HEADS[len(word)] for word in argv]:
             return argv
     return None
 

@@ -16,6 +16,7 @@ from fuzzing.parsers import PING, Outcome, StateMachine, cut, outcome
 from hypothesis import example, given, settings
 from servers import RedisProcess
 
+import columns
 import protocol
 from errors import CommandError
 from protocol import (
@@ -269,8 +270,9 @@ def test_hiredis_reads_pipelines_whatever_their_values_look_like(
         return original(self)
 
     monkeypatch.setattr(RequestParser, "_parse", count)
-    wire = encode_command([b"SET", b"key", value]) * 10 + rest
-    assert list(RequestParser().feed(wire, len(wire))) == [[b"SET", b"key", value]] * 10
+    requests = [[b"SET", b"key", value], [b"SET", b"key", value, b"NX"]] * 5  # not of one length: see columns
+    wire = b"".join(map(encode_command, requests)) + rest
+    assert list(RequestParser().feed(wire, len(wire))) == requests
     assert len(counted) == calls
 
 
@@ -558,4 +560,4 @@ def test_heads_of_any_size_are_right() -> None:
     for size in (0, 1, 1023, 1024, 10**9):
         assert bulk_header(size) == b"$%d\r\n" % size
     assert len(protocol.HEADERS) == 1024
-    assert protocol.CRLF == b"\r\n"
+    assert columns.CRLF == b"\r\n"

@@ -14,7 +14,7 @@ PYTEST := -m pytest -n auto --dist worksteal
 SLOW_TESTS := tests/test_balancer.py tests/test_server.py tests/test_program.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format check soak fuzz test-pythons test-containers bench docs clean
+.PHONY: help run test lint format check soak fuzz test-pythons test-containers bench bench-all docs clean
 
 help: ## say what can be done
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,8 +49,11 @@ test-pythons: $(VENV)/test.stamp ## run the tests under each other Python of PYT
 test-containers: $(VENV)/containers.stamp ## test the image and the pool on a real container engine (root, Debian)
 	GODIS_TEST_CONTAINERS=1 $(PY) -m pytest tests/containers $(ARGS)
 
-bench: $(VENV)/test.stamp ## compare with redis-server
-	$(PY) bench/compare.py $(ARGS)
+bench: $(VENV)/test.stamp ## compare with redis-server: all that has a floor, in ten minutes
+	$(PY) -m bench $(ARGS)
+
+bench-all: $(VENV)/bench.stamp ## all that can be measured, in an hour or two
+	$(PY) -m bench --all $(ARGS)
 
 docs: $(VENV)/run.stamp ## write docs/commands.md anew from the table of commands
 	$(PY) docs/make_commands.py
@@ -70,6 +73,10 @@ $(VENV)/test.stamp: $(VENV)/run.stamp requirements-dev.txt
 
 $(VENV)/fuzz.stamp: $(VENV)/test.stamp tests/fuzzing/requirements.txt
 	$(PIP) -r tests/fuzzing/requirements.txt
+	touch $@
+
+$(VENV)/bench.stamp: $(VENV)/test.stamp bench/requirements.txt
+	$(PIP) -r bench/requirements.txt
 	touch $@
 
 $(VENV)/containers.stamp: $(VENV)/test.stamp tests/containers/requirements.txt

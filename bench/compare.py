@@ -1,18 +1,18 @@
 """Godis beside redis-server: throughput and CPU time an operation, with the same settings, on one core each.
 
-Both servers are started with the same settings and pinned to one core, redis-benchmark to another. The runs of a case
-alternate, Godis, Redis, Godis, Redis, so that whatever the machine does besides hits both. CPU time is read from the
-server process (user and system, all its threads) before and after a run, since throughput alone would show the limit of
-the client wherever the client is the slower of the two. What is shown is the median of the rounds, with the spread
-from the lowest to the highest as a share of it; a ratio is one median over the other.
+The runs of a case alternate, Godis, Redis, Godis, Redis, so that whatever the machine does besides hits both. What is
+shown is the median of the rounds, with the spread from the lowest to the highest as a share of it; a ratio is one
+median over the other. `busy` is the share of its core that the server used: where it is well below 1, the client was
+the limit, and only the CPU time says anything.
 
-The log is written in both (appendfsync everysec unless said otherwise) and never rewritten: a rewriting child of Redis
-would share its core. Godis keeps its default TTL of 6 hours, Redis has none: each has its defaults.
+The log is written in both (appendfsync everysec unless said otherwise) and never rewritten. Godis keeps its default
+TTL of 6 hours, Redis has none: each has its defaults. redis-benchmark is the client, but for the tests of `load.py`.
 
-    python bench/compare.py                      the table of the README
-    python bench/compare.py --rounds 1 --seconds 0.5 --tests set --depths 16       a first look
+    python -m bench.compare                      the six lines of the README
+    python -m bench.compare --all                all that there is to compare, fakeredis besides: half an hour
+    python -m bench.compare --rounds 1 --seconds 0.5 --tests set,mix --depths 16 --clients 1000        a first look
 
-A case is a row of `cases`, a test a row of TESTS, a peer a row of PEERS: more of them are more rows.
+A test is a row of TESTS or a name that `load.py` knows, a set of cases is a function of its own.
 """
 
 from __future__ import annotations
@@ -21,28 +21,29 @@ import argparse
 import contextlib
 import csv
 import io
-import os
-import platform
-import shutil
-import socket
 import statistics
-import subprocess
-import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
-from importlib.metadata import version
+from functools import partial
 from itertools import product
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "bench" / "results"
-HOST = "127.0.0.1"
-SERVER_CORE, CLIENT_CORE = "0", "1"
-WARM_UP_REQUESTS = 20_000
-FILL_BATCH = 1000
+from bench.load import REQUESTS, Load, batches
+from bench.rig import (
+    NAMES,
+    Floor,
+    Report,
+    Server,
+    Settings,
+    both,
+    on_client_core,
+    parser,
+    ratio,
+    require_two_cores,
+    spread,
+)
+
+WARM_UP_REQUESTS = 2_000
+WARM_UP_SECONDS = 0.25
 
 # What redis-benchmark is told to send.
 TESTS = {
@@ -53,6 +54,23 @@ TESTS = {
     "mset": ["-t", "mset"],
     "miss": ["GET", "missing:__rand_int__"],
 }
+LOADS = ("mix", "text-ping", "text-set", "text-get", "own-set", "own-get")  # what our own client sends
+
+# By test and depth, of throughput and of CPU time.
+FLOORS = {
+    ("set", 1): (0.85, 1.30),
+    ("set", 16): (0.85, 1.5),
+    ("set", 100): (1.00, 1.35),
+    ("get", 1): (0.88, 1.30),
+    ("get", 16): (0.65, 1.5),
+    ("get", 100): (0.70, 1.35),
+}
+
+
+LOG_FLOOR = Floor(1.35, at_most=True)
+CONNECTIONS_FLOOR = Floor(0.8)
+
+Client = Callable[[int], float]  # sends so many requests, and returns how many a second were answered
 
 
 @dataclass(frozen=True)
@@ -65,6 +83,7 @@ class Case:
     size_bytes: int = 64
     keyspace: int = 100_000
     log: str = "everysec"  # or always, no, off
+    against: str = "redis"
 
     @property
     def title(self) -> str:
@@ -73,14 +92,24 @@ class Case:
         extra = [
             f"{self.clients} clients" if self.clients != usual.clients else "",
             f"{self.size_bytes} B" if self.size_bytes != usual.size_bytes else "",
+            f"{self.keyspace:,} keys" if self.keyspace != usual.keyspace else "",
             f"log {self.log}" if self.log != usual.log else "",
+            f"against {self.against}" if self.against != usual.against else "",
         ]
         return ", ".join([f"{self.test.upper()} P={self.depth}", *filter(None, extra)])
+
+    @property
+    def floors(self) -> tuple[Floor | None, Floor | None]:
+        """Say what throughput and CPU time must be, beside redis-server's, where that is laid down."""
+        if self != Case(self.test, self.depth) or (self.test, self.depth) not in FLOORS:
+            return None, None
+        throughput, cpu = FLOORS[self.test, self.depth]
+        return Floor(throughput), Floor(cpu, at_most=True)
 
 
 @dataclass(frozen=True)
 class Run:
-    """What one run of redis-benchmark against one server came to."""
+    """What one run against one server came to."""
 
     per_second: float
     user_us: float  # CPU time of the server, an operation
@@ -92,230 +121,186 @@ class Run:
         return self.user_us + self.system_us
 
 
-def godis_command(port: int, case: Case) -> list[str]:
-    """Say how Godis is started for a case."""
-    log = ["--no-log"] if case.log == "off" else ["--log", "log.txt", "--appendfsync", case.log]
-    return [sys.executable, str(ROOT / "godis.py"), "--port", str(port), *log, "--auto-rewrite-percentage", "0"]
+class Runs:
+    """All runs of a case against one server."""
+
+    def __init__(self) -> None:
+        self.runs: list[Run] = []
+
+    @property
+    def per_second(self) -> float:
+        """Take the median of the throughputs."""
+        return statistics.median(run.per_second for run in self.runs)
+
+    @property
+    def cpu_us(self) -> float:
+        """Take the median of the CPU times."""
+        return statistics.median(run.cpu_us for run in self.runs)
+
+    @property
+    def speed(self) -> str:
+        """Show the throughput, and how far the runs lie apart."""
+        return f"{self.per_second / 1000:.1f}k ±{spread([run.per_second for run in self.runs]):.0f}%"
+
+    @property
+    def cpu(self) -> str:
+        """Show the CPU time, its parts, and how busy the core was."""
+        user = statistics.median(run.user_us for run in self.runs)
+        system = statistics.median(run.system_us for run in self.runs)
+        busy = statistics.median(run.cpu_us * run.per_second for run in self.runs) / 1e6
+        return f"{self.cpu_us:.2f} ({user:.2f} + {system:.2f}; busy {busy:.2f})"
 
 
-def redis_command(port: int, case: Case) -> list[str]:
-    """Say how redis-server is started with the same settings."""
-    log = ["--appendonly", "no"] if case.log == "off" else ["--appendonly", "yes", "--appendfsync", case.log]
-    return ["redis-server", "--port", str(port), "--save", "", *log, "--auto-aof-rewrite-percentage", "0"]
-
-
-PEERS: dict[str, Callable[[int, Case], list[str]]] = {"godis": godis_command, "redis": redis_command}
-
-
-class Server:
-    """A server process, pinned to its core, with the keyspace of its case."""
-
-    def __init__(self, command: Callable[[int, Case], list[str]], case: Case, directory: str) -> None:
-        self.port = free_port()
-        self.process = subprocess.Popen(
-            pinned(SERVER_CORE, command(self.port, case)),
-            cwd=directory,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        self._await()
-        self._fill(case)
-
-    def _await(self) -> None:
-        deadline = time.monotonic() + 30
-        while True:
-            try:
-                self._ask(b"*1\r\n$4\r\nPING\r\n", b"+PONG\r\n")
-                return
-            except OSError:
-                if self.process.poll() is not None or time.monotonic() > deadline:
-                    raise SystemExit(f"does not serve: {self.process.args!r}") from None
-                time.sleep(0.02)
-
-    def _fill(self, case: Case) -> None:
-        """Set every key that redis-benchmark may ask for."""
-        value = b"x" * case.size_bytes
-        for start in range(0, case.keyspace, FILL_BATCH):
-            keys = [b"key:%012d" % number for number in range(start, min(start + FILL_BATCH, case.keyspace))]
-            request = b"".join(b"*3\r\n$3\r\nSET\r\n$16\r\n%b\r\n$%d\r\n%b\r\n" % (k, len(value), value) for k in keys)
-            self._ask(request, b"+OK\r\n" * len(keys))
-
-    def _ask(self, request: bytes, expected: bytes) -> None:
-        with socket.create_connection((HOST, self.port), 10) as connection:
-            connection.sendall(request)
-            reply = b""
-            while len(reply) < len(expected):
-                received = connection.recv(65536)
-                if not received:
-                    raise OSError("closed")
-                reply += received
-        if reply != expected:
-            raise SystemExit(f"unexpected answer: {reply[:100]!r}")
-
-    def cpu_us(self) -> tuple[float, float]:
-        """Read user and system time of the process so far."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        tick_us = 1e6 / os.sysconf("SC_CLK_TCK")
-        return int(fields[11]) * tick_us, int(fields[12]) * tick_us
-
-    def run(self, case: Case, requests: int) -> Run:
-        """Send so many requests of the case, and measure."""
-        before = self.cpu_us()
-        per_second = benchmark(self.port, case, requests)
-        user, system = ((after - start) / requests for after, start in zip(self.cpu_us(), before, strict=True))
-        return Run(per_second, user, system)
-
-    def stop(self) -> None:
-        """End the process and wait until its core is free."""
-        self.process.terminate()
-        self.process.wait(60)
-
-
-def benchmark(port: int, case: Case, requests: int) -> float:
-    """Run redis-benchmark on the client's core; return the requests a second that it counted."""
+def redis_benchmark(port: int, case: Case, requests: int) -> float:
+    """Run redis-benchmark; return the requests a second that it counted."""
     options = ["-n", str(requests), "-c", str(case.clients), "-P", str(case.depth), "-d", str(case.size_bytes)]
     command = ["redis-benchmark", "-p", str(port), *options, "-r", str(case.keyspace), "--csv", *TESTS[case.test]]
-    done = subprocess.run(pinned(CLIENT_CORE, command), capture_output=True, text=True, check=True)
-    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    rows = list(csv.DictReader(io.StringIO(on_client_core(command))))
     return float(rows[-1]["rps"])
 
 
-def pinned(core: str, command: list[str]) -> list[str]:
-    """Prefix a command so that it runs on one core."""
-    return ["taskset", "-c", core, *command]
-
-
-def free_port() -> int:
-    """Find a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
-
-
 @contextlib.contextmanager
-def servers(case: Case) -> Iterator[dict[str, Server]]:
-    """Start every peer in a directory of its own, and clear all away in the end."""
-    with tempfile.TemporaryDirectory() as directory, contextlib.ExitStack() as running:
-        started = {}
-        for name, command in PEERS.items():
-            home = Path(directory, name)
-            home.mkdir()
-            started[name] = Server(command, case, str(home))
-            running.callback(started[name].stop)
-        yield started
+def client(server: Server, case: Case) -> Iterator[Client]:
+    """Make the client of a case, for one server."""
+    if case.test in TESTS:
+        yield partial(redis_benchmark, server.port, case)
+        return
+    text_reply = server.name == "godis"
+    distinct = min(REQUESTS, case.keyspace)
+    value = "x" * case.size_bytes
+    pipelines = batches(case.test, case.depth, value, keys=case.keyspace, text_reply=text_reply, requests=distinct)
+    with server.connections(case.clients) as sockets:
+        load = Load(sockets, pipelines)
+        yield lambda requests: load.run(max(1, requests // case.depth)) * case.depth
 
 
-def measure(case: Case, rounds: int, seconds: float) -> dict[str, list[Run]]:
-    """Run a case on all peers in turn; the number of requests is the same for all, and takes about `seconds`."""
-    with servers(case) as peers:
-        fastest = max(benchmark(peer.port, case, WARM_UP_REQUESTS * min(case.depth, 10)) for peer in peers.values())
-        requests = int(fastest * seconds)
-        runs: dict[str, list[Run]] = {name: [] for name in peers}
-        for _, (name, peer) in product(range(rounds), peers.items()):
-            runs[name].append(peer.run(case, requests))
-    return runs
+def measured(server: Server, send: Client, requests: int) -> Run:
+    """Send so many requests, and see what the server took for them."""
+    before = server.cpu_us()
+    per_second = send(requests)
+    user, system = ((after - start) / requests for after, start in zip(server.cpu_us(), before, strict=True))
+    return Run(per_second, user, system)
+
+
+def measure(cases: Sequence[Case], rounds: int, seconds: float) -> list[dict[str, Runs]]:
+    """Run cases on their servers in turn; the number of requests is the same, and takes the faster one `seconds`."""
+    found: list[dict[str, Runs]] = [{"godis": Runs(), case.against: Runs()} for case in cases]
+    with contextlib.ExitStack() as stack:
+        ready = [prepared(stack, case) for case in cases]
+        requests = [enough(case, clients.values(), seconds) for case, (_, clients) in zip(cases, ready, strict=True)]
+        for _ in range(rounds):
+            for number, (servers, clients) in enumerate(ready):
+                for name, server in servers.items():
+                    found[number][name].runs.append(measured(server, clients[name], requests[number]))
+    return found
+
+
+def prepared(stack: contextlib.ExitStack, case: Case) -> tuple[dict[str, Server], dict[str, Client]]:
+    """Start the servers of a case, with all its keys, and make their clients."""
+    servers = stack.enter_context(both(Settings(log=case.log), case.against))
+    for server in servers.values():
+        server.fill(case.keyspace, b"x" * case.size_bytes)
+    return servers, {name: stack.enter_context(client(server, case)) for name, server in servers.items()}
+
+
+def enough(case: Case, clients: Collection[Client], seconds: float) -> int:
+    """Say how many requests take the faster server about so long; that warms them up, too."""
+    first = max(send(max(WARM_UP_REQUESTS, case.clients * case.depth)) for send in clients)
+    fastest = max(send(int(first * min(seconds, WARM_UP_SECONDS))) for send in clients)
+    return max(int(fastest * seconds) // case.depth, case.clients) * case.depth
 
 
 # ---- the report
 
-HEAD = """\
-| | Godis/s | Redis/s | ratio | Godis CPU µs (user + system) | Redis CPU µs | ratio |
-|---|---:|---:|---:|---:|---:|---:|"""
+
+def compare(report: Report, cases: Iterable[Case], rounds: int, seconds: float) -> None:
+    """Add a table with a line for each case."""
+    cases = list(cases)
+    other = NAMES[cases[0].against]
+    report.say(f"\n{rounds} alternated rounds of about {seconds:g} s, median; 50 clients, values of 64 bytes, 100,000")
+    report.say("keys, log everysec, where the line does not say otherwise. CPU µs an operation: (user + system)")
+    report.table("", "Godis/s", f"{other}/s", "ratio", "Godis CPU µs", f"{other} CPU µs", "ratio")
+    for case in cases:
+        (found,) = measure([case], rounds, seconds)
+        godis, peer = found["godis"], found[case.against]
+        throughput, cpu = case.floors
+        faster = report.judge(f"{case.title}, throughput", godis.per_second / peer.per_second, throughput)
+        dearer = report.judge(f"{case.title}, CPU", ratio(godis.cpu_us, peer.cpu_us), cpu)
+        report.row(case.title, godis.speed, peer.speed, faster, godis.cpu, peer.cpu, dearer)
 
 
-def line(case: Case, runs: dict[str, list[Run]]) -> str:
-    """Make the line of a case."""
-    speed = {name: [run.per_second for run in runs[name]] for name in runs}
-    cpu = {name: statistics.median(run.cpu_us for run in runs[name]) for name in runs}
-    median = {name: statistics.median(values) for name, values in speed.items()}
-    shown = {name: f"{median[name] / 1000:.0f}k ±{spread(values):.0f}%" for name, values in speed.items()}
-    parts = {
-        name: f"{cpu[name]:.2f} ({statistics.median(run.user_us for run in runs[name]):.2f} + "
-        f"{statistics.median(run.system_us for run in runs[name]):.2f})"
-        for name in runs
-    }
-    return (
-        f"| {case.title} | {shown['godis']} | {shown['redis']} | **{median['godis'] / median['redis']:.2f}** "
-        f"| {parts['godis']} | {parts['redis']} | **{cpu['godis'] / cpu['redis']:.2f}** |"
-    )
+def log_cost(report: Report, rounds: int, seconds: float) -> None:
+    """Add a table of what the log costs each server: CPU time of a SET with it, over that without."""
+    with_log, without = measure([Case("set", 1), Case("set", 1, log="off")], rounds, seconds)
+    report.table("CPU µs of a SET at P=1", "log everysec", "log off", "ratio")
+    for name, floor in (("godis", LOG_FLOOR), ("redis", None)):
+        more = ratio(with_log[name].cpu_us, without[name].cpu_us)
+        figure = report.judge("log on / log off, CPU of a SET", more, floor)
+        report.row(NAMES[name], with_log[name].cpu, without[name].cpu, figure)
 
 
-def spread(values: list[float]) -> float:
-    """Half the way from the lowest to the highest, in percent of the median."""
-    return 50 * (max(values) - min(values)) / statistics.median(values)
+def connections(report: Report, rounds: int, seconds: float, many: int = 5000) -> None:
+    """Add a table of what many connections cost each server: throughput of all of them, over that of 50."""
+    report.table("requests/s, CPU µs each", "50 clients", f"{many:,} clients", "throughput", "CPU")
+    for test in ("own-set", "own-get"):
+        few_clients, many_clients = measure([Case(test, 1), Case(test, 1, clients=many)], rounds, seconds)
+        for name, floor in (("godis", CONNECTIONS_FLOOR), ("redis", None)):
+            few, more = few_clients[name], many_clients[name]
+            kept = report.judge(f"{many:,} clients / 50, {test}", more.per_second / few.per_second, floor)
+            cells = [f"{runs.speed}, {runs.cpu}" for runs in (few, more)]
+            report.row(f"{test.upper()} P=1, {NAMES[name]}", *cells, kept, f"{ratio(more.cpu_us, few.cpu_us):.2f}")
 
 
-def preamble(arguments: argparse.Namespace) -> str:
-    """Say when, where and with what this was measured."""
-    redis = subprocess.run(["redis-server", "--version"], capture_output=True, text=True, check=True).stdout.split()
-    return "\n".join(
-        [
-            f"# Godis and redis-server, {datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC",
-            "",
-            f"- machine: {cpu_model()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}",
-            f"- commit {commit()}; Python {platform.python_version()}, gevent {version('gevent')}, "
-            f"hiredis {version('hiredis')}; redis-server {redis[2].removeprefix('v=')}",
-            f"- {arguments.clients} clients, values of {arguments.size} bytes, {arguments.keyspace} keys, "
-            f"log: {arguments.log}; {arguments.rounds} alternated rounds of about {arguments.seconds} s; "
-            f"server on core {SERVER_CORE}, redis-benchmark on core {CLIENT_CORE}",
-            f"- load of the machine before: {os.getloadavg()[0]:.1f}",
-        ]
-    )
+def readme_cases() -> list[Case]:
+    """List the lines of the README, which have floors."""
+    return [Case(test, depth) for test, depth in FLOORS]
 
 
-def cpu_model() -> str:
-    """Name the processor."""
-    for entry in Path("/proc/cpuinfo").read_text().splitlines():
-        if entry.startswith("model name"):
-            return entry.partition(":")[2].strip()
-    return platform.machine()
-
-
-def commit() -> str:
-    """Name the commit that was measured, and say if more than that was."""
-    described = subprocess.run(
-        ["git", "describe", "--always", "--dirty=, with changes"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    return described.stdout.strip() or "unknown"
-
-
-def cases(arguments: argparse.Namespace) -> Iterator[Case]:
-    """List what is to be measured."""
-    for test, depth in product(arguments.tests.split(","), arguments.depths.split(",")):
-        yield Case(test, int(depth), arguments.clients, arguments.size, arguments.keyspace, arguments.log)
+def all_cases() -> Iterator[list[Case]]:
+    """List all else, a table at a time: commands, sizes, policies, connections, text, and fakeredis."""
+    depths = (1, 16, 100)
+    yield [Case(test, depth) for test, depth in product(("incr", "mset", "miss"), depths)]
+    yield [Case("mix", depth, keyspace=1_000_000) for depth in depths]
+    sizes = {3: 100_000, 1024: 100_000, 16384: 10_000}
+    for size, keys in sizes.items():
+        yield [Case(test, depth, size_bytes=size, keyspace=keys) for test, depth in product(("set", "get"), depths)]
+    yield [Case("set", depth, log=log) for log, depth in product(("off", "always"), depths)]
+    yield [Case(test, 1, clients=count) for test, count in product(("own-set", "own-get"), (1, 50, 1000, 5000))]
+    yield [Case(test, depth) for test, depth in product(("text-ping", "text-set", "text-get"), depths)]
+    yield [Case(test, 1, keyspace=1000, against="fakeredis") for test in ("set", "get")]
 
 
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description="Measure Godis beside redis-server.")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=2.0, help="how long a run takes, about")
-    parser.add_argument("--tests", default="set,get", help=f"of {','.join(TESTS)}")
-    parser.add_argument("--depths", default="1,16,100", help="requests in a pipeline")
-    parser.add_argument("--clients", type=int, default=50)
-    parser.add_argument("--size", type=int, default=64, help="bytes of a value")
-    parser.add_argument("--keyspace", type=int, default=100_000, help="keys")
-    parser.add_argument("--log", choices=["everysec", "always", "no", "off"], default="everysec")
-    parser.add_argument("--output", type=Path, help="where the table goes; a new file in bench/results if not given")
-    return parser.parse_args()
+    made = parser(__doc__)
+    made.add_argument("--rounds", type=int, default=5)
+    made.add_argument("--seconds", type=float, default=2.0, help="how long a run takes, about")
+    made.add_argument("--all", action="store_true", help="everything, with the README's lines")
+    made.add_argument("--tests", default="set,get", help=f"of {','.join([*TESTS, *LOADS])}")
+    made.add_argument("--depths", default="1,16,100", help="requests in a pipeline")
+    made.add_argument("--clients", type=int, default=50)
+    made.add_argument("--size", type=int, default=64, help="bytes of a value")
+    made.add_argument("--keyspace", type=int, default=100_000, help="keys")
+    made.add_argument("--log", choices=["everysec", "always", "no", "off"], default="everysec")
+    made.add_argument("--against", choices=["redis", "fakeredis"], default="redis")
+    return made.parse_args()
+
+
+def chosen_cases(arguments: argparse.Namespace) -> list[Case]:
+    """Make the cases that the command line asks for."""
+    tests, depths = arguments.tests.split(","), arguments.depths.split(",")
+    rest = (arguments.clients, arguments.size, arguments.keyspace, arguments.log, arguments.against)
+    return [Case(test, int(depth), *rest) for test, depth in product(tests, depths)]
 
 
 def main() -> None:
     """Measure all cases, show each line as it comes, and write the table."""
     arguments = parse_arguments()
-    missing = [name for name in ("redis-server", "redis-benchmark", "taskset") if not shutil.which(name)]
-    if missing or not Path("/proc/self/stat").exists() or (os.cpu_count() or 1) < 2:
-        raise SystemExit(f"needs Linux, two cores, redis-server, redis-benchmark and taskset; missing: {missing}")
-    lines = [*preamble(arguments).splitlines(), "", *HEAD.splitlines()]
-    print("\n".join(lines), flush=True)
-    for case in cases(arguments):
-        lines.append(line(case, measure(case, arguments.rounds, arguments.seconds)))
-        print(lines[-1], flush=True)
-    path = arguments.output or RESULTS / f"{datetime.now(timezone.utc):%Y-%m-%d-%H%M%S}-compare.md"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    print(f"\nwritten to {path}", file=sys.stderr)
+    require_two_cores("redis-benchmark")
+    report = Report("compare", arguments.output)
+    for cases in [readme_cases(), *all_cases()] if arguments.all else [chosen_cases(arguments)]:
+        compare(report, cases, arguments.rounds, arguments.seconds)
+    report.close()
 
 
 if __name__ == "__main__":

@@ -1,113 +1,99 @@
 """What Godis and redis-server take when nothing happens: memory a key, memory a connection, CPU while idle.
 
-    python bench/footprint.py
+Memory is the resident set after less before, by the number. Each is measured in a process of its own: what closed
+connections have freed would be taken again by keys, and would hide them. Keys have 16 bytes and values of 64, set in
+order, in pipelines, without a log: `with a TTL of its own` is EX 3600, the same request to both; `plain` is SET and
+nothing else, which gives a key its 6 hours in Godis, beside redis-server with EX 21600, and none in either under
+`--default-ttl 0`. That the keys have a TTL, or have none, is asked of the servers. CPU is the share of one core.
 
-Both hold a million keys of 16 bytes with values of 64 bytes and a TTL of an hour, and nothing else; then both have as
-many idle connections as the limit on open files allows, 9 900 at the most. Memory is the resident set of the process,
-after less before, by the number. CPU is the share of one core over five seconds.
+    python -m bench.footprint [--keys 1000000] [--connections 10000] [--seconds 10]
 """
 
 from __future__ import annotations
 
-import os
-import resource
-import shutil
-import socket
-import subprocess
-import sys
-import tempfile
-import time
-from pathlib import Path
+from random import Random
 
-ROOT = Path(__file__).resolve().parent.parent
-HOST = "127.0.0.1"
-KEYS, BATCH = 1_000_000, 1000
-MOST_CONNECTIONS = 9900
-IDLE_SECONDS = 5
+from bench.rig import Floor, Report, Server, Settings, key, most_connections, parser, require_two_cores, serving
 
+KEY_FLOOR = Floor(1.35, at_most=True)
+CONNECTION_FLOOR = Floor(12, at_most=True, unit=" KiB")
+IDLE_FLOOR = Floor(1, at_most=True, unit=" %")
+SAMPLE = 100
+NO_TTL = ("--default-ttl", "0")
 
-def resident_bytes(pid: int) -> int:
-    """Read the resident set."""
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
+# What is set: a title, Godis's flags, the options of its SET and of redis-server's, and which TTL both must then have.
+KEYS: list[tuple[str, tuple[str, ...], list[str], list[str], int]] = [
+    ("a key with a TTL of its own", (), ["EX", "3600"], ["EX", "3600"], 3600),
+    ("a plain key, with the default TTL", (), [], ["EX", "21600"], 21600),
+    ("a key without a TTL", NO_TTL, [], [], -1),
+]
 
 
-def cpu_seconds(pid: int) -> float:
-    """Read the CPU time used so far, user and system."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+def bytes_a_key(server: Server, keys: int, options: list[str], ttl: int) -> float:
+    """Fill a fresh server, and check that the keys have the TTL that they should."""
+    before = server.resident_bytes
+    server.fill(keys, b"x" * 64, *options)
+    taken = server.resident_bytes - before
+    with server.raw() as raw:
+        for _ in range(SAMPLE):
+            left = int(raw.ask("TTL", key(Random().randrange(keys)))[1:])
+            if not (left == -1 if ttl == -1 else 0 < ttl - left + 1 < 600):
+                raise SystemExit(f"{server.name}: a TTL of {left} s instead of {ttl}")
+        if raw.ask("DBSIZE") != b":%d\r\n" % keys:
+            raise SystemExit(f"{server.name} does not hold {keys} keys")
+    return taken / keys
 
 
-def idle_share(pid: int) -> float:
-    """Measure the share of a core that an idle process takes."""
-    before = cpu_seconds(pid)
-    time.sleep(IDLE_SECONDS)
-    return (cpu_seconds(pid) - before) / IDLE_SECONDS
+def memory_of_keys(report: Report, keys: int) -> None:
+    """Add a line for each kind of key."""
+    for title, flags, godis_options, redis_options, ttl in KEYS:
+        with serving("godis", Settings(log="off", flags=flags)) as server:
+            godis = bytes_a_key(server, keys, godis_options, ttl)
+        with serving("redis", Settings(log="off")) as server:
+            redis = bytes_a_key(server, keys, redis_options, ttl)
+        figure = report.judge(f"memory of {title}", godis / redis, KEY_FLOOR if ttl != -1 else None)
+        report.row(f"{title}, of {keys:,}", f"{godis:.0f} B", f"{redis:.0f} B", figure)
 
 
-def connect(port: int) -> socket.socket:
-    """Connect, and wait for the answer to a PING, so that the connection is really there."""
-    for _ in range(200):
-        try:
-            connection = socket.create_connection((HOST, port), 10)
-            break
-        except ConnectionRefusedError:
-            time.sleep(0.05)
-    else:
-        raise ConnectionRefusedError(f"nobody listens on port {port}")
-    connection.sendall(b"*1\r\n$4\r\nPING\r\n")
-    connection.recv(64)
-    return connection
+def idle(peer: str, count: int, seconds: float) -> tuple[float, float, float]:
+    """Return the KiB a connection, and the percent of a core without and with so many."""
+    with serving(peer, Settings(log="off", maxclients=count + 100)) as server:
+        alone = server.core_share(seconds) * 100
+        before = server.resident_bytes
+        with server.connections(count):
+            a_connection = (server.resident_bytes - before) / 1024 / count
+            return a_connection, alone, server.core_share(seconds) * 100
 
 
-def fill(port: int) -> None:
-    """Set a million keys."""
-    with connect(port) as connection, connection.makefile("rb") as replies:
-        for start in range(0, KEYS, BATCH):
-            connection.sendall(
-                b"".join(
-                    b"*5\r\n$3\r\nSET\r\n$16\r\nkey:%012d\r\n$64\r\n%b\r\n$2\r\nEX\r\n$4\r\n3600\r\n"
-                    % (number, b"%064d" % number)
-                    for number in range(start, start + BATCH)
-                )
-            )
-            for _ in range(BATCH):
-                replies.readline()
+def idle_clients(report: Report, wanted: int, seconds: float) -> None:
+    """Add the lines of connections that say nothing."""
+    count = most_connections(wanted)
+    godis, redis = idle("godis", count, seconds), idle("redis", count, seconds)
+    figure = report.judge("memory of a connection", godis[0], CONNECTION_FLOOR, f"{godis[0]:.1f} KiB")
+    report.row(f"an idle connection, of {count:,}", f"{godis[0]:.1f} KiB", f"{redis[0]:.1f} KiB", figure)
+    report.row("CPU, idle, without connections", f"{godis[1]:.2f} %", f"{redis[1]:.2f} %", "")
+    figure = report.judge("CPU with idle connections", godis[2], IDLE_FLOOR, f"{godis[2]:.2f} %")
+    report.row(f"CPU, idle, with {count:,} connections", f"{godis[2]:.2f} %", f"{redis[2]:.2f} %", figure)
 
 
-def measure(name: str, command: list[str], port: int) -> None:
-    """Start a server, measure it, print a line of the table."""
-    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    count = min(MOST_CONNECTIONS, files - 200)
-    with tempfile.TemporaryDirectory() as directory, open(os.devnull, "wb") as nowhere:
-        process = subprocess.Popen(command, cwd=directory, stdout=nowhere, stderr=nowhere)
-        try:
-            connect(port).close()
-            idle = idle_share(process.pid)
-            before = resident_bytes(process.pid)
-            connections = [connect(port) for _ in range(count)]
-            a_connection = (resident_bytes(process.pid) - before) / count
-            idle_connected = idle_share(process.pid)
-            for connection in connections:
-                connection.close()
-            before = resident_bytes(process.pid)
-            fill(port)
-            a_key = (resident_bytes(process.pid) - before) / KEYS
-        finally:
-            process.kill()
-            process.wait()
-    print(
-        f"| {name} | {a_key:.0f} B | {a_connection / 1024:.1f} KiB | {idle:.1%} | {idle_connected:.1%} ({count}) |",
-        flush=True,
-    )
+def footprint(report: Report, keys: int = 1_000_000, connections: int = 10_000, seconds: float = 10) -> None:
+    """Add a table."""
+    report.table("", "Godis", "redis-server", "figure")
+    memory_of_keys(report, keys)
+    idle_clients(report, connections, seconds)
 
 
 def main() -> None:
-    """Measure both."""
-    print("| | a key | an idle connection | CPU idle | CPU with idle connections |\n|---|---:|---:|---:|---:|")
-    godis = [sys.executable, str(ROOT / "godis.py"), "--port", "7411", "--no-log"]
-    redis = [shutil.which("redis-server") or "redis-server", "--port", "7412", "--save", "", "--appendonly", "no"]
-    measure("Godis", godis, 7411)
-    measure("redis-server", redis, 7412)
+    """Measure and print."""
+    made = parser(__doc__)
+    made.add_argument("--keys", type=int, default=1_000_000)
+    made.add_argument("--connections", type=int, default=10_000)
+    made.add_argument("--seconds", type=float, default=10, help="how long an idle server is watched")
+    arguments = made.parse_args()
+    require_two_cores()
+    report = Report("footprint", arguments.output)
+    footprint(report, arguments.keys, arguments.connections, arguments.seconds)
+    report.close()
 
 
 if __name__ == "__main__":

@@ -1,31 +1,27 @@
-"""How fast a log is loaded: by replay into an engine, and by redis-server from the same file.
+"""How fast a log is loaded: a start of Godis, and of redis-server from the same file.
 
-    python bench/replay.py [--commands 1000000] [--batch 50] [--value-bytes 64] [--keys 100000]
+    python -m bench.replay [--commands 1000000] [--batch 50] [--value-bytes 64] [--keys 100000] [--rounds 3]
 
-redis-server's time is from its start until it answers, without the time that it needs to start with no log.
+The log holds SETs with deadlines, `--batch` of them a turn. Time is from a server's start until it answers a PING, less
+what it needs to start with no log; the servers take turns, and the median counts. Both read a file that the system has
+in its cache.
 """
 
 from __future__ import annotations
 
-import argparse
 import shutil
-import subprocess
-import sys
+import statistics
 import tempfile
+import time
 from pathlib import Path
-from time import monotonic
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+from aof import AppendOnlyLog
+from bench.rig import NAMES, PEERS, Floor, Report, Settings, parser, require_two_cores
 
-from aof import AppendOnlyLog, NullLog, replay  # noqa: E402
-from config import Config  # noqa: E402
-from engine import Engine  # noqa: E402
-from session import Instance  # noqa: E402
-from store import Store  # noqa: E402
-
-DEADLINE_MS = 4_102_444_800_000
-NOW_MS = 1_700_000_000_000
+NOW_MS = 1_800_000_000_000
+DEADLINE_MS = NOW_MS + 3_600_000_000
+FLOOR = Floor(1.0)
+WHERE = {"godis": "log.txt", "redis": "appendonly.aof"}
 
 
 def write_log(path: Path, commands: int, batch: int, value: bytes, keys: int) -> None:
@@ -36,61 +32,65 @@ def write_log(path: Path, commands: int, batch: int, value: bytes, keys: int) ->
         log.append_set(0, b"key:%012d" % (number * 7919 % keys), value, DEADLINE_MS)
         if number % batch == batch - 1:
             log.write(NOW_MS)
+    log.write(NOW_MS)
     log.close()
 
 
-def replay_seconds(path: Path) -> float:
-    """Load the log into an engine, as the program does when it starts."""
-    log = NullLog()
-    store = Store(1, log)
-    store.begin_replay(NOW_MS)
-    engine = Engine(Instance(store, log, Config({}, {}), "bench", run_id="", started_ms=0))
-    start = monotonic()
-    replay(str(path), engine.apply, NOW_MS, 0, apply_many=engine.apply_many)
-    return monotonic() - start
+def start_seconds(peer: str, log: Path | None, keys: int) -> float:
+    """Start a server on a copy of a log, until it answers; it must then have all keys."""
+    with tempfile.TemporaryDirectory(prefix=f"bench-{peer}-") as directory:
+        if log is not None:
+            shutil.copy(log, Path(directory) / WHERE[peer])
+        start = time.monotonic()
+        with PEERS[peer](Path(directory), Settings()) as server:
+            taken = time.monotonic() - start
+            with server.raw() as raw:
+                if raw.ask("DBSIZE") != b":%d\r\n" % (keys if log is not None else 0):
+                    raise SystemExit(f"{server.name} did not load the log: {server.stderr()}")
+    return taken
 
 
-def redis_seconds(path: Path | None) -> float:
-    """Start redis-server on a copy of the log, until it says that it is ready."""
-    with tempfile.TemporaryDirectory() as directory:
-        if path is not None:
-            shutil.copy(path, Path(directory) / "appendonly.aof")
-        socket = f"{directory}/redis.sock"
-        arguments = ["--port", "0", "--unixsocket", socket, "--dir", directory, "--appendonly", "yes"]
-        start = monotonic()
-        server = subprocess.Popen(["redis-server", *arguments], stdout=subprocess.PIPE, text=True)
-        try:
-            assert server.stdout is not None
-            for line in server.stdout:
-                if "eady to accept connections" in line:
-                    return monotonic() - start
-        finally:
-            server.kill()
-            server.communicate()
-    raise SystemExit("redis-server ended without having loaded the log")
-
-
-def show(name: str, seconds: float, commands: int, size: int) -> None:
-    print(f"{name:13} {seconds:7.2f} s {commands / seconds:12,.0f} commands/s {size / seconds / 1e6:8.1f} MB/s")
+def replay(
+    report: Report,
+    commands: int = 1_000_000,
+    *,
+    batch: int = 50,
+    value_bytes: int = 64,
+    keys: int = 100_000,
+    rounds: int = 3,
+) -> None:
+    """Add a table with a line a server."""
+    keys = min(keys, commands)
+    with tempfile.TemporaryDirectory(prefix="bench-log-") as directory:
+        path = Path(directory) / "log.txt"
+        write_log(path, commands, batch, b"x" * value_bytes, keys)
+        megabytes = path.stat().st_size / 1e6
+        runs: dict[str, list[float]] = {peer: [] for peer in WHERE}
+        for _ in range(rounds):
+            for peer, found in runs.items():
+                found.append(start_seconds(peer, path, keys) - start_seconds(peer, None, keys))
+    seconds = {peer: statistics.median(found) for peer, found in runs.items()}
+    report.table(f"a log of {commands:,} SETs, {batch} a batch, {megabytes:.0f} MB", "s", "commands/s", "MB/s", "ratio")
+    for peer, taken in seconds.items():
+        title = f"replay of {commands:,} SETs"
+        ratio = report.judge(title, seconds["redis"] / taken, FLOOR) if peer == "godis" else ""
+        report.row(NAMES[peer], f"{taken:.2f}", f"{commands / taken:,.0f}", f"{megabytes / taken:.0f}", ratio)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--commands", type=int, default=1_000_000)
-    parser.add_argument("--batch", type=int, default=50)
-    parser.add_argument("--value-bytes", type=int, default=64)
-    parser.add_argument("--keys", type=int, default=100_000)
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as directory:
-        path = Path(directory) / "log.txt"
-        write_log(path, options.commands, options.batch, b"x" * options.value_bytes, options.keys)
-        size = path.stat().st_size
-        print(f"{options.commands:,} SETs, {options.batch} a batch, {size / 1e6:.0f} MB")
-        show("replay", replay_seconds(path), options.commands, size)
-        if shutil.which("redis-server"):
-            show("redis-server", redis_seconds(path) - redis_seconds(None), options.commands, size)
-        else:
-            print("redis-server is not installed")
+    """Measure and print."""
+    made = parser(__doc__)
+    made.add_argument("--commands", type=int, default=1_000_000)
+    made.add_argument("--batch", type=int, default=50)
+    made.add_argument("--value-bytes", type=int, default=64)
+    made.add_argument("--keys", type=int, default=100_000)
+    made.add_argument("--rounds", type=int, default=3)
+    arguments = made.parse_args()
+    require_two_cores()
+    report = Report("replay", arguments.output)
+    options = {name: value for name, value in vars(arguments).items() if name != "output"}
+    replay(report, **options)
+    report.close()
 
 
 if __name__ == "__main__":

@@ -1,93 +1,115 @@
-"""What a rewrite costs those who are served meanwhile: the longest wait of a client, and the memory on top.
+"""What a rewrite of the log costs those who are served meanwhile: their longest wait, and the memory on top.
 
-    python bench/rewrite.py [KEYS] [VALUE_BYTES]
+    python -m bench.rewrite [--keys 5000000] [--value-bytes 64]
 
-It starts a Godis, fills it, and has one process overwrite random keys in pipelines while this one sends a PING every
-millisecond or so and watches the server's memory: first for some seconds without a rewrite, then during one.
+A process overwrites random keys at a fixed rate, a `load.Prober` sends its PINGs: first for some seconds without a
+rewrite, then during one, first Godis, then redis-server. Memory on top is that of the process at its most, less what it
+was before; redis-server forks, so the pages that were copied for its child are added, as its INFO counts them.
 """
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import tempfile
-from pathlib import Path
+import contextlib
+import multiprocessing
+import time
+from collections.abc import Callable, Iterator
 from random import randrange
-from time import monotonic, sleep
+from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+from servers import encode
 
-from servers import GodisProcess, encode
+from bench.load import Prober
+from bench.rig import NAMES, Floor, Report, Server, key, parser, require_two_cores, serving
 
-PIPELINE = 1000
-QUIET_SECONDS = 5
-WRITER = """
-import random, redis, sys
-client = redis.Redis(port=int(sys.argv[1]))
-value = b"y" * int(sys.argv[3])
-while True:
-    pipe = client.pipeline(transaction=False)
-    for _ in range(100):
-        pipe.set("key:%d" % random.randrange(int(sys.argv[2])), value)
-    pipe.execute()
-"""
+WRITES_A_SECOND, PIPELINE = 30_000, 100
+QUIET_SECONDS, SETTLE_SECONDS, MOST_SECONDS = 5.0, 0.2, 600
+STALL_FLOOR = Floor(10, at_most=True, unit=" ms")
+MEMORY_FLOOR = Floor(10, at_most=True, unit=" %")
 
 
-def fill(godis: GodisProcess, keys: int, value: bytes) -> None:
-    """Set all keys once."""
-    with godis.raw() as raw:
-        for start in range(0, keys, PIPELINE):
-            count = min(PIPELINE, keys - start)
-            raw.send(b"".join(encode("SET", f"key:{start + number}", value) for number in range(count)))
-            raw.read_exactly(5 * count)
+def write(server: Server, keys: int, value: bytes) -> None:
+    """Overwrite random keys for ever, so many a second."""
+    due = time.monotonic()
+    with server.raw() as raw:
+        while True:
+            due += PIPELINE / WRITES_A_SECOND
+            raw.send(b"".join(encode("SET", key(randrange(keys)), value) for _ in range(PIPELINE)))
+            raw.read_exactly(5 * PIPELINE)
+            time.sleep(max(0.0, due - time.monotonic()))
 
 
-def watch(godis: GodisProcess, seconds: float, until: str = "") -> tuple[list[float], int, int]:
-    """Return the sorted waits for PING in ms, the most memory, and the writes, for some seconds or until a message."""
-    waits: list[float] = []
-    most_bytes = 0
-    with godis.raw() as raw, godis.client() as client:
-        before = client.info("stats")["total_commands_processed"]
-        end = monotonic() + seconds
-        while monotonic() < end and not (until and len(waits) % 50 == 0 and until in godis.stderr()):
-            start = monotonic()
-            raw.ask("PING")
-            waits.append((monotonic() - start) * 1000)
-            if len(waits) % 20 == 0:
-                most_bytes = max(most_bytes, godis.resident_bytes)
-            sleep(0.0005 + randrange(1000) / 1e6)
-        commands = client.info("stats")["total_commands_processed"] - before - len(waits)
-    return sorted(waits), most_bytes, commands
+@contextlib.contextmanager
+def writing(server: Server, keys: int, value: bytes) -> Iterator[None]:
+    """Have another process write meanwhile."""
+    writer = multiprocessing.Process(target=write, args=(server, keys, value), daemon=True)
+    writer.start()
+    try:
+        yield
+    finally:
+        writer.kill()
+        writer.join()
 
 
-def report(name: str, seconds: float, waits: list[float], commands: int) -> None:
-    """Print a line."""
-    at = [waits[min(len(waits) - 1, int(len(waits) * share))] for share in (0.5, 0.99, 0.999, 1)]
-    print(f"{name:16} {seconds:5.1f} s  {commands / seconds:7.0f} writes/s", end="")
-    print("  PING p50 {:.1f} p99 {:.1f} p99.9 {:.1f} max {:.1f} ms".format(*at), flush=True)
+def watch(server: Server, over: Callable[[], bool]) -> tuple[Prober, int]:
+    """Probe until it is over; return what others waited, and the most bytes that the process took."""
+    most_bytes, end = 0, time.monotonic() + MOST_SECONDS
+    with Prober(server.port, SETTLE_SECONDS) as prober:
+        going_on = True
+        while going_on and time.monotonic() < end:
+            most_bytes = max(most_bytes, server.resident_bytes)
+            time.sleep(0.05)
+            going_on = not over()
+    return prober, most_bytes
 
 
-def main(keys: int, value_bytes: int) -> None:
+def measure(report: Report, peer: str, keys: int, value: bytes, quiet_seconds: float) -> None:
+    """Fill a server, and add its two lines."""
+    with serving(peer) as server, server.client() as client:
+
+        def persistence() -> dict[str, Any]:
+            return dict(client.info("persistence"))
+
+        server.fill(keys, value)
+        with writing(server, keys, value):
+            end = time.monotonic() + quiet_seconds
+            quiet, before_bytes = watch(server, lambda: time.monotonic() > end)
+            report.row(
+                f"{NAMES[peer]}, no rewrite", f"{quiet_seconds:.1f}", quiet.shown(), f"{before_bytes >> 20}", "", ""
+            )
+            client.execute_command("BGREWRITEAOF")
+            start = time.monotonic()
+            during, most_bytes = watch(server, lambda: not persistence()["aof_rewrite_in_progress"])
+            seconds = time.monotonic() - start
+        copied = int(persistence().get("aof_last_cow_size", 0)) if peer == "redis" else 0
+    more = 100 * (most_bytes + copied - before_bytes) / before_bytes
+    worst = during.waits_ms[-1]
+    floors = (STALL_FLOOR, MEMORY_FLOOR) if peer == "godis" else (None, None)
+    stall = report.judge(f"stall: a rewrite with {keys:,} keys", worst, floors[0], f"{worst:.1f} ms")
+    memory = report.judge(f"memory on top, in a rewrite of {keys:,} keys", more, floors[1], f"{more:.1f} %")
+    size = f"{most_bytes + copied >> 20}"
+    report.row(f"{NAMES[peer]}, rewriting", f"{seconds:.1f}", during.shown(), size, stall, memory)
+
+
+def rewrite(report: Report, keys: int = 5_000_000, value_bytes: int = 64, quiet_seconds: float = QUIET_SECONDS) -> None:
+    """Add a table with two lines a server."""
+    title = f"{keys:,} keys, {WRITES_A_SECOND:,} SETs a second"
+    report.table(title, "s", "PING: median / p99.9 / maximum, ms", "MB", "longest wait", "memory on top")
+    for peer in ("godis", "redis"):
+        measure(report, peer, keys, b"x" * value_bytes, quiet_seconds)
+
+
+def main() -> None:
     """Measure and print."""
-    with (
-        tempfile.TemporaryDirectory() as directory,
-        GodisProcess(Path(directory), "--auto-rewrite-percentage", "0") as g,
-    ):
-        fill(g, keys, b"x" * value_bytes)
-        writer = subprocess.Popen([sys.executable, "-c", WRITER, str(g.port), str(keys), str(value_bytes)])
-        try:
-            waits, quiet_bytes, commands = watch(g, QUIET_SECONDS)
-            report("without", QUIET_SECONDS, waits, commands)
-            with g.client() as client:
-                client.execute_command("BGREWRITEAOF")
-            start = monotonic()
-            waits, most_bytes, commands = watch(g, 300, "the log is rewritten")
-            report("rewriting", monotonic() - start, waits, commands)
-            print(f"memory {quiet_bytes >> 20} MB, at most {most_bytes >> 20} MB: {most_bytes / quiet_bytes - 1:+.1%}")
-        finally:
-            writer.kill()
-            writer.wait()
+    made = parser(__doc__)
+    made.add_argument("--keys", type=int, default=5_000_000)
+    made.add_argument("--value-bytes", type=int, default=64)
+    made.add_argument("--seconds", type=float, default=QUIET_SECONDS, help="how long it is watched without a rewrite")
+    arguments = made.parse_args()
+    require_two_cores()
+    report = Report("rewrite", arguments.output)
+    rewrite(report, arguments.keys, arguments.value_bytes, arguments.seconds)
+    report.close()
 
 
 if __name__ == "__main__":
-    main(*(int(word) for word in (sys.argv[1:] + ["1000000", "64"][len(sys.argv) - 1 :])))
+    main()

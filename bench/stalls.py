@@ -1,154 +1,113 @@
 """How long other clients wait while one does something large: the longest PING, Godis beside redis-server.
 
-    python bench/stalls.py [KEYS]
+Shown are the median, the 99.9th percentile and the maximum, in milliseconds, for each case; "nothing" is the floor, and
+on a shared machine that floor is what its neighbours leave. `load.Prober` says how they are measured.
 
-A process of its own sends a PING every five milliseconds, whether or not the last was answered in time, and notes
-how long after its due time each answer came: so a stall counts for every PING that it delays (no coordinated
-omission). Shown are the median, the 99.9th percentile and the maximum, in milliseconds, for each case; "nothing" is
-the floor, and on a shared machine that floor is what its neighbours leave.
+    python -m bench.stalls [--keys 1000000]
+
+"as many new keys" is where dicts grow and where the collector of cycles finds most to look at. What the rewrite of a
+log costs others is `rewrite.py`'s.
 """
 
 from __future__ import annotations
 
 import multiprocessing
-import shutil
-import socket
-import statistics
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Callable
-from multiprocessing.connection import Connection
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-HOST = "127.0.0.1"
-KEYS = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
-BATCH = 1000
-PING = b"*1\r\n$4\r\nPING\r\n"
+from servers import encode, wait_until
 
+from bench.load import Prober
+from bench.rig import Floor, Report, Server, both, key, parser, require_two_cores
 
-def connect(port: int) -> socket.socket:
-    """Connect, waiting for the server to come up."""
-    for _ in range(200):
-        try:
-            return socket.create_connection((HOST, port), 60)
-        except ConnectionRefusedError:
-            time.sleep(0.05)
-    raise ConnectionRefusedError(f"nobody listens on port {port}")
+FLOOR = Floor(20, at_most=True, unit=" ms")
+EXPIRY_SECONDS = 120
+SETTLE_SECONDS = 1.0  # before and after
+FILLED_A_SECOND = 40_000  # keys, at least, on a slow machine
+
+Act = Callable[[Server, int], None]
 
 
-def probe(port: int, pipe: Connection) -> None:
-    """Ping until told to stop, and send the delays in ms back."""
-    delays = []
-    with connect(port) as connection:
-        due = time.monotonic()
-        while not pipe.poll():
-            due += 0.005
-            time.sleep(max(0.0, due - time.monotonic()))
-            connection.sendall(PING)
-            connection.recv(64)
-            delays.append((time.monotonic() - due) * 1000)
-    pipe.send(delays)
+def fill(server: Server, keys: int, seconds: float = 3600) -> None:
+    """Set all keys, with deadlines in one and the same millisecond."""
+    server.fill(keys, b"value", "PXAT", str(int((time.time() + seconds) * 1000)))
 
 
-def ask(port: int, *words: bytes) -> None:
-    """Send one request and wait until the beginning of its reply is there, and then for the rest."""
-    with connect(port) as connection:
-        connection.sendall(b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(w), w) for w in words) + PING)
+def ask(server: Server, *words: str) -> None:
+    """Send one request and wait until the last byte of its reply is there."""
+    with server.raw(timeout=60) as raw:
+        raw.send(encode(*words) + encode("PING"))
         end = b""
         while not end.endswith(b"+PONG\r\n"):
-            end = end[-16:] + connection.recv(1 << 20)
+            end = end[-16:] + raw.sock.recv(1 << 20)
 
 
-def fill(port: int, life_ms: bytes) -> None:
-    """Set all keys in pipelines, with deadlines in one and the same millisecond."""
-    with connect(port) as connection, connection.makefile("rb") as replies:
-        for start in range(0, KEYS, BATCH):
-            connection.sendall(
-                b"".join(
-                    b"*5\r\n$3\r\nSET\r\n$16\r\nkey:%012d\r\n$5\r\nvalue\r\n$4\r\nPXAT\r\n$%d\r\n%b\r\n"
-                    % (number, len(life_ms), life_ms)
-                    for number in range(start, start + BATCH)
-                )
-            )
-            for _ in range(BATCH):
-                replies.readline()
+def nothing(_: Server, __: int) -> None:
+    """Let the others have the server."""
 
 
-def far() -> bytes:
-    """Return a deadline an hour away."""
-    return b"%d" % int((time.time() + 3600) * 1000)
+def expire_all(server: Server, keys: int) -> None:
+    """Wait until every key is gone: the counter says so at no cost, a count of keys would not."""
+    with server.client() as client:
+        before = client.info("stats")["expired_keys"]
+        wait_until(lambda: client.info("stats")["expired_keys"] - before >= keys, EXPIRY_SECONDS, "all keys expire")
 
 
-def expire_all(port: int) -> None:
-    """Wait until every key has expired and is gone: the counter says so at no cost, a count of keys would not."""
-    with connect(port) as connection:
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            connection.sendall(b"*2\r\n$4\r\nINFO\r\n$5\r\nstats\r\n")
-            if b"expired_keys:%d\r\n" % KEYS in connection.recv(4096):
-                return
-            time.sleep(0.05)
-
-
-def pipeline(port: int) -> None:
+def pipeline(server: Server, keys: int) -> None:
     """Send as many GETs as there are keys in one go, and read the answers."""
-    with connect(port) as connection:
-        request = b"*2\r\n$3\r\nGET\r\n$16\r\nkey:000000000000\r\n"
-        sender = multiprocessing.Process(target=connection.sendall, args=(request * KEYS,))
+    with server.raw(timeout=60) as raw:
+        sender = multiprocessing.Process(target=raw.send, args=(encode("GET", key(0)) * keys,))
         sender.start()
         answers = 0
-        while answers < KEYS:
-            answers += connection.recv(1 << 20).count(b"$")
+        while answers < keys:
+            answers += raw.sock.recv(1 << 20).count(b"$")
         sender.join()
 
 
-CASES: dict[str, tuple[Callable[[], bytes] | None, Callable[[int], None]]] = {
-    "nothing": (None, lambda port: time.sleep(2)),
-    "a pipeline of as many GETs": (far, pipeline),
-    "KEYS *": (far, lambda port: ask(port, b"KEYS", b"*")),
-    "FLUSHALL": (far, lambda port: ask(port, b"FLUSHALL", b"ASYNC")),
-    "all keys expire at once": (lambda: b"%d" % int((time.time() + KEYS / 40_000 + 2) * 1000), expire_all),
+# What is done while others wait, and how long the keys live that are there before, if there are any.
+CASES: dict[str, tuple[str, Act]] = {
+    "nothing": ("", nothing),
+    "as many new keys": ("", fill),
+    "a pipeline of as many GETs": ("an hour", pipeline),
+    "KEYS *": ("an hour", lambda server, _: ask(server, "KEYS", "*")),
+    "FLUSHALL": ("an hour", lambda server, _: ask(server, "FLUSHALL", "ASYNC")),
+    "all keys expire at once": ("until all are set", expire_all),
 }
 
 
-def measure(command: list[str], port: int) -> dict[str, str]:
-    """Run every case against a server, and return the figures."""
-    figures = {}
-    with tempfile.TemporaryDirectory() as directory:
-        server = subprocess.Popen(command, cwd=directory, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        try:
-            for name, (life, act) in CASES.items():
-                if life is not None:
-                    fill(port, life())
-                here, there = multiprocessing.Pipe()
-                prober = multiprocessing.Process(target=probe, args=(port, there))
-                prober.start()
-                time.sleep(0.5)
-                act(port)
-                time.sleep(1)  # what is done in slices goes on behind the answer
-                here.send(None)
-                delays = here.recv()
-                prober.join()
-                quantiles = statistics.quantiles(delays, n=1000)
-                figures[name] = f"{statistics.median(delays):.2f} / {quantiles[998]:.1f} / {max(delays):.1f}"
-                ask(port, b"FLUSHALL")
-        finally:
-            server.kill()
-            server.wait()
-    return figures
+def longest(server: Server, case: str, keys: int, settle_seconds: float) -> Prober:
+    """Do it, and return what a client beside it saw."""
+    life, act = CASES[case]
+    if life:
+        fill(server, keys, 3600 if life == "an hour" else keys / FILLED_A_SECOND + 2 * settle_seconds)
+    with Prober(server.port, settle_seconds) as prober:
+        act(server, keys)
+    ask(server, "FLUSHALL")
+    return prober
+
+
+def stalls(report: Report, keys: int = 1_000_000, settle_seconds: float = SETTLE_SECONDS) -> None:
+    """Add a table with a line for each case."""
+    report.table(f"{keys:,} keys: median / p99.9 / maximum, ms", "Godis", "redis-server", "Godis's longest")
+    with both() as servers:
+        for title in CASES:
+            godis, redis = (longest(server, title, keys, settle_seconds) for server in servers.values())
+            worst = godis.waits_ms[-1]
+            floor = FLOOR if title != "nothing" else None
+            figure = report.judge(f"stall: {title}, {keys:,} keys", worst, floor, f"{worst:.1f} ms")
+            report.row(title, godis.shown(), redis.shown(), figure)
 
 
 def main() -> None:
-    """Measure both and print the table."""
-    godis = measure([sys.executable, str(ROOT / "godis.py"), "--port", "7421"], 7421)
-    redis_server = shutil.which("redis-server") or "redis-server"
-    redis = measure([redis_server, "--port", "7422", "--save", "", "--appendonly", "yes"], 7422)
-    print(f"| {KEYS} keys: median / p99.9 / maximum, ms | Godis | redis-server |\n|---|---:|---:|")
-    for name in CASES:
-        print(f"| {name} | {godis[name]} | {redis[name]} |")
+    """Measure and print."""
+    made = parser(__doc__)
+    made.add_argument("--keys", type=int, default=1_000_000)
+    made.add_argument("--seconds", type=float, default=SETTLE_SECONDS, help="how long is waited before and after")
+    arguments = made.parse_args()
+    require_two_cores()
+    report = Report("stalls", arguments.output)
+    stalls(report, arguments.keys, arguments.seconds)
+    report.close()
 
 
 if __name__ == "__main__":

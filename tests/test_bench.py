@@ -1,0 +1,37 @@
+"""Each measurement of bench/ runs and makes its table: small and short, so that what it says of speed means nothing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from servers import ROOT, require
+
+RUNS = [
+    "compare --rounds 1 --seconds 0.01 --keyspace 100 --clients 2 --depths 2 --tests set,text-get",
+    "latency --rounds 1 --seconds 0.05 --rate 500 --keys 100 --clients 2",
+    "footprint --keys 100 --connections 2 --seconds 0.01",
+    "replay --commands 100 --rounds 1",
+    "stalls --keys 100 --seconds 0.02",
+    "rewrite --keys 100 --seconds 0.1",
+    "eviction hits --reads 1000",
+    "micro --rounds 1 --requests 10",
+]
+
+
+@pytest.mark.parametrize("run", RUNS, ids=lambda run: run.split()[0])
+def test_a_measurement_makes_its_table(run: str, tmp_path: Path) -> None:
+    for program in ("redis-server", "redis-benchmark", "taskset"):
+        require(shutil.which(program), f"{program} is not installed")
+    require(len(os.sched_getaffinity(0)) > 1, "needs two cores")
+    module, *arguments = run.split()
+    report = tmp_path / "report.md"
+    command = [sys.executable, "-m", f"bench.{module}", *arguments, "--output", str(report)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert report.read_text() == done.stdout
+    assert "|---:|" in done.stdout

@@ -142,6 +142,7 @@ class Prober:
         self.process.join()
 
     def _probe(self, pipe: Connection) -> None:
+        self.pipe.close()  # so that this end hears when the other process is gone
         with contextlib.suppress(OSError):
             os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
         waits = []
@@ -154,7 +155,8 @@ class Prober:
                 if not connection.recv(64):
                     break
                 waits.append((time.monotonic() - due) * 1000)
-        pipe.send(waits)
+        with contextlib.suppress(BrokenPipeError):
+            pipe.send(waits)
 
     def shown(self) -> str:
         """Show the median, the 99.9th percentile and the longest wait."""

@@ -22,7 +22,7 @@ import contextlib
 import csv
 import io
 import statistics
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
@@ -183,31 +183,30 @@ def measured(server: Server, send: Client, requests: int) -> Run:
 
 
 def measure(cases: Sequence[Case], rounds: int, seconds: float) -> list[dict[str, Runs]]:
-    """Run cases on their servers in turn; the number of requests is the same, and takes the faster one `seconds`."""
+    """Run cases on their servers in turn, about so long each."""
     found: list[dict[str, Runs]] = [{"godis": Runs(), case.against: Runs()} for case in cases]
     with contextlib.ExitStack() as stack:
-        ready = [prepared(stack, case) for case in cases]
-        requests = [enough(case, clients.values(), seconds) for case, (_, clients) in zip(cases, ready, strict=True)]
+        ready = [list(prepared(stack, case, seconds)) for case in cases]
         for _ in range(rounds):
-            for number, (servers, clients) in enumerate(ready):
-                for name, server in servers.items():
-                    found[number][name].runs.append(measured(server, clients[name], requests[number]))
+            for runs, servers in zip(found, ready, strict=True):
+                for name, server, send, requests in servers:
+                    runs[name].runs.append(measured(server, send, requests))
     return found
 
 
-def prepared(stack: contextlib.ExitStack, case: Case) -> tuple[dict[str, Server], dict[str, Client]]:
-    """Start the servers of a case, with all its keys, and make their clients."""
-    servers = stack.enter_context(both(Settings(log=case.log), case.against))
-    for server in servers.values():
+def prepared(stack: contextlib.ExitStack, case: Case, seconds: float) -> Iterator[tuple[str, Server, Client, int]]:
+    """Start the servers of a case, with all its keys; make their clients, and say how many requests they shall send."""
+    for name, server in stack.enter_context(both(Settings(log=case.log), case.against)).items():
         server.fill(case.keyspace, b"x" * case.size_bytes)
-    return servers, {name: stack.enter_context(client(server, case)) for name, server in servers.items()}
+        send = stack.enter_context(client(server, case))
+        yield name, server, send, enough(case, send, seconds)
 
 
-def enough(case: Case, clients: Collection[Client], seconds: float) -> int:
-    """Say how many requests take the faster server about so long; that warms them up, too."""
-    first = max(send(max(WARM_UP_REQUESTS, case.clients * case.depth)) for send in clients)
-    fastest = max(send(int(first * min(seconds, WARM_UP_SECONDS))) for send in clients)
-    return max(int(fastest * seconds) // case.depth, case.clients) * case.depth
+def enough(case: Case, send: Client, seconds: float) -> int:
+    """Say how many requests take about so long; that warms the server up, too."""
+    first = send(max(WARM_UP_REQUESTS, case.clients * case.depth))
+    rate = send(max(WARM_UP_REQUESTS, int(first * min(seconds, WARM_UP_SECONDS))))
+    return max(int(rate * seconds) // case.depth, case.clients) * case.depth
 
 
 # ---- the report

@@ -136,27 +136,32 @@ class Prober:
 
     def __exit__(self, *_: object) -> None:
         time.sleep(self.settle_seconds)  # what is done in slices goes on behind the answer
-        self.pipe.send(None)
-        with contextlib.suppress(EOFError):
-            self.waits_ms = sorted(self.pipe.recv())
+        with contextlib.suppress(OSError):  # it has ended, and its waits lie in the pipe
+            self.pipe.send(None)
+        self.waits_ms = sorted(self.pipe.recv())
         self.process.join()
 
     def _probe(self, pipe: Connection) -> None:
         self.pipe.close()  # so that this end hears when the other process is gone
         with contextlib.suppress(OSError):
             os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
-        waits = []
-        with socket.create_connection((HOST, self.port), ANSWER_SECONDS) as connection:
-            due = time.monotonic()
-            while not pipe.poll():
-                due += PROBE_SECONDS
-                time.sleep(max(0.0, due - time.monotonic()))
-                connection.sendall(PING)
-                if not connection.recv(64):
-                    break
-                waits.append((time.monotonic() - due) * 1000)
+        waits: list[float] = []
+        with contextlib.suppress(ConnectionError):  # the server ended, or closed it: no more waits
+            self._ping(pipe, waits)
         with contextlib.suppress(BrokenPipeError):
             pipe.send(waits)
+
+    def _ping(self, pipe: Connection, waits: list[float]) -> None:
+        with socket.create_connection((HOST, self.port), ANSWER_SECONDS) as connection:
+            due = time.monotonic()
+            answer = b"none yet"
+            while answer and not pipe.poll():
+                due += PROBE_SECONDS
+                time.sleep(max(0.0, due - time.monotonic()))
+                with contextlib.suppress(TimeoutError):  # then it has waited that long
+                    connection.sendall(PING)
+                    answer = connection.recv(64)
+                waits.append((time.monotonic() - due) * 1000)
 
     def shown(self) -> str:
         """Show the median, the 99.9th percentile and the longest wait."""

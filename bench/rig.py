@@ -30,7 +30,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from servers import HOST, ROOT, GodisProcess, RedisProcess, ServerProcess, encode
@@ -278,9 +278,15 @@ def preamble(now: datetime) -> list[str]:
         f"- `{command_line()}`",
         f"- machine: {cpu_model()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}; "
         f"server on core {SERVER_CORE}, clients on core {CLIENT_CORE}; load before: {os.getloadavg()[0]:.1f}",
-        f"- commit {commit()}; Python {platform.python_version()}, gevent {version('gevent')}, "
-        f"hiredis {version('hiredis')}; redis-server {redis}",
+        f"- commit {commit()}; Python {platform.python_version()}, redis-server {redis}, {', '.join(packages())}",
     ]
+
+
+def packages() -> Iterator[str]:
+    """Name the versions of what the servers are made of, as far as it is installed."""
+    for name in ("gevent", "greenlet", "hiredis", "fakeredis"):
+        with contextlib.suppress(PackageNotFoundError):
+            yield f"{name} {version(name)}"
 
 
 def command_line() -> str:

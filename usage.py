@@ -13,7 +13,7 @@ keys and values (`sys.getsizeof`, so a type of values says by `__sizeof__` what 
 equal share of the tables it stands in. A table under eviction is a dict that was rebuilt for three to six times its
 keys when the places of deleted ones ran out, the old beside the new: so a share is more than in a keyspace that only
 grew, and the process stays below the limit until it has evicted for a while. The shares were measured against the
-resident set: `python bench/eviction.py memory`. (Refused: `getsizeof` of the dicts themselves. It doubles from one
+resident set: `python -m bench.eviction memory`. (Refused: `getsizeof` of the dicts themselves. It doubles from one
 write to the next, and half of the keys would be evicted at that moment.)
 """
 

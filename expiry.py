@@ -78,7 +78,13 @@ class ExpiryIndex:
         """Take over the time: what is due in this second becomes suspect. Cheap if the clock went on by little."""
         passed = range(self._second + 1, second + 1)
         self._second = second
-        if second < self._done_until or len(passed) > 10:
+        if second < self._done_until:  # the clock was set back: keys end in the seconds that come again, too
+            early = self.due.pop(self._done_until, None)  # may hold keys of any earlier second
+            if early is not None:
+                self.due[second] = early
+            self._done_until = second
+            self.suspects = EVERYTHING if self.due else set()
+        elif len(passed) > 10:
             self.suspects = EVERYTHING if self.due else set()
         else:
             for begun in passed:
@@ -106,7 +112,7 @@ class ExpiryIndex:
 
     def _due_buckets(self, until_ms: int) -> list[list[bytes]]:
         """List the buckets that hold whatever has expired."""
-        # Clocks go back: what is due in seconds that have been emptied stands in the first bucket there is.
+        # What is due in seconds that have been emptied stands in the first bucket there is.
         return [self.due[second] for second in self._seconds(max(until_ms // 1000, self._done_until))]
 
     def expire(self, until_ms: int, delete: Callable[[bytes], None], out_of_time: Callable[[], bool]) -> bool:

@@ -93,6 +93,8 @@ def main(arguments: list[str]) -> int:
     except (LogError, StartError) as error:
         print(f"godis: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:  # before the server knows what to do then
+        return 130
 
 
 def run_offline(config: Config, flags: dict[str, str]) -> int:

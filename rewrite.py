@@ -264,7 +264,8 @@ class Rewriter:
         if state.in_progress or log.failure is not None or not config.rewrite_percentage:
             return
         grown_bytes = log.size_bytes - state.base_bytes
-        if log.size_bytes < max(1, config.rewrite_min_bytes) or self._instance.store.now_ms < self._retry_ms:
+        wait_ms = self._retry_ms - self._instance.store.now_ms  # more than was meant: the clock was set back
+        if log.size_bytes < max(1, config.rewrite_min_bytes) or 0 < wait_ms <= RETRY_MS:
             return
         state.requested = grown_bytes * 100 >= max(1, state.base_bytes) * config.rewrite_percentage
 

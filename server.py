@@ -13,7 +13,7 @@ import logging
 import os
 import signal
 import socket
-from time import monotonic, sleep
+from time import monotonic, sleep, time
 from typing import Any
 
 import gevent
@@ -31,6 +31,7 @@ from turn import Turn
 
 SLICE_SECONDS = 0.001
 HOUSEKEEPING_SECONDS = 0.1
+CLOCK_JUMP_MS = 1000
 BACKLOG = 511
 GEVENT_VERSION: str = gevent.__version__  # importlib.metadata would make a start 40 ms longer
 
@@ -50,7 +51,10 @@ class Server:
         self.rewriter = self.turn.rewriter
         self.connections: dict[int, Connection] = {}
         self.stopping = Event()
+        self._hurried = False
         self.listeners: list[StreamServer] = []
+        self._looked_ms = self.store.now_ms
+        self._clock_ahead_ms = clock_ahead_ms()
         instance.kill = self._kill
         instance.sleep = sleep
         instance.settings_changed.append(self._follow_settings)
@@ -104,7 +108,7 @@ class Server:
         """Accept and serve until SIGINT, SIGTERM or SHUTDOWN, then answer what was read and end."""
         self.turn.start()
         for number in (signal.SIGINT, signal.SIGTERM):
-            gevent.signal_handler(number, self.stopping.set)
+            gevent.signal_handler(number, self._told_to_stop)
         for listener in self.listeners:
             listener.start()
         keeper = gevent.spawn(self._keep_house)
@@ -112,6 +116,11 @@ class Server:
         keeper.kill()
         self.rewriter.abandon()
         self._stop()
+
+    def _told_to_stop(self) -> None:
+        """Stop; and if told so again, wait for no client any more."""
+        self._hurried = self.stopping.is_set()
+        self.stopping.set()
 
     def _stop(self) -> None:
         for listener in self.listeners:
@@ -121,7 +130,8 @@ class Server:
         deadline = monotonic() + self.config.shutdown_timeout_seconds
         turn = self.turn
         turn.end()
-        while (turn.slow_readers or turn.held or turn.syncing) and monotonic() < deadline:
+        # An fsync is waited for in any case: only one at a time may run, and the log's end needs its own.
+        while turn.syncing or ((turn.slow_readers or turn.held) and monotonic() < deadline and not self._hurried):
             gevent.sleep(0.01)
         turn.stop()
         for connection in list(self.connections.values()):
@@ -212,7 +222,17 @@ class Server:
             gevent.sleep(pause)
         self.stopping.set()
 
+    def _follow_clock(self) -> None:
+        """Notice that the system's clock was set: no client is idle or paused for longer, or shorter, by it."""
+        jump_ms = clock_ahead_ms() - self._clock_ahead_ms
+        if abs(jump_ms) >= CLOCK_JUMP_MS:
+            logger.warning("the system's clock was set by %+.1f s", jump_ms / 1000)
+            self.instance.follow_clock(jump_ms, self._looked_ms + jump_ms)
+        self._clock_ahead_ms += jump_ms
+        self._looked_ms = self.store.now_ms
+
     def _each_second(self) -> None:
+        self._follow_clock()
         log = self.log
         if log.failure is not None:
             self.turn.write_log()
@@ -227,3 +247,8 @@ class Server:
             for connection in list(self.connections.values()):
                 if connection.session.active_ms < oldest_ms:
                     connection.abort()
+
+
+def clock_ahead_ms() -> int:
+    """Say how far the system's clock, which may be set, is ahead of the one that only goes on."""
+    return int((time() - monotonic()) * 1000)

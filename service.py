@@ -9,7 +9,10 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import signal
+from collections.abc import Callable
 from time import monotonic, time
+from typing import NoReturn
 
 from aof import AppendOnlyLog, NullLog, ReplayReport, claim_directory, replay
 from commands.info import resident_bytes
@@ -26,6 +29,36 @@ logger = logging.getLogger("godis")
 def serve(config: Config) -> int:
     """Recover, listen, serve until told to stop; return the exit code."""
     logger.setLevel(LOG_LEVELS[config.loglevel])
+    on_signal(_leave)  # until the server listens to them
+    try:
+        log, network = start(config)
+    except SystemExit:
+        logger.warning("told to stop while loading: stopped, and the log stays as it is")
+        return 0
+    announce(config)
+    network.serve_until_stopped()
+    on_signal(signal.SIG_IGN)  # one more must not spoil the end
+    log.close()
+    if log.failure is not None:
+        logger.error("stopped, but the log could not be written: %s", log.failure.decode(errors="replace"))
+        return 1
+    logger.info("stopped; everything is in the log" if config.appendonly else "stopped")
+    return 0
+
+
+def on_signal(handler: Callable[[int, object], None] | signal.Handlers) -> None:
+    """Say what the signals that stop a server do from now on."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, handler)
+
+
+def _leave(_number: int, _frame: object) -> NoReturn:
+    on_signal(signal.SIG_IGN)
+    raise SystemExit(0)
+
+
+def start(config: Config) -> tuple[AppendOnlyLog | NullLog, Server]:
+    """Recover and listen. Raises LogError, StartError."""
     log = open_log(config)
     store = Store(config.databases, NullLog())
     instance = Instance(
@@ -44,14 +77,7 @@ def serve(config: Config) -> int:
     network = Server(instance, engine, log)
     for place in network.listen():
         logger.info("serving on %s", place)
-    announce(config)
-    network.serve_until_stopped()
-    log.close()
-    if log.failure is not None:
-        logger.error("stopped, but the log could not be written: %s", log.failure.decode(errors="replace"))
-        return 1
-    logger.info("stopped; everything is in the log" if config.appendonly else "stopped")
-    return 0
+    return log, network
 
 
 def open_log(config: Config) -> AppendOnlyLog | NullLog:

@@ -165,6 +165,7 @@ class Pause:
 
     until_ms: int = 0
     writes_only: bool = False
+    set_ms: int = 0
 
 
 @dataclass
@@ -223,6 +224,23 @@ class Instance:
         self.pause = pause
         self.update_gate()
         self.resumed()
+
+    def follow_clock(self, jump_ms: int, looked_ms: int) -> None:
+        """Move the moments that a span of time began at, or ends at, with a clock that was set.
+
+        What was noted since `looked_ms`, the last look at the clock in its present time, is right already.
+        Deadlines of keys stay: they are moments by the clock, as in Redis.
+        """
+
+        def moved(noted_ms: int) -> int:
+            return 0 if looked_ms <= noted_ms <= self.store.now_ms else jump_ms
+
+        for client in self.clients.values():
+            client.since_ms += moved(client.since_ms)
+            client.active_ms += moved(client.active_ms)
+        self.started_ms += jump_ms
+        self.pause.until_ms += moved(self.pause.set_ms)
+        self.update_gate()
 
     def update_gate(self) -> None:
         """Note whether commands must be looked at before they run; due whenever what is asked here changes."""

@@ -320,7 +320,7 @@ def client_pause(session: Session, argv: list[bytes]) -> Reply:
     now_ms = session.store.now_ms
     if timeout_ms > MAX_INTEGER - now_ms:
         raise CommandError(TIMEOUT_TOO_LARGE)
-    pause = Pause(now_ms + timeout_ms, writes_only=mode == b"WRITE")
+    pause = Pause(now_ms + timeout_ms, writes_only=mode == b"WRITE", set_ms=now_ms)
     if instance.paused:  # a pause that holds can become longer or stricter, never shorter or weaker
         pause.until_ms = max(pause.until_ms, instance.pause.until_ms)
         pause.writes_only = pause.writes_only and instance.pause.writes_only

@@ -414,3 +414,44 @@ def test_errors_are_counted_by_the_server(godis: GodisProcess) -> None:
         client.ask("NOSUCH")
         client.ask("HELLO", 9)
         assert b"errorstat_ERR:count=1\r\nerrorstat_NOPROTO:count=1\r\n" in client.ask("INFO", "errorstats")
+
+
+# ---- a clock that is set
+
+HOUR_MS = 3_600_000
+
+
+@pytest.mark.parametrize("jump_ms", [HOUR_MS, -HOUR_MS])
+def test_a_clock_that_is_set_makes_nobody_idle_and_no_pause_longer_or_shorter(bench: Bench, jump_ms: int) -> None:
+    early, late = bench.connect(), bench.connect()
+    bench.advance(7)
+    early.session.active_ms = bench.store.now_ms
+    early.ask("CLIENT", "PAUSE", 5000)
+    looked_ms = bench.store.now_ms
+    bench.store.tick(looked_ms + jump_ms + 400)  # the jump, and 0.4 s until somebody looks
+    late.session.active_ms = bench.store.now_ms
+    bench.instance.follow_clock(jump_ms, looked_ms + jump_ms)
+    lines = dict(zip(("early", "late"), early.ask("CLIENT", "LIST").decode().splitlines(), strict=True))
+    assert " age=7 idle=0 " in lines["early"]
+    assert " age=7 idle=0 " in lines["late"]
+    bench.advance(4.5)
+    assert waits(early, "GET", "a")
+    bench.advance(0.1)
+    assert early.ask("GET", "a") is None
+    assert "uptime_in_seconds:12\r" in early.ask("INFO", "server").decode()
+
+
+@pytest.mark.parametrize("jump_ms", [HOUR_MS, -HOUR_MS])
+def test_a_pause_set_between_a_jump_of_the_clock_and_the_look_at_it_is_right_as_it_is(
+    bench: Bench, jump_ms: int
+) -> None:
+    client = bench.connect()
+    looked_ms = bench.store.now_ms
+    bench.store.tick(looked_ms + jump_ms + 100)
+    client.ask("CLIENT", "PAUSE", 5000)
+    bench.advance(0.3)
+    bench.instance.follow_clock(jump_ms, looked_ms + jump_ms)
+    bench.advance(4.6)
+    assert waits(client, "GET", "a")
+    bench.advance(0.1)
+    assert client.ask("GET", "a") is None

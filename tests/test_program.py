@@ -404,6 +404,43 @@ def test_a_second_signal_does_no_harm(godis: GodisProcess) -> None:
     assert "Traceback" not in godis.stderr()
 
 
+def is_listening(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((HOST, port)) == 0
+
+
+def test_a_second_signal_ends_the_wait_for_who_does_not_read(tmp_path: Path) -> None:
+    with GodisProcess(tmp_path, "--shutdown-timeout", "600") as godis, godis.raw() as raw:
+        raw.ask("SET", "large", b"x" * 2**20)
+        raw.send(encode("MGET", *["large"] * 32))
+        with godis.client() as client:
+            wait_until(lambda: max(int(each["omem"]) for each in client.client_list()) > 0, what="unread replies")
+        godis.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: not is_listening(godis.port), what="it stops")
+        assert godis.process.poll() is None
+        assert godis.terminate() == 0
+        godis.start()
+        with godis.client() as client:
+            assert client.strlen("large") == 2**20
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT], ids=lambda sent: sent.name)
+def test_a_signal_while_the_log_is_loaded_ends_it_with_code_0(tmp_path: Path, sent: signal.Signals) -> None:
+    log = tmp_path / "log.txt"
+    # Single commands, which are replayed a hundred times slower than batches of SETs.
+    log.write_bytes(encode("INCR", "n") * 1_000_000)
+    with GodisProcess(tmp_path, "--no-log", log=None) as godis:
+        assert godis.terminate() == 0
+        godis.args = ("--log", str(log))
+        said = len(godis.stderr())
+        godis.launch()
+        wait_until(lambda: "instance" in godis.stderr()[said:], 20, "it loads")
+        assert godis.terminate(sent) == 0
+        assert "told to stop while loading" in godis.stderr()
+        assert "Traceback" not in godis.stderr()
+    assert log.read_bytes() == encode("INCR", "n") * 1_000_000
+
+
 def test_it_starts_again_on_its_port_at_once(godis: GodisProcess) -> None:
     """Connections that the last process closed must not keep the port."""
     with godis.raw() as raw:

@@ -394,6 +394,27 @@ def test_it_begins_by_itself_when_the_log_has_grown(tmp_path: Path) -> None:
     rig.log.close()
 
 
+def full(*_: object) -> int:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize(("passed_ms", "due"), [(59_000, False), (60_000, True), (-3_600_000, True), (3_600_000, True)])
+def test_one_that_failed_is_tried_again_after_a_minute_whatever_the_clock_does(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, passed_ms: int, due: bool
+) -> None:
+    rig.ask("CONFIG", "SET", "auto-aof-rewrite-min-size", "1")
+    rig.ask("SET", "key", "x" * 100)
+    rig.end_turn()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", full)
+        rig.ask("BGREWRITEAOF")
+        rig.end_turn()
+    assert rig.instance.rewrite.last_failure
+    rig.store.tick(rig.store.now_ms + passed_ms)
+    rig.rewriter.consider()
+    assert rig.instance.rewrite.requested is due
+
+
 def test_a_second_one_is_refused_and_without_a_log_there_is_none(rig: Rig, tmp_path: Path) -> None:
     assert rig.ask("BGREWRITEAOF") == b"Background append only file rewriting started"
     refusal = b"ERR Background append only file rewriting already in progress"

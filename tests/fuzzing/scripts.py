@@ -23,6 +23,7 @@ from typing import Any
 from servers import Raw, encode, parse
 from watched import WatchedGodis
 
+import engine  # noqa: F401 - it fills the table
 from commands import TABLE
 
 CLIENTS = 4

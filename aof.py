@@ -20,6 +20,10 @@ raises its own flag before it looks at the other's, so both cannot go ahead.
 All since the last good fsync is read back, checked, cut off and written anew. Refused: to exit, as PostgreSQL does.
 It relies on a replay of its log; here the memory is right, and readers can still be served.
 
+**What others do to the file** while it is in use, `inspect` finds. A name that is gone and a size that is not what was
+written are `damage`: the memory has it all, and a rewrite makes a whole file of it. Another file in the log's place is
+a failure, since no start would find what is written now; it is not overwritten, because somebody wanted it there.
+
 NullLog stands here, though it makes the module long: it is the same interface, and a change of one is one of the other.
 """
 
@@ -49,6 +53,7 @@ NO_DATABASE = -1
 CLOSED_TO_RENAME = os.name == "nt"  # Windows renames no open file, and none over one
 FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
 READ_BACK_FAILED = b"fsync failed, and what was written since does not read back right: check the disk, then restart"
+REPLACED = b"another file stands in the place of the log: move it away, or restart to use it"
 _sync = getattr(os, "fdatasync", os.fsync)  # the file's times need not be on the disk
 
 
@@ -61,6 +66,7 @@ class AppendOnlyLog:
         self.failure: bytes | None = None
         self.write_failure: bytes | None = None
         self.fsync_failure: bytes | None = None
+        self.damage = ""  # what others did to the file, so that only a rewrite makes a whole one
         self.written_bytes = 0
         self.synced_bytes = 0
 
@@ -190,7 +196,7 @@ class AppendOnlyLog:
         self._last_ms = now_ms
         self._writing = True
         try:
-            if self.fsync_failure is None:
+            if self.fsync_failure is None and self.write_failure is not REPLACED:
                 self._write_batch(frame(b"".join(self.pieces), now_ms))
         finally:
             self._writing = False
@@ -281,6 +287,28 @@ class AppendOnlyLog:
             return None
         return data if whole and len(data) == size else None
 
+    # ---- what others do to the file
+
+    def inspect(self) -> None:
+        """Look whether the file has its name and its size; see the module's docstring. Not while it is read back."""
+        if self.fsync_failure is not None or self._torn or self._descriptor < 0:
+            return
+        mine = os.fstat(self._descriptor)
+        replaced = False
+        try:
+            replaced = not os.path.samestat(os.stat(self._real_path), mine)
+        except FileNotFoundError:
+            self.damage = "its name is gone"
+        except OSError:  # of a directory that cannot be looked at now
+            return
+        if replaced != (self.write_failure is REPLACED):
+            self.write_failure = REPLACED if replaced else None
+            self.failure = self.write_failure or self.fsync_failure
+        grown_bytes = mine.st_size - self.size_bytes
+        if grown_bytes:
+            self.damage = f"it is {abs(grown_bytes)} bytes {'longer' if grown_bytes > 0 else 'shorter'} than written"
+            self._origin -= grown_bytes  # what is written from now on is found again
+
     # ---- for a rewrite
 
     def start_successor(self) -> AppendOnlyLog:
@@ -293,7 +321,10 @@ class AppendOnlyLog:
 
     def open_to_read(self) -> BinaryIO:
         """Open the log's file once more. Raises OSError, also if another file has been put in its place."""
-        file = open(self._real_path, "rb", buffering=0)  # noqa: SIM115 - the caller closes it
+        try:
+            file = open(self._real_path, "rb", buffering=0)  # noqa: SIM115 - the caller closes it
+        except FileNotFoundError:  # removed, and to be written anew
+            file = open(f"/dev/fd/{self._descriptor}", "rb", buffering=0)  # noqa: SIM115
         if not os.path.samestat(os.fstat(file.fileno()), os.fstat(self._descriptor)):
             file.close()
             raise OSError("the log was moved away while it was in use")
@@ -337,6 +368,7 @@ class AppendOnlyLog:
                 self._close_file()
             self._descriptor, successor._descriptor = successor._descriptor, -1
         self._origin = self.written_bytes - successor.written_bytes
+        self.damage = ""
         self._renamed = True
 
     def remove_file(self) -> None:
@@ -377,6 +409,7 @@ class NullLog:
     failure: bytes | None = None
     write_failure: bytes | None = None
     fsync_failure: bytes | None = None
+    damage = ""
     written_bytes = 0
     synced_bytes = 0
     size_bytes = 0
@@ -401,6 +434,9 @@ class NullLog:
         return True
 
     def fsync(self) -> None:
+        """Do nothing."""
+
+    def inspect(self) -> None:
         """Do nothing."""
 
     def close(self) -> None:

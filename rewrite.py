@@ -106,6 +106,7 @@ class Rewrite:
         self.error: Exception | None = None  # of a job in a thread
         self.keys_written = 0
         self._log = log
+        self._damage = log.damage
         self._store = store
         self._now_ms = store.now_ms  # the time of all its batches, whenever they are written
         self._copied_bytes = log.written_bytes  # a position of the log
@@ -163,6 +164,8 @@ class Rewrite:
         failure = self._log.failure or self.successor.failure
         if failure is not None:
             raise OSError(failure.decode(errors="replace"))
+        if self._log.damage != self._damage:
+            raise OSError(f"somebody changed the log meanwhile: {self._log.damage}")
         if self.error is not None:
             raise OSError(str(self.error)) from self.error
 
@@ -197,6 +200,7 @@ class Rewrite:
 
     def replace_log(self) -> None:
         """Copy the last bytes and go on in the new file. Raises OSError."""
+        self._log.inspect()
         self.check()
         self._copy_until(self._log.written_bytes)
         self._log.succeed(self.successor, self._reader)
@@ -259,15 +263,22 @@ class Rewriter:
         return self._run is not None and self._run.phase is Phase.SETTLE
 
     def consider(self) -> None:
-        """Ask for a rewrite if the log has grown as much as the settings say."""
-        config, state, log = self._instance.config, self._state, self._log
-        if state.in_progress or log.failure is not None or not config.rewrite_percentage:
-            return
-        grown_bytes = log.size_bytes - state.base_bytes
+        """Ask for a rewrite if the log has grown as much as the settings say, or somebody else has spoilt its file."""
+        state, log = self._state, self._log
+        known = log.damage
+        log.inspect()
+        if log.damage and log.damage != known:
+            logger.error("somebody has changed the log's file: %s; it is written anew from memory", log.damage)
         wait_ms = self._retry_ms - self._instance.store.now_ms  # more than was meant: the clock was set back
-        if log.size_bytes < max(1, config.rewrite_min_bytes) or 0 < wait_ms <= RETRY_MS:
+        if state.in_progress or log.failure is not None or 0 < wait_ms <= RETRY_MS:
             return
-        state.requested = grown_bytes * 100 >= max(1, state.base_bytes) * config.rewrite_percentage
+        state.requested = bool(log.damage) or self._has_grown()
+
+    def _has_grown(self) -> bool:
+        config, size_bytes, base_bytes = self._instance.config, self._log.size_bytes, self._state.base_bytes
+        if not config.rewrite_percentage or size_bytes < max(1, config.rewrite_min_bytes):
+            return False
+        return (size_bytes - base_bytes) * 100 >= max(1, base_bytes) * config.rewrite_percentage
 
     def begin(self) -> None:
         """Begin, at the end of a turn, when all that the keyspace holds is written."""

@@ -234,11 +234,10 @@ class Server:
     def _each_second(self) -> None:
         self._follow_clock()
         log = self.log
-        if log.failure is not None:
-            self.turn.write_log()
+        self.rewriter.consider()
+        self.turn.write_log()  # if it has failed, once more; and say how it is
         if log.written_bytes > log.synced_bytes and self.config.appendfsync != "no":
             self.turn.start_fsync()
-        self.rewriter.consider()
         now = monotonic()
         for connection in list(self.turn.slow_readers):
             connection.follow_soft_limit(now)

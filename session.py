@@ -241,6 +241,7 @@ class Instance:
         self.started_ms += jump_ms
         self.pause.until_ms += moved(self.pause.set_ms)
         self.update_gate()
+        self.resumed()  # who waits may have looked at the new time and the old end
 
     def update_gate(self) -> None:
         """Note whether commands must be looked at before they run; due whenever what is asked here changes."""

@@ -4,6 +4,7 @@
 PYTHON ?= python3
 ROUNDS ?= 50
 SECONDS ?= 300
+SOAK_SECONDS ?= 300
 PYTHONS ?= 3.10 3.11 3.12 3.13 3.14
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -36,9 +37,10 @@ format: $(VENV)/test.stamp ## bring the code into its format
 
 check: lint test ## lint and test, as CI does first
 
-soak: $(VENV)/test.stamp ## kill and compare with redis-server for long: make soak ROUNDS=200
-	GODIS_SOAK=$(ROUNDS) GODIS_SEED=$$(date +%s) $(PY) -m pytest --timeout 0 tests/test_kill.py tests/test_power_loss.py \
-		tests/test_against_redis.py $(ARGS)
+soak: $(VENV)/test.stamp ## kill, spoil, load and compare for long: make soak ROUNDS=200 SOAK_SECONDS=300
+	GODIS_SOAK=$(ROUNDS) GODIS_SOAK_SECONDS=$(SOAK_SECONDS) GODIS_SEED=$$(date +%s) $(PY) -m pytest --timeout 0 \
+		tests/test_kill.py tests/test_faults.py tests/test_power_loss.py tests/test_soak.py tests/test_against_redis.py \
+		$(ARGS)
 
 fuzz: $(VENV)/fuzz.stamp ## throw made-up input at parsers, logs and a server: make fuzz SECONDS=3600
 	cd tests && PYTHONPATH=..:. ../$(PY) -m fuzzing $(SECONDS) $(ARGS)

@@ -53,6 +53,7 @@ NO_DATABASE = -1
 CLOSED_TO_RENAME = os.name == "nt"  # Windows renames no open file, and none over one
 FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
 READ_BACK_FAILED = b"fsync failed, and what was written since does not read back right: check the disk, then restart"
+UNFINISHED = (".rewrite", ".repairing", ".repairing-again")
 REPLACED = b"another file stands in the place of the log: move it away, or restart to use it"
 _sync = getattr(os, "fdatasync", os.fsync)  # the file's times need not be on the disk
 
@@ -99,8 +100,9 @@ class AppendOnlyLog:
 
     def _open_file(self) -> None:
         try:
-            with suppress(FileNotFoundError):
-                os.unlink(self._rewrite_path)  # left by a process that was killed while it wrote it
+            for left in UNFINISHED:  # by a process that was killed while it wrote it
+                with suppress(FileNotFoundError):
+                    os.unlink(self._real_path + left)
             self._descriptor = os.open(self.path, FLAGS, 0o640)
             regular = stat.S_ISREG(os.fstat(self._descriptor).st_mode)
             if regular:

@@ -47,7 +47,8 @@ class Writer:
 
     def __init__(self, index: int, flush: bytes = b"FLUSHDB") -> None:
         self.index = index
-        self.acknowledged = 0
+        self.acknowledged = 0  # since the last look
+        self.acknowledged_ever = 0
         self.sent: list[Sent] = []  # since the last look
         self.state: State = {}  # by the last look
         self._flush = flush
@@ -102,6 +103,7 @@ class Writer:
             possible = count >= self.acknowledged and can_be(state, found, now_ms)
         self.state = {key: (value, deadline_ms, deadline_ms) for key, (value, deadline_ms) in found.items()}
         self.sent.clear()
+        self.acknowledged_ever += self.acknowledged
         self.acknowledged = 0
         return possible
 

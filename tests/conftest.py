@@ -16,6 +16,8 @@ from servers import GodisProcess, Raw, RedisProcess, require
 # Else each start of a server compiles it anew, which doubles it: 0.1 s, some hundred times.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
+collect_ignore = [] if "GODIS_SOAK" in os.environ else ["test_soak.py"]  # it takes minutes
+
 
 @pytest.fixture
 def godis(tmp_path: Path) -> Iterator[GodisProcess]:

@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -144,6 +145,7 @@ def test_a_log_in_use_may_be_checked_and_not_repaired(tmp_path: Path) -> None:
         client.set("a", "1")
         log = tmp_path / "log.txt"
         assert run(tmp_path, "check", "log.txt")[0] == 0
+        godis.process.send_signal(signal.SIGSTOP)  # as if it were in the middle of a write
         with log.open("ab") as file:
             file.write(b"#5")
         content = log.read_bytes()
@@ -155,6 +157,7 @@ def test_a_log_in_use_may_be_checked_and_not_repaired(tmp_path: Path) -> None:
         assert f"in use by process {godis.pid} " in stderr
         assert log.read_bytes() == content
         assert not list(tmp_path.glob("*repair*"))
+        godis.process.send_signal(signal.SIGCONT)
 
 
 @pytest.mark.parametrize("args", [["check"], ["check", "--repair"], ["export"]])
@@ -377,7 +380,8 @@ def test_lines_of_the_original_are_exported_with_the_default_ttl(tmp_path: Path)
     assert run(tmp_path, "export", "log.txt", env={"GODIS_DEFAULT_TTL": "long"})[0] == 2
 
 
-def test_a_plain_copy_of_a_live_log_is_a_backup(tmp_path: Path) -> None:
+@pytest.mark.parametrize("rewritten", [False, True])
+def test_a_plain_copy_of_a_live_log_is_a_backup(tmp_path: Path, rewritten: bool) -> None:
     """Eight clients count, each its own key, in order: a copy holds for each of them a state that there was.
 
     It holds at least what was acknowledged before it began, and at most what was before it ended.
@@ -391,7 +395,15 @@ def test_a_plain_copy_of_a_live_log_is_a_backup(tmp_path: Path) -> None:
                 while not done.is_set():
                     acknowledged[number] = client.incr(f"n{number}")
 
+        def rewrite() -> None:
+            with godis.raw() as raw:
+                while not done.wait(0.005):
+                    raw.ask("BGREWRITEAOF")
+
         threads = [threading.Thread(target=count, args=(number,)) for number in range(8)]
+        threads += [threading.Thread(target=rewrite)] * rewritten
+        with godis.client() as client:
+            client.mset({f"ballast{number}": b"x" * 5000 for number in range(500)})
         for thread in threads:
             thread.start()
         copies = []
@@ -401,19 +413,21 @@ def test_a_plain_copy_of_a_live_log_is_a_backup(tmp_path: Path) -> None:
                 wait_until(lambda: min(acknowledged) > least, 20, "all clients count")  # noqa: B023 - asked at once
                 before = [*acknowledged]
                 copy = tmp_path / f"copy{number}.txt"
-                shutil.copyfile(tmp_path / "log.txt", copy)
+                subprocess.run(["cp", str(tmp_path / "log.txt"), str(copy)], check=True)
                 copies.append((copy, before, [*acknowledged]))
         finally:
             done.set()
             for thread in threads:
                 thread.join()
+        assert ("the log is rewritten" in godis.stderr()) == rewritten
     whole = (tmp_path / "log.txt").read_bytes()
-    assert all(whole.startswith(copy.read_bytes()) for copy, _, _ in copies)
+    assert rewritten or all(whole.startswith(copy.read_bytes()) for copy, _, _ in copies)
     # As if the last of them had caught a write half done.
     torn = tmp_path / "torn.txt"
     torn.write_bytes(copies[-1][0].read_bytes()[:-5])
     for copy, before, after in [*copies, (torn, [0] * 8, copies[-1][2])]:
         assert run(tmp_path, "check", copy.name)[0] == (copy == torn)
         with GodisProcess(tmp_path, log=copy.name) as godis, godis.client() as client:
+            assert client.strlen("ballast499") == 5000
             counts = [int(client.get(f"n{number}") or 0) for number in range(8)]
         assert all(low <= found <= high + 1 for low, found, high in zip(before, counts, after, strict=True))

@@ -295,13 +295,13 @@ class AppendOnlyLog:
         """Look whether the file has its name and its size; see the module's docstring. Not while it is read back."""
         if self.fsync_failure is not None or self._torn or self._descriptor < 0:
             return
-        mine = os.fstat(self._descriptor)
         replaced = False
         try:
+            mine = os.fstat(self._descriptor)
             replaced = not os.path.samestat(os.stat(self._real_path), mine)
         except FileNotFoundError:
             self.damage = "its name is gone"
-        except OSError:  # of a directory that cannot be looked at now
+        except OSError:  # of a file system that cannot be looked at now
             return
         if replaced != (self.write_failure is REPLACED):
             self.write_failure = REPLACED if replaced else None

@@ -96,6 +96,10 @@ class Phase(Enum):
     SETTLE = "settle"
 
 
+class Spoilt(OSError):
+    """What was copied from is not what was written; a new start from memory is, and need not wait."""
+
+
 class Rewrite:
     """One rewrite. Raises OSError from its start on where a file fails."""
 
@@ -165,7 +169,7 @@ class Rewrite:
         if failure is not None:
             raise OSError(failure.decode(errors="replace"))
         if self._log.damage != self._damage:
-            raise OSError(f"somebody changed the log meanwhile: {self._log.damage}")
+            raise Spoilt(f"somebody changed the log meanwhile: {self._log.damage}")
         if self.error is not None:
             raise OSError(str(self.error)) from self.error
 
@@ -348,7 +352,7 @@ class Rewriter:
         reason = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
         logger.error("the rewrite of the log failed (%s): the log goes on as it is", reason)
         self._state.last_failure = reason
-        self._retry_ms = self._instance.store.now_ms + RETRY_MS
+        self._retry_ms = 0 if isinstance(error, Spoilt) else self._instance.store.now_ms + RETRY_MS
         run = self._run
         if run is not None:
             run.abandon()

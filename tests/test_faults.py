@@ -189,6 +189,34 @@ def test_under_always_a_write_is_answered_only_after_the_fsync_however_long_it_t
         assert_filled(godis, 2)
 
 
+@pytest.mark.parametrize("policy", ["always", "everysec"])
+def test_told_to_stop_during_a_long_fsync_it_ends_with_0_however_often_it_is_told(tmp_path: Path, policy: str) -> None:
+    with GodisProcess(tmp_path, "--appendfsync", policy) as godis, godis.raw() as raw:
+        delay = f"fdatasync:delay_enter={SLOW_FSYNC_SECONDS * 1_000_000}"
+        with Strace(godis, tmp_path / "log.txt", "fdatasync", delay) as trace:
+            raw.send(encode("SET", "k0", 0))
+            wait_until(lambda: in_fsync(trace), what="an fsync")
+            for _ in range(3):
+                godis.process.send_signal(signal.SIGTERM)
+            assert raw.read_all() in (OK, b"")  # told more than once, it may not wait for the fsync to answer
+            assert godis.terminate() == 0
+            assert sum("DELAYED" in call for call in trace.calls()) >= 1
+        godis.start()
+        assert_filled(godis, 1)
+        assert "Traceback" not in godis.stderr()
+
+
+def test_told_to_stop_while_the_disk_fails_it_says_so_and_ends_with_1(tmp_path: Path) -> None:
+    with GodisProcess(tmp_path, "--appendfsync", "no") as godis, godis.raw() as raw:
+        fill(raw, 0, 10)
+        with Strace(godis, tmp_path / "log.txt", "fdatasync", "fdatasync:error=EIO"):
+            assert godis.terminate() == 1
+        assert "stopped, but the log could not be written: Input/output error" in godis.stderr()
+        assert "Traceback" not in godis.stderr()
+        godis.start()
+        assert_filled(godis, 10)
+
+
 # ---- others and the file
 
 

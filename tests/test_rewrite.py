@@ -342,6 +342,30 @@ def test_a_log_that_fails_meanwhile_ends_the_rewrite(rig: Rig) -> None:
     rig.log.failure = None
 
 
+@pytest.mark.parametrize("looked", [True, False], ids=["found during it", "found at its end"])
+@pytest.mark.parametrize("spoil", [lambda path: os.truncate(path, 100), os.unlink], ids=["cut", "removed"])
+def test_a_log_that_is_spoilt_during_a_rewrite_is_written_anew_by_the_next_one(
+    rig: Rig, spoil: Callable[[str], None], looked: bool
+) -> None:
+    fill(rig)
+    rig.ask("BGREWRITEAOF")
+    rig.end_turn()
+    rig.step()
+    spoil(rig.path)
+    rig.ask("SET", "meanwhile", "1")
+    rig.end_turn()
+    if looked:
+        rig.rewriter.consider()
+    rig.finish()
+    assert "somebody changed the log meanwhile" in rig.instance.rewrite.last_failure
+    rig.rewriter.consider()
+    assert rig.instance.rewrite.requested, "at once"
+    rig.finish()
+    assert rig.instance.rewrite.last_failure == ""
+    assert not rig.log.damage
+    assert replayed(rig.path) == state_of(rig.store)
+
+
 def test_the_way_of_windows_closes_the_files_before_it_renames(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(aof, "CLOSED_TO_RENAME", True)
     fill(rig)

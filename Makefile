@@ -12,7 +12,7 @@ PIP := $(PY) -m pip install -qq --disable-pip-version-check
 PYTEST := -m pytest -n auto --dist worksteal
 
 # Left to one Python: they mostly wait, and what could differ between versions is tested by others as well.
-SLOW_TESTS := tests/test_balancer.py tests/test_server.py tests/test_program.py
+SLOW_TESTS := tests/test_balancer.py tests/test_server.py tests/test_program.py tests/test_faults.py
 
 .DEFAULT_GOAL := help
 .PHONY: help run test lint format check soak fuzz test-pythons test-containers bench bench-all docs clean

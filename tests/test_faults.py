@@ -141,6 +141,25 @@ def test_a_process_killed_while_no_fsync_succeeds_has_all_that_it_acknowledged_i
         assert_filled(godis, count)
 
 
+@pytest.mark.parametrize(("call", "error"), [("write", "ENOSPC"), ("fdatasync", "EIO"), ("rename", "EACCES")])
+def test_a_rewrite_that_the_disk_refuses_fails_alone_and_the_log_goes_on(tmp_path: Path, call: str, error: str) -> None:
+    with GodisProcess(tmp_path) as godis, godis.raw() as raw:
+        fill(raw, 0, 1000)
+        fill(raw, 0, 1000)
+        with Strace(godis, tmp_path / "log.txt.rewrite", call, f"{call}:error={error}"):
+            raw.ask("BGREWRITEAOF")
+            wait_until(lambda: "the rewrite of the log failed" in godis.stderr(), what="it fails")
+            fill(raw, 1000, 10)
+        assert b"aof_last_bgrewrite_status:err" in raw.ask("INFO", "persistence")
+        assert not (tmp_path / "log.txt.rewrite").exists()
+        size = (tmp_path / "log.txt").stat().st_size
+        raw.ask("BGREWRITEAOF")
+        wait_until(lambda: "the log is rewritten" in godis.stderr(), what="the next succeeds")
+        assert (tmp_path / "log.txt").stat().st_size < size
+        restart(godis)
+        assert_filled(godis, 1010)
+
+
 def in_fsync(trace: Strace) -> bool:
     calls = trace.calls()
     return bool(calls) and calls[-1].startswith("fdatasync") and " = " not in calls[-1]

@@ -306,10 +306,9 @@ class AppendOnlyLog:
         if replaced != (self.write_failure is REPLACED):
             self.write_failure = REPLACED if replaced else None
             self.failure = self.write_failure or self.fsync_failure
-        grown_bytes = mine.st_size - self.size_bytes
-        if grown_bytes:
-            self.damage = f"it is {abs(grown_bytes)} bytes {'longer' if grown_bytes > 0 else 'shorter'} than written"
-            self._origin -= grown_bytes  # what is written from now on is found again
+        if mine.st_size != self.size_bytes:
+            self.damage = f"it has {mine.st_size} bytes and should have {self.size_bytes}"
+            self._origin = self.written_bytes - mine.st_size  # what is written from now on is found again
 
     # ---- for a rewrite
 

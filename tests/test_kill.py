@@ -111,13 +111,14 @@ def test_a_server_told_to_stop_under_load_ends_with_0_in_time_and_has_all_that_i
         for number in range(max(2, ROUNDS // 10)):
             with godis.raw() as deaf, load(godis, writers, rewrites=number % 2 > 0):
                 wait_until(lambda: sum(writer.acknowledged for writer in writers) >= 400, 30, "writes")
+                deaf.ask("SELECT", 15)  # which no writer flushes
                 deaf.ask("SET", "large", b"x" * 1_000_000)
                 deaf.send(encode("GET", "large") * 30)
                 sent = (signal.SIGTERM, signal.SIGINT)[number % 2]
                 godis.process.send_signal(sent)
                 assert godis.process.wait(1 + 5) == 0, godis.stderr()
             godis.start()
-            with godis.client() as client:
+            with godis.client(db=15) as client:
                 assert client.strlen("large") == 1_000_000
                 client.delete("large")
             assert all_settle(godis, writers), f"round {number} of {tmp_path}"

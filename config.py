@@ -9,9 +9,10 @@ The attributes of `Config` hold parsed values, in the unit that their name tells
 
 from __future__ import annotations
 
+import copy
 import platform
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,6 +70,13 @@ def parse_integer(low: int, high: int) -> Callable[[str], int]:
         return int(text)
 
     return parse
+
+
+def parse_protocols(text: str) -> str:
+    """Read versions of TLS, as redis.conf writes them: TLSv1.2, TLSv1.3, or both; nothing means both."""
+    if not {word.lower() for word in text.split()} <= {"tlsv1.2", "tlsv1.3"}:
+        raise ValueError("argument must be TLSv1.2, TLSv1.3 or both, separated by a space")
+    return text
 
 
 def parse_duration(text: str) -> int:
@@ -160,6 +168,16 @@ SETTINGS = [
     Setting("bind", "host", "127.0.0.1", parse_text, flag="host"),
     Setting("port", "port", "6379", parse_integer(0, 65535)),
     Setting("unixsocket", "unixsocket", "", parse_text),
+    Setting("tls-port", "tls_port", "0", parse_integer(0, 65535)),
+    Setting("tls-cert-file", "tls_cert_file", "", parse_text, live=True),
+    Setting("tls-key-file", "tls_key_file", "", parse_text, live=True),
+    Setting("tls-key-file-pass", "tls_key_file_pass", "", parse_text, live=True),
+    Setting("tls-ca-cert-file", "tls_ca_cert_file", "", parse_text, live=True),
+    Setting("tls-ca-cert-dir", "tls_ca_cert_dir", "", parse_text, live=True),
+    Setting("tls-auth-clients", "tls_auth_clients", "yes", parse_choice("no", "yes", "optional"), live=True),
+    Setting("tls-protocols", "tls_protocols", "", parse_protocols, live=True),
+    Setting("tls-client-cert-file", "tls_client_cert_file", "", parse_text, live=True),
+    Setting("tls-client-key-file", "tls_client_key_file", "", parse_text, live=True),
     Setting("appendfilename", "log", "log.txt", parse_text, flag="log"),
     Setting("data-dir", "data_dir", "", parse_text),
     Setting("appendonly", "appendonly", "yes", parse_yes),
@@ -228,6 +246,16 @@ class Config:
     host: str
     port: int
     unixsocket: str
+    tls_port: int
+    tls_cert_file: str
+    tls_key_file: str
+    tls_key_file_pass: str
+    tls_ca_cert_file: str
+    tls_ca_cert_dir: str
+    tls_auth_clients: str
+    tls_protocols: str
+    tls_client_cert_file: str
+    tls_client_key_file: str
     log: str
     data_dir: str
     appendonly: bool
@@ -258,6 +286,8 @@ class Config:
 
     def __init__(self, flags: Mapping[str, str | None], environment: Mapping[str, str]) -> None:
         """Read every setting. Raises SettingError on the first that is bad."""
+        # Asked whether new settings can hold, with all settings as they would be; raises SettingError if not.
+        self.before_change: Callable[[Config, Collection[str]], None] = lambda _config, _names: None
         for setting in SETTINGS:
             source, text = setting.name, setting.default
             if setting.variable and environment.get(setting.variable) is not None:
@@ -306,10 +336,11 @@ class Config:
         for name in values:
             if not BY_NAME[name].live:
                 raise SettingError(name, "can't set immutable config")
+        proposed = copy.copy(self)
         for name, text in values.items():
             try:
-                BY_NAME[name].parse(text)
+                setattr(proposed, BY_NAME[name].attribute, BY_NAME[name].parse(text))
             except ValueError as error:
                 raise SettingError(name, str(error)) from None
-        for name, text in values.items():
-            self._put(BY_NAME[name], name, text)
+        self.before_change(proposed, values)
+        vars(self).update(vars(proposed))

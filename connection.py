@@ -15,6 +15,7 @@ Whoever parks a greenlet for anything but bytes stops the read watcher first: it
 from __future__ import annotations
 
 import logging
+import socket
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -65,12 +66,12 @@ class Connection:
         "writable",
     )
 
-    def __init__(self, turn: Turn, engine: Engine, sock: Any, session: Session) -> None:
+    def __init__(self, turn: Turn, engine: Engine, sock: socket.socket, session: Session) -> None:
         loop = gevent.get_hub().loop
         self.turn = turn
         self.engine = engine
         self.session = session
-        self.sock = sock._sock  # the plain non-blocking socket: gevent's is for callers who wait in it
+        self.sock = sock  # a plain non-blocking one, or TLS over it; gevent's are for callers who wait in them
         self.parser = RequestParser(turn.config.max_bulk_bytes, turn.config.query_buffer_bytes)
         self.parser.authenticated = session.authenticated
         # not a partial of the bound method, which takes 10 ns more a request
@@ -93,11 +94,15 @@ class Connection:
 
     # ---- reading: in the connection's greenlet
 
-    def serve(self) -> None:
-        """Receive, execute, again, until either side is done. Runs in the connection's own greenlet."""
+    def serve(self, shake_hands: Callable[[], bool] | None = None) -> None:
+        """Receive, execute, again, until either side is done. Runs in the connection's own greenlet.
+
+        `shake_hands`: what comes before; False if nothing comes after it.
+        """
         try:
-            self._serve()
-            self._finish()
+            if shake_hands is None or shake_hands():
+                self._serve()
+                self._finish()
         except gevent.GreenletExit:
             pass
         finally:

@@ -15,6 +15,17 @@ Options:
   --host HOST                Address to listen on, or several in quotes (default: 127.0.0.1).
   --port PORT                TCP port; 0: any free one (default: 6379).
   --unixsocket PATH          Listen on this Unix socket, too.
+  --tls-port PORT            Serve TLS on this port; then --port 0 means no other. 0: no TLS (default: 0).
+  --tls-cert-file FILE       The server's certificate, and those between it and its authority (PEM).
+  --tls-key-file FILE        Its private key (PEM).
+  --tls-key-file-pass TEXT   The password of the key; better as an environment variable.
+  --tls-ca-cert-file FILE    The authorities that sign the certificates of clients (PEM).
+  --tls-ca-cert-dir DIR      The same, as a directory of OpenSSL's with hashed names.
+  --tls-auth-clients WHOM    yes: clients must show a certificate; optional: one they show must be good; no
+                             (default: yes).
+  --tls-protocols VERSIONS   TLSv1.2, TLSv1.3, or both in quotes; both if not given.
+  --tls-client-cert-file FILE  What ping shows, if not the server's certificate …
+  --tls-client-key-file FILE   … and the key of that.
   --log PATH                 The append-only log (default: log.txt).
   --data-dir DIR             Claim the first free numbered directory in DIR, and log there: for containers that
                              share a volume.
@@ -57,12 +68,16 @@ import logging
 import os
 import socket
 import sys
+from typing import TYPE_CHECKING
 
 from docopt import DocoptExit, docopt
 
 from config import Config, SettingError, UsageError
 from errors import LogError, StartError
 from version import VERSION
+
+if TYPE_CHECKING:
+    import ssl
 
 logger = logging.getLogger("godis")
 
@@ -121,6 +136,25 @@ def run_offline(config: Config, flags: dict[str, str]) -> int:
         return 130
 
 
+def client_tls(config: Config) -> ssl.SSLContext:
+    """Make the TLS of a client with these settings. Raises StartError."""
+    import tls  # noqa: PLC0415
+
+    return tls.client_context(config)
+
+
+def connect(host: str, port: int, encryption: ssl.SSLContext | None) -> socket.socket:
+    """Connect, by TLS if that is given."""
+    connection = socket.create_connection((host, port), timeout=3)
+    if encryption is None:
+        return connection
+    try:
+        return encryption.wrap_socket(connection, server_hostname=host)
+    except OSError:
+        connection.close()
+        raise
+
+
 def ping(config: Config) -> int:
     """Ask a running server whether it serves."""
     host = config.host.split()[0]
@@ -129,8 +163,12 @@ def ping(config: Config) -> int:
     if config.requirepass:
         password = config.requirepass.encode("utf-8", "surrogateescape")
         request = b"*2\r\n$4\r\nAUTH\r\n$%d\r\n%b\r\n" % (len(password), password) + request
+    # as a server with these settings listens: TLS only if there is nothing else
+    port, encryption = config.port, None
+    if not port and config.tls_port:
+        port, encryption = config.tls_port, client_tls(config)
     try:
-        with socket.create_connection((host, config.port), timeout=3) as connection:
+        with connect(host, port, encryption) as connection:
             connection.sendall(request)
             reply = b""
             while not reply.endswith(b"+PONG\r\n"):
@@ -139,7 +177,7 @@ def ping(config: Config) -> int:
                     raise OSError(received.decode(errors="replace").split("\r\n")[0] or "connection closed")
                 reply += received
     except OSError as error:
-        print(f"godis: no answer from {host}:{config.port}: {error}", file=sys.stderr)
+        print(f"godis: no answer from {host}:{port}: {error}", file=sys.stderr)
         return 1
     print("PONG")
     return 0

@@ -1,6 +1,7 @@
 """The network: listeners, clients that come and go, housekeeping, and the end.
 
-It owns what happens beside the requests: who is let in, what is done each second, and in which order all of it stops.
+It owns what happens beside the requests: who is let in, how long a TLS handshake may take, what is done each second,
+and in which order all of it stops.
 How one client is served is the connection's business, what happens in a round of the event loop is the turn's. These
 three modules alone know gevent and sockets.
 """
@@ -13,25 +14,32 @@ import logging
 import os
 import signal
 import socket
+from collections.abc import Callable
+from functools import partial
 from time import monotonic, sleep, time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gevent
 import gevent.socket
 from gevent.event import Event
+from gevent.lock import Semaphore
 from gevent.server import StreamServer
 
 from aof import AppendOnlyLog, NullLog
 from config import LOG_LEVELS, Config
-from connection import Connection
+from connection import READ, Connection
 from engine import Engine
 from errors import DENIED, MAX_CLIENTS, StartError
 from session import Instance, Session
 from turn import Turn
 
+if TYPE_CHECKING:
+    from tls import ServerTls, TlsSocket
+
 SLICE_SECONDS = 0.001
 HOUSEKEEPING_SECONDS = 0.1
 CLOCK_JUMP_MS = 1000
+HANDSHAKE_SECONDS = 10  # that a client may let us wait for it in a TLS handshake
 BACKLOG = 511
 GEVENT_VERSION: str = gevent.__version__  # importlib.metadata would make a start 40 ms longer
 
@@ -41,15 +49,20 @@ logger = logging.getLogger("godis")
 class Server:
     """The event loop's side of an instance."""
 
-    def __init__(self, instance: Instance, engine: Engine, log: AppendOnlyLog | NullLog) -> None:
+    def __init__(
+        self, instance: Instance, engine: Engine, log: AppendOnlyLog | NullLog, tls: ServerTls | None = None
+    ) -> None:
         self.instance = instance
         self.engine = engine
         self.log = log
+        self.tls = tls
         self.store = instance.store
         self.config: Config = instance.config
         self.turn = Turn(instance, log)
         self.rewriter = self.turn.rewriter
         self.connections: dict[int, Connection] = {}
+        self.handshakes = Semaphore()  # one step a turn: a signature takes a millisecond, and a flood asks for many
+        self.next_turn = gevent.get_hub().loop.timer(0)
         self.stopping = Event()
         self._hurried = False
         self.listeners: list[StreamServer] = []
@@ -63,34 +76,40 @@ class Server:
 
     def listen(self) -> list[str]:
         """Bind every address; return them for people. Raises StartError."""
+        config = self.config
         places: list[str] = []
-        for host in self.config.host.split():
-            places.append(f"{host}:{self._bind(host)}")
+        plain = config.port or self.tls is None  # as in Redis, port 0 beside a TLS port is none; alone, any free one
+        for host in config.host.split():
+            if plain:
+                config.port = self._bind(host, config.port, "--port", self._handle)
+                places.append(f"{host}:{config.port}")
+            if self.tls is not None:
+                self._bind(host, config.tls_port, "--tls-port", partial(self._handle_tls, self.tls))
+                places.append(f"{host}:{config.tls_port} (TLS)")
         if self.config.unixsocket:
             self._bind_unix(self.config.unixsocket)
             places.append(self.config.unixsocket)
         return places
 
-    def _bind(self, host: str) -> int:
+    def _bind(self, host: str, port: int, flag: str, handle: Callable[[Any, Any], None]) -> int:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        address = ("" if host == "*" else host, self.config.port)
+        address = ("" if host == "*" else host, port)
         try:
             listener = StreamServer.get_listener(address, BACKLOG, family)
         except OSError as error:
-            raise StartError(self._bind_trouble(f"{host}:{self.config.port}", error)) from None
-        self.listeners.append(StreamServer(listener, self._handle))
-        self.config.port = listener.getsockname()[1]
-        return self.config.port
+            raise StartError(self._bind_trouble(f"{host}:{port}", flag, error)) from None
+        self.listeners.append(StreamServer(listener, handle))
+        return int(listener.getsockname()[1])
 
     @staticmethod
-    def _bind_trouble(place: str, error: OSError) -> str:
+    def _bind_trouble(place: str, flag: str, error: OSError) -> str:
         reason = os.strerror(error.errno) if error.errno else str(error)
         advice = {
-            errno.EADDRINUSE: "stop what listens there, or choose another with --port",
-            errno.EACCES: "choose a port above 1023 with --port",
+            errno.EADDRINUSE: f"stop what listens there, or choose another with {flag}",
+            errno.EACCES: f"choose a port above 1023 with {flag}",
             errno.EADDRNOTAVAIL: "choose an address of this machine with --host",
         }
-        return f"cannot listen on {place}: {reason}; {advice.get(error.errno or 0, 'check --host and --port')}"
+        return f"cannot listen on {place}: {reason}; {advice.get(error.errno or 0, f'check --host and {flag}')}"
 
     def _bind_unix(self, path: str) -> None:
         with contextlib.suppress(FileNotFoundError):
@@ -99,7 +118,7 @@ class Server:
         try:
             listener.bind(path)
         except OSError as error:
-            raise StartError(self._bind_trouble(path, error)) from None
+            raise StartError(self._bind_trouble(path, "--unixsocket", error)) from None
         listener.listen(BACKLOG)
         listener.setblocking(False)
         self.listeners.append(StreamServer(listener, self._handle))
@@ -144,14 +163,26 @@ class Server:
 
     def _handle(self, sock: Any, peer: Any) -> None:
         """Serve one client, in its own greenlet, which StreamServer made; it closes the socket afterwards."""
-        statistics = self.instance.statistics
-        refusal = self._refusal(peer)
-        if refusal is not None:
-            statistics.connections_rejected += 1
-            with contextlib.suppress(OSError):
-                sock._sock.send(b"-%b\r\n" % refusal)
+        refusal = MAX_CLIENTS if self._is_full() else DENIED if self._is_denied(peer) else None
+        if refusal is None:
+            self._serve(sock._sock, peer)
+        else:
+            self._refuse(sock._sock, refusal)
+
+    def _handle_tls(self, tls: ServerTls, sock: Any, peer: Any) -> None:
+        """Serve one client by TLS. As in Redis one too many is told nothing: that would need a handshake."""
+        if self._is_full():
+            self.instance.statistics.connections_rejected += 1
             return
-        statistics.connections_received += 1
+        try:
+            tls_sock = tls.accept(sock._sock)
+        except OSError:
+            return  # gone already
+        with contextlib.closing(tls_sock):
+            self._serve(tls_sock, peer, partial(self._shake_hands, tls, tls_sock, peer))
+
+    def _serve(self, sock: socket.socket, peer: Any, shake_hands: Callable[[], bool] | None = None) -> None:
+        self.instance.statistics.connections_received += 1
         session = Session(self.instance, self.instance.next_client_id(), *self._addresses(sock, peer))
         session.descriptor = sock.fileno()
         self._tune(sock)
@@ -159,18 +190,45 @@ class Server:
         self.connections[session.id] = connection
         self.instance.clients[session.id] = session
         try:
-            connection.serve()
+            connection.serve(shake_hands)
         finally:
             del self.connections[session.id]
             self.instance.clients.pop(session.id, None)
 
-    def _refusal(self, peer: Any) -> bytes | None:
-        if len(self.connections) >= self.config.maxclients:
-            return MAX_CLIENTS
+    def _is_full(self) -> bool:
+        return len(self.connections) >= self.config.maxclients
+
+    def _is_denied(self, peer: Any) -> bool:
         local = not isinstance(peer, tuple) or not peer or peer[0].startswith("127.") or peer[0] in ("::1", "")
-        if self.config.protected_mode and not self.config.requirepass and not local:
-            return DENIED
-        return None
+        return self.config.protected_mode and not self.config.requirepass and not local
+
+    def _refuse(self, sock: socket.socket, refusal: bytes) -> None:
+        self.instance.statistics.connections_rejected += 1
+        with contextlib.suppress(OSError):
+            sock.send(b"-%b\r\n" % refusal)
+
+    def _shake_hands(self, tls: ServerTls, sock: TlsSocket, peer: Any) -> bool:
+        """Wait for the end of a TLS handshake; say whether the client is to be served. Parks the calling greenlet."""
+        patience = float(HANDSHAKE_SECONDS)
+        wait = gevent.socket.wait_read  # the client speaks first
+        try:
+            while True:
+                since = monotonic()
+                wait(sock.fileno(), patience, TimeoutError("took too long"))
+                patience = max(0, patience - (monotonic() - since))
+                self.handshakes.acquire()
+                self.next_turn.start(self.handshakes.release)
+                wanted = sock.shake_hands()
+                if not wanted:
+                    break
+                wait = gevent.socket.wait_read if wanted == READ else gevent.socket.wait_write
+        except OSError as error:
+            tls.report(self._addresses(sock, peer)[0], error)
+            return False
+        if self._is_denied(peer):
+            self._refuse(sock, DENIED)
+            return False
+        return True
 
     def _addresses(self, sock: Any, peer: Any) -> tuple[str, str]:
         if sock.family not in (socket.AF_INET, socket.AF_INET6):

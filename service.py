@@ -12,7 +12,7 @@ import os
 import signal
 from collections.abc import Callable
 from time import monotonic, time
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from aof import AppendOnlyLog, NullLog, ReplayReport, claim_directory, replay
 from commands.info import resident_bytes
@@ -22,6 +22,9 @@ from server import GEVENT_VERSION, Server
 from session import Instance
 from store import Store
 from version import VERSION
+
+if TYPE_CHECKING:
+    from tls import ServerTls
 
 logger = logging.getLogger("godis")
 
@@ -59,6 +62,7 @@ def _leave(_number: int, _frame: object) -> NoReturn:
 
 def start(config: Config) -> tuple[AppendOnlyLog | NullLog, Server]:
     """Recover and listen. Raises LogError, StartError."""
+    tls = load_tls(config)
     log = open_log(config)
     store = Store(config.databases, NullLog())
     instance = Instance(
@@ -74,10 +78,19 @@ def start(config: Config) -> tuple[AppendOnlyLog | NullLog, Server]:
     store.tick(int(time() * 1000))
     gc.collect()
     gc.freeze()  # what was loaded stays: the collector need not look at it again
-    network = Server(instance, engine, log)
+    network = Server(instance, engine, log, tls)
     for place in network.listen():
         logger.info("serving on %s", place)
     return log, network
+
+
+def load_tls(config: Config) -> ServerTls | None:
+    """Load the certificates if there is a TLS port. Raises StartError."""
+    if not config.tls_port:
+        return None
+    import tls  # noqa: PLC0415  # `ssl` takes 10 ms and some memory
+
+    return tls.ServerTls(config)
 
 
 def open_log(config: Config) -> AppendOnlyLog | NullLog:
@@ -141,7 +154,8 @@ def announce(config: Config) -> None:
             "a SET without a TTL lives %s; --default-ttl 0 for no end", show_duration(config.default_ttl_seconds)
         )
     local = all(host in ("127.0.0.1", "::1", "localhost") for host in config.host.split())
-    if not local and not config.requirepass:
+    by_certificate = config.tls_port and not config.port and config.tls_auth_clients == "yes"
+    if not local and not config.requirepass and not by_certificate:
         logger.warning(
             "listening on %s without a password: anybody who can reach this port can read and delete everything"
             "%s; set --requirepass",

@@ -37,7 +37,7 @@ def _server(instance: Instance) -> Iterable[Field]:
         ("python_version", platform.python_version()),
         ("process_id", os.getpid()),
         ("run_id", instance.run_id),
-        ("tcp_port", instance.config.port),
+        ("tcp_port", instance.config.port or instance.config.tls_port),
         ("server_time_usec", instance.store.now_ms * 1000),
         ("uptime_in_seconds", uptime_seconds),
         ("uptime_in_days", uptime_seconds // 86400),

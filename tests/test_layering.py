@@ -18,6 +18,9 @@ ORDER = """
 godis -> service -> server -> connection -> engine
 engine -> commands -> session -> eviction -> store -> usage -> expiry -> leaves
 engine -> aof -> log_lock -> log_replay -> log_reader -> protocol -> leaves
+service -> tls -> leaves
+server -> tls
+godis -> tls
 connection -> turn -> rewrite -> commands
 rewrite -> aof
 godis -> offline -> engine
@@ -25,7 +28,7 @@ offline -> log_check -> log_export -> log_replay
 """
 LEAVES = {"columns", "config", "entries", "errors", "replies", "version"}
 PROGRAM = sorted([*ROOT.glob("*.py"), *ROOT.glob("commands/*.py")])
-NETWORK = ("godis.py", "server.py", "connection.py", "turn.py")  # godis.py pings
+NETWORK = ("godis.py", "server.py", "connection.py", "turn.py", "tls.py")  # godis.py pings
 BELOW_THE_NETWORK = [path for path in PROGRAM if path.name not in NETWORK or path.parent != ROOT]
 CLOCKLESS = ("session", "eviction", "store", "usage", "expiry")
 DETERMINISTIC = [path for path in PROGRAM if path.parent.name == "commands" or path.stem in CLOCKLESS]
@@ -82,7 +85,14 @@ def test_imports_go_one_way(path: Path) -> None:
 
 @pytest.mark.parametrize("path", BELOW_THE_NETWORK, ids=named)
 def test_only_the_network_knows_gevent_and_sockets(path: Path) -> None:
-    assert not {module for module, _ in imports(path)} & {"gevent", "greenlet", "socket", "socketserver", "asyncio"}
+    assert not {module for module, _ in imports(path)} & {
+        "gevent",
+        "greenlet",
+        "socket",
+        "socketserver",
+        "ssl",
+        "asyncio",
+    }
 
 
 @pytest.mark.parametrize("path", DETERMINISTIC, ids=named)

@@ -57,6 +57,7 @@ HEADERS = [b"$%d\r\n" % size for size in range(TABLED)]
 _SIZES = {head: size for size, head in enumerate(HEADS)}
 _COUNTS = {b"*%d" % count: count for count in range(1, MAX_ELEMENTS_BEFORE_AUTH + 1)}
 _STAR, _CR, _LF = b"*\r\n"
+_TLS_HANDSHAKE = b"\x16\x03"  # how a client of TLS begins; it would wait for ever for an answer to that
 
 # Heads that make hiredis allocate before it sees an element, by their first byte. One pattern a byte, because a pattern
 # that begins with a literal is searched for eight times as fast as one that begins with a set.
@@ -260,6 +261,8 @@ class RequestParser:
             else:
                 begin, end = position, chunk.find(_LF, position)
                 self.text_seen = True
+                if chunk.startswith(_TLS_HANDSHAKE, position):
+                    raise ProtocolError(b"this port does not speak TLS")
                 if end < 0:
                     line = b"inline request"
                     break

@@ -381,6 +381,7 @@ def run_traced(directory: Path, command: list[str], inject: str = "") -> tuple[i
         traced += ["-P", str(directory / name)]
     traced += ["-e", f"inject={inject}"] if inject else []
     done = subprocess.run([*traced, *command], cwd=directory, capture_output=True, timeout=60, check=False)
+    require(b"ptrace" not in done.stderr.lower(), f"strace cannot trace here: {done.stderr.decode()}")
     lines = output.read_text(errors="replace").splitlines()
     return done.returncode, [re.sub(r"^\d+ +", "", line) for line in lines if "(" in line]
 

@@ -1,4 +1,4 @@
-"""The log's writer: what a turn changed, framed as one batch, written, synced.
+"""The log's writer: what a turn or a few changed, framed as one batch, written, synced.
 
 It owns the log's file, and holds its lock (log_lock's). It knows no clock, no threads and no fsync policy: the server
 says when to write and when to sync. The format is log_reader's; log_replay's `replay` and `ReplayReport` are passed on

@@ -18,6 +18,7 @@ import logging
 import socket
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from functools import partial
 from operator import length_hint
 from typing import Any
@@ -86,7 +87,7 @@ class Connection:
         self.outbox: deque[memoryview] = deque()
         self.outbox_bytes = 0
         self.soft_limit_since = 0.0
-        self.closing = False  # no more is read; to be closed when all is sent
+        self.closing = False  # to be closed when the outbox is empty
         self.done: Event | None = None  # set when all is sent or the client is gone
         self.emptied: Event | None = None
         session.query_bytes = lambda: self.parser.pending_bytes
@@ -227,14 +228,14 @@ class Connection:
     def _finish(self) -> None:
         """Wait until all replies are sent, then let the socket be closed."""
         self.stop_reading()
-        self.closing = True
         self.done = Event()
-        self.turn.replies.append((self, [], False))  # behind all that is still on its way
+        self.turn.replies.append((self, [], False))  # behind all that is still on its way: see `_end`
         self.done.wait()
 
     def _wait(self, pieces: list[bytes]) -> list[bytes]:
         """Send what there is, wait for the end of the pause, and return a new list for what follows."""
-        self.turn.replies.append((self, pieces, True))
+        if pieces:
+            self.turn.replies.append((self, pieces, self._has_logged()))
         self.stop_reading()
         self.session.waiting = True
         self.turn.wait_for_resume()
@@ -245,10 +246,14 @@ class Connection:
         """Send what there is, wait until the client has taken it, and return a new list for what follows."""
         self.stop_reading()
         self.emptied = Event()
-        self.turn.replies.append((self, pieces, True))
+        self.turn.replies.append((self, pieces, self._has_logged()))
         self.emptied.wait()
         self.emptied = None
         return self._go_on()
+
+    def _has_logged(self) -> bool:
+        """Say whether this turn's log holds effects of this connection's requests."""
+        return len(self.turn.log.pieces) != self.logged
 
     def _go_on(self) -> list[bytes]:
         self.logged = len(self.turn.log.pieces)
@@ -275,12 +280,15 @@ class Connection:
             logger.warning("dropped %s: no memory for its replies", self.session.address)
             self.abort()
             return
+        if not data:
+            self._end()
+            return
         self.statistics.output_bytes += len(data)
         if self.outbox:
             self._keep(memoryview(data))
             return
         try:
-            sent = self.sock.send(data) if data else 0
+            sent = self.sock.send(data)
         except BlockingIOError:
             sent = 0
         except OSError:
@@ -289,6 +297,12 @@ class Connection:
         if sent < len(data):
             self._keep(memoryview(data)[sent:])
         else:
+            self._sent_all()
+
+    def _end(self) -> None:
+        """Note that nothing comes behind what is sent by now: what waited for an fsync is sent, too."""
+        self.closing = True
+        if not self.outbox:
             self._sent_all()
 
     def _sent_all(self) -> None:
@@ -352,7 +366,11 @@ class Connection:
         self.abort()
 
     def abort(self) -> None:
-        """Close without sending anything more."""
+        """Close without sending anything more, whatever the turn or an fsync still holds for it."""
+        with suppress(
+            OSError
+        ):  # the client may have closed; and of TLS only the socket below, which fails from then on
+            socket.socket.shutdown(self.sock, socket.SHUT_WR)
         self.parked = False
         self.readable.stop()
         if self.writable is not None:

@@ -73,7 +73,7 @@ class Engine:
         bytes and its reply, and 2.8 one by one.
         """
         row = self.table.get(requests[0][0])
-        if row is None or row.run_many is None or self.instance.gated or not session.authenticated:
+        if row is None or row.run_many is None or self.instance.one_by_one or not session.authenticated:
             return None
         try:
             return self._run_many(row, row.run_many, session, requests)
@@ -90,6 +90,9 @@ class Engine:
         names, *columns = all_columns
         if names.count(names[0]) != len(names) or not row.accepts(1 + len(columns)):
             return None
+        witness = session.instance.witness
+        if witness is not None:
+            witness.note_keys(session, columns[0])  # such commands have their key there
         return run_many(session, *columns)
 
     def _internal_error(self, name: bytes) -> CommandError:
@@ -113,6 +116,8 @@ class Engine:
         if row.flags & DENYOOM and not instance.eviction.make_room(argv):
             raise CommandError(OUT_OF_MEMORY)
         instance.store.noting = not session.no_touch or row.name == b"TOUCH"
+        if instance.witness is not None:
+            instance.witness.note(session, row, argv)
         return False
 
     def apply(self, db: int, argv: list[bytes]) -> None:

@@ -275,9 +275,9 @@ class Server:
             if not self.rewriter.step(lambda end=end: monotonic() > end):  # type: ignore[misc]
                 pause = SLICE_SECONDS  # shorter, since what clients change meanwhile costs memory
             if monotonic() >= next_second:
-                next_second = monotonic() + 1
+                next_second = max(next_second + 1, monotonic())
                 self._each_second()
-            gevent.sleep(pause)
+            gevent.sleep(max(0, min(pause, next_second - monotonic())))
         self.stopping.set()
 
     def _follow_clock(self) -> None:
@@ -291,11 +291,8 @@ class Server:
 
     def _each_second(self) -> None:
         self._follow_clock()
-        log = self.log
         self.rewriter.consider()
-        self.turn.write_log()  # if it has failed, once more; and say how it is
-        if log.written_bytes > log.synced_bytes and self.config.appendfsync != "no":
-            self.turn.start_fsync()
+        self.turn.each_second()
         now = monotonic()
         for connection in list(self.turn.slow_readers):
             connection.follow_soft_limit(now)

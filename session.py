@@ -14,9 +14,9 @@ wants done to a connection or to the process it notes here, and the modules of t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from config import Config
 from eviction import Eviction
@@ -32,6 +32,14 @@ class LogState(EffectLog, Protocol):
 
     @property
     def size_bytes(self) -> int: ...
+
+
+class Witness(Protocol):
+    """Who has to hear of each request, since it may see what is not on the disk yet."""
+
+    def note(self, session: Session, row: Any, argv: list[bytes]) -> None: ...
+
+    def note_keys(self, session: Session, keys: Sequence[bytes]) -> None: ...
 
 
 @dataclass
@@ -64,6 +72,7 @@ class Statistics:
     output_bytes: int = 0
     error_replies: int = 0
     output_limit_disconnections: int = 0
+    delayed_fsyncs: int = 0  # how often replies had to wait for an fsync under everysec
     query_limit_disconnections: int = 0
     errors: dict[bytes, int] = field(default_factory=dict)  # code of an error reply -> how often
 
@@ -184,7 +193,9 @@ class Instance:
     statistics: Statistics = field(default_factory=Statistics)
     pause: Pause = field(default_factory=Pause)
     rewrite: RewriteState = field(default_factory=RewriteState)
-    gated: bool = False  # some commands may not run now: the log failed, memory is limited, or CLIENT PAUSE holds
+    one_by_one: bool = False  # some commands may not run now: the log failed, memory is limited, or CLIENT PAUSE holds
+    gated: bool = False  # the same, or there is a witness
+    witness: Witness | None = None
     resumed: Callable[[], None] = lambda: None  # the server's: look again at the connections that wait
     shutdown: bool = False
     last_save_second: int = 0  # when the log last was whole on disk: the answer to LASTSAVE
@@ -247,7 +258,9 @@ class Instance:
         """Note whether commands must be looked at before they run; due whenever what is asked here changes."""
         untouching = any(client.no_touch for client in self.clients.values())
         self.store.noting = True
-        self.gated = self.log.failure is not None or self.paused or bool(self.eviction.limit_bytes) or untouching
+        limited = bool(self.eviction.limit_bytes)
+        self.one_by_one = self.log.failure is not None or self.paused or limited or untouching
+        self.gated = self.one_by_one or self.witness is not None
 
     @property
     def paused(self) -> bool:

@@ -3,22 +3,37 @@
     poll -> [clock] -> connection greenlets: receive, parse, execute -> [write log] -> [send replies] -> poll
             check                 io watchers                               prepare
 
-It owns what happens at a turn's two ends, the fsync thread, and the replies that wait for either. It must not know how
-a connection reads or sends; it tells it when.
+It owns what happens at a turn's two ends, the fsync thread, its policy, and the replies that wait for either. It must
+not know how a connection reads or sends; it tells it when.
 
 - The clock is read once a turn, before any connection's greenlet runs.
 - Replies are not sent where they are made. At the end of the turn the log is written once, then each connection's
   replies are sent: so a reply never leaves before its effect is in the log, and group commit costs nothing.
-- Under `appendfsync always` the replies wait in `held` for the fsync that covers them; the loop goes on meanwhile.
+- Under `appendfsync always` the replies of a connection that wrote, or saw what another wrote (`unsynced` says which
+  requests do), wait in `held` for the fsync that covers them. The others are sent; the loop goes on meanwhile, and what
+  it has to log until that fsync is done is one batch, and shares the next fsync. It is not written before: the system
+  may let a write wait for an fsync of the same file, and with it the whole loop.
+- Clients that were just answered write again at once, and would miss an fsync that began with the end of the last one:
+  two groups would take turns, each fsync half full. So the next one waits a moment for them, a tenth of what the last
+  one took, and no longer than until as many wait as did before.
+- While a connection has replies in `held`, all its later ones go there, too: so its replies stay in order.
+- When the fsync fails, the connections that wait are told and cut off: neither OK nor an error for one request would be
+  true. So is, from then on, who asks for a key that is not synced.
+- Under `everysec` there is a hold-up only when the oldest write that was acknowledged and is not synced becomes two
+  seconds old: from then on it is as under `always`, until an fsync comes to its end in time. What was acknowledged and
+  is not on the disk is thus never more than what two seconds brought.
+- When the policy changes, or the hold-up ends, `held` is sent before anything else: no later reply overtakes it.
 """
 
 from __future__ import annotations
 
 import logging
+import sys
 from collections import deque
 from collections.abc import Callable
-from time import time
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass
+from time import monotonic, time
+from typing import Any, Protocol
 
 import gevent
 from gevent.event import Event
@@ -27,15 +42,24 @@ from aof import AppendOnlyLog, NullLog
 from config import Config
 from errors import LOG_FAILED
 from rewrite import Rewriter
-from session import Instance
+from session import Instance, Session
+from unsynced import Unsynced
 
 RECEIVE_BYTES = 16384
+GATHER_SHARE = 0.1  # of what the last fsync took: so long the next one waits for the clients that were answered
+MOST_GATHER_SECONDS = 0.005
+UNWRITTEN = sys.maxsize  # a position of the log
+MOST_UNSYNCED_SECONDS = 2.0  # everysec: so long an acknowledged write may wait for its fsync before others wait, too
+IN_TIME_SECONDS = 1.0  # an fsync that ends so soon ends the hold-up
 
 logger = logging.getLogger("godis")
 
 
 class Receiver(Protocol):
     """A connection, as the turn knows it."""
+
+    @property
+    def session(self) -> Session: ...
 
     def send(self, pieces: list[bytes]) -> None: ...
 
@@ -48,12 +72,13 @@ class Receiver(Protocol):
 ConnectionReplies = tuple[Receiver, list[bytes], bool]
 
 
-class Held(NamedTuple):
-    """The replies of a turn that wait until the log is synced up to `end_bytes`; `failure`: why it was not written."""
+@dataclass
+class Held:
+    """Replies that wait until the log is synced up to `end_bytes`; `failure`: why it could not be written."""
 
-    replies: list[ConnectionReplies]
-    end_bytes: int
-    failure: bytes | None
+    replies: list[tuple[Receiver, list[bytes]]]
+    end_bytes: int = UNWRITTEN
+    failure: bytes | None = None
 
 
 class Turn:
@@ -69,6 +94,16 @@ class Turn:
         self.slow_readers: set[Receiver] = set()
         self.held: deque[Held] = deque()
         self.syncing = False
+        self._last_held: dict[Receiver, Held] = {}  # of each connection that waits
+        self._unsynced: Unsynced | None = None  # who must wait: under always, and under everysec while it is held up
+        self._again = False  # a second began while an fsync ran
+        self._began = 0.0  # the running fsync, in seconds of the monotonic clock
+        self._gathering = 0  # so many connections waited when the last fsync ended
+        self._gather_until = 0.0
+        self._gathered: Any = None  # a timer
+        self._safe_until = 0.0  # all that was acknowledged before then is synced
+        self._policy = ""
+        self._stops_waiting = False  # when this turn ends
         self.rewriter = Rewriter(log, instance, self._in_thread, self.start_fsync)
         self._known_failure: bytes | None = None  # what the operator and the engine were told of the log
         self._resumed = Event()
@@ -77,6 +112,9 @@ class Turn:
         self._after_poll = loop.check(ref=False, priority=loop.MAXPRI)  # before any connection's greenlet
         self._before_poll = loop.prepare(ref=False, priority=loop.MINPRI)  # after gevent's own callbacks
         self._no_wait = loop.timer(0, ref=False)
+        self._overdue: Any = None  # a timer
+        instance.settings_changed.append(self._follow_policy)
+        self._follow_policy()
 
     def start(self) -> None:
         """Begin and end each round of the loop from now on."""
@@ -105,34 +143,41 @@ class Turn:
 
     def end(self) -> None:
         """Write the log, then send the replies: the second promise."""
+        if self._unsynced is not None:
+            self._end_waiting_turn(self._unsynced)
+            return
         log = self.log
         if log.pieces:
             self.write_log()
         if self.instance.rewrite.requested:
             self.rewriter.begin()
-        if not self.replies:
-            return
-        turn = Held(self.replies.copy(), log.written_bytes, log.failure)
-        self.replies.clear()
-        if self.config.appendfsync == "always" and (self.held or log.written_bytes > log.synced_bytes):
-            self.held.append(turn)
-            self.start_fsync()
-        else:
-            self._deliver(turn.replies, turn.failure)
+        if self.replies:
+            replies = self.replies.copy()
+            self.replies.clear()
+            self._deliver(replies, log.failure)
 
     def write_log(self) -> None:
         """Write what the log holds back, and follow how that went."""
-        self.log.write(self.store.now_ms)
+        log = self.log
+        log.write(self.store.now_ms)
+        for held in reversed(self.held):
+            if held.end_bytes != UNWRITTEN:
+                break
+            held.end_bytes, held.failure = log.written_bytes, log.failure
         self._follow_log()
 
     def _deliver(self, replies: list[ConnectionReplies], failure: bytes | None) -> None:
         for connection, pieces, wrote in replies:
             if wrote and failure is not None:
                 # In memory but not in the log: an OK would promise too much, so the client is told and cut off.
-                connection.send([b"-%b\r\n" % (LOG_FAILED % failure)])
-                connection.abort()
+                self._tell_and_cut(connection, failure)
             else:
                 connection.send(pieces)
+
+    @staticmethod
+    def _tell_and_cut(connection: Receiver, failure: bytes) -> None:
+        connection.send([b"-%b\r\n" % (LOG_FAILED % failure)])
+        connection.abort()
 
     def _follow_log(self) -> None:
         """Tell the operator and the engine that the log failed, or that it is well again."""
@@ -146,13 +191,152 @@ class Turn:
         self._known_failure = self.log.failure
         self.instance.update_gate()
 
+    # ---- replies that wait
+
+    def _end_waiting_turn(self, unsynced: Unsynced) -> None:
+        """End a turn in which some replies have to wait for an fsync: hold those, send the others."""
+        replies = self.replies.copy()
+        self.replies.clear()
+        free = self._hold(replies, unsynced)
+        begins = not self.syncing and self._has_gathered()
+        if begins or self._stops_waiting or self.instance.rewrite.requested:
+            if self.log.pieces:
+                self.write_log()
+            if self.instance.rewrite.requested:
+                self.rewriter.begin()
+        if self._stops_waiting:
+            self._stop_waiting()
+        elif begins and self.held and not (self.held[-1].failure or self.log.fsync_failure):
+            self.start_fsync()
+        self._deliver(free, None)
+        self._release()
+
+    def _hold(self, replies: list[ConnectionReplies], unsynced: Unsynced) -> list[ConnectionReplies]:
+        """Hold the replies of a turn that have to wait, and return the others."""
+        held = Held([])
+        free = []
+        for reply in replies:
+            connection, pieces, wrote = reply
+            if wrote or unsynced.has_shown(connection.session) or connection in self._last_held:
+                held.replies.append((connection, pieces))
+                self._last_held[connection] = held
+            else:
+                free.append(reply)
+        unsynced.end_turn()
+        if held.replies:
+            if not self.log.pieces:
+                held.end_bytes = self.log.written_bytes
+            self.held.append(held)
+        return free
+
+    def _has_gathered(self) -> bool:
+        """Say whether the next fsync need not wait for those whom the last one answered; else look again in time."""
+        if not self.held or len(self._last_held) >= self._gathering:
+            return True
+        left = self._gather_until - monotonic()
+        if left > 0:
+            self._gathered = self._gathered or self._after(left, self._gather_no_more)
+            return False
+        return True
+
+    def _gather_no_more(self) -> None:
+        """Let the turn in whose time this happens begin the fsync."""
+        self._gathered.close()
+        self._gathered = None
+
+    def _release(self) -> None:
+        """Send what need not wait any longer, oldest first; tell those whose writes failed, and cut them off."""
+        log = self.log
+        while self.held:
+            held = self.held[0]
+            synced = held.end_bytes <= log.synced_bytes
+            failure = held.failure or (None if synced else log.fsync_failure)
+            if failure is None and not synced and self._unsynced is not None:
+                return
+            self.held.popleft()
+            for connection, pieces in held.replies:
+                if self._last_held.get(connection) is held:
+                    del self._last_held[connection]
+                if failure is None:
+                    connection.send(pieces)
+                else:
+                    self._tell_and_cut(connection, failure)
+
+    # ---- the policy
+
+    def _follow_policy(self) -> None:
+        """Let the replies wait, or send those that do, as `appendfsync` now says."""
+        policy = self.config.appendfsync
+        if policy == self._policy:
+            return
+        self._policy = policy
+        self._safe_until = monotonic()  # before, another promise held
+        if policy == "always":
+            self._begin_waiting(everything=bool(self.log.pieces) or self.log.written_bytes > self.log.synced_bytes)
+        self._stops_waiting = self._unsynced is not None and policy != "always"
+        self._watch_fsync()
+
+    def _begin_waiting(self, everything: bool) -> None:
+        """Let replies wait from now on. `everything`: no key may be shown yet; else what is there already may."""
+        if self._unsynced is None and isinstance(self.log, AppendOnlyLog):
+            self._unsynced = self.instance.witness = self.store.log = Unsynced(self.log, everything)
+            self.instance.update_gate()
+
+    def _stop_waiting(self) -> None:
+        """Let nothing wait from now on; at a turn's end, where all is written."""
+        self._stops_waiting = False
+        self._unsynced = self.instance.witness = None
+        self.store.log = self.log
+        self.instance.update_gate()
+        self._watch_fsync()
+
+    def _watch_fsync(self) -> None:
+        """Look at the time when the running fsync becomes too old for everysec."""
+        if self._overdue is not None:
+            self._overdue.close()
+            self._overdue = None
+        if self.syncing and self._policy == "everysec" and self._unsynced is None:
+            left = self._safe_until + MOST_UNSYNCED_SECONDS - monotonic()
+            self._overdue = self._after(max(0.0, left), self._hold_up)
+
+    def _after(self, seconds: float, job: Callable[[], None]) -> Any:
+        """Call `job` in the loop when so much time has passed; `close()` what is returned, and it does not happen."""
+        timer = gevent.get_hub().loop.timer(seconds, ref=False)
+        timer.start(job)
+        return timer
+
+    def _hold_up(self) -> None:
+        """Let nothing more be acknowledged, since an acknowledged write would be unsynced for too long."""
+        self.instance.statistics.delayed_fsyncs += 1
+        logger.warning(
+            "Asynchronous AOF fsync is taking too long (disk is busy?). Replies to writes wait until it is done,"
+            " so that no more than two seconds of them can be lost"
+        )
+        self._begin_waiting(everything=bool(self.log.pieces))
+
     # ---- the fsync thread
+
+    def each_second(self) -> None:
+        """Try once more what has failed, and sync what is written, unless the policy leaves that to the system."""
+        if not self.syncing or self._unsynced is None:
+            self.write_log()
+        if self.syncing:
+            self._again = True
+        elif self.log.written_bytes == self.log.synced_bytes:
+            self._safe_until = monotonic()
+        elif self._policy != "no":
+            self.start_fsync()
 
     def start_fsync(self) -> None:
         """Sync what is written, in a thread; what is written meanwhile waits for the next."""
-        if not self.syncing:
-            self.syncing = True
-            self._in_thread(self.rewriter.fsync, self._fsynced)
+        if self.syncing:
+            return
+        self.syncing, self._again = True, False
+        self._began = monotonic()
+        if self._unsynced is not None:
+            self._unsynced.begin_fsync()
+        self._watch_fsync()
+        self._in_thread(self.rewriter.fsync, self._fsynced)
 
     def _in_thread(self, job: Callable[[], None], done: Callable[[], None]) -> None:
         """Run a job beside the loop, and call `done` in the loop when it is over."""
@@ -160,15 +344,24 @@ class Turn:
 
     def _fsynced(self) -> None:
         """Send what waited for this fsync. Runs in the loop, though the fsync ran in a thread."""
+        log, began = self.log, self._began
         self.syncing = False
         self.rewriter.follow_fsync()
-        log = self.log
         self._follow_log()
+        self._gathering = len(self._last_held)
+        self._gather_until = (now := monotonic()) + min(GATHER_SHARE * (now - began), MOST_GATHER_SECONDS)
         if log.failure is None:
             self.instance.last_save_second = self.store.now_ms // 1000
-        while self.held and (self.held[0].end_bytes <= log.synced_bytes or log.failure is not None):
-            turn = self.held.popleft()
-            synced = turn.end_bytes <= log.synced_bytes
-            self._deliver(turn.replies, turn.failure if synced else log.failure)
-        if self.held or self.rewriter.needs_fsync:
-            self.start_fsync()
+        all_synced = log.written_bytes == log.synced_bytes
+        if log.fsync_failure is None:
+            self._safe_until = monotonic() if all_synced else began
+        if self._unsynced is not None:
+            self._unsynced.end_fsync()
+            if self._policy == "everysec" and monotonic() - self._safe_until < IN_TIME_SECONDS:
+                self._stops_waiting = True
+        self._release()
+        self._watch_fsync()  # should one run already: a rewrite's
+        held_up = self._unsynced is not None and self._policy == "everysec" and not self._stops_waiting
+        due = (self._again or held_up) and not self.held and not all_synced and log.fsync_failure is None
+        if due or self.rewriter.needs_fsync:
+            self.start_fsync()  # else the end of the turn does, with what is to be written then

@@ -115,15 +115,16 @@ class Load:
 
 
 class Prober:
-    """A process that sends a PING every few milliseconds while something else goes on: how long do others wait?
+    """A process that sends a PING, or another request, again and again while something goes on: how long do they wait?
 
-    A PING that is due is sent whether or not the last was answered in time, and its wait counts from when it was due:
+    What is due is sent whether or not the last was answered in time, and its wait counts from when it was due:
     so a stall counts for each that it delays (no coordinated omission). It goes before all else on its core, where the
     system allows that, so that a client beside it does not count as the server's stall.
     """
 
-    def __init__(self, port: int, settle_seconds: float) -> None:
+    def __init__(self, port: int, settle_seconds: float, request: bytes = PING) -> None:
         self.port = port
+        self.request = request
         self.settle_seconds = settle_seconds
         self.pipe, there = multiprocessing.Pipe()
         self.process = multiprocessing.Process(target=self._probe, args=(there,), daemon=True)
@@ -159,7 +160,7 @@ class Prober:
                 due += PROBE_SECONDS
                 time.sleep(max(0.0, due - time.monotonic()))
                 with contextlib.suppress(TimeoutError):  # then it has waited that long
-                    connection.sendall(PING)
+                    connection.sendall(self.request)
                     answer = connection.recv(64)
                 waits.append((time.monotonic() - due) * 1000)
 

@@ -151,6 +151,7 @@ def test_the_log_is_described(bench: Bench) -> None:
         "aof_last_write_status": "ok",
         "aof_current_size": "250",
         "aof_base_size": "0",
+        "aof_delayed_fsync": "0",
         "aof_unsynced_bytes": "200",
     }
     bench.instance.rewrite = RewriteState(running=True, started_ms=START_MS - 2500, keys_total=100, keys_written=40)

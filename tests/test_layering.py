@@ -22,7 +22,9 @@ service -> tls -> leaves
 server -> tls
 godis -> tls
 connection -> turn -> rewrite -> commands
+turn -> unsynced -> commands
 rewrite -> aof
+unsynced -> aof
 godis -> offline -> engine
 offline -> log_check -> log_export -> log_replay
 """

@@ -1,0 +1,793 @@
+"""When replies leave: under `always` not before what they say is on the disk, and nobody else waits for it.
+
+The fsyncs run when the test says so (stepped_turn.py); over a real process strace makes them slow.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from log_model import set_, write_log
+from servers import GodisProcess, Raw, encode, require, wait_until
+from stepped_turn import DATABASES, START_MS, Client, Rig
+from test_rewrite import State, state_of
+
+from aof import NullLog
+from commands import NO_KEYS, READONLY, WRITE
+from commands.introspection import all_rows
+from config import Config
+from engine import Engine
+from session import Instance, Session
+from store import Store
+
+THOROUGHNESS = int(os.environ.get("GODIS_SOAK", "1"))
+OK = b"+OK\r\n"
+NULL = b"$-1\r\n"
+MISCONF = b"-MISCONF Errors writing to the AOF file: Input/output error\r\n"
+
+
+@pytest.fixture
+def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
+    made = Rig(tmp_path, monkeypatch)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def lazy_rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
+    """A rig under everysec."""
+    made = Rig(tmp_path, monkeypatch, policy="everysec")
+    yield made
+    made.close()
+
+
+def prepared(rig: Rig) -> tuple[Client, Client]:
+    """Fill an instance, sync it, and connect a writer and a reader."""
+    filler = rig.connect()
+    filler.ask("MSET a old b old c old", "SET dying x PX 500", "SELECT 1", "SET elsewhere 1")
+    rig.turn.end()
+    rig.turn.each_second()
+    rig.settle()
+    filler.take()
+    return rig.connect(), rig.connect()
+
+
+# ---- who waits
+
+
+SEES_A = [
+    "GET a",
+    "GETRANGE a 0 -1",
+    "STRLEN a",
+    "EXISTS b a",
+    "TOUCH a",
+    "TYPE a",
+    "TTL a",
+    "PEXPIRETIME a",
+    "MGET b a",
+    "LCS b a",
+    "SET a mine NX",
+    "SET a mine XX GET",
+    "SETNX a mine",
+    "MSETNX d mine a mine",
+    "GETSET a mine",
+    "GETDEL a",
+    "GETEX a",
+    "INCR a",
+    "INCRBYFLOAT a 1",
+    "EXPIRE a 10 XX",
+    "PERSIST a",
+    "RENAME a d",
+    "RENAMENX b a",
+    "COPY a d",
+    "COPY a a DB 2",
+    "MOVE a 1",
+    "DEL a",
+    "OBJECT ENCODING a",
+    "object refcount a",
+    "MEMORY USAGE a",
+    "KEYS *",
+    "KEYS nothing*",
+    "SCAN 0",
+    "DBSIZE",
+    "RANDOMKEY",
+    "FLUSHDB",
+    "SWAPDB 0 1",
+]
+SEES_NOTHING = [
+    "GET b",
+    "GET nokey",
+    "EXISTS b c",
+    "MGET b c nokey",
+    "TTL b",
+    "OBJECT ENCODING b",
+    "SET b mine NX",
+    "INCR b",
+    "SET a",
+    "GET a b",
+    "PING",
+    "ECHO a",
+    "TIME",
+    "INFO",
+    "CONFIG GET appendfsync",
+    "CLIENT ID",
+    "COMMAND COUNT",
+    "COMMAND GETKEYS GET a",
+    "SELECT 1",
+    "NOSUCH a",
+    "OBJECT HELP",
+    "OBJECT NOSUCH a",
+]
+
+
+@pytest.mark.parametrize("request_line", SEES_A)
+def test_a_reply_that_tells_of_an_unsynced_key_waits_for_its_fsync(rig: Rig, request_line: str) -> None:
+    writer, reader = prepared(rig)
+    writer.ask("SET a new")
+    rig.turn.end()
+    reader.ask(request_line)
+    rig.turn.end()
+    assert (writer.take(), reader.take()) == (b"", b"")
+    rig.settle()
+    assert writer.take() == OK
+    assert reader.take() != b""
+
+
+@pytest.mark.parametrize("request_line", SEES_NOTHING)
+def test_a_reply_that_does_not_is_sent_while_the_fsync_hangs(rig: Rig, request_line: str) -> None:
+    writer, reader = prepared(rig)
+    writer.ask("SET a new")
+    rig.turn.end()
+    reader.ask(request_line)
+    rig.turn.end()
+    assert reader.take() != b""
+    assert writer.take() == b""
+
+
+@pytest.mark.parametrize("request_line", SEES_A)
+def test_nobody_waits_when_all_is_synced_but_who_writes(rig: Rig, request_line: str) -> None:
+    writer, reader = prepared(rig)
+    writer.ask("SET a new")
+    rig.settle()
+    reader.ask(request_line)
+    wrote = bool(rig.log.pieces)
+    rig.turn.end()
+    assert (reader.take() == b"") == wrote
+
+
+WRITES = [  # what is written, whose keys then wait, whose do not
+    ("SET a 1", "a", "b c"),
+    ("SET a 1 EX 10", "a", "b c"),
+    ("MSET a 1 b 2", "a b", "c"),
+    ("DEL a b", "a b", "c"),
+    ("UNLINK a", "a", "b"),
+    ("RENAME a d", "a d", "b c"),
+    ("COPY a d", "d", "a b"),
+    ("MOVE a 2", "a", "b"),
+    ("EXPIRE a 10", "a", "b"),
+    ("EXPIRE a -1", "a", "b"),
+    ("PERSIST dying", "dying", "a b"),
+    ("APPEND a x", "a", "b"),
+    ("SETRANGE a 1 x", "a", "b"),
+    ("INCR d", "d", "a b"),
+    ("INCRBYFLOAT d 1", "d", "a b"),
+    ("GETDEL a", "a", "b"),
+    ("GETEX a EX 10", "a", "b"),
+    ("SET a 1 NX", "", "a b"),
+    ("FLUSHALL", "a b nokey", ""),
+    ("FLUSHDB", "a b nokey", ""),
+    ("SWAPDB 0 1", "a b nokey elsewhere", ""),
+]
+
+
+@pytest.mark.parametrize(("line", "waiting", "free"), WRITES)
+def test_the_keys_of_an_effect_are_those_that_wait(rig: Rig, line: str, waiting: str, free: str) -> None:
+    writer, _ = prepared(rig)
+    writer.ask(line)
+    rig.turn.end()
+    readers = {key: rig.connect().ask(f"EXISTS {key}") for key in [*waiting.split(), *free.split()]}
+    rig.turn.end()
+    assert {key for key, reader in readers.items() if not reader.take()} == set(waiting.split())
+
+
+def test_a_pipeline_at_once_is_looked_at_by_its_keys(rig: Rig) -> None:
+    writer, reader = prepared(rig)
+    other = rig.connect()
+    writer.ask(*(f"SET k{number} 1" for number in range(9)))
+    rig.turn.end()
+    reader.ask(*(f"GET {key}" for key in ["a", "b", "k5", "c"]))
+    other.ask(*(f"GET {key}" for key in "abca"))
+    rig.turn.end()
+    assert reader.take() == b""
+    assert other.take() == b"$3\r\nold\r\n" * 4
+    rig.settle()
+    assert reader.take().count(b"$") == 4
+
+
+def test_a_key_that_a_read_finds_expired_waits_as_a_deleted_one_does(rig: Rig) -> None:
+    _, reader = prepared(rig)
+    other, third = rig.connect(), rig.connect()
+    rig.store.tick(START_MS + 500)
+    reader.ask("GET dying")
+    rig.turn.end()
+    other.ask("EXISTS dying")
+    third.ask("GET b")
+    rig.turn.end()
+    assert (reader.take(), other.take(), third.take()) == (b"", b"", b"$3\r\nold\r\n")
+    rig.settle()
+    assert (reader.take(), other.take()) == (NULL, b":0\r\n")
+
+
+def test_a_key_that_housekeeping_deleted_waits_too(rig: Rig) -> None:
+    _, reader = prepared(rig)
+    rig.store.tick(START_MS + 2000)
+    assert rig.store.expire_cycle(lambda: False)
+    rig.store.databases[0].evict(b"c")
+    rig.turn.end()
+    other = rig.connect().ask("GET c")
+    third = rig.connect().ask("GET a")
+    reader.ask("EXISTS dying")
+    rig.turn.end()
+    assert (reader.take(), other.take(), third.take()) == (b"", b"", b"$3\r\nold\r\n")
+    rig.settle()
+    assert (reader.take(), other.take()) == (b":0\r\n", NULL)
+
+
+def test_what_is_written_during_an_fsync_waits_for_the_next(rig: Rig) -> None:
+    writer, reader = prepared(rig)
+    other = rig.connect()
+    writer.ask("SET a 1")
+    rig.turn.end()
+    rig.run_fsync()  # the loop has not heard of its end
+    other.ask("SET b 2")
+    rig.turn.end()
+    rig.fsync()
+    assert (writer.take(), other.take()) == (OK, b"")
+    reader.ask("GET b")
+    rig.connect().ask("GET a")
+    rig.turn.end()
+    free = rig.connect().ask("GET a")
+    rig.turn.end()
+    assert (reader.take(), free.take()) == (b"", b"$1\r\n1\r\n")
+    rig.fsync()
+    assert (other.take(), reader.take()) == (OK, b"$1\r\n2\r\n")
+    assert not rig.jobs
+
+
+def test_an_fsync_that_begins_amid_a_turn_does_not_cover_that_turn(rig: Rig) -> None:
+    writer, reader = prepared(rig)
+    rig.store.tick(START_MS + 2000)
+    assert rig.store.expire_cycle(lambda: False)
+    rig.turn.end()
+    writer.ask("SET b 2")
+    rig.turn.start_fsync()  # as the end of a rewrite does
+    rig.fsync()
+    reader.ask("GET b")
+    rig.turn.end()
+    assert (writer.take(), reader.take()) == (b"", b"")
+    rig.fsync()
+    assert (writer.take(), reader.take()) == (OK, b"$1\r\n2\r\n")
+
+
+def test_the_replies_of_a_connection_stay_in_order(rig: Rig) -> None:
+    writer, _ = prepared(rig)
+    writer.ask("GET b", "SET a 1", "GET b")
+    rig.turn.end()
+    writer.ask("GET b")
+    rig.turn.end()
+    writer.ask("PING")
+    rig.turn.end()
+    assert writer.take() == b""
+    rig.settle()
+    assert writer.take() == b"$3\r\nold\r\n+OK\r\n$3\r\nold\r\n" + b"$3\r\nold\r\n" + b"+PONG\r\n"
+    writer.ask("GET b")
+    rig.turn.end()
+    assert writer.take() == b"$3\r\nold\r\n"
+
+
+def test_each_command_that_names_no_key_is_known_to_read_all_keys_or_none() -> None:
+    """A new command has to say which: by READONLY or WRITE, or by a place in this list."""
+    reads_none = {
+        *("AUTH", "BGREWRITEAOF", "CLIENT", "COMMAND", "CONFIG", "DEBUG", "ECHO", "EXIT", "HELLO", "INFO", "LASTSAVE"),
+        *("MEMORY", "OBJECT", "PING", "QUIT", "RESET", "SELECT", "SHUTDOWN", "TIME"),
+    }
+    found = {
+        row.name.decode().partition("|")[0]
+        for row in all_rows()
+        if row.keys == NO_KEYS and not row.flags & (READONLY | WRITE)
+    }
+    assert found <= reads_none
+
+
+# ---- failures
+
+
+def test_after_a_failed_fsync_who_waited_is_told_and_cut_off_and_the_others_are_served(rig: Rig) -> None:
+    writer, reader = prepared(rig)
+    other = rig.connect()
+    rig.failing_syncs = 2
+    writer.ask("SET a new")
+    rig.turn.end()
+    reader.ask("GET a")
+    writer.ask("GET b")
+    rig.turn.end()
+    rig.fsync()
+    assert (writer.take(), writer.aborted) == (MISCONF, True)
+    assert (reader.take(), reader.aborted) == (MISCONF, True)
+    again = rig.connect().ask("GET a")  # what it says may still be lost
+    other.ask("GET b")
+    rig.turn.end()
+    assert (again.take(), again.aborted) == (MISCONF, True)
+    assert other.ask("SET b 1")
+    rig.turn.end()
+    assert other.take() == b"$3\r\nold\r\n" + MISCONF
+    assert not rig.jobs, "a failed fsync is tried again by housekeeping, not at once"
+    for _ in range(2):  # the one that fails to repair, the one that succeeds
+        rig.turn.each_second()
+        rig.settle()
+    recovered = rig.connect().ask("GET a")
+    rig.turn.end()
+    assert recovered.take() == b"$3\r\nnew\r\n"
+
+
+def test_a_key_whose_write_failed_is_not_shown_until_it_is_written_and_synced(rig: Rig) -> None:
+    writer, reader = prepared(rig)
+    rig.failing_writes = True
+    writer.ask("SET a new")
+    rig.turn.end()
+    assert writer.take() == MISCONF
+    reader.ask("GET b")
+    curious = rig.connect().ask("GET a")
+    rig.turn.end()
+    assert reader.take() == b"$3\r\nold\r\n"
+    assert curious.take() == MISCONF
+    rig.turn.each_second()
+    rig.failing_writes = False
+    rig.turn.write_log()
+    waiting = rig.connect().ask("GET a")
+    rig.turn.end()
+    assert waiting.take() == b""
+    rig.settle()
+    assert waiting.take() == b"$3\r\nnew\r\n"
+
+
+# ---- the policy changes
+
+
+@pytest.mark.parametrize("policy", ["everysec", "no"])
+def test_no_later_reply_overtakes_when_always_ends(rig: Rig, policy: str) -> None:
+    writer, operator = prepared(rig)
+    writer.ask("SET a 1", "GET a")
+    rig.turn.end()
+    operator.ask(f"CONFIG SET appendfsync {policy}")
+    writer.ask("GET b", "SET b 2")
+    rig.turn.end()
+    assert operator.take() == OK
+    assert writer.take() == b"+OK\r\n$1\r\n1\r\n" + b"$3\r\nold\r\n+OK\r\n"
+    rig.fsync()
+    writer.ask("GET b")
+    rig.turn.end()
+    assert writer.take() == b"$1\r\n2\r\n"
+
+
+def test_what_was_unsynced_when_always_begins_is_not_shown(lazy_rig: Rig) -> None:
+    rig = lazy_rig
+    writer, reader = prepared(rig)
+    writer.ask("SET a 1")
+    rig.turn.end()
+    assert writer.take() == OK
+    writer.ask("SET b 2", "CONFIG SET appendfsync always")
+    rig.turn.end()
+    reader.ask("GET a")
+    rig.turn.end()
+    assert (writer.take(), reader.take()) == (b"", b"")
+    rig.settle()
+    assert (writer.take(), reader.take()) == (OK + OK, b"$1\r\n1\r\n")
+    reader.ask("GET c")
+    rig.turn.end()
+    assert reader.take() == b"$3\r\nold\r\n"
+
+
+# ---- everysec
+
+
+def delayed(rig: Rig) -> int:
+    return rig.instance.statistics.delayed_fsyncs
+
+
+def test_everysec_waits_for_nothing_while_fsyncs_are_in_time(lazy_rig: Rig) -> None:
+    rig = lazy_rig
+    writer, _ = prepared(rig)
+    for _ in range(20):
+        writer.ask("SET a 1")
+        rig.turn.end()
+        assert writer.take() == OK
+        rig.pass_seconds(0.5)
+        if rig.jobs:
+            rig.fsync()
+    assert rig.log.synced_bytes > 0
+    assert delayed(rig) == 0
+
+
+def test_everysec_acknowledges_no_more_once_two_seconds_are_unsynced(
+    lazy_rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    rig = lazy_rig
+    writer, reader = prepared(rig)
+    other = rig.connect()
+    rig.turn.each_second()
+    started = rig.seconds
+    acknowledged_at = []
+
+    def write_until(seconds: float) -> None:
+        while rig.seconds < started + seconds:
+            writer.ask("INCR n")
+            rig.turn.end()
+            if writer.take():
+                acknowledged_at.append(rig.seconds - started)
+            rig.pass_seconds(0.25)
+
+    def hang() -> None:
+        write_until(6)
+        reader.ask("GET a")  # what was shown before may be shown again
+        other.ask("GET n")
+        rig.turn.end()
+        assert (reader.take(), other.take()) == (b"$3\r\nold\r\n", b"")
+
+    write_until(1)
+    assert len(rig.jobs) == 1
+    rig.during_sync = hang
+    rig.fsync()
+    assert acknowledged_at[-1] == 1.75
+    assert delayed(rig) == 1
+    assert [record.getMessage()[:46] for record in caplog.records] == ["Asynchronous AOF fsync is taking too long (dis"]
+    assert writer.take() == b"", "the rest of what was acknowledged is more than four seconds old"
+    rig.fsync()
+    assert writer.take() == b"".join(b":%d\r\n" % number for number in range(9, 25))
+    assert other.take() == b"$2\r\n24\r\n"
+    writer.ask("INCR n")
+    rig.turn.end()
+    assert writer.take() == b":25\r\n"
+
+
+@pytest.mark.parametrize("seconds", [0.5, 1.0])
+def test_the_next_fsync_begins_at_once_when_the_last_one_took_its_second(lazy_rig: Rig, seconds: float) -> None:
+    rig = lazy_rig
+    writer, _ = prepared(rig)
+    rig.turn.each_second()
+    writer.ask("SET a 1")
+    rig.turn.end()
+    rig.pass_seconds(1)
+
+    def write() -> None:
+        writer.ask("SET a 2")
+        rig.turn.end()
+        rig.pass_seconds(seconds)
+
+    rig.during_sync = write
+    rig.fsync()
+    assert len(rig.jobs) == (seconds >= 1), "else the next second will begin it"
+    assert delayed(rig) == (seconds >= 1)
+
+
+def test_nothing_unsynced_is_nothing_too_old(lazy_rig: Rig) -> None:
+    rig = lazy_rig
+    writer, _ = prepared(rig)
+    rig.pass_seconds(100)
+    writer.ask("SET a 1")
+    rig.turn.end()
+    rig.pass_seconds(1)
+    assert rig.jobs
+    rig.pass_seconds(0.75)
+    writer.ask("SET a 1")
+    rig.turn.end()
+    assert writer.take() == OK + OK
+    rig.settle()
+    assert delayed(rig) == 0
+
+
+def test_a_hold_up_ends_when_the_policy_is_no(lazy_rig: Rig) -> None:
+    rig = lazy_rig
+    writer, operator = prepared(rig)
+    writer.ask("SET a 1")
+    rig.turn.end()
+    rig.pass_seconds(4)
+    writer.ask("SET a 2")
+    rig.turn.end()
+    assert writer.take() == OK
+    operator.ask("CONFIG SET appendfsync no")
+    rig.turn.end()
+    assert (writer.take(), operator.take()) == (OK, OK)
+
+
+# ---- any order of anything, against a plain model
+
+
+KEYS = st.sampled_from("abc")
+READS = st.one_of(
+    st.tuples(st.sampled_from(["GET", "EXISTS", "STRLEN", "PEXPIRETIME"]), KEYS),
+    st.tuples(st.just("MGET"), KEYS, KEYS),
+    st.tuples(st.sampled_from(["DBSIZE", "KEYS *", "PING"])),
+)
+CHANGES = st.one_of(
+    st.tuples(st.just("SET"), KEYS, st.sampled_from("123")),
+    st.tuples(st.just("SET"), KEYS, st.just("4 NX")),
+    st.tuples(st.just("SET"), KEYS, st.just("5 PX"), st.sampled_from(["10", "1500"])),
+    st.tuples(st.just("MSET"), KEYS, st.just("6"), KEYS, st.just("7")),
+    st.tuples(st.just("DEL"), KEYS),
+    st.tuples(st.just("RENAMENX"), KEYS, KEYS),
+    st.tuples(st.just("MOVE"), KEYS, st.just("1")),
+    st.tuples(st.just("COPY"), KEYS, KEYS, st.just("DB 2")),
+    st.tuples(st.just("PERSIST"), KEYS),
+    st.tuples(st.sampled_from(["FLUSHALL", "FLUSHDB", "SWAPDB 0 1", "SWAPDB 1 2"])),
+)
+
+
+def answer(state: State, db: int, now_ms: int, words: list[str]) -> bytes:
+    """Answer a request as an instance does whose keyspace is this state."""
+    store = Store(DATABASES, NullLog())
+    instance = Instance(store, NullLog(), Config({"--default-ttl": "0"}, {}), "model", "", START_MS)
+    store.begin_replay(START_MS)
+    for (index, key), (value, deadline_ms) in state.items():
+        store.databases[index].put(key, value, deadline_ms)
+    store.tick(now_ms)
+    session = Session(instance, 1)
+    session.db = store.databases[db]
+    return wire_of(Engine(instance).execute(session, [word.encode() for word in words]))
+
+
+def wire_of(reply: Any) -> bytes:
+    return b"".join(Client.wire([sorted(reply) if type(reply) is list and None not in reply else reply]))
+
+
+class Asked:
+    """A request, its reply, and the log's position at which the reply is true."""
+
+    def __init__(self, words: list[str], db: int, now_ms: int, reply: bytes, wrote: bool) -> None:
+        self.words, self.db, self.now_ms, self.reply, self.wrote = words, db, now_ms, reply, wrote
+        self.end_bytes = sys.maxsize  # of its turn
+
+
+class Watched(Client):
+    """A client that looks at each reply when it is sent."""
+
+    machine: NothingUnsyncedIsShown
+    expected: list[Asked]
+    was_refused = False
+
+    def send(self, pieces: list[bytes]) -> None:
+        super().send(pieces)
+        sent = self.take()
+        while sent and sent != MISCONF:
+            asked = self.expected.pop(0)
+            assert sent.startswith(asked.reply), "the replies are in order"
+            sent = sent.removeprefix(asked.reply)
+            self.machine.look_at(asked)
+        self.was_refused |= bool(sent)
+
+    def abort(self) -> None:
+        super().abort()
+        assert self.was_refused
+        self.expected.clear()
+
+
+class NothingUnsyncedIsShown(RuleBasedStateMachine):
+    """Under `always`, each reply that is sent is true of what is synced at that moment."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.directory = tempfile.TemporaryDirectory()
+        self.patch = pytest.MonkeyPatch()
+        self.rig = Rig(Path(self.directory.name), self.patch)
+        self.history: list[tuple[int, State]] = [(0, {})]
+        self.rig.after_write = self.note_write
+        self.unwritten: list[Asked] = []  # whose turns are not in the log
+        self.clients = [self.connect() for _ in range(4)]
+        self.thread_ran = False
+
+    def connect(self) -> Watched:
+        client = Watched(self.rig, self.rig.connect().session)
+        client.machine, client.expected = self, []
+        return client
+
+    def look_at(self, asked: Asked) -> None:
+        """Look at a reply that is being sent: what could not be lost now, or what it would be without what could."""
+        synced_bytes = self.rig.log.synced_bytes
+        if self.rig.config.appendfsync != "always" or asked.end_bytes <= synced_bytes:
+            return
+        assert not asked.wrote, f"{asked.words} is acknowledged and not synced"
+        synced = [state for end, state in self.history if end <= synced_bytes][-1]
+        assert asked.reply == answer(synced, asked.db, asked.now_ms, asked.words), f"{asked.words} tells too much"
+
+    def ask(self, number: int, lines: list[tuple[str, ...]]) -> None:
+        if self.clients[number].aborted:
+            self.clients[number] = self.connect()
+        client, rig = self.clients[number], self.rig
+        logged = len(rig.log.pieces)
+        pieces: list[bytes] = []
+        for line in lines:
+            words = " ".join(line).split()
+            before = len(rig.log.pieces)
+            wire = wire_of(rig.engine.execute(client.session, [word.encode() for word in words]))
+            wrote = len(rig.log.pieces) != before
+            asked = Asked(words, client.session.db.index, rig.store.now_ms, wire, wrote)
+            if not wire.startswith(b"-MISCONF"):
+                client.expected.append(asked)
+                pieces.append(wire)
+            self.unwritten.append(asked)
+        if pieces:
+            rig.turn.replies.append((client, pieces, len(rig.log.pieces) != logged))
+
+    @rule(number=st.integers(0, 3), lines=st.lists(READS, min_size=1, max_size=2))
+    def read(self, number: int, lines: list[tuple[str, ...]]) -> None:
+        self.ask(number, lines)
+
+    @rule(number=st.integers(0, 3), lines=st.lists(st.one_of(CHANGES, READS), min_size=1, max_size=3))
+    def change(self, number: int, lines: list[tuple[str, ...]]) -> None:
+        self.ask(number, lines)
+
+    @rule()
+    def end_turn(self) -> None:
+        if not self.rig.log.pieces:
+            self.note_positions()
+        self.rig.turn.end()
+
+    def note_write(self) -> None:
+        """Remember what is true behind a batch; nothing of its turns is sent before."""
+        if not self.rig.log.pieces:
+            self.history.append((self.rig.log.written_bytes, state_of(self.rig.store)))
+            self.note_positions()
+
+    def note_positions(self) -> None:
+        for asked in self.unwritten:
+            asked.end_bytes = self.rig.log.written_bytes
+        self.unwritten.clear()
+
+    @precondition(lambda self: self.rig.jobs and not self.thread_ran)
+    @rule(fails=st.sampled_from([False, False, False, True]))
+    def run_thread(self, fails: bool) -> None:
+        self.rig.failing_syncs = int(fails)
+        self.rig.run_fsync()
+        self.rig.failing_syncs = 0
+        self.thread_ran = True
+
+    @precondition(lambda self: self.thread_ran)
+    @rule()
+    def hear_of_it(self) -> None:
+        self.thread_ran = False
+        self.rig.fsync()
+
+    @rule(seconds=st.sampled_from([0.25, 1, 3]))
+    def wait(self, seconds: float) -> None:
+        self.rig.pass_seconds(seconds)
+        self.end_turn()  # housekeeping is never within a turn's requests
+        self.rig.store.tick(self.rig.store.now_ms + int(seconds * 1000))
+
+    @rule()
+    def somebody_syncs(self) -> None:
+        """Housekeeping and a rewrite do, wherever a turn stands."""
+        self.rig.turn.start_fsync()
+
+    @rule(failing=st.sampled_from([False, False, True]))
+    def the_disk_is_full_or_not(self, failing: bool) -> None:
+        self.rig.failing_writes = failing
+
+    @rule()
+    def keep_house(self) -> None:
+        if self.rig.log.failure is None:
+            self.rig.store.expire_cycle(lambda: False)
+
+    @rule(policy=st.sampled_from(["always", "always", "everysec", "no"]))
+    def change_policy(self, policy: str) -> None:
+        self.rig.config.change({"appendfsync": policy})
+        self.rig.instance.apply_settings()
+
+    @invariant()
+    def an_fsync_is_on_its_way_for_whoever_waits(self) -> None:
+        assert not self.rig.turn.held or self.rig.jobs
+
+    def teardown(self) -> None:
+        try:
+            self.rig.failing_writes = False
+            for _ in range(3):
+                self.thread_ran = False
+                self.end_turn()
+                while self.rig.jobs:
+                    self.rig.fsync()
+                self.rig.turn.each_second()
+            self.end_turn()
+            assert not any(client.expected for client in self.clients if not client.aborted), "all are answered"
+        finally:
+            self.rig.close()
+            self.patch.undo()
+            self.directory.cleanup()
+
+
+TestNothingUnsyncedIsShown = NothingUnsyncedIsShown.TestCase
+TestNothingUnsyncedIsShown.settings = settings(max_examples=30 * THOROUGHNESS, stateful_step_count=40, deadline=None)
+
+
+# ---- over a real process, whose fsyncs strace makes slow
+
+
+class SlowDiskGodis(GodisProcess):
+    """Godis with `a` and `b` set, whose fsyncs take longer: strace waits before it lets them through."""
+
+    def __init__(self, directory: Path, delay_seconds: float, *args: str) -> None:
+        require(shutil.which("strace"), "strace is not installed")
+        self.injection = f"inject=fdatasync:delay_enter={int(delay_seconds * 1e6)}"
+        write_log(directory / "log.txt", [[set_(b"a", b"old"), set_(b"b", b"old")]])
+        super().__init__(directory, "--default-ttl", "0", *args)
+
+    def command(self) -> list[str]:
+        trace = str(self.directory / "trace")
+        # -D: the process that is started is the server, and strace its grandchild
+        strace = ["strace", "-D", "-f", "-o", trace, "-e", "trace=fdatasync", "-e", self.injection]
+        return [*strace, *super().command()]
+
+    def stop(self) -> None:
+        """End at once: a clean end would wait for one more fsync."""
+        self.kill9()
+
+
+def unanswered(client: Raw) -> bool:
+    """Say whether nothing has come by now."""
+    return not client.buffer and not select.select([client.sock], [], [], 0)[0]
+
+
+def test_a_hanging_fsync_under_always_holds_up_only_who_saw_what_it_syncs(tmp_path: Path) -> None:
+    with (
+        SlowDiskGodis(tmp_path, 2, "--appendfsync", "always") as godis,
+        godis.raw() as writer,
+        godis.raw() as curious,
+        godis.raw() as other,
+    ):
+        writer.send(encode("GET", "b") + encode("SET", "a", "new") + encode("QUIT"))
+        wait_until(
+            lambda: b"aof_unsynced_bytes:0" not in other.ask("INFO", "persistence"), what="the write is unsynced"
+        )
+        curious.send(encode("GET", "a"))
+        assert other.ask("GET", "b") == b"$3\r\nold\r\n"
+        assert other.ask("SET", "a") == b"-ERR wrong number of arguments for 'set' command\r\n"
+        curious.send(encode("PING"))
+        assert other.ask_line(b"GET b") == b"old"
+        assert unanswered(writer)
+        assert unanswered(curious)
+        assert writer.read_all() == b"$3\r\nold\r\n" + OK + OK
+        assert curious.read_exactly(len(b"$3\r\nnew\r\n+PONG\r\n")) == b"$3\r\nnew\r\n+PONG\r\n"
+
+
+def test_replies_in_two_turns_and_a_close_all_wait_for_their_fsync(tmp_path: Path) -> None:
+    """The end of a connection waits for all that is held for it, not for the first of it."""
+    with SlowDiskGodis(tmp_path, 0.5, "--appendfsync", "always") as godis, godis.raw() as client:
+        client.send(encode("SET", "a", 1))
+        with godis.raw() as other:
+            wait_until(lambda: b"aof_unsynced_bytes:0" not in other.ask("INFO", "persistence"), what="it is unsynced")
+        client.send(encode("SET", "b", 2) + encode("QUIT"))
+        assert client.read_all() == OK * 3
+
+
+def test_a_hanging_fsync_under_everysec_holds_up_writes_after_two_seconds(tmp_path: Path) -> None:
+    with SlowDiskGodis(tmp_path, 2.6) as godis, godis.raw() as writer, godis.raw() as other:
+        assert writer.ask("MSET", "c", 1) == OK
+        wait_until(lambda: b"aof_delayed_fsync:1" in other.ask("INFO", "persistence"), 10, "the hold-up")
+        assert godis.stderr().count("Asynchronous AOF fsync is taking too long") == 1
+        writer.send(encode("SET", "a", 2))
+        wait_until(lambda: b"cmd=set" in other.ask("CLIENT", "LIST"), what="it is executed")
+        assert other.ask("GET", "b") == b"$3\r\nold\r\n"
+        assert unanswered(writer)
+        assert other.ask("GET", "a") == b"$1\r\n2\r\n"  # waits as the write does
+        assert writer.read_reply() == OK
+        assert writer.ask("SET", "a", 3) == OK
+        assert b"aof_delayed_fsync:1" in other.ask("INFO", "persistence")

@@ -1,0 +1,103 @@
+"""Which replies would show what is not on the disk yet: the keys of the log's unsynced end.
+
+It owns those keys, and the clients that saw one of them in this turn. It must not know sockets, fsyncs or policies: the
+turn puts it in front of the log while replies have to wait, and takes it away again. So it costs nothing under
+`everysec` and `no`.
+
+    command -> effect -> Unsynced -> log         the keys that the effect names are unsynced
+    request ----------> Unsynced                 a request for one of them has seen what is unsynced
+
+**Why no reply shows too much.** The keyspace is what the log makes of nothing (the third promise), and an effect
+changes no key that it does not name; one that names none (FLUSHALL, FLUSHDB, SWAPDB) counts as all keys. So keys that
+the unsynced end does not name are as the synced part of the log has them, and a reply made from them alone stays true
+whatever is lost. Which keys a request reads is in its row of the table; one that reads the keyspace and names no key
+(KEYS, SCAN, DBSIZE, RANDOMKEY) reads all. It does not matter whether it fails: WRONGTYPE, or a SET NX that is refused,
+tells of its keys, too. A read that deletes an expired key logs a DEL, so it is a writer. Commands that do not read the
+keyspace never wait. INFO is one of them: its counters are the process's, and tell an operator why the others wait.
+
+Keys count whatever database they are in: so COPY, MOVE and SWAPDB need no rule, at the price of a wait too many.
+
+The keys lie in generations, a set for each fsync and one for the next, and a set is dropped when its fsync is done.
+(Refused: a position for each key, which has to be swept; an epoch for each connection, under which everybody who reads
+anything waits as soon as anybody writes.)
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+
+from aof import AppendOnlyLog
+from commands import READONLY, TABLE, WRITE, Command
+from session import Session
+
+ALL = None  # stands for every key
+READS_KEYSPACE = READONLY | WRITE
+
+
+class Unsynced:
+    """An effect log before the real one, and a witness of the requests that are executed meanwhile."""
+
+    def __init__(self, log: AppendOnlyLog, everything: bool) -> None:
+        self.log = log
+        self._saw: set[Session] = set()  # who saw something unsynced in this turn
+        self._saw_all = everything  # so may have all whose requests ran in this turn before there was a witness
+        self._recent: set[bytes | None] = {ALL} if everything else set()
+        self._generations: deque[tuple[int, set[bytes | None]]] = deque()  # with the log's position behind each
+
+    # ---- what is written
+
+    def append(self, db: int, argv: Sequence[bytes]) -> None:
+        """Note the keys of an effect, and log it."""
+        self._recent.update(TABLE[argv[0]].key_arguments(list(argv)) or (ALL,))
+        self.log.append(db, argv)
+
+    def append_set(self, db: int, key: bytes, value: bytes, deadline_ms: int) -> None:
+        """Note the key of a SET, and log it."""
+        self._recent.add(key)
+        self.log.append_set(db, key, value, deadline_ms)
+
+    def append_sets(self, db: int, keys: Sequence[bytes], values: Sequence[bytes], deadline_ms: int) -> None:
+        """Note the keys of many SETs, and log them."""
+        self._recent.update(keys)
+        self.log.append_sets(db, keys, values, deadline_ms)
+
+    def begin_fsync(self) -> None:
+        """Close the generation that an fsync which begins now will cover."""
+        if self._recent and not self.log.pieces:  # else some of it is not even written
+            self._generations.append((self.log.written_bytes, self._recent))
+            self._recent = set()
+
+    def end_fsync(self) -> None:
+        """Forget what is synced."""
+        while self._generations and self._generations[0][0] <= self.log.synced_bytes:
+            self._generations.popleft()
+
+    # ---- what is read
+
+    def has_shown(self, session: Session) -> bool:
+        """Say whether a client saw something unsynced in this turn."""
+        return self._saw_all or session in self._saw
+
+    def end_turn(self) -> None:
+        """Forget who saw something: they wait, or have waited, from now on."""
+        self._saw_all = False
+        self._saw.clear()
+
+    def note(self, session: Session, row: Command, argv: list[bytes]) -> None:
+        """Note whether a request, which is about to run, reads what is unsynced."""
+        if row.subcommands and len(argv) > 1:
+            row = row.subcommands.get(argv[1].upper(), row)
+        if row.keys.first:
+            self.note_keys(session, row.key_arguments(argv))
+        elif row.flags & READS_KEYSPACE and (self._recent or self._generations):
+            self._saw.add(session)
+
+    def note_keys(self, session: Session, keys: Sequence[bytes]) -> None:
+        """Note whether one of these keys, which are about to be read, is unsynced."""
+        if self._names_any(self._recent, keys) or any(self._names_any(names, keys) for _, names in self._generations):
+            self._saw.add(session)
+
+    @staticmethod
+    def _names_any(names: set[bytes | None], keys: Iterable[bytes]) -> bool:
+        return ALL in names or not names.isdisjoint(keys)

@@ -9,12 +9,16 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from instances import Bench
 from servers import GodisProcess, Raw, RedisProcess, require
 
 # Else each start of a server compiles it anew, which doubles it: 0.1 s, some hundred times.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+hypothesis.settings.register_profile("godis", deadline=None)  # a busy machine must not decide a test
+hypothesis.settings.load_profile("godis")
 
 collect_ignore = [] if "GODIS_SOAK" in os.environ else ["test_soak.py"]  # it takes minutes
 

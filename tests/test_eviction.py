@@ -127,9 +127,7 @@ class LimitMachine(RuleBasedStateMachine):
 
 
 TestLimit = LimitMachine.TestCase
-TestLimit.settings = settings(
-    max_examples=30, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+TestLimit.settings = settings(max_examples=30, stateful_step_count=40, suppress_health_check=[HealthCheck.too_slow])
 
 
 def test_nothing_is_noted_without_a_limit() -> None:

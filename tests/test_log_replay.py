@@ -11,7 +11,7 @@ from pathlib import Path
 
 import hiredis
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from log_model import FAR_MS, HOUR_MS, NOW_MS, Model, Record, read_log, resp, set_, write_log
 from servers import ROOT
@@ -515,7 +515,6 @@ records = st.tuples(
 batches = st.lists(st.lists(records, min_size=1, max_size=5), max_size=6)
 
 
-@settings(deadline=None)
 @given(batches=batches, block_bytes=st.integers(1, 300))
 def test_what_was_written_is_replayed_at_any_block_size(batches: list[list[Record]], block_bytes: int) -> None:
     with tempfile.TemporaryDirectory() as directory:

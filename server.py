@@ -31,12 +31,11 @@ from connection import READ, Connection
 from engine import Engine
 from errors import DENIED, MAX_CLIENTS, StartError
 from session import Instance, Session
-from turn import Turn
+from turn import SLICE_SECONDS, Turn
 
 if TYPE_CHECKING:
     from tls import ServerTls, TlsSocket
 
-SLICE_SECONDS = 0.001
 HOUSEKEEPING_SECONDS = 0.1
 CLOCK_JUMP_MS = 1000
 HANDSHAKE_SECONDS = 10  # that a client may let us wait for it in a TLS handshake
@@ -150,7 +149,9 @@ class Server:
         turn = self.turn
         turn.end()
         # An fsync is waited for in any case: only one at a time may run, and the log's end needs its own.
-        while turn.syncing or ((turn.slow_readers or turn.held) and monotonic() < deadline and not self._hurried):
+        while turn.syncing or (
+            (turn.slow_readers or turn.held or turn.working) and monotonic() < deadline and not self._hurried
+        ):
             gevent.sleep(0.01)
         turn.stop()
         for connection in list(self.connections.values()):

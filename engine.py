@@ -62,6 +62,8 @@ class Engine:
             return row.run(session, argv)
         except CommandError as error:
             self.instance.statistics.count_error(error.text)
+            # It would hold the frames it came through, and they hold it: a cycle, which only the collector frees.
+            error.__traceback__ = error.__context__ = None
             return error
         except Exception:
             return self.internal_error(argv[0])

@@ -20,6 +20,8 @@ A flush or a SWAPDB changes no key: the snapshot holds on to the dicts themselve
 Until the rename the old log is the log, and it is whole; after it the new one is. Whatever fails before it, or the
 log itself, ends the rewrite, and the old log goes on. Refused: fork, which doubles the memory under writes, stalls the
 process while it copies the page tables, and is not there on Windows; a copy of the dicts, which stalls and doubles.
+
+It is longer than most modules since the loop's steps and the thread's are two halves of one order.
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ from gevent.event import Event
 from gevent.lock import Semaphore
 from gevent.server import StreamServer
 
+import collector
 from aof import AppendOnlyLog, NullLog
 from config import LOG_LEVELS, Config
 from connection import READ, Connection
@@ -275,6 +276,7 @@ class Server:
             end = monotonic() + SLICE_SECONDS
             if not self.rewriter.step(lambda end=end: monotonic() > end):  # type: ignore[misc]
                 pause = SLICE_SECONDS  # shorter, since what clients change meanwhile costs memory
+            collector.keep_off(sum(map(len, self.store.databases)))
             if monotonic() >= next_second:
                 next_second = max(next_second + 1, monotonic())
                 self._each_second()

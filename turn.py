@@ -39,6 +39,7 @@ import gevent
 from gevent.event import Event
 from gevent.lock import BoundedSemaphore
 
+import collector
 from aof import AppendOnlyLog, NullLog
 from config import Config
 from errors import LOG_FAILED
@@ -157,6 +158,7 @@ class Turn:
                     end = monotonic() + SLICE_SECONDS
                     while monotonic() < end:
                         next(work)
+                    collector.collect_young()
         except StopIteration as done:
             reply: Reply = done.value
             return reply

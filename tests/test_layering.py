@@ -28,7 +28,7 @@ unsynced -> aof
 godis -> offline -> engine
 offline -> log_check -> log_export -> log_replay
 """
-LEAVES = {"columns", "config", "entries", "errors", "replies", "version"}
+LEAVES = {"collector", "columns", "config", "entries", "errors", "replies", "version"}
 PROGRAM = sorted([*ROOT.glob("*.py"), *ROOT.glob("commands/*.py")])
 NETWORK = ("godis.py", "server.py", "connection.py", "turn.py", "tls.py")  # godis.py pings
 BELOW_THE_NETWORK = [path for path in PROGRAM if path.name not in NETWORK or path.parent != ROOT]

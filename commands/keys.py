@@ -14,7 +14,7 @@ from commands import ALL, DENYOOM, FAST, FIRST, FIRST_TWO, LOADING, READONLY, ST
 from commands.arguments import MAX_INTEGER, MIN_INTEGER, parse_bounded, parse_database, parse_integer
 from commands.patterns import compile_pattern
 from commands.rebuilding import rebuild
-from commands.slices import AT_ONCE_PLACES, any_live, in_slices, listing
+from commands.slices import any_live, in_slices, listing, places_at_once
 from entries import NO_DEADLINE
 from errors import (
     DB_OUT_OF_RANGE,
@@ -232,20 +232,21 @@ def keys(session: Session, argv: list[bytes]) -> Reply:
     time is listed once; one that comes or goes meanwhile may be listed or not.
     """
     _, pattern = argv
-    return in_slices(session, listing(session.db, None if pattern == b"*" else compile_pattern(pattern)))
+    return in_slices(session, listing(session.db, pattern), places_at_once(pattern))
 
 
 @command("SCAN", "cursor [MATCH pattern] [COUNT count] [TYPE type]", arity=-2, flags=READONLY, since="2.8.0")
 def scan(session: Session, argv: list[bytes]) -> Reply:
     """List some keys and the cursor to go on from; what stays from cursor 0 to cursor 0 is listed at least once.
 
-    Differs from Redis: COUNT is taken for at most 2048, so that no call holds up other clients.
+    Differs from Redis: COUNT is taken for at most 2048, and for less with a long pattern, so that no call holds up
+    other clients.
     """
     _, text, *words = argv
     cursor = _parse_cursor(text)
     pattern, count, type_name = _parse_scan_options(words)
     db = session.db
-    following, found = db.scan(cursor, min(count, AT_ONCE_PLACES))
+    following, found = db.scan(cursor, min(count, places_at_once(pattern)))
     if pattern != b"*":
         found = list(filter(compile_pattern(pattern), found))
     if type_name is not None:

@@ -12,7 +12,8 @@ from servers import GodisProcess, Raw, encode, parse, wait_until
 
 from commands.slices import AT_ONCE_PLACES, at_once
 from replies import WAIT, LongArray
-from store import NO_DEADLINE, Keyspace
+from entries import NO_DEADLINE
+from store import Keyspace
 
 KEYS = 30_000
 LONG_VALUE = 100  # bytes of a key's name where the reply is to be more than sockets hold
@@ -163,6 +164,26 @@ def test_a_scan_of_all_at_once_is_answered_in_part() -> None:
     following, rest = client.ask("SCAN", cursor, "COUNT", 10**12)
     assert following == b"0"
     assert len({*keys, *rest}) == 2 * AT_ONCE_PLACES
+
+
+def test_a_long_pattern_is_matched_with_fewer_keys_at_once() -> None:
+    client = Bench().connect()
+    for number in range(100):
+        client.ask("SET", f"key:{number}", "")
+    pattern = "*" + "?" * 200 + "*"
+    assert client.ask("KEYS", pattern) is WAIT
+    assert client.session.work is not None
+    assert at_once(client.session.work) == []
+    client.session.db.put(b"k" * 300, b"", NO_DEADLINE)
+    client.ask("KEYS", pattern)
+    assert at_once(client.session.work) == [b"k" * 300]
+    cursor, found, calls = b"0", [], 0
+    while not calls or cursor != b"0":
+        cursor, some = client.ask("SCAN", cursor, "MATCH", pattern, "COUNT", 1000)
+        found += some
+        calls += 1
+    assert found == [b"k" * 300]
+    assert calls > 1
 
 
 # ---- the server

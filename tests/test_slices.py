@@ -11,12 +11,11 @@ from instances import Bench
 from servers import GodisProcess, Raw, encode, parse, wait_until
 
 from commands.slices import AT_ONCE_PLACES, at_once
-from replies import WAIT, LongArray
 from entries import NO_DEADLINE
+from replies import WAIT, LongArray
 from store import Keyspace
 
 KEYS = 30_000
-LONG_VALUE = 100  # bytes of a key's name where the reply is to be more than sockets hold
 
 
 def fill(raw: Raw, keys: int, prefix: str = "key:") -> None:

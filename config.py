@@ -14,7 +14,8 @@ import platform
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
+from urllib.parse import unquote, urlsplit
 
 from errors import StartError
 
@@ -23,6 +24,8 @@ MAX_SECONDS = (1 << 31) - 1
 UNITS_BYTES = {"": 1, "b": 1, "k": 1000, "kb": 1024, "m": 10**6, "mb": 1 << 20, "g": 10**9, "gb": 1 << 30}
 MAX_INT = (1 << 31) - 1
 MAX_PASSWORD_BYTES = 4096  # of a password in a file
+ETCD_PORT = 2379
+POOL_PREFIX = "/godis"
 POLICIES = (  # in Redis's order, which its error text shows
     "volatile-lru",
     "volatile-lfu",
@@ -33,6 +36,7 @@ POLICIES = (  # in Redis's order, which its error text shows
     "allkeys-random",
     "noeviction",
 )
+EVICTION_IN_POOL = "a pool cannot evict, since each instance would choose other keys; only noeviction"
 LOG_LEVELS = {"debug": 10, "verbose": 10, "notice": 20, "warning": 30}
 
 
@@ -131,6 +135,56 @@ def show_output_limit(limit: OutputLimit) -> str:
     return f"normal {limit.hard_bytes} {limit.soft_bytes} {limit.soft_seconds}"
 
 
+class Endpoint(NamedTuple):
+    """A member of etcd."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True)
+class PoolAddress:
+    """Where a pool's log is: etcd's members, and the beginning of the names of its keys."""
+
+    endpoints: tuple[Endpoint, ...]
+    prefix: str
+    user: str
+    password: str
+    tls: bool
+
+
+def parse_pool(text: str) -> PoolAddress | None:
+    """Read etcd://[user:password@]host1:port,host2:port[/prefix]; etcds:// for TLS; nothing: no pool."""
+    if not text:
+        return None
+    parts = urlsplit(text)
+    login, _, hosts = parts.netloc.rpartition("@")
+    user, _, password = login.partition(":")
+    endpoints = []
+    try:
+        if parts.scheme not in ("etcd", "etcds") or parts.query or parts.fragment:
+            raise ValueError
+        for place in hosts.split(","):
+            one = urlsplit(f"//{place}")
+            if not one.hostname or one.path:
+                raise ValueError
+            endpoints.append(Endpoint(one.hostname, ETCD_PORT if one.port is None else one.port))
+    except ValueError:
+        raise ValueError("argument must be like etcd://host1:2379,host2:2379/prefix (etcds:// for TLS)") from None
+    prefix = unquote(parts.path).rstrip("/") or POOL_PREFIX
+    return PoolAddress(tuple(endpoints), prefix, unquote(user), unquote(password), parts.scheme == "etcds")
+
+
+def show_pool(address: PoolAddress | None) -> str:
+    """Write where the pool's log is, without the password."""
+    if address is None:
+        return ""
+    return f"etcd{'s' * address.tls}://{','.join(map(str, address.endpoints))}{address.prefix}"
+
+
 def show(value: Any) -> str:
     """Write a value as CONFIG GET shows it."""
     if isinstance(value, bool):
@@ -198,6 +252,13 @@ SETTINGS = [
     Setting("maxmemory-samples", "maxmemory_samples", "5", parse_integer(1, MAX_INT), live=True),
     Setting("lfu-log-factor", "lfu_log_factor", "10", parse_integer(0, MAX_INT), live=True),
     Setting("lfu-decay-time", "lfu_decay_minutes", "1", parse_integer(0, MAX_INT), live=True),
+    Setting("pool", "pool", "", parse_pool, show=show_pool),
+    Setting("pool-ca-file", "pool_ca_file", "", parse_text),
+    Setting("pool-cert-file", "pool_cert_file", "", parse_text),
+    Setting("pool-key-file", "pool_key_file", "", parse_text),
+    Setting("pool-reads", "pool_reads", "local", parse_choice("local", "linearizable")),
+    Setting("pool-stale-reads", "pool_stale_reads", "yes", parse_yes, live=True),
+    Setting("pool-snapshot-entries", "pool_snapshot_entries", "10000", parse_integer(1, MAX_INT), live=True),
     Setting("default-ttl", "default_ttl_seconds", "6h", parse_duration, live=True),
     Setting("databases", "databases", "16", parse_integer(1, 100_000)),
     Setting("maxclients", "maxclients", "10000", parse_integer(1, 1_000_000), live=True),
@@ -267,6 +328,13 @@ class Config:
     maxmemory_samples: int
     lfu_log_factor: int
     lfu_decay_minutes: int
+    pool: PoolAddress | None
+    pool_ca_file: str
+    pool_cert_file: str
+    pool_key_file: str
+    pool_reads: str
+    pool_stale_reads: bool
+    pool_snapshot_entries: int
     default_ttl_seconds: int
     databases: int
     maxclients: int
@@ -298,8 +366,19 @@ class Config:
         if flags.get("--no-log") or parse_yes(environment.get("GODIS_NO_LOG") or "no"):
             self.appendonly = False
         self.instance_id = self.instance_id or platform.node()
+        if self.pool is not None:
+            self._check_pool()
         if self.requirepass and self.requirepass_file:
             raise UsageError("--requirepass-file", "the password cannot be given by --requirepass as well")
+
+    def _check_pool(self) -> None:
+        """Refuse what a pool cannot have. Its log is the only one: no local file is locked or written."""
+        assert self.pool is not None
+        self.appendonly = False
+        if self.maxmemory_policy != "noeviction":
+            raise UsageError("--maxmemory-policy", EVICTION_IN_POOL)
+        if not self.pool.tls and (self.pool_ca_file or self.pool_cert_file or self.pool_key_file):
+            raise UsageError("--pool", "certificates are for etcds://, and this is etcd://")
 
     def read_password(self) -> None:
         """Take the password from the first line of its file, if there is one. Raises StartError.
@@ -324,7 +403,8 @@ class Config:
         try:
             setattr(self, setting.attribute, setting.parse(text))
         except ValueError as error:
-            raise SettingError(source, f"{error}, not {text!r}") from None
+            shown = re.sub("//.*@", "//...@", text)  # a password stays out of the terminal
+            raise SettingError(source, f"{error}, not {shown!r}") from None
 
     def get(self, name: str) -> str:
         """Show a setting as CONFIG GET does."""
@@ -342,5 +422,7 @@ class Config:
                 setattr(proposed, BY_NAME[name].attribute, BY_NAME[name].parse(text))
             except ValueError as error:
                 raise SettingError(name, str(error)) from None
+        if self.pool is not None and proposed.maxmemory_policy != "noeviction":
+            raise SettingError("maxmemory-policy", EVICTION_IN_POOL)
         self.before_change(proposed, values)
         vars(self).update(vars(proposed))

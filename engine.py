@@ -8,17 +8,18 @@ lets a CommandError through, since a log that holds a refused command is corrupt
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import commands.clients
 import commands.connection
 import commands.info
 import commands.introspection
 import commands.keys
+import commands.pool
 import commands.server
 import commands.strings  # noqa: F401  (the modules fill the table when imported)
 from columns import columns_of
-from commands import DENYOOM, NO_AUTH, TABLE, WRITE, Command, RunMany
+from commands import DENYOOM, NO_AUTH, READONLY, TABLE, WRITE, Command, RunMany
 from errors import INTERNAL, LOG_FAILED, OUT_OF_MEMORY, UNKNOWN_COMMAND, CommandError
 from errors import NO_AUTH as NO_AUTH_TEXT
 from replies import WAIT, Reply
@@ -30,10 +31,10 @@ logger = logging.getLogger("godis")
 class Engine:
     """The way from argv to reply."""
 
-    def __init__(self, instance: Instance) -> None:
+    def __init__(self, instance: Instance, table: Mapping[bytes, Command] = TABLE) -> None:
         self.instance = instance
         # Clients send a name in upper or lower case: both are looked up as they are, any other mixture is folded.
-        self.table = TABLE | {name.lower(): row for name, row in TABLE.items()}
+        self.table = {**table, **{name.lower(): row for name, row in table.items()}}
         self.replaying = Session(instance, 0)
         self.replaying.authenticated = True
 
@@ -62,11 +63,9 @@ class Engine:
             return row.run(session, argv)
         except CommandError as error:
             self.instance.statistics.count_error(error.text)
-            # It would hold the frames it came through, and they hold it: a cycle, which only the collector frees.
-            error.__traceback__ = error.__context__ = None
             return error
         except Exception:
-            return self.internal_error(argv[0])
+            return self._internal_error(argv[0])
 
     def execute_many(self, session: Session, requests: Sequence[list[bytes]]) -> Sequence[Reply] | None:
         """Run a pipeline of one command at once, by column; None if its requests are to be run one by one.
@@ -80,7 +79,7 @@ class Engine:
         try:
             return self._run_many(row, row.run_many, session, requests)
         except Exception:
-            return [self.internal_error(row.name)] * len(requests)
+            return [self._internal_error(row.name)] * len(requests)
 
     @staticmethod
     def _run_many(
@@ -97,7 +96,7 @@ class Engine:
             witness.note_keys(session, columns[0])  # such commands have their key there
         return run_many(session, *columns)
 
-    def internal_error(self, name: bytes) -> CommandError:
+    def _internal_error(self, name: bytes) -> CommandError:
         """Note our own bug, while it is handled. The values are the user's and stay out of the log."""
         logger.exception("internal error in %s", name[:64].decode(errors="backslashreplace"))
         self.instance.statistics.count_error(INTERNAL)
@@ -115,6 +114,8 @@ class Engine:
             raise CommandError(LOG_FAILED % instance.log.failure)
         if instance.paused and (writes or not instance.pause.writes_only) and row.name != b"CLIENT":
             return True
+        if instance.pool is not None:
+            instance.pool.check(row.name, row.flags & WRITE, row.flags & READONLY)
         if row.flags & DENYOOM and not instance.eviction.make_room(argv):
             raise CommandError(OUT_OF_MEMORY)
         instance.store.noting = not session.no_touch or row.name == b"TOUCH"
@@ -134,6 +135,16 @@ class Engine:
         reply = row.run(session, argv)
         if isinstance(reply, CommandError):
             raise reply
+
+    def answer(self, db: int, argv: list[bytes]) -> Reply:
+        """Run a command of a pool's log; what it refuses is a reply. Raises whatever nobody expects."""
+        session = self.replaying
+        session.db = session.store.databases[db]
+        try:
+            row = self.lookup(argv)
+            return row.run(session, argv) if row.accepts(len(argv)) else row.wrong_arity()
+        except CommandError as error:
+            return error
 
     def apply_many(self, db: int, batch: Sequence[list[bytes]]) -> bool:
         """Run the effects of a batch at once; False, and nothing is done, where they are to be applied one by one."""

@@ -31,6 +31,10 @@ class DamagedLog(LogError):
     """A log holds what no log can hold; nothing was changed."""
 
 
+class PoolError(Exception):
+    """An instance can no longer be a member of its pool; it ends, and the message says why."""
+
+
 class StartError(Exception):
     """The server cannot start; the message says what to do."""
 
@@ -129,6 +133,14 @@ UNKNOWN_OR_WRONG_SUBCOMMAND = b"ERR unknown subcommand or wrong number of argume
 NO_KEY_ARGUMENTS = b"ERR The command has no key arguments"
 INVALID_COMMAND = b"ERR Invalid command specified"
 INVALID_COMMAND_ARITY = b"ERR Invalid number of arguments specified for command"
+POOL_DOWN = b"POOLDOWN cannot reach the log (etcd), write refused"
+POOL_UNKNOWN = b"POOLUNKNOWN no confirmation in 10 s; the write may still be applied"
+POOL_STALE = b"POOLSTALE cannot reach the log (etcd), so what this instance has may be out of date"
+POOL_FULL = b"POOLFULL the log (etcd) has no space left, write refused"
+POOL_TOO_LARGE = b"ERR a write of %d bytes is larger than the pool's log takes (%d)"
+POOL_ENTRY_REFUSED = b"ERR the pool's log (etcd) refused the write: %b"
+NO_POOL = b"ERR This instance is not a member of a pool (--pool)"
+UNKNOWN_READ_MODE = b"ERR READMODE takes LOCAL or LINEARIZABLE"
 MAX_CLIENTS = b"ERR max number of clients reached"
 DENIED = (
     b"DENIED Redis is running in protected mode because protected mode is enabled and no password is set for the "

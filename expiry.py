@@ -106,10 +106,6 @@ class ExpiryIndex:
             dead.update(key for key in bucket if NO_DEADLINE < deadline_of(entry_of(key)) <= until_ms)
         return dead
 
-    def due_count(self, until_ms: int) -> int:
-        """Return how many keys may have expired; some are counted twice, or are no more."""
-        return sum(map(len, self._due_buckets(until_ms)))
-
     def dead_count(self, until_ms: int) -> int:
         """Count the keys that have expired and are still there. O(keys that are due)."""
         return len(self.dead_keys(until_ms))
@@ -141,6 +137,28 @@ class ExpiryIndex:
         self._done_until = max(self._done_until, last + 1)
         self._clear_suspects()
         return self._clean(out_of_time)
+
+    def find_due(self, last: int) -> Iterator[list[bytes]]:
+        """Yield, slice by slice, the keys that ended in second `last` or before; one may come twice."""
+        end_ms = (last + 1) * 1000
+        for second in self._seconds(last):
+            bucket = self.due[second]
+            for start in range(0, len(bucket), SLICE):
+                taken = bucket[start : start + SLICE]
+                yield [key for key in taken if NO_DEADLINE < deadline_of(self.entries.get(key)) < end_ms]
+
+    def forget_due(self, last: int) -> bool:
+        """Forget a slice of what `find_due` found, which is deleted by now; return whether all is forgotten."""
+        end_ms = (last + 1) * 1000
+        return self.expire(end_ms, lambda key: self.add(key, end_ms), lambda: True)
+
+    def has_due(self, last: int) -> bool:
+        """Say whether there may be keys that ended in second `last` or before."""
+        return bool(self._seconds(last))
+
+    def begin_at(self, second: int) -> None:
+        """Take all before a second for done; only while nothing is due at all."""
+        self._done_until = second
 
     def _clear_suspects(self) -> None:
         """Suspect only the running second, since all before it are done; unless the clock stands before those."""

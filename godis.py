@@ -41,6 +41,16 @@ Options:
   --maxmemory-samples N      How many keys to choose from for each that goes (default: 5).
   --lfu-log-factor N         How slowly the counters of LFU grow (default: 10).
   --lfu-decay-time MINUTES   How long until they shrink by one; 0: never (default: 1).
+  --pool ADDRESS             Be a member of a pool, whose log is in etcd: etcd://[user:password@]host:port,…[/prefix],
+                             or etcds:// for TLS. There is no local log then.
+  --pool-ca-file FILE        Whom to trust at etcds://; the system's authorities if not given.
+  --pool-cert-file FILE      The certificate that etcd wants of its clients.
+  --pool-key-file FILE       Its key, if that is a file of its own.
+  --pool-reads MODE          What reads see: local, what this instance has; or linearizable, all that was acknowledged
+                             anywhere (default: local).
+  --pool-stale-reads YESNO   Serve local reads also when etcd is out of reach (default: yes).
+  --pool-snapshot-entries N  Write a snapshot to etcd after so many entries of the log, or more where the data are large
+                             (default: 10000).
   --default-ttl TIME         How long a string lives that was set without a TTL: seconds, 30m, 6h; 0: for ever
                              (default: 6h).
   --databases N              How many databases SELECT can choose from (default: 16).

@@ -25,18 +25,18 @@ from gevent.event import Event
 from gevent.lock import Semaphore
 from gevent.server import StreamServer
 
-import collector
 from aof import AppendOnlyLog, NullLog
 from config import LOG_LEVELS, Config
 from connection import READ, Connection
 from engine import Engine
 from errors import DENIED, MAX_CLIENTS, StartError
 from session import Instance, Session
-from turn import SLICE_SECONDS, Turn
+from turn import Turn
 
 if TYPE_CHECKING:
     from tls import ServerTls, TlsSocket
 
+SLICE_SECONDS = 0.001
 HOUSEKEEPING_SECONDS = 0.1
 CLOCK_JUMP_MS = 1000
 HANDSHAKE_SECONDS = 10  # that a client may let us wait for it in a TLS handshake
@@ -58,7 +58,7 @@ class Server:
         self.tls = tls
         self.store = instance.store
         self.config: Config = instance.config
-        self.turn = Turn(instance, log)
+        self.turn = self._make_turn()
         self.rewriter = self.turn.rewriter
         self.connections: dict[int, Connection] = {}
         self.handshakes = Semaphore()  # one step a turn: a signature takes a millisecond, and a flood asks for many
@@ -71,6 +71,18 @@ class Server:
         instance.kill = self._kill
         instance.sleep = sleep
         instance.settings_changed.append(self._follow_settings)
+
+    # ---- what a pool's instance has in another way
+
+    def _make_turn(self) -> Turn:
+        return Turn(self.instance, self.log)
+
+    def _connect(self, sock: Any, session: Session) -> Connection:
+        return Connection(self.turn, self.engine, sock, session)
+
+    def _is_busy(self) -> bool:
+        """Say whether replies are still on their way to clients, at the end."""
+        return bool(self.turn.slow_readers or self.turn.held)
 
     # ---- life
 
@@ -144,15 +156,14 @@ class Server:
     def _stop(self) -> None:
         for listener in self.listeners:
             listener.close()
+        self.turn.ending = True
         for connection in list(self.connections.values()):
             connection.stop_reading()
         deadline = monotonic() + self.config.shutdown_timeout_seconds
         turn = self.turn
         turn.end()
         # An fsync is waited for in any case: only one at a time may run, and the log's end needs its own.
-        while turn.syncing or (
-            (turn.slow_readers or turn.held or turn.working) and monotonic() < deadline and not self._hurried
-        ):
+        while turn.syncing or (self._is_busy() and monotonic() < deadline and not self._hurried):
             gevent.sleep(0.01)
         turn.stop()
         for connection in list(self.connections.values()):
@@ -188,7 +199,7 @@ class Server:
         session = Session(self.instance, self.instance.next_client_id(), *self._addresses(sock, peer))
         session.descriptor = sock.fileno()
         self._tune(sock)
-        connection = Connection(self.turn, self.engine, sock, session)
+        connection = self._connect(sock, session)
         self.connections[session.id] = connection
         self.instance.clients[session.id] = session
         try:
@@ -276,7 +287,6 @@ class Server:
             end = monotonic() + SLICE_SECONDS
             if not self.rewriter.step(lambda end=end: monotonic() > end):  # type: ignore[misc]
                 pause = SLICE_SECONDS  # shorter, since what clients change meanwhile costs memory
-            collector.keep_off(sum(map(len, self.store.databases)))
             if monotonic() >= next_second:
                 next_second = max(next_second + 1, monotonic())
                 self._each_second()

@@ -6,6 +6,7 @@ It must not know the command line. Nothing is bound before the log is replayed, 
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -13,17 +14,18 @@ from collections.abc import Callable
 from time import monotonic, time
 from typing import TYPE_CHECKING, NoReturn
 
-import collector
 from aof import AppendOnlyLog, NullLog, ReplayReport, claim_directory, replay
 from commands.info import resident_bytes
 from config import LOG_LEVELS, Config
 from engine import Engine
+from errors import PoolError, StartError
 from server import GEVENT_VERSION, Server
 from session import Instance
 from store import Store
 from version import VERSION
 
 if TYPE_CHECKING:
+    from pool import Pool
     from tls import ServerTls
 
 logger = logging.getLogger("godis")
@@ -32,6 +34,8 @@ logger = logging.getLogger("godis")
 def serve(config: Config) -> int:
     """Recover, listen, serve until told to stop; return the exit code."""
     logger.setLevel(LOG_LEVELS[config.loglevel])
+    if config.pool is not None:
+        return serve_in_pool(config)
     on_signal(_leave)  # until the server listens to them
     try:
         log, network = start(config)
@@ -76,7 +80,8 @@ def start(config: Config) -> tuple[AppendOnlyLog | NullLog, Server]:
     store.log = log
     instance.apply_settings()
     store.tick(int(time() * 1000))
-    collector.begin()
+    gc.collect()
+    gc.freeze()  # what was loaded stays: the collector need not look at it again
     network = Server(instance, engine, log, tls)
     for place in network.listen():
         logger.info("serving on %s", place)
@@ -90,6 +95,51 @@ def load_tls(config: Config) -> ServerTls | None:
     import tls  # noqa: PLC0415  # `ssl` takes 10 ms and some memory
 
     return tls.ServerTls(config)
+
+
+def serve_in_pool(config: Config) -> int:
+    """Catch up with the pool, listen, serve until told to stop; return the exit code."""
+    on_signal(_leave)
+    try:
+        pool, network = start_in_pool(config)
+    except SystemExit:
+        logger.warning("told to stop while catching up with the pool")
+        return 0
+    announce(config)
+    pool.start()
+    network.serve_until_stopped()
+    on_signal(signal.SIG_IGN)
+    pool.stop()
+    logger.info("stopped; everything is in the pool's log")
+    return 0
+
+
+def start_in_pool(config: Config) -> tuple[Pool, Server]:
+    """Catch up and listen. Raises StartError."""
+    from pool import Pool  # noqa: PLC0415  # an instance alone need not pay for what it does not use
+    from pool_server import PoolServer  # noqa: PLC0415
+
+    tls = load_tls(config)
+    log = NullLog()
+    store = Store(config.databases, log)
+    instance = Instance(
+        store, log, config, config.instance_id, run_id=os.urandom(20).hex(), started_ms=int(time() * 1000)
+    )
+    instance.eviction.base_bytes = resident_bytes()
+    logger.info("Godis %s, instance %s, pid %d, gevent %s", VERSION, instance.id, os.getpid(), GEVENT_VERSION)
+    logger.info("a member of a pool: its log is in etcd, and no file of this machine is locked or written")
+    instance.apply_settings()
+    pool = Pool(instance, config)
+    try:
+        pool.join()
+    except PoolError as error:
+        raise StartError(f"cannot join the pool: {error}") from None
+    gc.collect()
+    gc.freeze()
+    network = PoolServer(instance, log, pool, tls)
+    for place in network.listen():
+        logger.info("serving on %s", place)
+    return pool, network
 
 
 def open_log(config: Config) -> AppendOnlyLog | NullLog:

@@ -5,7 +5,6 @@ settings, the other clients, the counters of INFO. It must not know sockets, gre
 wants done to a connection or to the process it notes here, and the modules of the network do it:
 
     session.closing      the connection is to close once its replies are sent
-    session.work         a reply that is to be made in slices: see commands/slices.py
     session.muted        replies may have to be dropped (CLIENT REPLY): see `Session.suppress`
     instance.kill        close another client's connection (the server hands in how)
     instance.shutdown    the process is to end
@@ -20,8 +19,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from config import Config
+from errors import POOL_DOWN, POOL_STALE, CommandError
 from eviction import Eviction
-from replies import Work
 from store import EffectLog, Keyspace, Store
 
 
@@ -61,6 +60,58 @@ class RewriteState:
     def in_progress(self) -> bool:
         """Say whether there is one, for a client that asked for it and waits for its end."""
         return self.requested or self.running
+
+
+@dataclass
+class PoolMember:
+    """What an instance of the pool last told of itself; `index` is of the last entry that it has applied."""
+
+    id: str
+    name: str
+    address: str
+    index: int
+    entries: int  # how many entries that is
+    started_ms: int
+
+
+@dataclass
+class PoolState:
+    """What a command may know of the pool that the instance is a member of; what INFO and POOL STATUS tell.
+
+    `confirmed` means: the log said lately that it is there, and how far it goes.
+    """
+
+    id: str
+    prefix: str
+    endpoints: list[str]
+    stale_reads: bool  # reads go on where nothing is confirmed
+    confirmed: bool = True
+    trouble: str = ""  # what the log last answered when it did not confirm
+    index: int = 0  # of the last entry applied, as etcd counts
+    entries: int = 0  # how many were ever applied, by all instances alike
+    head_entries: int = 0  # how many there are
+    clock_ms: int = 0
+    appended: int = 0  # entries of this instance
+    appended_commands: int = 0
+    appended_bytes: int = 0
+    append_ms: float = 0.0  # from the sending of an entry to its being applied; moving average
+    append_max_ms: float = 0.0
+    duplicates: int = 0
+    rewatched: int = 0
+    snapshot_index: int = 0
+    snapshot_entries: int = 0
+    snapshot_bytes: int = 0
+    snapshot_running: bool = False
+    members: list[PoolMember] = field(default_factory=list)
+
+    def check(self, name: bytes, writes: int, reads: int) -> None:
+        """Refuse a command that cannot be done or answered truly now."""
+        if self.confirmed:
+            return
+        if writes or name == b"PING":
+            raise CommandError(POOL_DOWN)
+        if reads and not self.stale_reads:
+            raise CommandError(POOL_STALE)
 
 
 @dataclass
@@ -111,6 +162,7 @@ class Session:
         self.skip_replies = 0  # CLIENT REPLY SKIP: for so many replies more, its own included
         self.no_evict = False
         self.no_touch = False
+        self.linearizable = instance.config.pool_reads == "linearizable"
         # until changed
         self.library_name = b""
         self.library_version = b""
@@ -120,7 +172,6 @@ class Session:
         self.commands = 0
         self.closing = False
         self.waiting = False  # for the end of a pause
-        self.work: Work | None = None  # what the command that answered WAIT left to be done
         self.query_bytes: Callable[[], int] = int  # bytes held of an unfinished request
         self.output_bytes: Callable[[], int] = int  # bytes of replies not yet taken by the client
 
@@ -144,6 +195,7 @@ class Session:
         self.unmute()
         self.no_evict = False
         self.no_touch = False
+        self.linearizable = self.instance.config.pool_reads == "linearizable"
 
     def mute(self, replies: int = 0) -> None:
         """Drop the next `replies` replies, the one of the command that asks included; 0: all until `unmute`."""
@@ -203,6 +255,7 @@ class Instance:
     shutdown: bool = False
     last_save_second: int = 0  # when the log last was whole on disk: the answer to LASTSAVE
     last_client_id: int = 0
+    pool: PoolState | None = None  # None: alone
     settings_changed: list[Callable[[], None]] = field(default_factory=list)  # by CONFIG SET: read them again
 
     def __post_init__(self) -> None:
@@ -262,7 +315,8 @@ class Instance:
         untouching = any(client.no_touch for client in self.clients.values())
         self.store.noting = True
         limited = bool(self.eviction.limit_bytes)
-        self.one_by_one = self.log.failure is not None or self.paused or limited or untouching
+        unconfirmed = self.pool is not None and not self.pool.confirmed
+        self.one_by_one = self.log.failure is not None or self.paused or limited or untouching or unconfirmed
         self.gated = self.one_by_one or self.witness is not None
 
     @property

@@ -26,10 +26,11 @@ It is longer than most modules because whatever changes a key has to keep all of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, islice
 from random import Random
 from typing import Any, Protocol
+from zlib import crc32
 
 from entries import LONG_BYTES, NO_DEADLINE, TAIL_BYTES, Entry, deadline_of, entry_of, tail, value_of
 from errors import WRONG_TYPE, CommandError
@@ -38,8 +39,7 @@ from usage import DEADLINE_BYTES, Recency, Usage
 
 NoneType = type(None)  # types.NoneType, which Python 3.10 has under this name only
 STRING_OR_NONE = {bytes, NoneType}
-RANDOM_TRIES = 100  # for a random key; ghosts are few
-MOST_LOOKS = 2048  # at keys that may have expired, to count those that have not
+RANDOM_TRIES = 100  # for a random key, before all are walked through
 
 
 class EffectLog(Protocol):
@@ -67,7 +67,9 @@ class Store:
         self.log = log
         self.random = random or Random()
         self.now_ms = 0
+        self.second_began_ms = 0  # when a second last began: not `now_ms` while an entry of a pool is applied
         self.expired_until_ms = 0  # see the module's text: 0 while replaying
+        self.may_delete = True  # expired keys, where they are met; in a pool only while an entry is applied
         self.default_ttl_ms = 0
         self.default_deadline_ms = NO_DEADLINE  # now + default TTL, made once a turn
         self.noting = True  # reads count as uses of their keys; see `usage`
@@ -93,14 +95,16 @@ class Store:
         self.default_deadline_ms = NO_DEADLINE
 
     def _begin_second(self, now_ms: int) -> None:
+        self.second_began_ms = now_ms
         for keyspace in self.databases:
             keyspace.expiry.begin_second(now_ms // 1000)
 
     def expire_cycle(self, out_of_time: Callable[[], bool]) -> bool:
         """Expire what is due and free what was flushed, until done or `out_of_time`; return whether it is done."""
-        for keyspace in self.databases:
-            if not keyspace.expire_due(out_of_time):
-                return False
+        if self.may_delete:
+            for keyspace in self.databases:
+                if not keyspace.expire_due(out_of_time):
+                    return False
         while self.garbage:
             doomed = self.garbage[-1]
             drop = doomed.popitem if isinstance(doomed, dict) else doomed.pop
@@ -135,7 +139,6 @@ class Keyspace:
         "snapshot",
         "store",
         "usage",
-        "walks",
     )
 
     def __init__(self, store: Store, index: int) -> None:
@@ -148,12 +151,11 @@ class Keyspace:
     def _clear(self) -> None:
         self.entries: dict[bytes, Entry] = {}
         self.dated = 0
-        self.expiry = ExpiryIndex(self.entries, self.store.now_ms)
+        self.expiry = ExpiryIndex(self.entries, self.store.second_began_ms)
         self.order: list[bytes | None] = []
         self.ghosts: set[bytes] = set()
         self._read = self._write = -1  # compaction moves keys of `order` from `_read` to `_write`; -1: none goes on
         self.snapshot: Snapshot | None = None
-        self.walks: set[object] = set()  # that go on, for which compaction has to wait
         if self.usage is not None:
             self.usage.cleared()
 
@@ -263,19 +265,23 @@ class Keyspace:
         """Count the keys that have not expired. O(keys that are due and not yet deleted)."""
         return len(self.entries) - self.expiry.dead_count(self.store.expired_until_ms)
 
-    def count(self) -> int:
-        """Count the keys; expired ones count as well where there may be more of them than a look finds."""
-        until_ms = self.store.expired_until_ms
-        return len(self.entries) if self.expiry.due_count(until_ms) > MOST_LOOKS else self.live_count()
-
     def random_key(self) -> bytes | None:
-        """Return a live key, each as likely as any other; None if there is none, or nearly all have just expired."""
+        """Return a live key, each as likely as any other, or None.
+
+        O(1) on average, since ghosts are few; only where nearly all keys have just expired are they walked through.
+        """
         order = self.order
         randrange = self.store.random.randrange
         for _ in range(RANDOM_TRIES):
             if not self.entries:
                 return None
             key = order[randrange(len(order))]
+            if key is not None and self.is_live(key):
+                return key
+        if not self.live_count():
+            return None
+        start = randrange(len(order))
+        for key in chain(islice(order, start, None), islice(order, start)):
             if key is not None and self.is_live(key):
                 return key
         return None
@@ -287,30 +293,11 @@ class Keyspace:
         start = max(0, end - count)
         return start, [key for key in order[start:end] if key is not None and self.is_live(key)]
 
-    def walk(self) -> Generator[tuple[bytes, ...], None, None]:
-        """Visit all places in small steps and hand out the live keys of each; anything may happen between two steps.
-
-        No key is met twice, and each that is there throughout is met: what is deleted meanwhile keeps its place. So a
-        compaction under way is finished first, and the next one waits for the end of the walk. A flush or a swap of
-        the database ends it.
-        """
-        order, walks = self.order, self.walks
-        while self._read >= 0 and self.order is order:
-            self._compact_order()
-            yield ()
-        walks.add(walk := object())
-        try:
-            for start in range(0, len(order), SLICE):
-                if self.order is not order:
-                    return
-                keys = order[start : start + SLICE]
-                if self.expiry.suspects:
-                    keys = [key for key in keys if key is not None and self.is_live(key)]
-                elif self.ghosts:
-                    keys = [key for key in keys if key in self.entries]
-                yield tuple(keys)  # type: ignore[arg-type]  # None stands there only during a compaction
-        finally:
-            walks.discard(walk)
+    def live_keys(self) -> Iterator[bytes]:
+        """Iterate over all live keys, in no order that a command may rely on. No key may come or go meanwhile."""
+        # the dead are few; to ask for each key whether it is live takes ten times as long
+        dead = self.expiry.dead_keys(self.store.expired_until_ms)
+        return (key for key in self.entries if key not in dead) if dead else iter(self.entries)
 
     def is_live(self, key: bytes) -> bool:
         """Say whether a key is there and not expired, and change nothing."""
@@ -451,6 +438,8 @@ class Keyspace:
     # ---- expiry
 
     def _expire(self, key: bytes) -> None:
+        if not self.store.may_delete:
+            return
         self._discard(key)
         self.store.expired_keys += 1
         self.store.log.append(self.index, (b"DEL", key))
@@ -458,6 +447,24 @@ class Keyspace:
     def expire_due(self, out_of_time: Callable[[], bool]) -> bool:
         """Delete keys whose deadline has passed, oldest second first; return whether all of them are gone."""
         return self.expiry.expire(self.store.expired_until_ms, self._expire, out_of_time)
+
+    def expire_alike(self, last_second: int) -> Iterator[None]:
+        """Delete the keys that ended in a second or before, in an order that they alone decide, in many steps.
+
+        For a pool: whatever was done before in which order, the same keys leave the same `order` behind.
+        """
+        groups: dict[int, set[bytes]] = {}  # each is sorted at once, which takes long for a million keys
+        for keys in self.expiry.find_due(last_second):
+            for key in keys:
+                groups.setdefault(crc32(key) & 0xFF, set()).add(key)
+            yield
+        for group in sorted(groups):
+            for key in sorted(groups[group]):
+                self._discard(key)
+                self.store.expired_keys += 1
+                yield
+        while not self.expiry.forget_due(last_second):
+            yield
 
     def _account(self, key: bytes, value: Any, deadline_ms: int) -> None:
         """Note that `put` uses a key, and the bytes that it brings and takes."""
@@ -488,7 +495,7 @@ class Keyspace:
         self.ghosts.add(key)
         if self._read >= 0:
             self._compact_order()
-        elif len(self.ghosts) > len(self.entries) // 4 + 64 and not self.walks:
+        elif len(self.ghosts) > len(self.entries) // 4 + 64:
             self._read = self._write = 0
 
     def _compact_order(self) -> None:

@@ -189,6 +189,36 @@ def _cluster(instance: Instance) -> Iterable[Field]:
     return [("cluster_enabled", 0)]
 
 
+def _pool(instance: Instance) -> Iterable[Field]:
+    pool = instance.pool
+    assert pool is not None
+    return [
+        ("pool_instance_id", pool.id),
+        ("pool_state", "ok" if pool.confirmed else "down"),
+        ("pool_trouble", pool.trouble.replace("\r", " ").replace("\n", " ")),
+        ("pool_reads", instance.config.pool_reads),
+        ("pool_prefix", pool.prefix),
+        ("pool_endpoints", ",".join(pool.endpoints)),
+        ("pool_instances", len(pool.members)),
+        ("pool_log_index", pool.index),
+        ("pool_log_entries", pool.entries),
+        ("pool_log_clock_ms", pool.clock_ms),
+        ("pool_lag_entries", max(0, pool.head_entries - pool.entries)),
+        ("pool_entries_appended", pool.appended),
+        ("pool_commands_appended", pool.appended_commands),
+        ("pool_bytes_appended", pool.appended_bytes),
+        ("pool_commands_per_entry", f"{pool.appended_commands / max(1, pool.appended):.1f}"),
+        ("pool_append_ms", f"{pool.append_ms:.2f}"),
+        ("pool_append_max_ms", f"{pool.append_max_ms:.2f}"),
+        ("pool_duplicates_skipped", pool.duplicates),
+        ("pool_watches_renewed", pool.rewatched),
+        ("pool_snapshot_in_progress", int(pool.snapshot_running)),
+        ("pool_last_snapshot_index", pool.snapshot_index),
+        ("pool_last_snapshot_entries", pool.snapshot_entries),
+        ("pool_last_snapshot_bytes", pool.snapshot_bytes),
+    ]
+
+
 def _average_ttl_ms(db: Keyspace) -> int:
     """Return the average time to live of a sample of the keys, spread evenly over their ages; 0 if none has one."""
     now_ms = db.store.now_ms
@@ -201,7 +231,7 @@ def _average_ttl_ms(db: Keyspace) -> int:
 def _keyspace(instance: Instance) -> Iterable[Field]:
     fields: list[Field] = []
     for db in instance.store.databases:
-        keys = db.count()
+        keys = db.live_count()
         if keys:
             expires = db.dated - (len(db) - keys)
             fields.append((f"db{db.index}", f"keys={keys},expires={expires},avg_ttl={_average_ttl_ms(db)}"))
@@ -219,6 +249,7 @@ SECTIONS: dict[str, Callable[[Instance], Iterable[Field]]] = {
     "Errorstats": _errorstats,
     "Cluster": _cluster,
     "Keyspace": _keyspace,
+    "Pool": _pool,
 }
 ALL_SECTIONS = {"default", "all", "everything"}
 
@@ -233,6 +264,6 @@ def info(session: Session, argv: list[bytes]) -> Reply:
     texts = [
         "".join([f"# {title}\r\n", *(f"{name}:{value}\r\n" for name, value in fields(session.instance))])
         for title, fields in SECTIONS.items()
-        if title.lower() in wanted or wanted & ALL_SECTIONS
+        if (title.lower() in wanted or wanted & ALL_SECTIONS) and (title != "Pool" or session.instance.pool is not None)
     ]
     return Verbatim("\r\n".join(texts).encode("utf-8", "surrogateescape"))

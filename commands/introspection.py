@@ -34,6 +34,7 @@ GROUPS = {  # module of commands/ -> Redis's name for the family
     "clients": "connection",
     "info": "server",
     "introspection": "server",
+    "pool": "server",
 }
 GROUP_CATEGORIES = {"string": b"@string", "generic": b"@keyspace", "connection": b"@connection"}
 FLAG_CATEGORIES = {

@@ -28,6 +28,7 @@ SECTIONS = {  # title -> modules of commands/
     "Keys": ["keys"],
     "Connection": ["connection", "clients"],
     "Server": ["server", "info", "introspection"],
+    "Pool": ["pool"],
 }
 OPENING = """\
 # Commands

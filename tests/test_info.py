@@ -10,13 +10,16 @@ from instances import START_MS, Bench, Client
 from servers import Raw
 
 import commands.info
-from commands.info import SECTIONS, resident_bytes, show_bytes
+from commands.info import SECTIONS as ALL_SECTIONS
+from commands.info import resident_bytes, show_bytes
 from replies import Verbatim
 from session import RewriteState
 from version import REDIS_VERSION, VERSION
 
 OWN_FIELDS = {"godis_version", "instance_id", "python_version", "aof_unsynced_bytes"}
 LATER_FIELDS = {"client_query_buffer_limit_disconnections", "client_output_buffer_limit_disconnections"}  # of Redis 7.2
+
+SECTIONS = [title for title in ALL_SECTIONS if title != "Pool"]  # which an instance alone does not have
 
 
 def read(text: bytes) -> dict[str, dict[str, str]]:

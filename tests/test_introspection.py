@@ -24,7 +24,7 @@ from commands.introspection import all_rows
 from commands.syntax import arguments
 
 ROWS = list(all_rows())
-NOT_IN_REDIS_7_0 = {"exit", "client|setinfo", "client|no-touch"}
+NOT_IN_REDIS_7_0 = {"exit", "client|setinfo", "client|no-touch", "pool", "pool|status", "pool|help", "readmode"}
 # What Redis says of a command and the table does not, because Godis has no such thing.
 FLAGS_WITHOUT_MEANING = {b"no_multi"}
 # Redis writes these in another way, which means the same for who reads a hint.
@@ -222,7 +222,7 @@ def test_docs_of_all_commands_hold_the_subcommands() -> None:
 def test_a_row_is_complete(row: Command) -> None:
     assert row.summary.endswith(".")
     assert row.since
-    assert row.group in ("strings", "keys", "connection", "clients", "server", "info", "introspection")
+    assert row.group in ("strings", "keys", "connection", "clients", "server", "info", "introspection", "pool")
     assert not (row.flags and row.subcommands and row.arity != -1), "a container has no flags but its subcommands'"
 
 

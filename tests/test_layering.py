@@ -26,13 +26,19 @@ turn -> unsynced -> commands
 rewrite -> aof
 unsynced -> aof
 godis -> offline -> engine
+service -> pool_server -> pool -> pool_archive -> pool_snapshot -> engine
+pool_server -> server
+pool -> replica -> pool_snapshot
+replica -> pool_entry -> protocol
+pool_archive -> etcd -> leaves
 offline -> log_check -> log_export -> log_replay
 """
-LEAVES = {"collector", "columns", "config", "entries", "errors", "replies", "version"}
+LEAVES = {"columns", "config", "entries", "errors", "replies", "version"}
 PROGRAM = sorted([*ROOT.glob("*.py"), *ROOT.glob("commands/*.py")])
 NETWORK = ("godis.py", "server.py", "connection.py", "turn.py", "tls.py")  # godis.py pings
-BELOW_THE_NETWORK = [path for path in PROGRAM if path.name not in NETWORK or path.parent != ROOT]
-CLOCKLESS = ("session", "eviction", "store", "usage", "expiry")
+POOL_NETWORK = ("etcd.py", "pool.py", "pool_archive.py", "pool_server.py")
+BELOW_THE_NETWORK = [path for path in PROGRAM if path.name not in NETWORK + POOL_NETWORK or path.parent != ROOT]
+CLOCKLESS = ("session", "eviction", "store", "usage", "expiry", "replica", "pool_entry", "pool_snapshot")
 DETERMINISTIC = [path for path in PROGRAM if path.parent.name == "commands" or path.stem in CLOCKLESS]
 COMMAND_TABLE = "TABLE"
 CHANGES = {"add", "append", "clear", "discard", "extend", "insert", "pop", "popitem", "remove", "setdefault", "update"}

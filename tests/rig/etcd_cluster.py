@@ -167,9 +167,11 @@ class EtcdNode:
                 self.kill9()
 
     def pause(self) -> None:
-        """Freeze the process; its sockets stay open."""
+        """Freeze the process; its sockets stay open. Returns when all of its threads stand still."""
         assert self.process is not None
         self.process.send_signal(signal.SIGSTOP)
+        tasks = Path(f"/proc/{self.pid}/task")
+        wait_until(lambda: all(b") T " in (task / "stat").read_bytes() for task in tasks.iterdir()), 5, "it is frozen")
 
     def resume(self) -> None:
         """Let a frozen process go on."""

@@ -1,0 +1,58 @@
+"""Commands about the pool that an instance may be a member of.
+
+What they tell is what the pool's own module notes in `PoolState`; they ask nobody.
+"""
+
+from __future__ import annotations
+
+from commands import LOADING, STALE, command, container
+from commands.introspection import describe_subcommands
+from errors import NO_POOL, UNKNOWN_READ_MODE, CommandError
+from replies import OK, Reply
+from session import PoolState, Session
+
+container("POOL", since="Godis 1.1")
+
+
+def _pool(session: Session) -> PoolState:
+    pool = session.instance.pool
+    if pool is None:
+        raise CommandError(NO_POOL)
+    return pool
+
+
+@command("POOL|STATUS", arity=2, flags=LOADING | STALE, since="Godis 1.1")
+def pool_status(session: Session, argv: list[bytes]) -> Reply:
+    """List the instances of the pool that are alive: name, address, log index, lag in entries.
+
+    Differs from Redis, which does not have it. What the others have is as old as their last announcement: 2 s.
+    """
+    pool = _pool(session)
+    lines = []
+    for member in sorted(pool.members, key=lambda member: (member.name, member.id)):
+        itself = member.id == pool.id
+        index, entries = (pool.index, pool.entries) if itself else (member.index, member.entries)
+        lag = max(0, pool.head_entries - entries)
+        mark = " self" if itself else ""
+        lines.append(f"id={member.id} name={member.name} addr={member.address} index={index} lag={lag}{mark}")
+    return [line.encode("utf-8", "surrogateescape") for line in lines]
+
+
+@command("POOL|HELP", arity=2, flags=LOADING | STALE, since="Godis 1.1")
+def pool_help(session: Session, argv: list[bytes]) -> Reply:
+    """Show what POOL can do."""
+    return describe_subcommands(b"POOL")
+
+
+@command("READMODE", "mode", arity=2, flags=LOADING | STALE, since="Godis 1.1")
+def readmode(session: Session, argv: list[bytes]) -> Reply:
+    """Choose what reads see: LOCAL, what this instance has; LINEARIZABLE, all that was acknowledged anywhere.
+
+    Differs from Redis, which does not have it.
+    """
+    _pool(session)
+    mode = argv[1].lower()
+    if mode not in (b"local", b"linearizable"):
+        raise CommandError(UNKNOWN_READ_MODE)
+    session.linearizable = mode == b"linearizable"
+    return OK

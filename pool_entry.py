@@ -1,0 +1,114 @@
+"""An entry of the pool's log: what one instance appends at a time, as bytes.
+
+It owns the format and the cutting into parts, and knows neither etcd nor the keyspace. All numbers are big-endian:
+
+    u8 format | u64 instance | u64 seq | u64 now_ms | u64 default_ttl_ms | u16 part | u16 parts | u32 n | body
+
+    instance        random, made when the process starts; with `seq` it names the entry, however often it arrives
+    now_ms          the time as that instance has it; the log's clock is the greatest of all entries so far
+    default_ttl_ms  how long a string lives that was set without a time, as that instance was told; 0: without end
+    part, parts     a body larger than PART_BYTES comes in several entries, and counts when the last one is there
+    n               how many commands the whole body has; 0: a tick, which only moves the clock
+    body            the commands as the log file has them: RESP, each SELECT changes the database (0 at the start)
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import hiredis
+
+from errors import PoolError
+from protocol import encode_command
+
+FORMAT = 1
+PART_BYTES = 1 << 20  # etcd takes 1.5 MiB
+MOST_PARTS = 64
+MOST_BYTES = PART_BYTES * MOST_PARTS  # of one body, and so of one command
+HEAD = struct.Struct(">BQQQQHHI")
+SELECT = b"SELECT"
+_UNFINISHED = object()
+
+
+class Entry(NamedTuple):
+    """One entry, or a part of one."""
+
+    instance: int
+    seq: int
+    now_ms: int
+    default_ttl_ms: int
+    part: int
+    parts: int
+    commands: int
+    body: bytes
+
+
+class Body:
+    """The commands of one entry, as they are put together."""
+
+    def __init__(self) -> None:
+        self.commands = 0
+        self.size = 0
+        self._database = 0
+        self._pieces: list[bytes] = []
+
+    def add(self, db: int, requests: Sequence[Sequence[bytes]]) -> None:
+        """Put commands behind those that are there."""
+        if db != self._database:
+            self._put((SELECT, b"%d" % db))
+            self._database = db
+        for argv in requests:
+            self._put(argv)
+        self.commands += len(requests)
+
+    def _put(self, argv: Sequence[bytes]) -> None:
+        piece = encode_command(argv)
+        self._pieces.append(piece)
+        self.size += len(piece)
+
+    def join(self) -> bytes:
+        """Return the bytes."""
+        return b"".join(self._pieces)
+
+
+def pack(instance: int, seq: int, now_ms: int, default_ttl_ms: int, body: Body) -> list[bytes]:
+    """Return the entries that hold a body: numbered `seq` and following, to be appended in this order."""
+    data = body.join()
+    cuts = range(0, max(1, len(data)), PART_BYTES)
+    return [
+        HEAD.pack(FORMAT, instance, seq + part, now_ms, default_ttl_ms, part, len(cuts), body.commands)
+        + data[start : start + PART_BYTES]
+        for part, start in enumerate(cuts)
+    ]
+
+
+def unpack(data: bytes) -> Entry:
+    """Read an entry. Raises PoolError if it is none, or one of a later version of Godis."""
+    if data[:1] != bytes([FORMAT]):
+        raise PoolError(f"an entry of format {data[0] if data else 'none'}, and this Godis knows only {FORMAT}")
+    if len(data) < HEAD.size:
+        raise PoolError("an entry that is too short to be one")
+    _, *fields = HEAD.unpack_from(data)
+    return Entry._make((*fields, data[HEAD.size :]))
+
+
+def commands_of(body: bytes, count: int) -> list[tuple[int, list[bytes]]]:
+    """Return the commands of a whole body, each with its database. Raises PoolError."""
+    reader = hiredis.Reader(notEnoughData=_UNFINISHED)
+    found: list[tuple[int, list[bytes]]] = []
+    db = 0
+    try:
+        reader.feed(body)
+        for argv in iter(reader.gets, _UNFINISHED):
+            b"".join(argv)  # only for its TypeError: nothing but bytes
+            if argv[0] == SELECT:
+                db = int(argv[1])
+            else:
+                found.append((db, argv))
+    except (hiredis.HiredisError, TypeError, ValueError, IndexError) as error:
+        raise PoolError(f"an entry whose commands cannot be read: {error}") from None
+    if len(found) != count or reader.has_data():
+        raise PoolError(f"an entry of {len(found)} commands that should be {count}")
+    return found

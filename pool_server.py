@@ -1,0 +1,212 @@
+"""The network's side of a pool: an instance whose clients' writes go through the log.
+
+It owns what differs from an instance alone, and nothing of how the log is kept (`pool`):
+
+- The engine has two tables more. In `local`, a command that writes does not run but answers SUBMIT; in `linearizable`,
+  one that reads answers CONFIRM as well. Both make a connection leave its fast loop, so a GET in the local mode runs
+  the very code that it runs on an instance alone.
+- A connection gathers the writes of a pipeline that stand side by side into one submission, parks until their entry
+  comes back, and answers. What stands behind them runs after them, so each client sees its own writes.
+- The time of a turn is the later one of the log's clock and the wall's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from functools import partial
+from time import monotonic, time
+from typing import TYPE_CHECKING, Any
+
+from aof import NullLog
+from commands import READONLY, TABLE, WRITE, Command
+from connection import TURN_OUTPUT_BYTES, Connection
+from engine import Engine
+from errors import POOL_STALE, POOL_TOO_LARGE, CommandError
+from pool import UNCONFIRMED_SECONDS, Pool
+from pool_entry import MOST_BYTES
+from replies import CONFIRM, SUBMIT, WAIT, Reply
+from server import Server, clock_ahead_ms
+from session import Instance, Session
+from turn import Turn
+
+if TYPE_CHECKING:
+    from tls import ServerTls
+
+OVERHEAD_BYTES = 64  # of an entry's head and a command's, more or less
+READ_MODE = b"READMODE"
+
+
+def table_of(waiting: int, careful: bool) -> Mapping[bytes, Command]:
+    """Return the table of commands, of which those with one of these flags do not run but say what they wait for.
+
+    In the fast loop all of them say WAIT, which is what makes a connection leave it.
+    """
+    table = {name: _waiting(row, waiting, careful) for name, row in TABLE.items()}
+    if not careful:
+        table[READ_MODE] = replace(table[READ_MODE], run=lambda _session, _argv: WAIT)  # another table holds behind it
+    return table
+
+
+def _waiting(row: Command, waiting: int, careful: bool) -> Command:
+    if row.flags & waiting:
+        reply = _reason(row) if careful else WAIT
+        return replace(row, run=lambda _session, _argv: reply, run_many=None)
+    if any(child.flags & waiting for child in row.subcommands.values()):
+        return replace(row, run=partial(_run_subcommand, row, waiting, careful))
+    return row
+
+
+def _run_subcommand(row: Command, waiting: int, careful: bool, session: Session, argv: list[bytes]) -> Reply:
+    child = row.subcommands.get(argv[1].upper()) if len(argv) > 1 else None
+    if child is None or not child.flags & waiting or not child.accepts(len(argv)):
+        return row.run(session, argv)
+    return _reason(child) if careful else WAIT
+
+
+def _reason(row: Command) -> Reply:
+    return SUBMIT if row.flags & WRITE else CONFIRM
+
+
+class Mode:
+    """What reads see, as ways from argv to reply: in the fast loop, and with care."""
+
+    def __init__(self, instance: Instance, waiting: int) -> None:
+        self.fast = Engine(instance, table_of(waiting, careful=False))
+        self.careful = Engine(instance, table_of(waiting, careful=True))
+
+
+class Modes:
+    """All of them."""
+
+    def __init__(self, instance: Instance) -> None:
+        self.plain = Engine(instance)
+        self.local = Mode(instance, WRITE)
+        self.linearizable = Mode(instance, WRITE | READONLY)
+
+
+class PoolTurn(Turn):
+    """A round of the loop of a pool's instance."""
+
+    def __init__(self, instance: Instance, log: NullLog, pool: Pool) -> None:
+        super().__init__(instance, log)
+        self.pool = pool
+
+    def _begin(self) -> None:
+        self.pool.replica.tick(int(time() * 1000))
+        # A process that was stopped for a while must notice it before it answers anybody.
+        if self.instance.pool.confirmed and monotonic() - self.pool.confirmed_at > UNCONFIRMED_SECONDS:  # type: ignore[union-attr]
+            self.pool.follow_health()
+
+
+class PoolConnection(Connection):
+    """A client of a pool's instance."""
+
+    __slots__ = ("_mode", "_modes", "_pool")
+
+    def __init__(self, turn: Turn, modes: Modes, sock: Any, session: Session, pool: Pool) -> None:
+        self._mode = modes.linearizable if session.linearizable else modes.local
+        super().__init__(turn, self._mode.fast, sock, session)
+        self._modes = modes
+        self._pool = pool
+
+    def _follow_mode(self) -> None:
+        mode = self._modes.linearizable if self.session.linearizable else self._modes.local
+        if mode is not self._mode:
+            self._mode = mode
+            self.engine = mode.fast
+            self.execute = partial(Engine.execute, mode.fast, self.session)
+            self.execute_many = mode.fast.execute_many
+
+    def _run_with_care(self, requests: Iterable[list[bytes]], pieces: list[bytes]) -> list[bytes]:
+        """Execute requests one by one, those that write together."""
+        made = sum(map(len, pieces))
+        writes: list[list[bytes]] = []
+        confirmed = False
+        for argv in requests:
+            if self._is_attack(argv):
+                break
+            if writes and not self._is_write(argv):
+                pieces, made, writes = self._submit(writes, pieces), 0, []
+            reply = self._look(argv)
+            if reply is not SUBMIT and writes:
+                pieces, made, writes = self._submit(writes, pieces), 0, []
+            while reply is WAIT:
+                pieces = self._wait(pieces)
+                reply = self._look(argv)
+            if reply is SUBMIT:
+                writes.append(argv)
+                continue
+            if reply is CONFIRM:
+                if not confirmed:
+                    pieces, confirmed = self._confirm(pieces)
+                reply = self._modes.plain.execute(self.session, argv) if confirmed else CommandError(POOL_STALE)
+            self._follow_mode()
+            made += self._answer(argv, reply, pieces)
+            if self.session.closing or self.turn.instance.shutdown:
+                break
+            if made > TURN_OUTPUT_BYTES:
+                pieces, made = self._drain(pieces), 0
+        return self._submit(writes, pieces) if writes else pieces
+
+    def _look(self, argv: list[bytes]) -> Reply:
+        """Run a request, or return what it waits for."""
+        reply = self._mode.careful.execute(self.session, argv)
+        if reply is SUBMIT and (size := sum(map(len, argv)) + OVERHEAD_BYTES * (1 + len(argv))) > MOST_BYTES:
+            return CommandError(POOL_TOO_LARGE % (size, MOST_BYTES))
+        return reply
+
+    def _is_write(self, argv: list[bytes]) -> bool:
+        row = self.engine.table.get(argv[0]) or self.engine.table.get(argv[0].upper())
+        return row is not None and bool(row.flags & WRITE)
+
+    def _submit(self, writes: list[list[bytes]], pieces: list[bytes]) -> list[bytes]:
+        """Send what there is, bring writes into the log, and return the pieces of their replies."""
+        session = self.session
+        if pieces:
+            self.turn.replies.append((self, pieces, False))
+        self.stop_reading()
+        replies = self._pool.submit(session.db.index, writes)
+        pieces = self._go_on()
+        for argv, reply in zip(writes, replies, strict=True):
+            if isinstance(reply, CommandError):
+                self.turn.instance.statistics.count_error(reply.text)
+            self._answer(argv, reply, pieces)
+        return pieces
+
+    def _confirm(self, pieces: list[bytes]) -> tuple[list[bytes], bool]:
+        """Send what there is, and wait until this instance has all that was acknowledged anywhere before now."""
+        if pieces:
+            self.turn.replies.append((self, pieces, False))
+        self.stop_reading()
+        confirmed = self._pool.wait_until_confirmed()
+        return self._go_on(), confirmed
+
+
+class PoolServer(Server):
+    """The event loop's side of a pool's instance."""
+
+    def __init__(self, instance: Instance, log: NullLog, pool: Pool, tls: ServerTls | None) -> None:
+        self._pool = pool
+        self._modes = Modes(instance)
+        self._null_log = log
+        self._quiet_rounds = 0
+        super().__init__(instance, self._modes.local.fast, log, tls)
+
+    def _make_turn(self) -> Turn:
+        return PoolTurn(self.instance, self._null_log, self._pool)
+
+    def _connect(self, sock: Any, session: Session) -> Connection:
+        return PoolConnection(self.turn, self._modes, sock, session, self._pool)
+
+    def _follow_clock(self) -> None:
+        if clock_ahead_ms() > self._clock_ahead_ms:
+            super()._follow_clock()
+        else:  # set back, or not at all: the log's clock, which never goes back, is the time for a while
+            self._clock_ahead_ms = clock_ahead_ms()
+
+    def _is_busy(self) -> bool:
+        if super()._is_busy() or self._pool.is_busy():
+            self._quiet_rounds = 0
+        self._quiet_rounds += 1
+        return self._quiet_rounds < 3  # whoever was answered last has yet to send it

@@ -1,0 +1,192 @@
+"""The store as a member of a pool: what its log's entries make of it, the same on every instance.
+
+It owns all that is a function of the log alone: the log's clock, which entries were seen, the order of entries, the
+parts of large ones, and the run of their commands. It knows neither etcd nor the loop: it is handed entries, in order.
+
+    entry -> next? -> the log's clock goes on -> seen before? -> all parts there? -> its commands, one after another
+             (version)  greatest now_ms so far    (instance, seq)                      -> replies; then expiry
+
+**What a command of an entry sees** is the log's clock, both as its time and as the time before which keys have ended; a
+default deadline of the TTL that the entry brings; and chance that begins anew from the entry's index. So it comes out
+alike wherever and whenever it is applied.
+
+**Between entries nothing is deleted.** Reads of clients hide a key whose deadline is before the log's clock or the
+instance's own, whichever is later; the key goes when an entry finds it expired, or in `expire`, which is due after
+each entry and deletes all keys of the seconds that the log's clock has passed.
+
+**Exactly once.** An instance has one entry under way at a time, so its entries come with ascending `seq`; one that is
+not greater than the last is a repetition. What is known of an instance is forgotten when it has not been heard of for
+FORGET_MS of the log's clock and FORGET_ENTRIES: by then no repetition can be under way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from random import Random
+from typing import Any, NamedTuple
+
+from engine import Engine
+from entries import NO_DEADLINE
+from errors import PoolError
+from pool_entry import commands_of, unpack
+from pool_snapshot import Loader, Snapshot, dump
+from replies import Reply
+from store import Store
+
+FORGET_MS = 600_000
+FORGET_ENTRIES = 10_000
+SWEEP_ENTRIES = 1024
+
+
+class Gap(Exception):
+    """An entry is missing before the one that came."""
+
+
+class Seen(NamedTuple):
+    """The last entry of an instance."""
+
+    seq: int
+    clock_ms: int
+    version: int
+
+
+class Applied(NamedTuple):
+    """What an entry did: the replies to its commands, or None where it was a repetition or not the last part."""
+
+    instance: int
+    seq: int
+    replies: list[Reply] | None
+    repeated: bool
+
+
+class Replica:
+    """The state that the log makes. `engine` runs commands as they are, without the pool's way through the log."""
+
+    def __init__(self, store: Store, engine: Engine) -> None:
+        self.index = 0  # etcd's revision of the last entry
+        self.version = 0  # how many entries there were, that one included
+        self.clock_ms = 0
+        self._store = store
+        self._engine = engine
+        self._seen: dict[int, Seen] = {}
+        self._parts: dict[int, list[bytes]] = {}
+        self._random = Random()
+        self._expired_second = -1
+        store.may_delete = False
+
+    def tick(self, now_ms: int) -> None:
+        """Set the time that reads see."""
+        self._store.tick(max(now_ms, self.clock_ms))
+
+    # ---- entries
+
+    def apply(self, index: int, version: int, data: bytes) -> Applied | None:
+        """Apply the next entry; None if it was applied before. Raises Gap, PoolError, and whatever a bug raises."""
+        if version != self.version + 1:
+            if 0 < version <= self.version:
+                return None
+            raise Gap
+        entry = unpack(data)
+        self.clock_ms = max(self.clock_ms, entry.now_ms)
+        seen = self._seen.get(entry.instance)
+        repeated = seen is not None and entry.seq <= seen.seq
+        replies = None
+        if not repeated:
+            self._seen[entry.instance] = Seen(entry.seq, self.clock_ms, version)
+            body = self._whole_body(entry.instance, entry.part, entry.parts, entry.body)
+            if body is not None:
+                replies = self._run(index, entry.default_ttl_ms, commands_of(body, entry.commands)) if body else []
+        if version % SWEEP_ENTRIES == 0:
+            self._forget(version)
+        self.index, self.version = index, version
+        return Applied(entry.instance, entry.seq, replies, repeated)
+
+    def _whole_body(self, instance: int, part: int, parts: int, body: bytes) -> bytes | None:
+        """Return the body that this part completes, or None."""
+        if parts == 1:
+            self._parts.pop(instance, None)  # of an entry that was given up
+            return body
+        known = [] if part == 0 else self._parts.get(instance, [])
+        if len(known) != part or part >= parts:
+            raise PoolError(f"part {part + 1} of {parts} of an entry came after {len(known)}")
+        known.append(body)
+        if part + 1 < parts:
+            self._parts[instance] = known
+            return None
+        self._parts.pop(instance, None)
+        return b"".join(known)
+
+    def _run(self, index: int, default_ttl_ms: int, commands: list[tuple[int, list[bytes]]]) -> list[Reply]:
+        answer = self._engine.answer
+        with self._time_of_log(index, default_ttl_ms):
+            return [answer(db, argv) for db, argv in commands]
+
+    @contextmanager
+    def _time_of_log(self, index: int, default_ttl_ms: int) -> Iterator[None]:
+        """Let commands see the time and chance of the log, and delete what has expired by it."""
+        store = self._store
+        self.tick(store.now_ms)
+        kept = store.now_ms, store.expired_until_ms, store.default_deadline_ms, store.random
+        store.now_ms = store.expired_until_ms = self.clock_ms
+        store.default_deadline_ms = self.clock_ms + default_ttl_ms if default_ttl_ms else NO_DEADLINE
+        store.random = self._random
+        store.random.seed(index)
+        store.may_delete = True
+        try:
+            yield
+        finally:
+            store.now_ms, store.expired_until_ms, store.default_deadline_ms, store.random = kept
+            store.may_delete = False
+
+    def expire(self) -> Iterator[None]:
+        """Delete what ended in the seconds that the log's clock has passed, in steps; due before the next entry."""
+        last = self.clock_ms // 1000 - 1
+        if last <= self._expired_second:
+            return
+        for db in self._store.databases:
+            yield from db.expire_alike(last)
+        self._expired_second = last
+
+    def has_due_keys(self, now_ms: int) -> bool:
+        """Say whether a tick at this time would delete something, most likely."""
+        return any(db.expiry.has_due(now_ms // 1000 - 1) for db in self._store.databases)
+
+    def _forget(self, version: int) -> None:
+        oldest_ms, oldest = self.clock_ms - FORGET_MS, version - FORGET_ENTRIES
+        for instance, seen in list(self._seen.items()):
+            if seen.clock_ms < oldest_ms and seen.version < oldest:
+                del self._seen[instance]
+                self._parts.pop(instance, None)
+
+    # ---- snapshots
+
+    def describe(self) -> dict[str, Any]:
+        """Return what a snapshot must tell beside the stream of keys, as JSON can hold it."""
+        return {
+            "index": self.index,
+            "version": self.version,
+            "clock_ms": self.clock_ms,
+            "seen": [[instance, *seen] for instance, seen in self._seen.items()],
+        }
+
+    def snapshot(self) -> Snapshot:
+        """Begin a snapshot as of the last entry."""
+        return Snapshot(self._store, self._parts)
+
+    def loader(self, clock_ms: int) -> Loader:
+        """Return what fills the empty store from a snapshot's stream."""
+        return Loader(self._store, self._engine, clock_ms)
+
+    def restore(self, described: dict[str, Any], loader: Loader) -> None:
+        """Go on from a snapshot whose stream was loaded. Raises PoolError."""
+        loader.finish()
+        self.index, self.version = described["index"], described["version"]
+        self.clock_ms = described["clock_ms"]
+        self._seen = {instance: Seen(*seen) for instance, *seen in described["seen"]}
+        self._parts = loader.parts
+        self._expired_second = self.clock_ms // 1000 - 1
+
+    def dump(self) -> bytes:
+        """Return the keyspace as bytes that are equal where the state is: for a comparison of instances."""
+        return dump(self._store, self._parts)

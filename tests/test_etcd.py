@@ -1,0 +1,279 @@
+"""The client of etcd against a real etcd: calls, watches, refusals, silence, TLS, passwords."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import gevent
+import pytest
+from rig.etcd_cluster import EtcdNode, require_etcd
+from servers import HOST, free_port, require
+
+from config import Config, Endpoint, PoolAddress, SettingError, parse_pool, show_pool
+from etcd import Channel, Compacted, Etcd, Refused, Unreachable, after_prefix, text64, tls_context
+
+SECONDS = 5.0
+Connect = Callable[..., Channel]
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdNode]:
+    require_etcd()
+    node = EtcdNode("one", tmp_path_factory.mktemp("etcd"))
+    node.start()
+    yield node
+    node.stop()
+
+
+def etcd_at(*endpoints: str, user: str = "", password: str = "", context: Any = None) -> Etcd:
+    places = tuple(Endpoint(host, int(port)) for host, _, port in (place.rpartition(":") for place in endpoints))
+    return Etcd(PoolAddress(places, "/test", user, password, context is not None), context)
+
+
+@pytest.fixture
+def connect() -> Iterator[Connect]:
+    """Make channels, to whichever endpoints; they are closed at the end."""
+    channels: list[Channel] = []
+
+    def make(*endpoints: str, etcd: Etcd | None = None, **options: Any) -> Channel:
+        channels.append((etcd or etcd_at(*endpoints, **options)).channel())
+        return channels[-1]
+
+    yield make
+    for channel in channels:
+        channel.close()
+
+
+@pytest.fixture
+def channel(node: EtcdNode, connect: Connect) -> Channel:
+    return connect(node.endpoint)
+
+
+# ---- the address
+
+
+@pytest.mark.parametrize(
+    ("text", "endpoints", "prefix", "login"),
+    [
+        ("etcd://h", [("h", 2379)], "/godis", ("", "")),
+        ("etcd://a:1,b:2,[::1]:3/x/y/", [("a", 1), ("b", 2), ("::1", 3)], "/x/y", ("", "")),
+        ("etcds://u:p%40w@h:1/%C3%A9", [("h", 1)], "/é", ("u", "p@w")),
+    ],
+)
+def test_an_address_is_read(text: str, endpoints: list[Any], prefix: str, login: tuple[str, str]) -> None:
+    address = parse_pool(text)
+    assert address is not None
+    assert (list(address.endpoints), address.prefix, (address.user, address.password)) == (endpoints, prefix, login)
+    assert address.tls == text.startswith("etcds")
+
+
+@pytest.mark.parametrize("text", ["h:1", "http://h:1", "etcd://", "etcd://a,,b", "etcd://h:x", "etcd://h:1?q"])
+def test_what_is_no_address_is_refused(text: str) -> None:
+    with pytest.raises(SettingError, match="etcd://host1:2379"):
+        Config({"--pool": text}, {})
+
+
+def test_an_address_is_shown_without_its_password() -> None:
+    assert show_pool(parse_pool("etcds://user:secret@a:1,b:2/p")) == "etcds://a:1,b:2/p"
+
+
+def test_a_password_is_not_shown_when_the_address_is_refused() -> None:
+    with pytest.raises(SettingError) as refusal:
+        Config({"--pool": "etcd://user:secret@h:x"}, {})
+    assert "secret" not in str(refusal.value)
+
+
+# ---- calls
+
+
+def test_keys_are_put_and_found(channel: Channel) -> None:
+    assert channel.range(b"none", SECONDS) == []
+    for value in (b"", b"v", bytes(range(256))):
+        channel.put(b"k\xff/1", value, SECONDS)
+        [found] = channel.range(b"k\xff/1", SECONDS)
+        assert (found.key, found.value) == (b"k\xff/1", value)
+    assert found.version == 3
+    assert found.mod_revision > found.create_revision
+    channel.put(b"k\xff/2", b"2", SECONDS)
+    assert [each.key for each in channel.range(b"k\xff/", SECONDS, after_prefix(b"k\xff/"))] == [b"k\xff/1", b"k\xff/2"]
+    channel.delete(b"k\xff/", SECONDS, after_prefix(b"k\xff/"))
+    assert channel.range(b"k\xff/1", SECONDS) == []
+
+
+def test_a_put_may_depend_on_what_is_there(channel: Channel) -> None:
+    absent = {"key": text64(b"once"), "target": "CREATE", "create_revision": 0}
+    assert channel.put_if([absent], b"once", b"1", SECONDS)
+    assert not channel.put_if([absent], b"once", b"2", SECONDS)
+    assert channel.range(b"once", SECONDS)[0].value == b"1"
+
+
+def test_values_up_to_a_megabyte_and_more_go_through_and_larger_ones_are_refused(channel: Channel) -> None:
+    value = bytes(1_100_000)
+    channel.put(b"large", value, SECONDS)
+    assert channel.range(b"large", SECONDS)[0].value == value
+    with pytest.raises(Refused) as refusal:
+        channel.put(b"large", bytes(2_000_000), SECONDS)
+    assert refusal.value.is_too_large
+    assert channel.range(b"large", SECONDS)[0].version == 1
+
+
+def test_a_lease_takes_its_keys_along(channel: Channel) -> None:
+    lease = channel.grant_lease(60, SECONDS)
+    channel.put(b"leased", b"1", SECONDS, lease)
+    assert channel.keep_alive(lease, SECONDS)
+    channel.revoke_lease(lease, SECONDS)
+    assert channel.range(b"leased", SECONDS) == []
+    assert not channel.keep_alive(lease, SECONDS)
+
+
+# ---- watches
+
+
+def test_a_watch_shows_the_past_and_then_the_present(channel: Channel, node: EtcdNode, connect: Connect) -> None:
+    for number in range(3):
+        channel.put(b"seen", b"%d" % number, SECONDS)
+    first = channel.range(b"seen", SECONDS)[0].create_revision
+    watching = connect(node.endpoint)
+    events = watching.watch(b"seen", first, SECONDS, lambda: SECONDS)
+    assert [event.value for event in islice(events, 3)] == [b"0", b"1", b"2"]
+    gevent.spawn(channel.put, b"seen", bytes(1_000_000), SECONDS)
+    event = next(events)
+    assert (event.version, len(event.value)) == (4, 1_000_000)
+    gevent.spawn(channel.delete, b"seen", SECONDS)
+    assert next(events).version == 0
+    events.close()  # type: ignore[attr-defined]
+
+
+def test_a_watch_from_before_a_compaction_is_told_so(channel: Channel) -> None:
+    for _ in range(3):
+        channel.put(b"compacted", b"v", SECONDS)
+    last = channel.range(b"compacted", SECONDS)[0].mod_revision
+    channel.compact(last, SECONDS)
+    with pytest.raises(Refused, match="compacted"):
+        channel.compact(last, SECONDS)
+    with pytest.raises(Compacted) as gone:
+        next(channel.watch(b"compacted", last - 1, SECONDS, lambda: SECONDS))
+    assert gone.value.revision == last
+
+
+def test_a_watch_that_is_closed_elsewhere_ends(node: EtcdNode, connect: Connect) -> None:
+    watching = connect(node.endpoint)
+    watcher = gevent.spawn(lambda: next(watching.watch(b"silent", 1, SECONDS, lambda: None), None))
+    gevent.sleep(0.05)
+    watching.move()
+    with pytest.raises(Unreachable):
+        watcher.get(timeout=SECONDS)
+
+
+# ---- no answer
+
+
+def test_the_next_endpoint_is_asked_after_one_that_does_not_answer(node: EtcdNode, connect: Connect) -> None:
+    channel = connect(node.endpoint, f"{HOST}:{free_port()}")  # it begins with the second
+    with pytest.raises(Unreachable, match="refused"):
+        channel.put(b"k", b"v", SECONDS)
+    channel.put(b"k", b"v", SECONDS)
+
+
+def test_a_silent_member_is_left_in_time(connect: Connect) -> None:
+    with socket.create_server((HOST, 0)) as silent:
+        channel = connect("{}:{}".format(*silent.getsockname()))
+        with pytest.raises(Unreachable, match="timed out"):
+            channel.put(b"k", b"v", 0.05)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n{",
+        b"nonsense\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n{x}",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b'HTTP/1.1 503 No\r\nContent-Length: 48\r\n\r\n{"code": 14, "message": "etcdserver: no leader"}',
+    ],
+    ids=["end", "short", "nonsense", "no-json", "bad-chunk", "no-leader"],
+)
+def test_an_answer_that_says_nothing_leaves_the_outcome_open(answer: bytes, connect: Connect) -> None:
+    with socket.create_server((HOST, 0)) as listener:
+        channel = connect("{}:{}".format(*listener.getsockname()))
+
+        def serve() -> None:
+            peer, _ = listener.accept()
+            peer.recv(10_000)
+            peer.sendall(answer)
+            peer.close()
+
+        thread = gevent.get_hub().threadpool.spawn(serve)
+        with pytest.raises(Unreachable):
+            channel.put(b"k", b"v", SECONDS)
+        thread.get()
+
+
+# ---- who may
+
+
+def test_a_password_is_asked_for_and_a_token_that_is_too_old_is_renewed(tmp_path: Path, connect: Connect) -> None:
+    require_etcd()
+    node = EtcdNode("locked", tmp_path)
+    node.start()
+    try:
+        root = {"name": "root", "password": "secret"}
+        node.call("auth/user/add", root)
+        node.call("auth/user/grant", {"user": "root", "role": "root"})
+        node.call("auth/enable", {})
+        stranger = connect(node.endpoint)
+        with pytest.raises(Refused):
+            stranger.put(b"k", b"v", SECONDS)
+        with pytest.raises(Refused, match="authentication failed"):
+            connect(node.endpoint, user="root", password="wrong").put(b"k", b"v", SECONDS)
+        known = etcd_at(node.endpoint, user="root", password="secret")
+        channel = connect(etcd=known)
+        channel.put(b"k", b"v", SECONDS)
+        known.token = "invalid.1"
+        channel.put(b"k", b"w", SECONDS)
+        known.token = "invalid.1"
+        revision = channel.range(b"k", SECONDS)[0].create_revision
+        known.token = "invalid.1"
+        values = [event.value for event in islice(channel.watch(b"k", revision, SECONDS, lambda: SECONDS), 2)]
+        assert values == [b"v", b"w"]
+    finally:
+        node.stop()
+
+
+def make_certificates(directory: Path) -> None:
+    """Make an authority, and a certificate of 127.0.0.1 for servers and clients."""
+    require(shutil.which("openssl"), "openssl is not installed")
+    (directory / "ext").write_text("subjectAltName=IP:127.0.0.1\nextendedKeyUsage=serverAuth,clientAuth\n")
+    new = "openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes"
+    for command in (
+        f"{new} -x509 -subj /CN=authority -keyout ca.key -out ca.pem -days 9",
+        f"{new} -subj /CN=root -keyout node.key -out node.csr",
+        "openssl x509 -req -in node.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out node.pem -days 9 -extfile ext",
+    ):
+        subprocess.run(command.split(), cwd=directory, check=True, capture_output=True)
+
+
+def test_tls_with_certificates_on_both_sides(tmp_path: Path, connect: Connect) -> None:
+    require_etcd()
+    make_certificates(tmp_path)
+    certificate = ["--cert-file=" + str(tmp_path / "node.pem"), "--key-file=" + str(tmp_path / "node.key")]
+    trusted = ["--client-cert-auth", "--trusted-ca-file=" + str(tmp_path / "ca.pem")]
+    node = EtcdNode("tls", tmp_path, *certificate, *trusted, scheme="https")
+    node.start()
+    try:
+        ca, cert, key = (str(tmp_path / name) for name in ("ca.pem", "node.pem", "node.key"))
+        channel = connect(node.endpoint, context=tls_context(ca, cert, key))
+        channel.put(b"k", bytes(100_000), SECONDS)
+        assert channel.range(b"k", SECONDS)[0].version == 1
+        for context in (tls_context(ca, "", ""), tls_context("", cert, key)):
+            with pytest.raises(Unreachable):
+                connect(node.endpoint, context=context).put(b"k", b"v", SECONDS)
+    finally:
+        node.stop()

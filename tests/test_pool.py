@@ -1,0 +1,228 @@
+"""Instances of a pool as processes, on a real etcd: one store behind several ports, that outlives each of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+import pytest
+from rig.etcd_cluster import EtcdNode, require_etcd
+from servers import GodisProcess, Raw, parse, wait_until
+
+from errors import NO_POOL, POOL_DOWN, POOL_STALE, POOL_UNKNOWN
+
+Join = Callable[..., GodisProcess]
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[EtcdNode]:
+    require_etcd()
+    node = EtcdNode("one", tmp_path)
+    node.start()
+    yield node
+    node.stop()
+
+
+@pytest.fixture
+def join(node: EtcdNode, tmp_path: Path) -> Iterator[Join]:
+    """Start instances of one pool."""
+    started: list[GodisProcess] = []
+
+    def start(*args: str, name: str = "") -> GodisProcess:
+        name = name or f"godis{len(started) + 1}"
+        directory = tmp_path / name
+        directory.mkdir(exist_ok=True)
+        pool = ("--pool", f"etcd://{node.endpoint}/test", "--instance-id", name)
+        started.append(GodisProcess(directory, *pool, *args, log=None))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.stop()
+
+
+def pool_info(client: Raw) -> dict[str, str]:
+    text = parse(client.ask("INFO", "pool")).decode()
+    return dict(re.findall(r"^(\w+):(.*?)\r$", text, re.MULTILINE))
+
+
+def has_expired_one(client: Raw) -> bool:
+    return b"expired_keys:1\r" in client.ask("INFO", "stats")
+
+
+def answers_ping(client: Raw) -> bool:
+    return client.ask("PING") == b"+PONG\r\n"
+
+
+def test_what_is_written_at_one_is_read_at_the_other(join: Join) -> None:
+    with join().raw() as one, join().raw() as two:
+        assert two.ask("READMODE", "linearizable") == b"+OK\r\n"
+        for number in range(20):
+            assert one.ask("SET", "k", number) == b"+OK\r\n"
+            assert parse(two.ask("GET", "k")) == b"%d" % number
+            assert parse(two.ask("INCR", "n")) == 2 * number + 1
+            assert parse(one.ask("INCR", "n")) == 2 * number + 2
+
+
+def test_a_pipeline_is_answered_in_order_and_reads_see_the_writes_before_them(join: Join) -> None:
+    with join().raw() as raw:
+        requests = b"".join(
+            b"SET k%d %d\r\nINCR n\r\nGET k%d\r\nNOSUCH\r\nGET n\r\nDEL nokey\r\nSET\r\nINCR k%d\r\n" % (i, i, i, i)
+            for i in range(100)
+        )
+        raw.send(requests)
+        for i in range(100):
+            assert raw.read_line() == b"OK"
+            assert raw.read_line() == b"%d" % (i + 1)
+            assert raw.read_line() == b"%d" % i
+            assert raw.read_line().startswith(b"ERR unknown command 'NOSUCH'")
+            assert raw.read_line() == b"%d" % (i + 1)
+            assert raw.read_line() == b"ERR key not found"
+            assert raw.read_line() == b"ERR wrong number of arguments for 'set' command"
+            assert raw.read_line() == b"%d" % (i + 1)
+
+
+def test_errors_databases_and_large_values_go_through_the_log(join: Join) -> None:
+    with join().raw() as one, join("--pool-reads", "linearizable").raw() as two:
+        assert one.ask("SELECT", "3") == b"+OK\r\n"
+        value = b"\r\n$-1\r\n" * 400_000  # three parts
+        assert one.ask("SET", "large", value) == b"+OK\r\n"
+        assert one.ask("INCR", "large") == b"-ERR value is not an integer or out of range\r\n"
+        assert parse(two.ask("GET", "large")) is None
+        assert two.ask("SELECT", "3") == b"+OK\r\n"
+        assert parse(two.ask("STRLEN", "large")) == len(value)
+        assert one.ask("SET", "larger", b"x" * (65 << 20)).startswith(b"-ERR a write of 681")
+        assert one.ask("FLUSHALL") == b"+OK\r\n"
+        assert parse(two.ask("DBSIZE")) == 0
+
+
+def test_a_ttl_ends_everywhere_and_keys_go_without_a_write(join: Join) -> None:
+    with join().raw() as one, join().raw() as two:
+        assert one.ask("SET", "k", "v", "PX", "300") == b"+OK\r\n"
+        assert one.ask("SET", "stays", "v", "PX", "600000") == b"+OK\r\n"
+        for client in (one, two):
+            wait_until(partial(has_expired_one, client), what="a tick")
+            assert parse(client.ask("DBSIZE")) == 1
+        entries = pool_info(one)["pool_log_entries"]
+        assert int(entries) <= 4, "ticks are few"
+
+
+def test_an_instance_that_starts_catches_up_from_the_log_and_from_a_snapshot(join: Join) -> None:
+    first = join("--pool-snapshot-entries", "50")
+    with first.raw() as raw:
+        for number in range(70):
+            raw.ask("SET", f"k{number}", "v" * 1000)
+        raw.ask("DEL", "k3", "k4")
+        wait_until(lambda: int(pool_info(raw)["pool_last_snapshot_entries"]) >= 50, what="a snapshot")
+        for number in range(70, 90):
+            raw.ask("SET", f"k{number}", "v")
+        scanned = raw.ask("SCAN", "0", "COUNT", "1000")
+    second = join()
+    assert "snapshot of entry" in second.stderr()
+    with second.raw() as raw:
+        assert raw.ask("SCAN", "0", "COUNT", "1000") == scanned
+        raw.ask("SET", "more", "1")
+    first.kill9()
+    first.start()
+    with first.raw() as raw:
+        assert parse(raw.ask("DBSIZE")) == 89
+        for number in range(250):  # two snapshots: the older one and the log before it go
+            raw.ask("SET", "k", number)
+        wait_until(lambda: int(pool_info(raw)["pool_last_snapshot_entries"]) >= 190, 20, "a second snapshot")
+    third = join()
+    with third.raw() as raw:
+        assert parse(raw.ask("GET", "k")) == b"249"
+        assert parse(raw.ask("DBSIZE")) == 90
+        assert raw.ask("SCAN", "0", "COUNT", "1000") != scanned
+
+
+def test_without_etcd_writes_are_refused_reads_go_on_and_it_recovers(join: Join, node: EtcdNode) -> None:
+    lenient, strict = join(), join("--pool-stale-reads", "no")
+    with lenient.raw() as one, strict.raw() as two, lenient.raw() as three:
+        one.ask("SET", "k", "v")
+        assert parse(two.ask("READMODE", "linearizable")) == b"OK"
+        assert parse(two.ask("GET", "k")) == b"v"
+        two.ask("READMODE", "local")
+        node.pause()
+        three.send(b"INCR n\r\n")
+        wait_until(lambda: one.ask("PING") == b"-%b\r\n" % POOL_DOWN, 10, "it knows")
+        assert one.ask("SET", "k", "w") == b"-%b\r\n" % POOL_DOWN
+        assert parse(one.ask("GET", "k")) == b"v"
+        wait_until(lambda: two.ask("GET", "k") == b"-%b\r\n" % POOL_STALE, 10, "the strict one knows")
+        assert one.ask("READMODE", "linearizable") == b"+OK\r\n"
+        assert one.ask("GET", "k") == b"-%b\r\n" % POOL_STALE
+        assert three.read_line() == POOL_UNKNOWN
+        node.resume()
+        for client in (one, two):
+            wait_until(partial(answers_ping, client), 10, "it recovers")
+            assert client.ask("SET", "k", "x") == b"+OK\r\n"
+        assert parse(one.ask("GET", "n")) == b"1", "what was unknown was applied, once"
+
+
+def test_status_shows_all_instances_until_they_are_gone(join: Join) -> None:
+    one, two = join(), join()
+    with one.raw() as raw:
+        wait_until(lambda: len(parse(raw.ask("POOL", "STATUS"))) == 2, 10, "both are there")
+        mine, other = parse(raw.ask("POOL", "STATUS"))
+        assert re.fullmatch(rb"id=\w{16} name=godis1 addr=127.0.0.1:%d index=\d+ lag=0 self" % one.port, mine)
+        assert re.fullmatch(rb"id=\w{16} name=godis2 addr=127.0.0.1:%d index=\d+ lag=0" % two.port, other)
+        assert raw.ask_line(b"pool status") == mine
+        assert raw.read_line() == other
+        assert two.terminate() == 0
+        wait_until(lambda: len(parse(raw.ask("POOL", "STATUS"))) == 1, 10, "one is gone")
+
+
+def test_an_instance_with_other_databases_is_not_let_in(join: Join) -> None:
+    join("--databases", "4")
+    with pytest.raises(pytest.fail.Exception, match="--databases must be alike"):
+        join("--databases", "5")
+
+
+def test_eviction_is_refused_in_a_pool(join: Join) -> None:
+    with pytest.raises(pytest.fail.Exception, match="a pool cannot evict"):
+        join("--maxmemory-policy", "allkeys-lru")
+    with join("--maxmemory", "40mb").raw() as raw:
+        assert b"a pool cannot evict" in raw.ask("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+        assert raw.ask("SET", "k", "x" * 20_000_000).startswith(b"-OOM")
+
+
+def test_no_local_file_is_made(join: Join, tmp_path: Path) -> None:
+    process = join("--log", "log.txt")
+    with process.raw() as raw:
+        raw.ask("SET", "k", "v")
+    assert {path.suffix for path in process.directory.iterdir()} == {".stderr"}
+
+
+def test_an_instance_alone_has_no_pool(shared_godis: GodisProcess) -> None:
+    with shared_godis.raw() as raw:
+        for words in (["POOL", "STATUS"], ["READMODE", "local"]):
+            assert raw.ask(*words) == b"-%b\r\n" % NO_POOL
+
+
+def test_a_log_that_is_gone_ends_the_instance(join: Join, node: EtcdNode) -> None:
+    process = join()
+    with process.raw() as raw:
+        raw.ask("SET", "k", "v")
+    node.call("kv/deleterange", {"key": "L3Rlc3QvbG9n"})  # /test/log
+    wait_until(lambda: process.process.poll() is not None, what="it ends")
+    assert process.process.returncode == 70
+    assert "the log was deleted" in process.stderr() or "has lost entries" in process.stderr()
+    assert "Traceback" not in process.stderr()
+
+
+def test_at_the_end_everybody_who_waits_is_answered(join: Join) -> None:
+    process = join()
+    clients = [process.raw() for _ in range(30)]
+    for client in clients:
+        client.send(b"INCR n\r\nGET n\r\n" * 50)
+    assert process.terminate() == 0
+    answered = 0
+    for client in clients:
+        with client, suppress(ConnectionResetError):  # of a client whose requests were never read
+            answered = max([answered, *map(int, client.read_all().split())])
+    assert "Assertion" not in process.stderr()
+    with join().raw() as raw:
+        assert int(parse(raw.ask("GET", "n"))) >= answered

@@ -1,0 +1,379 @@
+"""What the log of a pool makes of a store: the same everywhere, once, in order, by the log's clock."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+from servers import ROOT
+
+from aof import NullLog
+from config import Config
+from engine import Engine
+from errors import CommandError, PoolError
+from pool_entry import MOST_BYTES, PART_BYTES, Body, commands_of, pack, unpack
+from replica import FORGET_ENTRIES, FORGET_MS, SWEEP_ENTRIES, Gap, Replica
+from replies import OK
+from session import Instance
+from store import Store
+
+START_MS = 1_700_000_000_000
+US, THEM = 7, 8
+Commands = Sequence[Sequence[bytes]]
+
+
+class Member:
+    """A store and its replica, without a network; `entry` makes the next entry and applies it."""
+
+    def __init__(self, databases: str = "4") -> None:
+        config = Config({"--databases": databases}, {})
+        self.store = Store(config.databases, NullLog())
+        self.instance = Instance(self.store, NullLog(), config, "member", "0" * 40, START_MS)
+        self.replica = Replica(self.store, Engine(self.instance))
+        self.replica.tick(START_MS)
+        self.seq = 0
+
+    def apply(self, data: bytes) -> Any:
+        """Apply an entry as the next one."""
+        applied = self.replica.apply(self.replica.index + 3, self.replica.version + 1, data)
+        for _ in self.replica.expire():
+            pass
+        return applied
+
+    def entry(self, *commands: bytes, now_ms: int = START_MS, ttl_ms: int = 0, db: int = 0) -> list[Any]:
+        """Apply lines as one entry; return the replies, of errors the texts."""
+        self.seq += 1
+        [data] = make(self.seq, [line.split() for line in commands], now_ms=now_ms, ttl_ms=ttl_ms, db=db)
+        replies = self.apply(data).replies
+        return [reply.text if isinstance(reply, CommandError) else reply for reply in replies]
+
+    def ask(self, line: bytes) -> Any:
+        """Read, as a client of this instance does."""
+        return Engine(self.instance).execute(self.replica._engine.replaying, line.split())
+
+
+def make(
+    seq: int, requests: Commands, instance: int = US, now_ms: int = START_MS, ttl_ms: int = 0, db: int = 0
+) -> list[bytes]:
+    body = Body()
+    body.add(db, requests)
+    return pack(instance, seq, now_ms, ttl_ms, body)
+
+
+def copy_of(member: Member, piece: int = 1000) -> Member:
+    """Start another member from a snapshot of this one, read in pieces."""
+    other = Member()
+    described = member.replica.describe()
+    loader = other.replica.loader(described["clock_ms"])
+    data = member.replica.dump()
+    for start in range(0, len(data), piece):
+        loader.feed(data[start : start + piece])
+    other.replica.restore(described, loader)
+    other.replica.tick(START_MS)
+    return other
+
+
+# ---- entries
+
+
+def test_an_entry_reads_back_as_it_was_made() -> None:
+    body = Body()
+    body.add(0, [[b"SET", b"k", b"\r\n$1\r\n"], [b"DEL", b"", b"x"]])
+    body.add(3, [[b"INCR", b"n"]])
+    body.add(0, [[b"INCR", b"m"]])
+    [data] = pack(US, 5, START_MS, 21_600_000, body)
+    entry = unpack(data)
+    assert entry[:7] == (US, 5, START_MS, 21_600_000, 0, 1, 4)
+    assert commands_of(entry.body, entry.commands) == [
+        (0, [b"SET", b"k", b"\r\n$1\r\n"]),
+        (0, [b"DEL", b"", b"x"]),
+        (3, [b"INCR", b"n"]),
+        (0, [b"INCR", b"m"]),
+    ]
+
+
+@pytest.mark.parametrize("data", [b"", b"\x02" + bytes(60), b"\x01" + bytes(10)], ids=["empty", "later", "short"])
+def test_what_is_no_entry_is_refused(data: bytes) -> None:
+    with pytest.raises(PoolError):
+        unpack(data)
+
+
+@pytest.mark.parametrize("body", [b"*1\r\n$4\r\nPI", b"+OK\r\n", b"*0\r\n", b"*1\r\n:1\r\n", b"x", b""])
+def test_a_body_without_whole_commands_is_refused(body: bytes) -> None:
+    with pytest.raises(PoolError):
+        commands_of(body, 1)
+
+
+def test_a_large_body_comes_in_parts_and_counts_at_the_last() -> None:
+    value = os.urandom(2 * PART_BYTES + 5)
+    parts = make(1, [[b"SET", b"large", value], [b"STRLEN", b"large"]])
+    assert len(parts) == 3
+    assert max(map(len, parts)) < PART_BYTES + 100
+    member = Member()
+    assert member.apply(parts[0]).replies is None
+    assert member.apply(make(1, [[b"SET", b"other", b"1"]], instance=THEM)[0]).replies == [OK]
+    assert member.apply(parts[0]).repeated
+    assert member.apply(parts[1]).replies is None
+    middle = copy_of(member)
+    assert member.ask(b"DBSIZE") == 1
+    for each in (member, middle):
+        assert each.apply(parts[2]).replies == [OK, len(value)]
+        assert each.ask(b"GET large") == value
+    assert MOST_BYTES == 64 * PART_BYTES
+
+
+def test_an_entry_given_up_in_the_middle_leaves_nothing_behind() -> None:
+    first, *_ = make(1, [[b"SET", b"large", bytes(2 * PART_BYTES)]])
+    member = Member()
+    member.apply(first)
+    member.apply(make(3, [[b"SET", b"k", b"v"]])[0])
+    assert member.replica._parts == {}
+    assert member.ask(b"DBSIZE") == 1
+
+
+def test_parts_that_do_not_follow_each_other_are_no_log() -> None:
+    _, second, _ = make(1, [[b"SET", b"large", bytes(2 * PART_BYTES)]])
+    with pytest.raises(PoolError, match="part 2 of 3"):
+        Member().apply(second)
+
+
+# ---- order and repetition
+
+
+def test_a_repeated_entry_is_applied_once_whatever_came_between() -> None:
+    member = Member()
+    [entry] = make(1, [[b"INCR", b"n"]])
+    assert member.apply(entry).replies == [1]
+    assert member.apply(make(1, [[b"INCR", b"n"]], instance=THEM)[0]).replies == [2]
+    again = member.apply(entry)
+    assert (again.repeated, again.replies) == (True, None)
+    assert copy_of(member).apply(entry).repeated
+    assert member.apply(make(2, [[b"INCR", b"n"]])[0]).replies == [3]
+
+
+def test_an_instance_is_forgotten_only_when_time_and_entries_have_passed() -> None:
+    member = Member()
+    [entry] = make(1, [[b"INCR", b"n"]], instance=THEM)
+    member.apply(entry)
+    later_ms = START_MS + FORGET_MS + 1
+    member.entry(b"INCR n", now_ms=later_ms)
+    while member.replica.version % SWEEP_ENTRIES:
+        member.entry(b"GET n", now_ms=later_ms)
+    assert member.apply(entry).repeated, "a jump of the clock forgets nobody"
+    while member.replica.version < FORGET_ENTRIES + SWEEP_ENTRIES:
+        member.entry(b"GET n", now_ms=later_ms)
+    assert THEM not in member.replica._seen
+    assert US in member.replica._seen
+
+
+def test_an_old_entry_is_skipped_and_a_missing_one_is_noticed() -> None:
+    member = Member()
+    [entry] = make(1, [[b"INCR", b"n"]])
+    assert member.replica.apply(10, 1, entry) is not None
+    assert member.replica.apply(10, 1, entry) is None
+    with pytest.raises(Gap):
+        member.replica.apply(12, 3, make(2, [[b"INCR", b"n"]])[0])
+    with pytest.raises(Gap):
+        member.replica.apply(12, 0, b"")
+    assert (member.replica.index, member.replica.version) == (10, 1)
+
+
+# ---- the clock
+
+
+def test_the_logs_clock_is_the_greatest_time_so_far() -> None:
+    member = Member()
+    member.entry(b"SET k v EX 10", now_ms=START_MS + 60_000)
+    assert member.entry(b"SET early v EX 10", b"PEXPIRETIME early", now_ms=START_MS)[1] == START_MS + 70_000
+    assert member.replica.clock_ms == START_MS + 60_000
+
+
+def test_the_default_ttl_is_that_of_the_entry() -> None:
+    member = Member()
+    assert member.entry(b"SET a 1", b"PEXPIRETIME a", ttl_ms=5000)[1] == START_MS + 5000
+    assert member.entry(b"SET b 1", b"PEXPIRETIME b")[1] == -1
+
+
+def test_a_write_tests_expiry_by_the_logs_clock_and_a_read_by_the_later_one() -> None:
+    member = Member()
+    member.entry(b"SET k v EX 10", b"SET n 5 EX 10")
+    member.replica.tick(START_MS + 20_000)  # by our own clock it is over; no entry says so yet
+    assert member.ask(b"GET k") is None
+    assert member.ask(b"EXISTS k") == member.ask(b"DBSIZE") == 0
+    assert member.ask(b"TYPE k") == b"none"
+    assert member.ask(b"RANDOMKEY") is None
+    assert member.ask(b"SCAN 0") == [b"0", []]
+    assert member.entry(b"INCR n", now_ms=START_MS + 9_999) == [6]
+    assert len(member.store.databases[0]) == 2
+    assert member.entry(b"INCR n", now_ms=START_MS + 10_000) == [1]
+    assert member.ask(b"GET n") == b"1"
+
+
+def test_keys_go_when_the_logs_clock_has_passed_their_second() -> None:
+    member = Member()
+    member.entry(*(b"SET k%d v PX %d" % (n, 1000 + n) for n in range(2000)))
+    member.entry(now_ms=START_MS + 1999)
+    assert len(member.store.databases[0]) == 2000
+    member.entry(now_ms=START_MS + 2000)
+    assert len(member.store.databases[0]) == 1000
+    member.entry(now_ms=START_MS + 3000)
+    assert len(member.store.databases[0]) == 0
+    for db in member.store.databases:
+        db.check()
+
+
+def test_a_member_with_due_keys_knows_that_a_tick_is_due() -> None:
+    member = Member()
+    member.entry(b"SET k v PX 1500")
+    assert not member.replica.has_due_keys(START_MS + 1999)
+    assert member.replica.has_due_keys(START_MS + 2000)
+    member.entry(now_ms=START_MS + 2000)
+    assert not member.replica.has_due_keys(START_MS + 2000)
+
+
+def test_housekeeping_deletes_nothing_that_no_entry_ended() -> None:
+    member = Member()
+    member.entry(b"SET k v PX 1")
+    member.replica.tick(START_MS + 5000)
+    assert member.store.expire_cycle(lambda: False)
+    assert len(member.store.databases[0]) == 1
+
+
+# ---- the same on every instance: random logs, applied in processes with other hash seeds
+
+
+def random_log(seed: int, length: int) -> list[bytes]:
+    """Make entries as instances would: many commands, skewed clocks, repetitions, several databases, large values."""
+    chance = random.Random(seed)
+    clock_ms = START_MS
+    seqs = {US: 0, THEM: 0}
+    found: list[bytes] = []
+    for _ in range(length):
+        clock_ms += chance.choice([0, 1, 30, 700, 2500])
+        instance = chance.choice([US, THEM])
+        body = Body()
+        for _ in range(chance.randrange(12)):
+            body.add(chance.choice([0, 0, 0, 1, 3]), [random_command(chance, clock_ms)])
+        skew_ms = chance.choice([0, 0, -120_000])
+        entries = pack(instance, seqs[instance] + 1, clock_ms + skew_ms, chance.choice([0, 4000]), body)
+        seqs[instance] += len(entries)
+        found += entries
+        if chance.random() < 0.1:
+            found.append(found[-1])
+    return found
+
+
+def random_command(chance: random.Random, clock_ms: int) -> list[bytes]:
+    key, other = (b"k%d" % chance.randrange(60) for _ in range(2))
+    seconds = b"%d" % chance.randrange(1, 8)
+    lines: list[list[bytes]] = [
+        [b"SET", key, b"%d" % chance.randrange(100)],
+        [b"SET", key, b"v", b"EX", seconds],
+        [b"SET", key, b"v", b"PXAT", b"%d" % (clock_ms + chance.choice([-5000, 1000, 200_000_000]))],
+        [b"SET", key, b"v", b"NX", b"GET"],
+        [b"MSET", key, b"1", other, b"2"],
+        [b"MSETNX", key, b"1", other, b"2"],
+        [b"INCR", key],
+        [b"INCRBYFLOAT", key, b"0.1"],
+        [b"APPEND", key, b"x" * chance.choice([1, 1, 1, 70_000])],
+        [b"SETRANGE", key, b"3", b"abc"],
+        [b"GETDEL", key],
+        [b"GETEX", key, b"PERSIST"],
+        [b"DEL", key, other],
+        [b"UNLINK", key],
+        [b"EXPIRE", key, seconds, b"GT"],
+        [b"PEXPIREAT", key, b"%d" % clock_ms],
+        [b"PERSIST", key],
+        [b"RENAME", key, other],
+        [b"COPY", key, other, b"DB", b"3", b"REPLACE"],
+        [b"MOVE", key, b"1"],
+        [b"SWAPDB", b"0", b"3"],
+        [b"NOSUCH", key],
+        [b"GET"],
+        [b"SELECT", b"9"],
+    ]
+    rare = [[b"FLUSHDB"], [b"FLUSHALL"]]
+    return chance.choice(rare) if chance.random() < 0.003 else chance.choice(lines[:-1])
+
+
+def outcome(log: list[bytes], snapshot_every: int) -> str:
+    """Apply a log, going on from a snapshot of itself every so often; say what came out, replies included."""
+    member = Member()
+    digest = sha256()
+    for number, data in enumerate(log, 1):
+        digest.update(repr([str(reply) for reply in member.apply(data).replies or []]).encode())
+        if snapshot_every and number % snapshot_every == 0:
+            member = copy_of(member, piece=100)
+        elif number % 7 == 0:  # the clock of this machine, and clients that read
+            member.replica.tick(START_MS + number * 900)
+            for line in (b"GET k1", b"MGET k1 k2 k3", b"RANDOMKEY", b"SCAN 0", b"EXISTS k5", b"KEYS *", b"TTL k7"):
+                member.ask(line)
+    for db in member.store.databases:
+        db.check()
+    digest.update(member.replica.dump())
+    digest.update(repr(sorted(map(str, member.replica.describe().items()))).encode())
+    return digest.hexdigest()
+
+
+APPLY_ELSEWHERE = """
+import test_pool_replica as test
+print(test.outcome(test.random_log({seed}, {length}), {every}))
+"""
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_random_logs_come_out_alike_in_processes_with_other_hash_seeds(seed: int) -> None:
+    length = 400
+    expected = outcome(random_log(seed, length), 0)
+    for hash_seed, every in (("1", 0), ("2", 50), ("3", 7)):
+        done = subprocess.run(
+            [sys.executable, "-c", APPLY_ELSEWHERE.format(seed=seed, length=length, every=every)],
+            env={**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"},
+            capture_output=True,
+            text=True,
+            timeout=50,
+            check=True,
+        )
+        assert done.stdout.strip() == expected, f"hash seed {hash_seed}, a snapshot every {every} entries"
+
+
+def test_the_comparison_notices_one_key_more(tmp_path: Path) -> None:
+    """A digest that is always equal would pass above."""
+    log = random_log(0, 50)
+    assert outcome(log, 0) != outcome([*log, make(1000, [[b"SET", b"more", b"1"]])[0]], 0)
+
+
+def test_a_snapshot_is_that_of_its_entry_whatever_is_applied_while_it_is_taken() -> None:
+    log = random_log(5, 300)
+    member = Member()
+    for data in log[:200]:
+        member.apply(data)
+    expected = member.replica.dump()
+    snapshot = member.replica.snapshot()
+    for _ in snapshot.begin():
+        pass
+    pieces = []
+    walk = snapshot.walk()
+    for data in log[200:]:
+        pieces.append(next(walk, b""))
+        member.apply(data)
+    pieces += walk
+    snapshot.end()
+    assert b"".join(pieces) == expected
+    assert all(db.snapshot is None for db in member.store.databases)
+
+
+def test_a_snapshot_that_is_cut_off_is_refused() -> None:
+    member = Member()
+    member.entry(b"SET k v", b"SET l w")
+    loader = Member().replica.loader(START_MS)
+    loader.feed(member.replica.dump()[:-5])
+    with pytest.raises(PoolError):
+        loader.finish()

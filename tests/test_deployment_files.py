@@ -17,6 +17,7 @@ from servers import GODIS, ROOT
 
 DOCKERFILE = ROOT / "Dockerfile"
 COMPOSE_FILE = ROOT / "compose" / "docker-compose.yml"
+STANDALONE_FILE = ROOT / "compose" / "docker-compose.standalone.yml"
 PASSWORD_FILE = ROOT / "compose" / "password.yml"
 MODULES_THAT_ARE_IMPORTED = """
 import pathlib, sys
@@ -87,14 +88,15 @@ def test_dockerfile_runs_as_a_numeric_user_who_does_not_own_the_code() -> None:
 def test_base_images_are_pinned_to_a_minor_version() -> None:
     compose_images = re.findall(r"^ +image: (\S+:\S+)", COMPOSE_FILE.read_text(), re.MULTILINE)
     images = {line.split()[0] for line in instructions("FROM")} | set(compose_images)
-    assert len(images) == 2, images
-    assert all(re.search(r":\d+\.\d+-\w+$", image) for image in images), images
+    assert len(images) == 3, images
+    assert all(re.search(r":(\d+\.\d+-\w+|v\d+\.\d+\.\d+)$", image) for image in images), images
 
 
 def test_each_setting_of_the_image_and_the_compose_file_is_one_that_the_program_knows() -> None:
     named = set(re.findall(r"\bGODIS_\w+", " ".join(instructions("ENV")) + COMPOSE_FILE.read_text()))
-    named |= set(re.findall(r"\bGODIS_\w+(?=:\s)", PASSWORD_FILE.read_text()))
-    assert {"GODIS_HOST", "GODIS_DATA_DIR", "GODIS_PROTECTED_MODE"} <= named
+    for file in (PASSWORD_FILE, STANDALONE_FILE):
+        named |= set(re.findall(r"\bGODIS_\w+(?=:\s)", file.read_text()))
+    assert {"GODIS_HOST", "GODIS_DATA_DIR", "GODIS_PROTECTED_MODE", "GODIS_POOL", "GODIS_POOL_READS"} <= named
     usage = subprocess.run([sys.executable, GODIS, "--help"], capture_output=True, text=True, check=True).stdout
     for name in named:
         flag = "--" + name.removeprefix("GODIS_").lower().replace("_", "-")
@@ -102,11 +104,23 @@ def test_each_setting_of_the_image_and_the_compose_file_is_one_that_the_program_
 
 
 def test_compose_publishes_on_loopback_only_and_a_password_only_comes_from_a_secret() -> None:
-    pool, password = COMPOSE_FILE.read_text(), PASSWORD_FILE.read_text()
-    assert re.findall(r'^ +- "([^"]*:\d+)"$', pool, re.MULTILINE) == ["127.0.0.1:6379:6379"]
+    password = PASSWORD_FILE.read_text()
+    for file in (COMPOSE_FILE, STANDALONE_FILE):
+        assert re.findall(r'^ +- "([^"]*:\d+)"$', file.read_text(), re.MULTILINE) == ["127.0.0.1:6379:6379"]
+        assert file.read_text().count("ports:") == 1
+        assert "REQUIREPASS" not in file.read_text()
     assert "ports:" not in password
-    assert "REQUIREPASS" not in pool
     assert re.findall(r"GODIS_REQUIREPASS\w*: (\S+)", password) == ["/run/secrets/godis_password"]
+
+
+def test_etcd_forgets_nothing_by_itself_and_may_grow_as_large_as_it_can() -> None:
+    said = COMPOSE_FILE.read_text()
+    assert re.findall(r'ETCD_AUTO_COMPACTION_RETENTION: "(\d+)"', said) == ["0"]
+    assert re.findall(r'ETCD_QUOTA_BACKEND_BYTES: "(\d+)"', said) == [str(8 << 30)]
+    nodes = re.findall(r"ETCD_NAME: (\w+)", said)
+    assert nodes == ["etcd1", "etcd2", "etcd3"]
+    assert all(f'["{node}:/var/lib/etcd"]' in said for node in nodes)
+    assert re.findall(r"GODIS_POOL: (\S+)", said) == ["etcd://" + ",".join(f"{node}:2379" for node in nodes)]
 
 
 def test_nginx_accepts_its_configuration_without_a_warning(tmp_path: Path) -> None:

@@ -1,10 +1,12 @@
-"""The project's own Dockerfile, compose file and nginx.conf, unmodified, on a real container engine.
+"""The project's own Dockerfile, compose files and nginx.conf, unmodified, on a real container engine.
 
-The pool is started once, as the README says. Each test takes it as it finds it and leaves three healthy instances.
+The pool is started once, as the README says. Each test takes it as it finds it and leaves it whole: three healthy
+instances, three nodes of etcd. The standalone instance comes after it, on the same port.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 import subprocess
@@ -16,19 +18,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rig.base_images import import_nginx, import_python
+from rig.base_images import import_etcd, import_nginx, import_python
 from rig.container_engine import ComposeProject, ContainerEngine, tool
 from rig.pool import instance_behind
 from servers import HOST, ROOT, Raw, parse, wait_until
 from telnet import Telnet
 
 COMPOSE_FILE = ROOT / "compose" / "docker-compose.yml"
+STANDALONE_FILE = ROOT / "compose" / "docker-compose.standalone.yml"
 PASSWORD_FILE = ROOT / "compose" / "password.yml"
 DOCKERFILE = ROOT / "Dockerfile"
 PORT = 6379
 STOP_SECONDS = 2
 DOWN_SECONDS = 5
 NO_INSTANCE = "none"
+NODES = ("etcd1", "etcd2", "etcd3")
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +41,7 @@ def engine() -> Iterator[ContainerEngine]:
     try:
         import_python(engine, re.findall(r"^FROM (\S+)", DOCKERFILE.read_text(), re.MULTILINE)[-1])
         import_nginx(engine, re.findall(r"image: (nginx:\S+)", COMPOSE_FILE.read_text())[0])
+        import_etcd(engine, re.findall(r"image: (\S+/etcd:\S+)", COMPOSE_FILE.read_text())[0])
         yield engine
     finally:
         engine.close()
@@ -91,24 +96,34 @@ def wait_until_all_serve(pool: ComposeProject) -> None:
     wait_until(lambda: set(answering(pool, 3 * len(expected))) == expected, 20, f"the instances {expected}")
 
 
-def write_own_note_on_each(pool: ComposeProject) -> set[str]:
-    """Store on each of the three instances a note that no other has; return the notes."""
-    notes: set[str] = set()
-    while len(notes) < 3:
-        with connect(pool) as client:
-            note = instance_behind(client)
-            assert client.ask("SET", "note", note) == b"+OK\r\n"
-            notes.add(note)
-    return notes
+def leader_of(pool: ComposeProject) -> str:
+    """Return the id of the container with etcd's leader."""
+    for node in NODES:
+        for container in pool.containers(node):
+            said = pool.engine.docker("exec", container, "etcdctl", "endpoint", "status", "--write-out=json")
+            (status,) = json.loads(said)
+            if status["Status"]["leader"] == status["Status"]["header"]["member_id"]:
+                return container
+    raise AssertionError("etcd has no leader")
 
 
-def read_note_of_each(pool: ComposeProject) -> set[str]:
-    """Read the notes of the three instances."""
-    notes: dict[str, str] = {}
-    while len(notes) < 3:
+def count_on_each(pool: ComposeProject, key: str) -> list[int]:
+    """Count a key up once through each instance, on connections of their own; return what each said."""
+    counted: dict[str, int] = {}
+    while len(counted) < len(instance_ids(pool)):
         with connect(pool) as client:
-            notes[instance_behind(client)] = parse(client.ask("GET", "note")).decode()
-    return set(notes.values())
+            if (instance := instance_behind(client)) not in counted:
+                counted[instance] = parse(client.ask("INCR", key))
+    return list(counted.values())
+
+
+def read_on_each(pool: ComposeProject, key: str) -> set[bytes | None]:
+    """Read a key through each instance."""
+    read: dict[str, bytes | None] = {}
+    while len(read) < len(instance_ids(pool)):
+        with connect(pool) as client:
+            read[instance_behind(client)] = parse(client.ask("GET", key))
+    return set(read.values())
 
 
 def serves(engine: ContainerEngine, container: str) -> bool:
@@ -123,7 +138,9 @@ def test_hadolint_finds_nothing() -> None:
     assert subprocess.run([tool("hadolint"), str(DOCKERFILE)], check=True, capture_output=True).stdout == b""
 
 
-@pytest.mark.parametrize("files", [[COMPOSE_FILE], [COMPOSE_FILE, PASSWORD_FILE]], ids=["plain", "password"])
+@pytest.mark.parametrize(
+    "files", [[COMPOSE_FILE], [COMPOSE_FILE, PASSWORD_FILE], [STANDALONE_FILE], [STANDALONE_FILE, PASSWORD_FILE]]
+)
 def test_compose_accepts_its_files_without_a_warning(files: list[Path]) -> None:
     given = [word for file in files for word in ("-f", str(file))]
     check = [tool("docker-compose"), *given, "config", "--quiet"]
@@ -132,6 +149,14 @@ def test_compose_accepts_its_files_without_a_warning(files: list[Path]) -> None:
 
 def test_clients_are_spread_over_the_instances_and_see_which_one_answers(pool: ComposeProject) -> None:
     assert answering(pool, 30) == dict.fromkeys(instance_ids(pool), 10)
+
+
+def test_what_one_connection_writes_any_other_reads_at_once(pool: ComposeProject) -> None:
+    for value in range(30):
+        with connect(pool) as one, connect(pool) as other:
+            assert one.ask("SET", "shared", value) == b"+OK\r\n"
+            assert parse(other.ask("GET", "shared")) == b"%d" % value
+    assert sorted(count_on_each(pool, "visits") + count_on_each(pool, "visits")) == [1, 2, 3, 4, 5, 6]
 
 
 def test_a_session_in_telnet_through_the_published_port(pool: ComposeProject) -> None:
@@ -146,14 +171,28 @@ def test_a_session_in_telnet_through_the_published_port(pool: ComposeProject) ->
 def test_only_the_balancer_is_published_and_on_loopback_only(pool: ComposeProject) -> None:
     (nginx,) = pool.engine.inspect(*pool.containers("nginx"))
     assert nginx["NetworkSettings"]["Ports"] == {"6379/tcp": [{"HostIp": HOST, "HostPort": str(PORT)}]}
-    for instance in pool.engine.inspect(*pool.containers("godis")):
-        assert instance["NetworkSettings"]["Ports"] == {"6379/tcp": None}
+    others = [container for service in ("godis", *NODES) for container in pool.containers(service)]
+    for other in pool.engine.inspect(*others):
+        assert not any(other["NetworkSettings"]["Ports"].values())
 
 
-def test_instances_run_without_rights_and_write_to_the_volume_only(pool: ComposeProject) -> None:
+def test_etcd_is_reached_by_the_instances_only_and_has_no_rights(pool: ComposeProject) -> None:
+    nodes = pool.engine.inspect(*(container for node in NODES for container in pool.containers(node)))
+    assert [node["Mounts"][0]["Name"] for node in nodes] == [f"godis_{node}" for node in NODES]
+    for node in nodes:
+        assert list(node["NetworkSettings"]["Networks"]) == ["godis_log"]
+        given = node["HostConfig"]  # the image has no program that could look
+        assert (given["CapDrop"], given["ReadonlyRootfs"]) == (["ALL"], True)
+        assert given["SecurityOpt"] == ["no-new-privileges:true"]
+    (network,) = pool.engine.inspect("godis_log")
+    assert network["Internal"]
+    (nginx,) = pool.engine.inspect(*pool.containers("nginx"))
+    assert list(nginx["NetworkSettings"]["Networks"]) == ["godis_clients"]
+
+
+def test_instances_run_without_rights_and_keep_nothing(pool: ComposeProject) -> None:
     for instance in pool.engine.inspect(*pool.containers("godis")):
-        (mount,) = instance["Mounts"]
-        assert (mount["Type"], mount["Name"], mount["Destination"]) == ("volume", "godis_data", "/data")
+        assert instance["Mounts"] == []
         assert pool.engine.docker("exec", instance["Id"], "id", "-u").strip() == "10001"
         status = pool.engine.docker("exec", instance["Id"], "cat", "/proc/1/status")
         assert re.search(r"^CapBnd:\s0+$", status, re.MULTILINE)
@@ -217,12 +256,38 @@ def test_killed_instance_is_skipped_and_serves_again_once_it_is_back(pool: Compo
     start_again(pool, killed)
 
 
-def down_with_an_open_session_and_up(pool: ComposeProject) -> None:
+def test_killed_leader_of_etcd_costs_no_write(pool: ComposeProject) -> None:
+    engine = pool.engine
+    before = count_on_each(pool, "survivor")
+    killed = leader_of(pool)
+    engine.docker("kill", killed)
+    # `up --wait` meanwhile would start it again; a pool of two nodes serves until somebody does.
+    counted = max(before)
+    for _ in range(20):
+        with connect(pool) as client:
+            counted += 1
+            assert parse(client.ask("INCR", "survivor")) == counted
+    assert read_on_each(pool, "survivor") == {b"%d" % counted}
+    engine.docker("start", killed)
+    wait_until(lambda: is_healthy(engine, killed), 30, "the node of etcd is back")
+
+
+def is_healthy(engine: ContainerEngine, container: str) -> bool:
+    (state,) = engine.inspect(container)
+    return bool(state["State"].get("Health", {}).get("Status") == "healthy")
+
+
+def test_open_session_does_not_hold_up_the_end(pool: ComposeProject) -> None:
     with connect(pool) as client:
         assert client.ask_line(b"PING") == b"+PONG"
         started = time.monotonic()
-        pool.down()
+        pool.compose("stop", "nginx")
         assert time.monotonic() - started < DOWN_SECONDS
+    pool.up("--scale", "godis=3", "--no-recreate")
+
+
+def down_and_up(pool: ComposeProject) -> None:
+    pool.down()
     pool.up("--scale", "godis=3")
 
 
@@ -237,8 +302,44 @@ def rescale_up_and_down(pool: ComposeProject) -> None:
         rescale(pool, instances)
 
 
-@pytest.mark.parametrize("change", [down_with_an_open_session_and_up, recreate, rescale_up_and_down])
-def test_no_log_is_lost_by(change: Callable[[ComposeProject], None], pool: ComposeProject) -> None:
-    written = write_own_note_on_each(pool)
+@pytest.mark.parametrize("change", [down_and_up, recreate, rescale_up_and_down])
+def test_nothing_is_lost_by(change: Callable[[ComposeProject], None], pool: ComposeProject) -> None:
+    count_on_each(pool, "kept")
+    with connect(pool) as client:
+        counted = parse(client.ask("GET", "kept"))
+        deadline_ms = parse(client.ask("PEXPIRETIME", "shared"))
+        assert client.ask("SET", "note", change.__name__) == b"+OK\r\n"
     change(pool)
-    assert read_note_of_each(pool) == written
+    assert read_on_each(pool, "kept") == {counted}
+    assert read_on_each(pool, "note") == {change.__name__.encode()}
+    with connect(pool) as client:
+        assert parse(client.ask("PEXPIRETIME", "shared")) == deadline_ms
+
+
+@pytest.fixture(scope="module")
+def standalone(engine: ContainerEngine, pool: ComposeProject) -> Iterator[ComposeProject]:
+    """The single instance; it publishes the same port, so the pool goes first."""
+    pool.down("--volumes", "--timeout", "1")
+    project = ComposeProject(engine, STANDALONE_FILE)
+    project.up("--build")
+    yield project
+    project.down("--volumes", "--timeout", "1")
+
+
+def test_standalone_instance_keeps_its_log(standalone: ComposeProject) -> None:
+    with connect(standalone) as client:
+        assert client.ask("SET", "note", "kept") == b"+OK\r\n"
+    (killed,) = standalone.containers("godis")
+    standalone.engine.docker("kill", killed)
+    standalone.down()
+    standalone.up()
+    with connect(standalone) as client:
+        assert parse(client.ask("GET", "note")) == b"kept"
+
+
+def test_standalone_instance_that_is_scaled_by_mistake_goes_on_and_keeps_its_log(standalone: ComposeProject) -> None:
+    with pytest.raises(RuntimeError, match="port is already allocated"):
+        standalone.up("--scale", "godis=2", "--no-recreate")
+    standalone.up("--scale", "godis=1", "--no-recreate")
+    with connect(standalone) as client:
+        assert parse(client.ask("GET", "note")) == b"kept"

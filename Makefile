@@ -12,10 +12,11 @@ PIP := $(PY) -m pip install -qq --disable-pip-version-check
 PYTEST := -m pytest -n auto --dist worksteal
 
 # Left to one Python: they mostly wait, and what could differ between versions is tested by others as well.
-SLOW_TESTS := tests/test_balancer.py tests/test_server.py tests/test_program.py tests/test_faults.py
+SLOW_TESTS := tests/test_balancer.py tests/test_server.py tests/test_program.py tests/test_faults.py \
+	tests/test_pool_faults.py tests/test_pool_load.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format check soak fuzz test-pythons test-containers bench bench-all docs clean
+.PHONY: help run test lint format check soak soak-pool fuzz test-pythons test-containers bench bench-all docs clean
 
 help: ## say what can be done
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +42,9 @@ soak: $(VENV)/test.stamp ## kill, spoil, load and compare for long: make soak RO
 	GODIS_SOAK=$(ROUNDS) GODIS_SOAK_SECONDS=$(SOAK_SECONDS) GODIS_SEED=$$(date +%s) $(PY) -m pytest --timeout 0 \
 		tests/test_kill.py tests/test_faults.py tests/test_power_loss.py tests/test_soak.py tests/test_against_redis.py \
 		$(ARGS)
+
+soak-pool: $(VENV)/test.stamp ## break each part of a pool so many times, under load: make soak-pool ROUNDS=20
+	GODIS_SOAK=$(ROUNDS) GODIS_SEED=$$(date +%s) $(PY) -m pytest tests/test_pool_faults.py $(ARGS)
 
 fuzz: $(VENV)/fuzz.stamp ## throw made-up input at parsers, logs and a server: make fuzz SECONDS=3600
 	cd tests && PYTHONPATH=..:. ../$(PY) -m fuzzing $(SECONDS) $(ARGS)

@@ -15,7 +15,7 @@ The search is Wing and Gong's with what Lowe added, as in Porcupine: requests an
 requests before the first reply, one after the other, take out the one that fits, and begin again; a reply that is come
 upon means that its operation cannot be put off, so go one step back. A set of operations that are done, with the state
 that they left, is tried only once. What has no reply would double that with each such operation; two rules prevent it:
-of those that ask for the same, the first goes first, and a SET that nobody saw never happened.
+of those that ask for the same, the first goes first; and what nobody saw, though somebody looked, never happened.
 
 Porcupine itself is in Go, Knossos in Clojure, and PyPI has neither one like them.
 """
@@ -90,16 +90,26 @@ def find_violation(history: Iterable[Operation], most_steps: int = MOST_STEPS) -
 
 
 def _that_matter(history: Sequence[Operation]) -> list[Operation]:
-    """Leave out what says nothing: reads without a reply, and SETs without a reply whose value nobody saw."""
-    seen = {operation.reply for operation in history if operation.request == (b"GET",)}
-    only_values = {operation.request[0] for operation in history} <= {b"GET", b"SET"}
+    """Leave out what says nothing: reads without a reply, and writes without one that no read shows."""
+    reads = [operation for operation in history if operation.is_known and operation.request == (b"GET",)]
+    values = {operation.reply for operation in reads if isinstance(operation.reply, bytes)}
+    names = {operation.request[0] for operation in history}
 
     def matters(operation: Operation) -> bool:
         if operation.is_known:
             return True
-        return operation.request != (b"GET",) and not (only_values and operation.request[1] not in seen)
+        if names <= {b"GET", b"SET"}:
+            return len(operation.request) == 2 and operation.request[1] in values
+        if names <= {b"GET", b"APPEND"} and _ends_with_a_read(history, reads):  # which shows all that was appended
+            return len(operation.request) == 2 and any(operation.request[1] in value for value in values)
+        return operation.request != (b"GET",)
 
     return sorted(filter(matters, history), key=lambda operation: operation.invoked)
+
+
+def _ends_with_a_read(history: Sequence[Operation], reads: Sequence[Operation]) -> bool:
+    last_write = max((each.returned for each in history if each.is_known and each.request != (b"GET",)), default=-inf)
+    return any(read.invoked > last_write for read in reads)
 
 
 class _Search:
@@ -147,7 +157,7 @@ class _Search:
         while missing:
             most_steps -= 1
             if most_steps < 0:
-                raise Undecided(f"{n} operations; the longest order has {len(self.most_done)} of them")
+                raise Undecided(self.explain())
             if event < n:
                 taken = self._try(event, done, state)
                 if taken is not None and taken not in tried:

@@ -36,6 +36,7 @@ from servers import encode
 
 SILENT_SECONDS = 20
 REFUSED_PAUSE_SECONDS = 0.01
+BROKEN_PAUSE_SECONDS = 0.05  # a balancer without instances accepts and closes at once
 REGISTERS = 8
 COUNTERS = 4
 GROUPS = 2
@@ -144,6 +145,7 @@ class Load:
                         client.do_one(connection)
                 except Broken:
                     self.record.broken += 1
+                    gevent.sleep(BROKEN_PAUSE_SECONDS)
                 except OSError:
                     gevent.sleep(REFUSED_PAUSE_SECONDS)
 

@@ -95,6 +95,9 @@ def test_many_operations_without_a_reply_do_not_make_it_slow() -> None:
     assert find_violation(history(*lost, "60-61 INCR -> 51", "62-63 GET -> 51")) is None
     assert find_violation(history(*lost, "60-61 INCR -> 52")) is not None
     assert find_violation(history(*sets, "60-61 GET -> 7", "62-63 GET -> nil")) is not None
+    pieces = [f"{number}- APPEND {number}," for number in range(50)]
+    assert find_violation(history(*pieces, "60-61 APPEND x -> 4", "62-63 GET -> 17,x")) is None
+    assert find_violation(history(*pieces, "60-61 APPEND x -> 2", "62-63 GET -> 17,x")) is not None
 
 
 def is_linearizable_by_trying_it_all(operations: list[Operation]) -> bool:

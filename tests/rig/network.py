@@ -45,6 +45,11 @@ class Host(NetworkNamespace):
         with self._front.entered():
             ip("link", "set", self._bridge_port, "up")
 
+    def leave(self) -> None:
+        """Leave the network for good: another host may have the number."""
+        with self._front.entered():
+            ip("link", "delete", self._bridge_port)
+
     def lose(self, other: Host) -> None:
         """Send the other host nothing that arrives, from now on."""
         with self.entered():

@@ -12,6 +12,7 @@ with etcd in two, and so each test has one to itself.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import platform
@@ -73,7 +74,7 @@ class Instance(GodisProcess):
         self.address = host.address
         self.program = program
         own_directory = directory / self.instance_id
-        own_directory.mkdir()
+        own_directory.mkdir(exist_ok=True)
         given = {
             "GODIS_HOST": "0.0.0.0",
             "GODIS_PROTECTED_MODE": "no",
@@ -169,9 +170,15 @@ class Pool:
             for number, host in enumerate(self.etcd_hosts, 1)
         ]
         self.etcd = EtcdCluster(self.directory, nodes=nodes)
-        self._parts.callback(self.etcd.stop)
+        self._parts.callback(self._end_etcd)
         self.etcd.start()
         self.env = {"GODIS_POOL": f"etcd://{self.etcd.endpoints}"} | self.env
+
+    def _end_etcd(self) -> None:
+        """Kill all nodes: one that leads and is asked to end would look for another to lead, for seconds."""
+        for node in self.etcd.nodes:
+            if node.runs:
+                node.kill9()
 
     def host_of(self, node: EtcdNode) -> Host:
         """Return the host that a node of etcd is on."""
@@ -193,6 +200,21 @@ class Pool:
         instance.wait_until_ready()
         return instance
 
+    def start_what_ended(self) -> None:
+        """Start each instance whose process has ended, as a container engine does, and wait until all answer."""
+        for instance in self.instances:
+            if instance.process.poll() is not None:
+                instance.start()
+        for instance in self.instances:
+            instance.wait_until_ready()
+
+    def remove_instance(self) -> None:
+        """End the last instance, and let the DNS forget it."""
+        instance = self.instances.pop()
+        self.dns.addresses.remove(instance.address)
+        instance.stop()
+        instance.host.leave()
+
     def connect(self, timeout: float = 10) -> Raw:
         """Connect a client to the balancer."""
         with self.front.entered():
@@ -212,6 +234,17 @@ class Pool:
         """Connect a new client and return the id of the instance that it got to."""
         with self.connect() as client:
             return instance_behind(client)
+
+    def wait_until_all_serve(self) -> None:
+        """Wait until the balancer hands clients to each instance."""
+        missing = {instance.instance_id for instance in self.instances}
+
+        def all_seen() -> bool:
+            with contextlib.suppress(ConnectionError):
+                missing.discard(self.who_answers())
+            return not missing
+
+        wait_until(all_seen, 10, f"the balancer finds {missing}")
 
     def nginx_log(self) -> str:
         return (self.directory / "nginx.log").read_text()

@@ -9,13 +9,14 @@ Each part is a module that can be run alone: `python -m bench.compare --help`.
 
 from __future__ import annotations
 
-from bench import compare, eviction, footprint, latency, micro, replay, rewrite, stalls
+from bench import always, compare, eviction, footprint, latency, micro, replay, rewrite, stalls
 from bench.rig import Report, parser, require_two_cores
 
 
 def floors(report: Report, rounds: int, seconds: float, keys: int, connections: int) -> None:
     """Measure what has a floor."""
-    compare.compare(report, compare.readme_cases(), rounds, seconds)
+    compare.compare(report, compare.README, rounds, seconds)
+    compare.compare(report, compare.ALWAYS, rounds, seconds)
     compare.log_cost(report, rounds, seconds)
     compare.connections(report, rounds, seconds, connections // 2)
     latency.latency(report, latency.Plan(rounds, 2 * seconds))
@@ -28,6 +29,7 @@ def everything_else(report: Report, rounds: int, seconds: float, keys: int) -> N
     """Measure what has none, and what takes long."""
     for cases in compare.all_cases():
         compare.compare(report, cases, rounds, seconds)
+    always.always(report, 1, rounds, seconds)
     replay.replay(report, 10 * keys, keys=keys)
     rewrite.rewrite(report, 5 * keys)
     stalls.stalls(report, 5 * keys)

@@ -229,6 +229,11 @@ class Channel:
         """Delete a key, or those from `key` to before `end`."""
         self.call("kv/deleterange", {"key": text64(key), **({"range_end": text64(end)} if end else {})}, timeout)
 
+    def delete_if(self, conditions: list[dict[str, Any]], key: bytes, timeout: float) -> bool:
+        """Delete a key if all conditions hold; return whether they did."""
+        body = {"compare": conditions, "success": [{"request_delete_range": {"key": text64(key)}}]}
+        return bool(self.call("kv/txn", body, timeout).get("succeeded", False))
+
     def compact(self, revision: int, timeout: float) -> None:
         """Forget what was before a revision."""
         self.call("kv/compaction", {"revision": revision}, timeout)

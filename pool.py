@@ -61,6 +61,7 @@ BATCH_COMMANDS = 1000
 BATCH_BYTES = 512 << 10
 APPEND_SECONDS = 1.5  # less than etcd's own 7, since a member without a leader just lets one wait
 CONFIRM_SECONDS = 1.0
+GATHER_SECONDS = 0.001
 HEALTH_SECONDS = 1.0  # between two signs of life
 UNCONFIRMED_SECONDS = 3.0
 UNKNOWN_SECONDS = 10.0
@@ -111,9 +112,11 @@ class Flight:
         self.size = size
         self.since = monotonic()
         self.progress = self.since  # when the last part of it was taken
+        self.over = Event()
 
     def answer(self, replies: list[Reply]) -> None:
         """Hand the replies out."""
+        self.over.set()
         start = 0
         for submission in self.submissions:
             end = start + len(submission.requests)
@@ -124,6 +127,7 @@ class Flight:
 
     def fail(self, text: bytes) -> None:
         """Answer all of it with an error."""
+        self.over.set()
         for submission in self.submissions:
             submission.fail(text)
 
@@ -167,7 +171,9 @@ class Pool:
         # writes
         self._seq = 0
         self._queue: deque[Submission] = deque()
-        self._queued = Event()
+        self._queued = Event()  # as many as are waited for
+        self._enough = 1
+        self._expected = 1  # as many as the last entry answered
         self._flights: dict[int, Flight] = {}  # by the seq of their last part
         self._own_seq = 0  # of our last entry that was applied
         # reads
@@ -372,9 +378,11 @@ class Pool:
         self.instance.update_gate()
         if confirmed:
             self.state.trouble = ""
+            self._progress_at = monotonic() - LAG_SECONDS  # a watch from before may never hear of anything again
             logger.warning("the pool's log answers again")
         else:
-            logger.error("the pool's log cannot be reached (%s): writes are refused until it can", self.state.trouble)
+            reason = self.state.trouble or f"nothing was heard of it for {UNCONFIRMED_SECONDS:.0f} s"
+            logger.error("the pool's log cannot be reached (%s): writes are refused until it can", reason)
 
     # ---- from the log
 
@@ -440,10 +448,14 @@ class Pool:
     def submit(self, db: int, requests: Sequence[list[bytes]]) -> list[Reply]:
         """Bring writes into the log, wait until they are applied here, and return their replies."""
         submission = Submission(db, requests)
-        self._queue.append(submission)
-        self._queued.set()
+        self._enqueue(submission)
         submission.done.wait()
         return submission.replies
+
+    def _enqueue(self, submission: Submission) -> None:
+        self._queue.append(submission)
+        if len(self._queue) >= self._enough:
+            self._queued.set()
 
     def is_busy(self) -> bool:
         """Say whether writes wait for their replies."""
@@ -451,13 +463,29 @@ class Pool:
 
     def _flush(self) -> None:
         while True:
-            if not self._queue:
-                self._queued.clear()
-                self._queued.wait()
-            gevent.sleep(0)  # those who are ready may join
+            self._gather()
             submissions, body = self._next_batch()
             if submissions:
-                self._append(Flight(submissions, body.commands, body.size), body)
+                flight = Flight(submissions, body.commands, body.size)
+                self._append(flight, body)
+                flight.over.wait(
+                    APPEND_SECONDS
+                )  # else half of the clients would wait for this entry, half for the next
+                self._expected = len(submissions)
+
+    def _gather(self) -> None:
+        """Wait for writes; if many were answered a moment ago, for those clients' next ones, but not for long.
+
+        Two thirds more commands an entry with 50 clients that send one write after another, and so fewer entries.
+        """
+        for enough, seconds in ((self._expected, GATHER_SECONDS), (1, None)):
+            self._enough = enough
+            if len(self._queue) < enough:
+                self._queued.clear()
+                self._queued.wait(seconds)
+            if self._queue:
+                break
+        self._enough = 1
 
     def _next_batch(self) -> tuple[list[Submission], Body]:
         body = Body()
@@ -556,8 +584,7 @@ class Pool:
             self._tick_at = now + self._chance.random()
         elif now >= self._tick_at and not self._queue and not self._flights:
             self._tick_at = 0.0
-            self._queue.append(Submission(0, []))
-            self._queued.set()
+            self._enqueue(Submission(0, []))
 
     def _end_if_frozen(self) -> None:
         """Run in a thread: a loop that does not turn answers nobody, and whoever balances must not think it lives."""
@@ -660,4 +687,4 @@ class Pool:
                     monotonic() - start,
                 )
         finally:
-            archive.unlock()
+            archive.unlock(self.state.id)

@@ -108,9 +108,10 @@ class Archive:
         free = {"key": text64(self._lock_key), "target": "CREATE", "create_revision": 0}
         return self._channel.put_if([self._unchanged(revision), free], self._lock_key, name.encode(), SECONDS, lease)
 
-    def unlock(self) -> None:
-        """Give the lock back."""
-        self._channel.delete(self._lock_key, SECONDS)
+    def unlock(self, name: str) -> None:
+        """Give the lock back, if it still is ours."""
+        mine = {"key": text64(self._lock_key), "target": "VALUE", "value": text64(name.encode())}
+        self._channel.delete_if([mine], self._lock_key, SECONDS)
 
     def _unchanged(self, revision: int) -> dict[str, Any]:
         return {"key": text64(self._meta_key), "target": "MOD", "mod_revision": revision}

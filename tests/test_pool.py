@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
@@ -10,11 +16,34 @@ from pathlib import Path
 
 import pytest
 from rig.etcd_cluster import EtcdNode, require_etcd
-from servers import GodisProcess, Raw, parse, wait_until
+from servers import ROOT, GodisProcess, Raw, parse, require, wait_until
 
-from errors import NO_POOL, POOL_DOWN, POOL_STALE, POOL_UNKNOWN
+from errors import NO_POOL, POOL_DOWN, POOL_FULL, POOL_STALE, POOL_UNKNOWN
 
 Join = Callable[..., GodisProcess]
+WITH_OTHER_TIMES = """
+import sys
+sys.path.insert(0, {root!r})
+import pool
+vars(pool).update({times})
+import godis
+sys.exit(godis.main(sys.argv[1:]))
+"""
+IMPATIENT = {"UNCONFIRMED_SECONDS": 0.5, "UNKNOWN_SECONDS": 1.5, "CONFIRM_SECONDS": 0.2, "HEALTH_SECONDS": 0.1}
+
+
+class Member(GodisProcess):
+    """An instance, which may have other patience than in earnest, so that a test need not wait as long."""
+
+    def __init__(self, directory: Path, *args: str, times: dict[str, float]) -> None:
+        self.times = times
+        super().__init__(directory, *args, log=None)
+
+    def command(self) -> list[str]:
+        if not self.times:
+            return super().command()
+        program = WITH_OTHER_TIMES.format(root=str(ROOT), times=self.times)
+        return [sys.executable, "-c", program, "--port", str(self.port), *self.args]
 
 
 @pytest.fixture
@@ -31,12 +60,12 @@ def join(node: EtcdNode, tmp_path: Path) -> Iterator[Join]:
     """Start instances of one pool."""
     started: list[GodisProcess] = []
 
-    def start(*args: str, name: str = "") -> GodisProcess:
+    def start(*args: str, name: str = "", times: dict[str, float] | None = None) -> GodisProcess:
         name = name or f"godis{len(started) + 1}"
         directory = tmp_path / name
         directory.mkdir(exist_ok=True)
         pool = ("--pool", f"etcd://{node.endpoint}/test", "--instance-id", name)
-        started.append(GodisProcess(directory, *pool, *args, log=None))
+        started.append(Member(directory, *pool, *args, times=times or {}))
         return started[-1]
 
     yield start
@@ -140,7 +169,7 @@ def test_an_instance_that_starts_catches_up_from_the_log_and_from_a_snapshot(joi
 
 
 def test_without_etcd_writes_are_refused_reads_go_on_and_it_recovers(join: Join, node: EtcdNode) -> None:
-    lenient, strict = join(), join("--pool-stale-reads", "no")
+    lenient, strict = join(times=IMPATIENT), join("--pool-stale-reads", "no", times=IMPATIENT)
     with lenient.raw() as one, strict.raw() as two, lenient.raw() as three:
         one.ask("SET", "k", "v")
         assert parse(two.ask("READMODE", "linearizable")) == b"OK"
@@ -226,3 +255,66 @@ def test_at_the_end_everybody_who_waits_is_answered(join: Join) -> None:
     assert "Assertion" not in process.stderr()
     with join().raw() as raw:
         assert int(parse(raw.ask("GET", "n"))) >= answered
+
+
+def test_an_instance_that_stood_still_shows_nothing_old_where_that_was_refused(join: Join) -> None:
+    writer = join()
+    sleeper = join("--pool-stale-reads", "no", times=IMPATIENT)
+    with writer.raw() as one, sleeper.raw() as two, sleeper.raw() as three:
+        one.ask("SET", "k", "old")
+        three.ask("READMODE", "linearizable")
+        wait_until(lambda: parse(two.ask("GET", "k")) == b"old", what="it has the old value")
+        os.kill(sleeper.pid, signal.SIGSTOP)
+        for client in (two, three):
+            client.send(b"GET k\r\n")
+        since = time.monotonic()
+        wait_until(lambda: one.ask("SET", "k", "new") and time.monotonic() - since > 1, what="it is out of date")
+        os.kill(sleeper.pid, signal.SIGCONT)
+        assert two.read_line() in (POOL_STALE, b"new")
+        assert three.read_line() in (POOL_STALE, b"new")
+        wait_until(lambda: two.ask("GET", "k") == b"$3\r\nnew\r\n", what="it serves again")
+
+
+def test_an_instance_whose_loop_does_not_turn_ends(join: Join) -> None:
+    process = join(times={"FROZEN_SECONDS": 1.0})
+    with process.raw() as raw:
+        raw.send(b"DEBUG SLEEP 60\r\n")
+        wait_until(lambda: process.process.poll() is not None, 20, "it ends")
+    assert process.process.returncode == 70
+    assert "has not turned" in process.stderr()
+
+
+def test_a_full_etcd_is_named_and_writes_go_on_when_there_is_space(tmp_path: Path) -> None:
+    require_etcd()
+    require(shutil.which("etcdctl"), "etcdctl is not installed")
+    node = EtcdNode("small", tmp_path, "--quota-backend-bytes=12000000")
+    node.start()
+    try:
+        with Member(tmp_path, "--pool", f"etcd://{node.endpoint}", times={}) as member, member.raw() as raw:
+            filled = 0
+            while (answer := raw.ask("SET", filled, os.urandom(900_000))) == b"+OK\r\n":
+                filled += 1
+            assert answer == b"-%b\r\n" % POOL_FULL
+            assert filled > 5
+            assert parse(raw.ask("STRLEN", filled - 1)) == 900_000
+            assert parse(raw.ask("EXISTS", filled)) == 0
+            node.stop()
+            node.args[:] = ["--quota-backend-bytes=100000000"]
+            node.start()
+            disarm = ["etcdctl", "--endpoints", node.endpoint, "alarm", "disarm"]
+            subprocess.run(disarm, env=os.environ | {"ETCDCTL_API": "3"}, check=True, capture_output=True, timeout=20)
+            wait_until(lambda: raw.ask("INCR", "n").startswith(b":"), 20, "writes go on")
+    finally:
+        node.stop()
+
+
+def test_a_client_that_is_killed_while_it_waits_hurts_nobody(join: Join, node: EtcdNode) -> None:
+    process = join()
+    with process.raw() as raw, process.raw() as other:
+        identity = parse(other.ask("CLIENT", "ID"))
+        node.pause()
+        other.send(b"INCR n\r\n")
+        assert parse(raw.ask("CLIENT", "KILL", "ID", identity)) == 1
+        assert other.is_closed()
+        node.resume()
+        assert parse(raw.ask("INCR", "n")) in (1, 2)

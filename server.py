@@ -241,7 +241,7 @@ class Server:
         if self._is_denied(peer):
             self._refuse(sock, DENIED)
             return False
-        return True
+        return not self.stopping.is_set()
 
     def _addresses(self, sock: Any, peer: Any) -> tuple[str, str]:
         if sock.family not in (socket.AF_INET, socket.AF_INET6):

@@ -1,19 +1,15 @@
 """A member of a pool: its greenlets, which bring writes into the one log, and what is in the log into the store.
 
 The log is one key of etcd: each put on it is an entry (`pool_entry`), etcd's history of the key is the log, its
-revision is the entry's index, the key's version counts entries without a gap. This module owns the talk with etcd and
-who waits for what; what an entry does is `replica`'s business, what a client sees of it `pool_server`'s.
+revision is the entry's index, the key's version counts entries without a gap. This module owns how an instance joins,
+what it hears of the log, and when it must leave; what an entry does is `replica`'s business.
 
-    submit -> queue -> _flush    all that waits, as one entry; one is under way at a time, until etcd has it
-                         etcd
-    waiters <- _follow  <-+      a watch: each entry of any instance, applied in order; ours are answered
-    readers <- _confirm <-+      how far the log goes now: for reads that must see all of it, and as sign of life
-               _announce  <-     a key with a lease: who is there; the list of all instances
-               _watch_over       answers what waits for too long; a tick if keys are due; a snapshot after many entries
-
-**A put whose outcome is open is repeated**, the same bytes, at the next endpoint, until etcd says that it has them or
-the entry comes back. Repetitions are known by instance and seq, and applied once. Nothing else of this instance is sent
-before.
+    writer -------------> etcd      `pool_writes`: what clients write, as entries
+    replica <- _follow <----+       a watch: each entry of any instance, applied in order; ours are answered
+    readers <- _confirm <---+       how far the log goes now: for reads that must see all of it, and as sign of life
+    membership <--> etcd            `pool_members`: who is there
+    snapshotter --> etcd            `pool_archive`: the keys as of an entry, and the trim of the log
+    _watch_over                     answers who waits too long; a tick where keys are due; a snapshot when it is time
 
 **Trouble.** `confirmed_at` is when the log last answered. After UNCONFIRMED_SECONDS without, writes are refused at once
 (POOLDOWN), and so are those that wait unsent. Those that were sent are answered POOLUNKNOWN after UNKNOWN_SECONDS.
@@ -26,12 +22,12 @@ import json
 import logging
 import os
 import sys
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
 from random import Random, SystemRandom
 from threading import Thread
 from time import monotonic, sleep, time
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import gevent
 from gevent.event import Event
@@ -40,41 +36,23 @@ from gevent.pool import Group
 
 from config import Config
 from engine import Engine
-from errors import (
-    POOL_DOWN,
-    POOL_ENTRY_REFUSED,
-    POOL_FULL,
-    POOL_UNKNOWN,
-    CommandError,
-    PoolError,
-    StartError,
-)
-from etcd import Channel, Compacted, Etcd, KeyValue, Refused, Unreachable, after_prefix, key_value, text64, tls_context
-from pool_archive import Archive, Meta
-from pool_entry import Body, pack
+from errors import PoolError, StartError
+from etcd import Channel, Compacted, Etcd, KeyValue, Refused, Unreachable, key_value, text64, tls_context
+from pool_archive import Archive, Meta, Snapshotter
+from pool_members import Membership
 from pool_snapshot import Loader
+from pool_writes import APPEND_SECONDS, Writer
 from replica import Gap, Replica
-from replies import Reply
-from session import Instance, PoolMember, PoolState
+from session import Instance, PoolState
 
-BATCH_COMMANDS = 1000
-BATCH_BYTES = 512 << 10
-APPEND_SECONDS = 1.5  # less than etcd's own 7, since a member without a leader just lets one wait
 CONFIRM_SECONDS = 1.0
-GATHER_SECONDS = 0.001
 HEALTH_SECONDS = 1.0  # between two signs of life
 UNCONFIRMED_SECONDS = 3.0
-UNKNOWN_SECONDS = 10.0
 LAG_SECONDS = 2.0  # of a watch that shows nothing though there is more
 WATCH_OVER_SECONDS = 0.25
 FROZEN_SECONDS = 15.0
-ANNOUNCE_SECONDS = 2.0
-LEASE_SECONDS = 10
 SLICE_SECONDS = 0.001
-SNAPSHOT_BYTES = 64 << 20
 NEARLY_ENTRIES = 100  # behind: what comes now may come while we serve
-BYTES_AN_ENTRY = 4096  # of a snapshot: so that a large one is not written all the time
-SNAPSHOT_RETRY_SECONDS = 2.0  # and up to three times that, by chance
 LEFT_POOL = 70  # exit code: EX_SOFTWARE
 
 logger = logging.getLogger("godis")
@@ -82,60 +60,8 @@ logger = logging.getLogger("godis")
 T = TypeVar("T")
 
 
-class Submission:
-    """Writes of one client, and who waits for their replies."""
-
-    __slots__ = ("db", "done", "failure", "replies", "requests", "since", "size")
-
-    def __init__(self, db: int, requests: Sequence[list[bytes]]) -> None:
-        self.db = db
-        self.requests = requests
-        self.size = sum([sum(map(len, argv)) for argv in requests])
-        self.since = monotonic()
-        self.replies: list[Reply] = []
-        self.failure: CommandError | None = None
-        self.done = Event()
-
-    def fail(self, text: bytes) -> None:
-        """Answer all of it with an error."""
-        if not self.done.is_set():
-            self.replies = [CommandError(text)] * len(self.requests)
-            self.done.set()
-
-
-class Flight:
-    """An entry of ours that was sent and not applied yet."""
-
-    def __init__(self, submissions: list[Submission], commands: int, size: int) -> None:
-        self.submissions = submissions
-        self.commands = commands
-        self.size = size
-        self.since = monotonic()
-        self.progress = self.since  # when the last part of it was taken
-        self.over = Event()
-
-    def answer(self, replies: list[Reply]) -> None:
-        """Hand the replies out."""
-        self.over.set()
-        start = 0
-        for submission in self.submissions:
-            end = start + len(submission.requests)
-            if not submission.done.is_set():
-                submission.replies = replies[start:end]
-                submission.done.set()
-            start = end
-
-    def fail(self, text: bytes) -> None:
-        """Answer all of it with an error."""
-        self.over.set()
-        for submission in self.submissions:
-            submission.fail(text)
-
-
 class Confirmation:
     """A reader that waits until the instance has all that the log held when it asked."""
-
-    __slots__ = ("done", "failed", "index", "since")
 
     def __init__(self) -> None:
         self.since = monotonic()
@@ -159,23 +85,18 @@ class Pool:
         self.confirmed_at = monotonic()
         prefix = config.pool.prefix.encode()
         self._log_key, self._settings_key = prefix + b"/log", prefix + b"/settings"
-        self._members_key = prefix + b"/instances/"
-        self._member_key = self._members_key + b"%016x" % self.id
         context = None
         if config.pool.tls:
             context = tls_context(config.pool_ca_file, config.pool_cert_file, config.pool_key_file)
         etcd = Etcd(config.pool, context)
-        self._appends, self._watch, self._reads = etcd.channel(), etcd.channel(), etcd.channel()
-        self._announcements, self._snapshots = etcd.channel(), etcd.channel()
-        self._archive = Archive(self._snapshots, config.pool.prefix)
-        # writes
-        self._seq = 0
-        self._queue: deque[Submission] = deque()
-        self._queued = Event()  # as many as are waited for
-        self._enough = 1
-        self._expected = 1  # as many as the last entry answered
-        self._flights: dict[int, Flight] = {}  # by the seq of their last part
-        self._own_seq = 0  # of our last entry that was applied
+        self._watch, self._reads = etcd.channel(), etcd.channel()
+        self._between_entries = BoundedSemaphore()
+        self.writer = Writer(etcd.channel(), self._log_key, self.id, self.state, instance.store, self._note_confirmed)
+        self._membership = Membership(etcd.channel(), config.pool.prefix, self.state, self._describe)
+        self._archive = Archive(etcd.channel(), config.pool.prefix)
+        self._snapshotter = Snapshotter(
+            self._archive, self.replica, self.state, config, self._between_entries, self._breathe
+        )
         # reads
         self._readers: list[Confirmation] = []
         self._behind: list[Confirmation] = []  # these know the index that they wait for
@@ -184,15 +105,10 @@ class Pool:
         self._range_body = json.dumps({"key": text64(self._log_key), "keys_only": True}).encode()
         self._cluster = ""
         self._first_revision = 1
-        self._between_entries = BoundedSemaphore()
         self._slice_began = monotonic()
         self._progress_at = monotonic()
         self._gap_at = 0  # the index at which a gap was seen once
-        # snapshots
-        self._lease = 0
-        self._meta: Meta | None = None
-        self._bytes_since = 0
-        self._snapshot_retry_at = 0.0
+        # watching over it
         self._tick_at = 0.0
         self._chance = Random()
         self._beat = monotonic()
@@ -210,7 +126,7 @@ class Pool:
         if loaded is not None:
             meta, loader = loaded
             self.replica.restore(meta, loader)
-            self._take_meta(meta)
+            self._snapshotter.take_meta(meta)
             logger.info("snapshot of entry %d read in %.2f s", meta["version"], monotonic() - start)
         self._read_head()
         self._spawn(self._follow)
@@ -227,18 +143,14 @@ class Pool:
 
     def start(self) -> None:
         """Serve: from now on writes go into the log."""
-        for job in (self._flush, self._confirm, self._announce, self._watch_over):
+        for job in (self.writer.run, self._confirm, self._membership.run, self._watch_over):
             self._spawn(job)
         Thread(target=self._end_if_frozen, daemon=True).start()
 
     def stop(self) -> None:
         """Do nothing more, and let the others know at once that this instance is gone."""
         self._jobs.kill()
-        try:
-            if self._lease:
-                self._announcements.revoke_lease(self._lease, 1.0)
-        except (Unreachable, Refused):
-            pass  # it ends by itself
+        self._membership.leave()
 
     def _spawn(self, job: Callable[[], None]) -> None:
         self._jobs.spawn(self._guarded, job)
@@ -304,6 +216,16 @@ class Pool:
         target = self.state.head_entries
         while self.replica.version < target:
             gevent.sleep(0.002)
+
+    def _describe(self) -> dict[str, Any]:
+        """Tell what the other instances may know of this one."""
+        return {
+            "name": self.instance.id,
+            "address": f"{self.config.host.split()[0]}:{self.config.port}",
+            "index": self.replica.index,
+            "entries": self.replica.version,
+            "started_ms": self.instance.started_ms,
+        }
 
     def _follow_settings(self) -> None:
         self.state.stale_reads = self.config.pool_stale_reads
@@ -411,9 +333,9 @@ class Pool:
             if applied is None:
                 return
             self._progress_at = monotonic()
-            self._bytes_since += len(found.value)
+            self._snapshotter.bytes_since += len(found.value)
             if applied.instance == self.id:
-                self._take_own(applied.seq, applied.replies, applied.repeated)
+                self.writer.take_own(applied.seq, applied.replies, applied.repeated)
             state = self.state
             state.index, state.entries, state.clock_ms = self.replica.index, self.replica.version, self.replica.clock_ms
             state.head_entries = max(state.head_entries, state.entries)
@@ -423,20 +345,6 @@ class Pool:
                 self._breathe()
         self._breathe()
 
-    def _take_own(self, seq: int, replies: list[Reply] | None, repeated: bool) -> None:
-        if repeated:
-            self.state.duplicates += 1
-            return
-        self._own_seq = seq
-        flight = self._flights.pop(seq, None)
-        if flight is None or replies is None:
-            return
-        flight.answer(replies)
-        took_ms = (monotonic() - flight.since) * 1000
-        state = self.state
-        state.append_ms += (took_ms - state.append_ms) / 16
-        state.append_max_ms = max(state.append_max_ms, took_ms)
-
     def _breathe(self) -> None:
         """Let others have the loop if this greenlet had it for long."""
         if monotonic() - self._slice_began > SLICE_SECONDS:
@@ -445,106 +353,6 @@ class Pool:
 
     # ---- into the log
 
-    def submit(self, db: int, requests: Sequence[list[bytes]]) -> list[Reply]:
-        """Bring writes into the log, wait until they are applied here, and return their replies."""
-        submission = Submission(db, requests)
-        self._enqueue(submission)
-        submission.done.wait()
-        return submission.replies
-
-    def _enqueue(self, submission: Submission) -> None:
-        self._queue.append(submission)
-        if len(self._queue) >= self._enough:
-            self._queued.set()
-
-    def is_busy(self) -> bool:
-        """Say whether writes wait for their replies."""
-        return bool(self._queue or self._flights)
-
-    def _flush(self) -> None:
-        while True:
-            self._gather()
-            submissions, body = self._next_batch()
-            if submissions:
-                flight = Flight(submissions, body.commands, body.size)
-                self._append(flight, body)
-                flight.over.wait(
-                    APPEND_SECONDS
-                )  # else half of the clients would wait for this entry, half for the next
-                self._expected = len(submissions)
-
-    def _gather(self) -> None:
-        """Wait for writes; if many were answered a moment ago, for those clients' next ones, but not for long.
-
-        Two thirds more commands an entry with 50 clients that send one write after another, and so fewer entries.
-        """
-        for enough, seconds in ((self._expected, GATHER_SECONDS), (1, None)):
-            self._enough = enough
-            if len(self._queue) < enough:
-                self._queued.clear()
-                self._queued.wait(seconds)
-            if self._queue:
-                break
-        self._enough = 1
-
-    def _next_batch(self) -> tuple[list[Submission], Body]:
-        body = Body()
-        taken: list[Submission] = []
-        queue = self._queue
-        while queue and body.commands < BATCH_COMMANDS:
-            if taken and body.size + queue[0].size > BATCH_BYTES:
-                break
-            submission = queue.popleft()
-            if not submission.done.is_set():
-                taken.append(submission)
-                body.add(submission.db, submission.requests)
-        return taken, body
-
-    def _append(self, flight: Flight, body: Body) -> None:
-        """Bring one entry into the log, part by part; returns when etcd has it, or has refused it."""
-        entries = pack(self.id, self._seq + 1, int(time() * 1000), self.instance.store.default_ttl_ms, body)
-        self._seq += len(entries)
-        self._flights[self._seq] = flight
-        state = self.state
-        for seq, entry in enumerate(entries, self._seq - len(entries) + 1):
-            if not self._put(seq, entry, flight):
-                return
-            state.appended += 1
-            state.appended_bytes += len(entry)
-            flight.progress = monotonic()
-        state.appended_commands += flight.commands
-
-    def _put(self, seq: int, entry: bytes, flight: Flight) -> bool:
-        """Put one entry, again and again while its outcome is open; False if it was refused."""
-        data = b'{"key":"%b","value":"%b"}' % (text64(self._log_key).encode(), text64(entry).encode())
-        is_open = False
-        while self._own_seq < seq:
-            start = monotonic()
-            try:
-                self._appends.call("kv/put", data, APPEND_SECONDS)
-            except Unreachable as error:
-                self.state.trouble = str(error)
-                is_open = True
-                gevent.sleep(0.02)
-            except Refused as error:
-                self.state.trouble = str(error)
-                if not is_open:
-                    self._flights.pop(self._seq, None)
-                    flight.fail(self._refusal(error))
-                    return False
-                gevent.sleep(0.5)
-            else:
-                self._note_confirmed(start)
-                return True
-        return True
-
-    @staticmethod
-    def _refusal(error: Refused) -> bytes:
-        logger.error("etcd refused an entry: %s", error)
-        if error.is_full:
-            return POOL_FULL
-        return POOL_ENTRY_REFUSED % str(error).encode().replace(b"\r\n", b" ")[:200]
-
     # ---- watching over it
 
     def _watch_over(self) -> None:
@@ -552,22 +360,16 @@ class Pool:
             gevent.sleep(WATCH_OVER_SECONDS)
             self._beat = now = monotonic()
             self.follow_health()
-            self._answer_who_waits_too_long(now)
+            self.writer.answer_who_waits_too_long(now)
+            self._answer_readers_who_wait_too_long(now)
             if self.replica.version < self.state.head_entries and now - self._progress_at > LAG_SECONDS:
                 self._progress_at = now
                 self._watch.move()  # its member may be cut off from the others
             self._tick_if_due(now)
-            self._snapshot_if_due(now)
+            if self._membership.lease and self._snapshotter.is_due(now):
+                self._spawn(partial(self._snapshotter.run, self._membership.lease))
 
-    def _answer_who_waits_too_long(self, now: float) -> None:
-        for flight in self._flights.values():
-            if now - flight.progress > UNKNOWN_SECONDS:
-                flight.fail(POOL_UNKNOWN)
-        for submission in self._queue:
-            if not self.state.confirmed or now - submission.since > UNKNOWN_SECONDS:
-                submission.fail(POOL_DOWN)
-        while self._queue and self._queue[0].done.is_set():
-            self._queue.popleft()
+    def _answer_readers_who_wait_too_long(self, now: float) -> None:
         for readers in (self._readers, self._behind):
             for reader in readers:
                 if now - reader.since > UNCONFIRMED_SECONDS:
@@ -582,9 +384,9 @@ class Pool:
             self._tick_at = 0.0
         elif not self._tick_at:
             self._tick_at = now + self._chance.random()
-        elif now >= self._tick_at and not self._queue and not self._flights:
+        elif now >= self._tick_at and not self.writer.is_busy():
             self._tick_at = 0.0
-            self._enqueue(Submission(0, []))
+            self.writer.add_tick()
 
     def _end_if_frozen(self) -> None:
         """Run in a thread: a loop that does not turn answers nobody, and whoever balances must not think it lives."""
@@ -598,93 +400,3 @@ class Pool:
                 self.leave("it is frozen")
 
     # ---- who is there
-
-    def _announce(self) -> None:
-        while True:
-            try:
-                self._put_member()
-                found = self._announcements.range(self._members_key, 2.0, after_prefix(self._members_key))
-                self.state.members = [self._member(each) for each in found]
-            except (Unreachable, Refused, ValueError, KeyError) as error:
-                logger.debug("not announced: %s", error)
-            gevent.sleep(ANNOUNCE_SECONDS)
-
-    def _put_member(self) -> None:
-        if not self._lease or not self._announcements.keep_alive(self._lease, 2.0):
-            self._lease = self._announcements.grant_lease(LEASE_SECONDS, 2.0)
-        me = {
-            "name": self.instance.id,
-            "address": f"{self.config.host.split()[0]}:{self.config.port}",
-            "index": self.replica.index,
-            "entries": self.replica.version,
-            "started_ms": self.instance.started_ms,
-        }
-        self._announcements.put(self._member_key, json.dumps(me).encode(), 2.0, self._lease)
-
-    def _member(self, found: KeyValue) -> PoolMember:
-        told = json.loads(found.value)
-        name = found.key[len(self._members_key) :].decode()
-        return PoolMember(name, told["name"], told["address"], told["index"], told["entries"], told["started_ms"])
-
-    # ---- snapshots
-
-    def _take_meta(self, meta: Meta) -> None:
-        self._meta = meta
-        state = self.state
-        state.snapshot_index, state.snapshot_entries = meta["index"], meta["version"]
-        state.snapshot_bytes = meta["packed_bytes"]
-
-    def _snapshot_if_due(self, now: float) -> None:
-        known_bytes = self._meta["bytes"] if self._meta else 0
-        entries = self.replica.version - (self._meta["version"] if self._meta else 0)
-        enough = max(self.config.pool_snapshot_entries, known_bytes // BYTES_AN_ENTRY)
-        if entries < enough and self._bytes_since < max(SNAPSHOT_BYTES, known_bytes // 2):
-            return
-        if self.state.snapshot_running or now < self._snapshot_retry_at or not self._lease:
-            return
-        self.state.snapshot_running = True
-        self._spawn(self._write_snapshot)
-
-    def _write_snapshot(self) -> None:
-        try:
-            self._try_to_write_snapshot()
-        except (Unreachable, Refused) as error:
-            logger.warning("no snapshot was written: %s", error)
-            self._snapshot_retry_at = monotonic() + SNAPSHOT_RETRY_SECONDS * (1 + 2 * self._chance.random())
-        finally:
-            self.state.snapshot_running = False
-
-    def _try_to_write_snapshot(self) -> None:
-        archive = self._archive
-        previous, revision = archive.latest()
-        if previous is not None and (self._meta is None or previous["version"] > self._meta["version"]):
-            self._take_meta(previous)  # another instance was faster
-            self._bytes_since = 0
-            return
-        if not archive.lock(self.state.id, self._lease, revision):
-            self._snapshot_retry_at = monotonic() + SNAPSHOT_RETRY_SECONDS  # somebody is at it
-            return
-        start = monotonic()
-        try:
-            with self._between_entries:
-                described = self.replica.describe()
-                snapshot = self.replica.snapshot()
-                for _ in snapshot.begin():
-                    self._breathe()
-                self._bytes_since = 0
-            try:
-                meta = archive.write(f"{described['index']}-{self.state.id}", described, snapshot, self._breathe)
-            finally:
-                snapshot.end()
-            if archive.publish(meta, previous, revision):
-                self._take_meta(meta)
-                archive.trim(meta)
-                logger.info(
-                    "snapshot of entry %d: %d MB in %d chunks, %.1f s",
-                    meta["version"],
-                    meta["packed_bytes"] >> 20,
-                    meta["chunks"],
-                    monotonic() - start,
-                )
-        finally:
-            archive.unlock(self.state.id)

@@ -17,20 +17,28 @@ import json
 import logging
 import zlib
 from collections.abc import Callable, Iterator
+from random import Random
 from time import monotonic
 from typing import Any
 
 import gevent
+from gevent.lock import BoundedSemaphore
 
+from config import Config
 from errors import PoolError
-from etcd import Channel, Refused, after_prefix, text64
+from etcd import Channel, Refused, Unreachable, after_prefix, text64
 from pool_snapshot import Loader, Snapshot
+from replica import Replica
+from session import PoolState
 
 FORMAT = 1
 BLOCK_BYTES = 1 << 20  # of the stream: compressed it is no larger, or hardly
 COMPRESSION = 1  # a third of level 6's time, and 10 % more bytes
 SECONDS = 10.0  # for one call
 TRIES = 5
+SNAPSHOT_BYTES = 64 << 20  # of entries
+BYTES_AN_ENTRY = 4096  # of a snapshot: so that a large one is not written all the time
+RETRY_SECONDS = 2.0  # and up to three times that, by chance
 
 logger = logging.getLogger("godis")
 
@@ -156,6 +164,94 @@ class Archive:
             except Refused as error:
                 if "compacted" not in str(error):
                     raise
+
+
+class Snapshotter:
+    """Writes snapshots when they are due; of all instances the one that has the lock."""
+
+    def __init__(
+        self,
+        archive: Archive,
+        replica: Replica,
+        state: PoolState,
+        config: Config,
+        between_entries: BoundedSemaphore,
+        breathe: Callable[[], None],
+    ) -> None:
+        self.bytes_since = 0  # of entries, since the last snapshot
+        self._archive = archive
+        self._replica = replica
+        self._state = state
+        self._config = config
+        self._between_entries = between_entries
+        self._breathe = breathe
+        self._meta: Meta | None = None
+        self._retry_at = 0.0
+        self._chance = Random()
+
+    def take_meta(self, meta: Meta) -> None:
+        """Note the last snapshot that there is."""
+        self._meta = meta
+        state = self._state
+        state.snapshot_index, state.snapshot_entries = meta["index"], meta["version"]
+        state.snapshot_bytes = meta["packed_bytes"]
+
+    def is_due(self, now: float) -> bool:
+        """Say whether it is time for another one; the larger the last one was, the later."""
+        if self._state.snapshot_running or now < self._retry_at:
+            return False
+        known_bytes = self._meta["bytes"] if self._meta else 0
+        entries = self._replica.version - (self._meta["version"] if self._meta else 0)
+        enough = max(self._config.pool_snapshot_entries, known_bytes // BYTES_AN_ENTRY)
+        return entries >= enough or self.bytes_since >= max(SNAPSHOT_BYTES, known_bytes // 2)
+
+    def run(self, lease: int) -> None:
+        """Write one, unless another instance does; a failure is tried again later."""
+        self._state.snapshot_running = True
+        try:
+            self._write(lease)
+        except (Unreachable, Refused) as error:
+            logger.warning("no snapshot was written: %s", error)
+            self._retry_at = monotonic() + RETRY_SECONDS * (1 + 2 * self._chance.random())
+        finally:
+            self._state.snapshot_running = False
+
+    def _write(self, lease: int) -> None:
+        archive, name = self._archive, self._state.id
+        previous, revision = archive.latest()
+        if previous is not None and (self._meta is None or previous["version"] > self._meta["version"]):
+            self.take_meta(previous)  # another instance was faster
+            self.bytes_since = 0
+        elif archive.lock(name, lease, revision):
+            try:
+                self._write_locked(name, previous, revision)
+            finally:
+                archive.unlock(name)
+        else:
+            self._retry_at = monotonic() + RETRY_SECONDS  # somebody is at it
+
+    def _write_locked(self, name: str, previous: Meta | None, revision: int) -> None:
+        start = monotonic()
+        with self._between_entries:
+            described = self._replica.describe()
+            snapshot = self._replica.snapshot()
+            for _ in snapshot.begin():
+                self._breathe()
+            self.bytes_since = 0
+        try:
+            meta = self._archive.write(f"{described['index']}-{name}", described, snapshot, self._breathe)
+        finally:
+            snapshot.end()
+        if self._archive.publish(meta, previous, revision):
+            self.take_meta(meta)
+            self._archive.trim(meta)
+            logger.info(
+                "snapshot of entry %d: %d MB in %d chunks, %.1f s",
+                meta["version"],
+                meta["packed_bytes"] >> 20,
+                meta["chunks"],
+                monotonic() - start,
+            )
 
 
 def _blocks(pieces: Iterator[bytes], breathe: Callable[[], None]) -> Iterator[bytes]:

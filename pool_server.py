@@ -166,7 +166,7 @@ class PoolConnection(Connection):
         if pieces:
             self.turn.replies.append((self, pieces, False))
         self.stop_reading()
-        replies = self._pool.submit(session.db.index, writes)
+        replies = self._pool.writer.submit(session.db.index, writes)
         pieces = self._go_on()
         for argv, reply in zip(writes, replies, strict=True):
             if isinstance(reply, CommandError):
@@ -206,7 +206,7 @@ class PoolServer(Server):
             self._clock_ahead_ms = clock_ahead_ms()
 
     def _is_busy(self) -> bool:
-        if super()._is_busy() or self._pool.is_busy():
+        if super()._is_busy() or self._pool.writer.is_busy():
             self._quiet_rounds = 0
         self._quiet_rounds += 1
         return self._quiet_rounds < 3  # whoever was answered last has yet to send it

@@ -28,7 +28,12 @@ unsynced -> aof
 godis -> offline -> engine
 service -> pool_server -> pool -> pool_archive -> pool_snapshot -> engine
 pool_server -> server
-pool -> replica -> pool_snapshot
+pool -> pool_writes -> pool_entry
+pool_writes -> etcd
+pool -> pool_members -> etcd
+pool_archive -> replica -> pool_snapshot
+pool_writes -> session
+pool_members -> session
 replica -> pool_entry -> protocol
 pool_archive -> etcd -> leaves
 offline -> log_check -> log_export -> log_replay
@@ -36,7 +41,7 @@ offline -> log_check -> log_export -> log_replay
 LEAVES = {"columns", "config", "entries", "errors", "replies", "version"}
 PROGRAM = sorted([*ROOT.glob("*.py"), *ROOT.glob("commands/*.py")])
 NETWORK = ("godis.py", "server.py", "connection.py", "turn.py", "tls.py")  # godis.py pings
-POOL_NETWORK = ("etcd.py", "pool.py", "pool_archive.py", "pool_server.py")
+POOL_NETWORK = ("etcd.py", "pool.py", "pool_archive.py", "pool_members.py", "pool_server.py", "pool_writes.py")
 BELOW_THE_NETWORK = [path for path in PROGRAM if path.name not in NETWORK + POOL_NETWORK or path.parent != ROOT]
 CLOCKLESS = ("session", "eviction", "store", "usage", "expiry", "replica", "pool_entry", "pool_snapshot")
 DETERMINISTIC = [path for path in PROGRAM if path.parent.name == "commands" or path.stem in CLOCKLESS]

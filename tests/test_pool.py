@@ -24,8 +24,9 @@ Join = Callable[..., GodisProcess]
 WITH_OTHER_TIMES = """
 import sys
 sys.path.insert(0, {root!r})
-import pool
-vars(pool).update({times})
+import pool, pool_writes
+for name, seconds in {times}.items():
+    vars(pool if name in vars(pool) else pool_writes)[name] = seconds
 import godis
 sys.exit(godis.main(sys.argv[1:]))
 """

@@ -1,0 +1,65 @@
+"""Who is in a pool: each instance's key with a lease, and the list of all.
+
+    <prefix>/instances/ID    JSON: name, address, how far it is; gone LEASE_SECONDS after its instance
+
+The lease also holds the lock of whoever writes a snapshot.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import gevent
+
+from etcd import Channel, KeyValue, Refused, Unreachable, after_prefix
+from session import PoolMember, PoolState
+
+ANNOUNCE_SECONDS = 2.0
+LEASE_SECONDS = 10
+SECONDS = 2.0  # for one call
+
+logger = logging.getLogger("godis")
+
+
+class Membership:
+    """This instance's key, and what the others tell in theirs; `lease` is 0 while there is none."""
+
+    def __init__(self, channel: Channel, prefix: str, state: PoolState, describe: Callable[[], dict[str, Any]]) -> None:
+        self.lease = 0
+        self._channel = channel
+        self._state = state
+        self._describe = describe
+        self._keys = prefix.encode() + b"/instances/"
+        self._mine = self._keys + state.id.encode()
+
+    def leave(self) -> None:
+        """Let the others know at once that this instance is gone."""
+        try:
+            if self.lease:
+                self._channel.revoke_lease(self.lease, SECONDS)
+        except (Unreachable, Refused):
+            pass  # it ends by itself
+
+    def run(self) -> None:
+        """Tell of this instance and hear of the others, for ever."""
+        while True:
+            try:
+                self._put_member()
+                found = self._channel.range(self._keys, 2.0, after_prefix(self._keys))
+                self._state.members = [self._member(each) for each in found]
+            except (Unreachable, Refused, ValueError, KeyError) as error:
+                logger.debug("not announced: %s", error)
+            gevent.sleep(ANNOUNCE_SECONDS)
+
+    def _put_member(self) -> None:
+        if not self.lease or not self._channel.keep_alive(self.lease, 2.0):
+            self.lease = self._channel.grant_lease(LEASE_SECONDS, 2.0)
+        self._channel.put(self._mine, json.dumps(self._describe()).encode(), 2.0, self.lease)
+
+    def _member(self, found: KeyValue) -> PoolMember:
+        told = json.loads(found.value)
+        name = found.key[len(self._keys) :].decode()
+        return PoolMember(name, told["name"], told["address"], told["index"], told["entries"], told["started_ms"])

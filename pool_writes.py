@@ -1,0 +1,243 @@
+"""Writes on their way into a pool's log, and their replies on the way back.
+
+It owns the queue, the making of entries from it, and the repetition of a put until its outcome is known. It must not
+know what an entry does, nor how it comes back: it is told.
+
+    submit -> queue -> gather -> one entry -> put, again and again while its outcome is open -> took_own -> replies
+
+One entry is under way at a time. That makes the numbers of an instance's entries ascend in the log, which is what a
+repetition is known by; and it makes batches: what comes meanwhile is the next entry.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from time import monotonic, time
+
+import gevent
+from gevent.event import Event
+
+from errors import POOL_DOWN, POOL_ENTRY_REFUSED, POOL_FULL, POOL_UNKNOWN, CommandError
+from etcd import Channel, Refused, Unreachable, text64
+from pool_entry import Body, pack
+from replies import Reply
+from session import PoolState
+from store import Store
+
+BATCH_COMMANDS = 1000
+BATCH_BYTES = 512 << 10
+APPEND_SECONDS = 1.5  # less than etcd's own 7, since a member without a leader just lets one wait
+GATHER_SECONDS = 0.001
+UNKNOWN_SECONDS = 10.0
+
+logger = logging.getLogger("godis")
+
+
+class Submission:
+    """Writes of one client, and who waits for their replies."""
+
+    __slots__ = ("db", "done", "failure", "replies", "requests", "since", "size")
+
+    def __init__(self, db: int, requests: Sequence[list[bytes]]) -> None:
+        self.db = db
+        self.requests = requests
+        self.size = sum([sum(map(len, argv)) for argv in requests])
+        self.since = monotonic()
+        self.replies: list[Reply] = []
+        self.failure: CommandError | None = None
+        self.done = Event()
+
+    def fail(self, text: bytes) -> None:
+        """Answer all of it with an error."""
+        if not self.done.is_set():
+            self.replies = [CommandError(text)] * len(self.requests)
+            self.done.set()
+
+
+class Flight:
+    """An entry of ours that was sent and not applied yet."""
+
+    def __init__(self, submissions: list[Submission], commands: int, size: int) -> None:
+        self.submissions = submissions
+        self.commands = commands
+        self.size = size
+        self.since = monotonic()
+        self.progress = self.since  # when the last part of it was taken
+        self.over = Event()
+
+    def answer(self, replies: list[Reply]) -> None:
+        """Hand the replies out."""
+        self.over.set()
+        start = 0
+        for submission in self.submissions:
+            end = start + len(submission.requests)
+            if not submission.done.is_set():
+                submission.replies = replies[start:end]
+                submission.done.set()
+            start = end
+
+    def fail(self, text: bytes) -> None:
+        """Answer all of it with an error."""
+        self.over.set()
+        for submission in self.submissions:
+            submission.fail(text)
+
+
+class Writer:
+    """The writes of this instance."""
+
+    def __init__(
+        self,
+        channel: Channel,
+        log_key: bytes,
+        instance: int,
+        state: PoolState,
+        store: Store,
+        confirmed: Callable[[float], None],
+    ) -> None:
+        self._channel = channel
+        self._head = b'{"key":"%b","value":"' % text64(log_key).encode()
+        self._instance = instance
+        self._state = state
+        self._store = store
+        self._confirmed = confirmed  # to be told when the log has answered a put that was sent then
+        self._seq = 0
+        self._queue: deque[Submission] = deque()
+        self._queued = Event()  # as many as are waited for
+        self._enough = 1
+        self._expected = 1  # as many as the last entry answered
+        self._flights: dict[int, Flight] = {}  # by the seq of their last part
+        self._own_seq = 0  # of our last entry that was applied
+
+    def submit(self, db: int, requests: Sequence[list[bytes]]) -> list[Reply]:
+        """Bring writes into the log, wait until they are applied here, and return their replies."""
+        submission = Submission(db, requests)
+        self._enqueue(submission)
+        submission.done.wait()
+        return submission.replies
+
+    def _enqueue(self, submission: Submission) -> None:
+        self._queue.append(submission)
+        if len(self._queue) >= self._enough:
+            self._queued.set()
+
+    def is_busy(self) -> bool:
+        """Say whether writes wait for their replies."""
+        return bool(self._queue or self._flights)
+
+    def run(self) -> None:
+        """Bring what is submitted into the log, for ever."""
+        while True:
+            self._gather()
+            submissions, body = self._next_batch()
+            if submissions:
+                flight = Flight(submissions, body.commands, body.size)
+                self._append(flight, body)
+                flight.over.wait(
+                    APPEND_SECONDS
+                )  # else half of the clients would wait for this entry, half for the next
+                self._expected = len(submissions)
+
+    def _gather(self) -> None:
+        """Wait for writes; if many were answered a moment ago, for those clients' next ones, but not for long.
+
+        Two thirds more commands an entry with 50 clients that send one write after another, and so fewer entries.
+        """
+        for enough, seconds in ((self._expected, GATHER_SECONDS), (1, None)):
+            self._enough = enough
+            if len(self._queue) < enough:
+                self._queued.clear()
+                self._queued.wait(seconds)
+            if self._queue:
+                break
+        self._enough = 1
+
+    def _next_batch(self) -> tuple[list[Submission], Body]:
+        body = Body()
+        taken: list[Submission] = []
+        queue = self._queue
+        while queue and body.commands < BATCH_COMMANDS:
+            if taken and body.size + queue[0].size > BATCH_BYTES:
+                break
+            submission = queue.popleft()
+            if not submission.done.is_set():
+                taken.append(submission)
+                body.add(submission.db, submission.requests)
+        return taken, body
+
+    def _append(self, flight: Flight, body: Body) -> None:
+        """Bring one entry into the log, part by part; returns when etcd has it, or has refused it."""
+        entries = pack(self._instance, self._seq + 1, int(time() * 1000), self._store.default_ttl_ms, body)
+        self._seq += len(entries)
+        self._flights[self._seq] = flight
+        state = self._state
+        for seq, entry in enumerate(entries, self._seq - len(entries) + 1):
+            if not self._put(seq, entry, flight):
+                return
+            state.appended += 1
+            state.appended_bytes += len(entry)
+            flight.progress = monotonic()
+        state.appended_commands += flight.commands
+
+    def _put(self, seq: int, entry: bytes, flight: Flight) -> bool:
+        """Put one entry, again and again while its outcome is open; False if it was refused."""
+        data = b'%b%b"}' % (self._head, text64(entry).encode())
+        is_open = False
+        while self._own_seq < seq:
+            start = monotonic()
+            try:
+                self._channel.call("kv/put", data, APPEND_SECONDS)
+            except Unreachable as error:
+                self._state.trouble = str(error)
+                is_open = True
+                gevent.sleep(0.02)
+            except Refused as error:
+                self._state.trouble = str(error)
+                if not is_open:
+                    self._flights.pop(self._seq, None)
+                    flight.fail(self._refusal(error))
+                    return False
+                gevent.sleep(0.5)
+            else:
+                self._confirmed(start)
+                return True
+        return True
+
+    @staticmethod
+    def _refusal(error: Refused) -> bytes:
+        logger.error("etcd refused an entry: %s", error)
+        if error.is_full:
+            return POOL_FULL
+        return POOL_ENTRY_REFUSED % str(error).encode().replace(b"\r\n", b" ")[:200]
+
+    def take_own(self, seq: int, replies: list[Reply] | None, repeated: bool) -> None:
+        """Hand out the replies of an entry of ours that came back."""
+        if repeated:
+            self._state.duplicates += 1
+            return
+        self._own_seq = seq
+        flight = self._flights.pop(seq, None)
+        if flight is None or replies is None:
+            return
+        flight.answer(replies)
+        took_ms = (monotonic() - flight.since) * 1000
+        state = self._state
+        state.append_ms += (took_ms - state.append_ms) / 16
+        state.append_max_ms = max(state.append_max_ms, took_ms)
+
+    def add_tick(self) -> None:
+        """Bring an entry without commands into the log, so that its clock goes on."""
+        self._enqueue(Submission(0, []))
+
+    def answer_who_waits_too_long(self, now: float) -> None:
+        """Answer those whose entry was sent long ago, and those who are not sent and will not be soon."""
+        for flight in self._flights.values():
+            if now - flight.progress > UNKNOWN_SECONDS:
+                flight.fail(POOL_UNKNOWN)
+        for submission in self._queue:
+            if not self._state.confirmed or now - submission.since > UNKNOWN_SECONDS:
+                submission.fail(POOL_DOWN)
+        while self._queue and self._queue[0].done.is_set():
+            self._queue.popleft()

@@ -342,6 +342,15 @@ class AppendOnlyLog:
             data += block
         return data
 
+    def take_batch(self, now_ms: int) -> bytes:
+        """Hand out this turn's records as one batch, for `copy_in` to write."""
+        if self._database:
+            self.pieces.append(SELECT_0)
+            self._database = 0
+        batch = frame(b"".join(self.pieces), now_ms)
+        self.pieces.clear()
+        return batch
+
     def copy_in(self, data: bytes) -> None:
         """Write whole batches of another log. Raises OSError."""
         self._write_all(data)

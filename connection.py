@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
 from operator import length_hint
+from time import monotonic
 from typing import Any
 
 import gevent
@@ -29,10 +30,10 @@ from gevent.event import Event
 
 from columns import CRLF, TABLED, Columns
 from engine import Engine
-from protocol import HEADERS, RequestParser, TextRequest, encode, encode_text
-from replies import OK, WAIT, Farewell, Reply
+from protocol import HEADERS, RequestParser, TextRequest, encode, encode_head, encode_text
+from replies import OK, WAIT, Farewell, LongArray, Reply
 from session import Session
-from turn import Turn
+from turn import SLICE_SECONDS, Turn
 
 TURN_OUTPUT_BYTES = 1 << 20  # a connection that made so many bytes of replies has to send them before it goes on
 PIPELINE = 4  # requests; fewer are faster executed one by one
@@ -202,11 +203,16 @@ class Connection:
                 break
             reply = self.execute(argv)
             while reply is WAIT:
-                pieces = self._wait(pieces)
-                reply = self.execute(argv)
-            made += self._answer(argv, reply, pieces)
+                if self.session.work is not None:
+                    pieces, reply = self._work(pieces, argv)
+                else:
+                    pieces = self._wait(pieces)
+                    reply = self.execute(argv)
+            before = len(pieces)
+            pieces = self._answer(argv, reply, pieces)
             if self.session.closing or self.turn.instance.shutdown:
                 break
+            made += sum(map(len, pieces[before:]))
             if made > TURN_OUTPUT_BYTES:
                 pieces, made = self._drain(pieces), 0
         return pieces
@@ -219,20 +225,23 @@ class Connection:
             return True
         return False
 
-    def _answer(self, argv: list[bytes], reply: Reply, pieces: list[bytes]) -> int:
-        """Put the reply of a request that ran on the pieces, as its dialect spells it; return how many bytes it has."""
+    def _answer(self, argv: list[bytes], reply: Reply, pieces: list[bytes]) -> list[bytes]:
+        """Put the reply of a request that ran behind `pieces`, as its dialect spells it; return what is to be sent."""
         session = self.session
         session.last_command = argv[0]
         self.parser.authenticated = session.authenticated
-        before = len(pieces)
-        if not (session.muted and session.suppress()):
-            if type(argv) is TextRequest:
-                row = self.engine.table.get(argv[0].upper())
-                if type(reply) is not Farewell:
-                    encode_text(reply, pieces.append, row.text_null if row else b"(nil)")
-            else:
-                encode(reply, pieces.append, session.resp3)
-        return sum(map(len, pieces[before:]))
+        is_text = type(argv) is TextRequest
+        if session.muted and session.suppress():
+            return pieces
+        if type(reply) is LongArray:
+            return self._send_long(reply, pieces, is_text)
+        if is_text:
+            row = self.engine.table.get(argv[0].upper())
+            if type(reply) is not Farewell:
+                encode_text(reply, pieces.append, row.text_null if row else b"(nil)")
+        else:
+            encode(reply, pieces.append, session.resp3)
+        return pieces
 
     def _finish(self) -> None:
         """Wait until all replies are sent, then let the socket be closed."""
@@ -250,6 +259,48 @@ class Connection:
         self.turn.wait_for_resume()
         self.session.waiting = False
         return self._go_on()
+
+    def _work(self, pieces: list[bytes], argv: list[bytes]) -> tuple[list[bytes], Reply]:
+        """Send what there is, make the reply that is made in slices, and return it with a new list for what follows."""
+        self.session.last_command = argv[0]
+        work, self.session.work = self.session.work, None
+        assert work is not None
+        if pieces:
+            self.turn.replies.append((self, pieces, self._has_logged()))
+        self.stop_reading()
+        try:
+            reply = self.turn.do(work)
+        except Exception:
+            reply = self.engine.internal_error(argv[0])
+        witness = self.turn.instance.witness
+        if witness is not None:  # once more: it has seen what came since it began
+            witness.note(self.session, self.engine.lookup(argv), argv)
+        return self._go_on(), reply
+
+    def _send_long(self, reply: LongArray, pieces: list[bytes], is_text: bool) -> list[bytes]:
+        """Encode an array in slices, each when the client has taken what was before; return what is still to be sent.
+
+        So the reply takes no more memory than a slice of it, however slow its reader is.
+        """
+        turn = self.turn
+        turn.working += 1
+        try:
+            encode_head(reply, pieces.append, is_text)
+            while reply.chunks:
+                self._drain(pieces)
+                self.stop_reading()
+                turn.wait_for_slice()
+                pieces = self._go_on()
+                end, made = monotonic() + SLICE_SECONDS, 0
+                while reply.chunks and made < TURN_OUTPUT_BYTES and monotonic() < end:
+                    chunk = reply.chunks.pop()
+                    made += sum(map(len, chunk))
+                    for member in chunk:
+                        encode_text(member, pieces.append) if is_text else encode(member, pieces.append, False)
+            return pieces
+        finally:
+            turn.store.garbage.append(reply.chunks)
+            turn.working -= 1
 
     def _drain(self, pieces: list[bytes]) -> list[bytes]:
         """Send what there is, wait until the client has taken it, and return a new list for what follows."""

@@ -63,9 +63,11 @@ class Engine:
             return row.run(session, argv)
         except CommandError as error:
             self.instance.statistics.count_error(error.text)
+            # It would hold the frames it came through, and they hold it: a cycle, which only the collector frees.
+            error.__traceback__ = error.__context__ = None
             return error
         except Exception:
-            return self._internal_error(argv[0])
+            return self.internal_error(argv[0])
 
     def execute_many(self, session: Session, requests: Sequence[list[bytes]]) -> Sequence[Reply] | None:
         """Run a pipeline of one command at once, by column; None if its requests are to be run one by one.
@@ -79,7 +81,7 @@ class Engine:
         try:
             return self._run_many(row, row.run_many, session, requests)
         except Exception:
-            return [self._internal_error(row.name)] * len(requests)
+            return [self.internal_error(row.name)] * len(requests)
 
     @staticmethod
     def _run_many(
@@ -96,7 +98,7 @@ class Engine:
             witness.note_keys(session, columns[0])  # such commands have their key there
         return run_many(session, *columns)
 
-    def _internal_error(self, name: bytes) -> CommandError:
+    def internal_error(self, name: bytes) -> CommandError:
         """Note our own bug, while it is handled. The values are the user's and stay out of the log."""
         logger.exception("internal error in %s", name[:64].decode(errors="backslashreplace"))
         self.instance.statistics.count_error(INTERNAL)

@@ -106,6 +106,10 @@ class ExpiryIndex:
             dead.update(key for key in bucket if NO_DEADLINE < deadline_of(entry_of(key)) <= until_ms)
         return dead
 
+    def due_count(self, until_ms: int) -> int:
+        """Return how many keys may have expired; some are counted twice, or are no more."""
+        return sum(map(len, self._due_buckets(until_ms)))
+
     def dead_count(self, until_ms: int) -> int:
         """Count the keys that have expired and are still there. O(keys that are due)."""
         return len(self.dead_keys(until_ms))

@@ -131,7 +131,7 @@ class PoolConnection(Connection):
             reply = self._look(argv)
             if reply is not SUBMIT and writes:
                 pieces, made, writes = self._submit(writes, pieces), 0, []
-            while reply is WAIT:
+            while reply is WAIT and self.session.work is None:
                 pieces = self._wait(pieces)
                 reply = self._look(argv)
             if reply is SUBMIT:
@@ -141,10 +141,14 @@ class PoolConnection(Connection):
                 if not confirmed:
                     pieces, confirmed = self._confirm(pieces)
                 reply = self._modes.plain.execute(self.session, argv) if confirmed else CommandError(POOL_STALE)
+            if self.session.work is not None:
+                pieces, reply = self._work(pieces, argv)
             self._follow_mode()
-            made += self._answer(argv, reply, pieces)
+            before = len(pieces)
+            pieces = self._answer(argv, reply, pieces)
             if self.session.closing or self.turn.instance.shutdown:
                 break
+            made += sum(map(len, pieces[before:]))
             if made > TURN_OUTPUT_BYTES:
                 pieces, made = self._drain(pieces), 0
         return self._submit(writes, pieces) if writes else pieces
@@ -171,7 +175,7 @@ class PoolConnection(Connection):
         for argv, reply in zip(writes, replies, strict=True):
             if isinstance(reply, CommandError):
                 self.turn.instance.statistics.count_error(reply.text)
-            self._answer(argv, reply, pieces)
+            pieces = self._answer(argv, reply, pieces)
         return pieces
 
     def _confirm(self, pieces: list[bytes]) -> tuple[list[bytes], bool]:

@@ -41,7 +41,7 @@ import hiredis
 
 from columns import CRLF, HEADS, TABLED, Columns, split_columns
 from errors import TEXT_NO_KEY, CommandError, ProtocolError
-from replies import PONG, Deleted, Members, NoReply, NullArray, Push, Status, Verbatim
+from replies import PONG, Deleted, LongArray, Members, NoReply, NullArray, Push, Status, Verbatim
 
 MAX_BULK_BYTES = 512 * 1024 * 1024
 MAX_QUERY_BYTES = 1024 * 1024 * 1024
@@ -468,6 +468,14 @@ def encode(reply: Any, put: Put, resp3: bool) -> None:
         put(b"_\r\n" if resp3 else b"*-1\r\n")
     elif not isinstance(reply, NoReply):
         raise TypeError(f"not a reply: {reply!r}")
+
+
+def encode_head(reply: LongArray, put: Put, is_text: bool) -> None:
+    """Hand what comes before the members of a long array to `put`; they follow one by one."""
+    if not is_text:
+        put(b"*%d\r\n" % reply.size)
+    elif not reply.size:
+        put(b"(empty array)\r\n")
 
 
 _ONE_LINE = bytes.maketrans(b"\r\n", b"  ")  # an error may quote what the client sent

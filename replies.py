@@ -2,13 +2,14 @@
 
     bytes  bulk string     int    integer        None  null           bool   boolean (RESP3; 1/0 in RESP2)
     list   array           dict   map            set   set            float  double
-    Status simple string   CommandError (returned or raised)  error
+    Status simple string   CommandError (returned or raised)  error    LongArray  array, sent bit by bit
 
 Commands build these and never wire bytes; `protocol` alone knows how each dialect spells them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from typing import Any, Union
 
 
@@ -41,19 +42,37 @@ class Deleted(int):
     values: list[Any]
 
 
+class LongArray:
+    """An array that is sent bit by bit: its members by chunks, in no order that counts.
+
+    The chunks are tuples since the collector of cycles looks at a tuple of bytes once, at a list time and again.
+    """
+
+    def __init__(self, chunks: list[tuple[bytes, ...]]) -> None:
+        self.chunks = chunks  # taken out as they are sent
+        self.size = sum(map(len, chunks))
+
+    def members(self) -> list[bytes]:
+        """Return what has not been taken out, at once."""
+        return [member for chunk in self.chunks for member in chunk]
+
+
 class NoReply:
     """Nothing is answered (SHUTDOWN, CLIENT REPLY OFF)."""
 
 
 class Wait(NoReply):
-    """The request cannot run yet: the server parks the connection and runs it again."""
+    """The request is not answered yet: the server parks the connection, and runs it again or does `session.work`."""
 
 
 class Farewell(Status):
     """A status after which the connection closes (QUIT)."""
 
 
-Reply = Union[None, bool, int, float, bytes, list[Any], dict[Any, Any], set[Any], NullArray, NoReply, Exception]
+Reply = Union[
+    None, bool, int, float, bytes, list[Any], dict[Any, Any], set[Any], LongArray, NullArray, NoReply, Exception
+]
+Work = Generator[None, None, Reply]  # a reply that takes long to make, in steps of some microseconds; see `slices`
 
 OK = Status(b"OK")
 PONG = Status(b"PONG")

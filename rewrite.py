@@ -4,11 +4,17 @@ It owns the way from `log.txt` to a shorter one that says the same. It knows nei
 calls `step` in slices, and hands in how a job runs in a thread. The files are the AppendOnlyLog's.
 
     begin   at the end of a turn: X is the log's position; each database gets a Snapshot
-    walk    in the loop, in slices of a millisecond: each key as the commands that rebuild it, to `<log>.rewrite`
+    walk    in the loop, in slices of a millisecond: each key as the commands that rebuild it, in batches, which a
+            thread writes to `<log>.rewrite` and syncs every few megabytes
     copy    in a thread: fsync, then the log's tail from X, again and again until little is left
-    settle  in a thread, in an fsync's place: fsync the log, copy what is left, fsync the copy
-    end     in the loop: copy what came meanwhile, rename over the log, go on in the new file; the next fsync
+    settle  in a thread, in an fsync's place: fsync the log, copy what is left, fsync the copy; again where much came
+            meanwhile
+    end     in the loop: copy the little that is left, rename over the log, go on in the new file; the next fsync
             syncs it and its directory before anything more counts as synced
+
+**The loop does not wait for the disk.** It hands over batches, and makes no more while QUEUE_BYTES of them are not
+written. The thread syncs as it goes, so that no fsync has much to write: a long one holds up whoever writes, the log
+itself among them.
 
 **The snapshot is the keyspace exactly at X.** A key that changes is written before its first change, and is then in
 `changed`; the walk writes the others. The walk goes over the keyspace's `order` from its end, as SCAN does, so it
@@ -20,11 +26,14 @@ A flush or a SWAPDB changes no key: the snapshot holds on to the dicts themselve
 Until the rename the old log is the log, and it is whole; after it the new one is. Whatever fails before it, or the
 log itself, ends the rewrite, and the old log goes on. Refused: fork, which doubles the memory under writes, stalls the
 process while it copies the page tables, and is not there on Windows; a copy of the dicts, which stalls and doubles.
+
+It is longer than most modules since the loop's steps and the thread's are two halves of one order.
 """
 
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable, Iterator
 from enum import Enum
 from typing import Any
@@ -38,8 +47,11 @@ from store import Keyspace, Store
 STEP_KEYS = 64  # between two looks at the time
 STEP_BYTES = 1 << 18  # the same, where values are long; also the largest batch, but for one of a single key
 BLOCK_BYTES = 1 << 20
+QUEUE_BYTES = 1 << 22  # batches that wait to be written
+SYNC_BYTES = 1 << 22  # as Redis's aof-rewrite-incremental-fsync
 LITTLE_BYTES = 1 << 18  # a tail that the last fsync's place has time for
-COPY_ROUNDS = 8  # a disk that does not keep up with the writers must not make it endless
+FINAL_BYTES = 1 << 16  # a tail that the loop has time for
+COPY_ROUNDS = SETTLE_ROUNDS = 8  # a disk that does not keep up with the writers must not make it endless
 SHARDS = 256  # small sets grow in small steps: one of millions of keys would stall the loop when it doubles
 RETRY_MS = 60_000
 
@@ -105,6 +117,8 @@ class Rewrite:
 
     def __init__(self, log: AppendOnlyLog, store: Store) -> None:
         self.phase = Phase.WALK
+        self.walked = False  # all keys are in batches
+        self.writing = False  # a thread is at `write_out`
         self.settled = False
         self.abandoned = False
         self.error: Exception | None = None  # of a job in a thread
@@ -115,6 +129,9 @@ class Rewrite:
         self._now_ms = store.now_ms  # the time of all its batches, whenever they are written
         self._copied_bytes = log.written_bytes  # a position of the log
         self._buffered_bytes = 0
+        self._queue: deque[bytes] = deque()  # of batches: the loop puts them in, a thread takes them out
+        self._queued_bytes = 0  # that were ever put in
+        self._settle_rounds = 0
         self._reader = log.open_to_read()
         try:
             self.successor = log.start_successor()
@@ -139,29 +156,43 @@ class Rewrite:
             self._flush()
 
     def _flush(self) -> None:
-        """Write what is buffered. A failure is the successor's, and ends the rewrite at its next step."""
-        self.successor.write(self._now_ms)
+        """Put what is buffered on the queue, as a batch."""
+        if self.successor.pieces:
+            batch = self.successor.take_batch(self._now_ms)
+            self._queue.append(batch)
+            self._queued_bytes += len(batch)
         self._buffered_bytes = 0
+
+    @property
+    def full(self) -> bool:
+        """Say whether so much waits to be written that the walk has to wait, too."""
+        return self._queued_bytes - self.successor.written_bytes > QUEUE_BYTES
+
+    @property
+    def has_batches(self) -> bool:
+        """Say whether something waits to be written."""
+        return bool(self._queue)
 
     def _walking(self) -> Iterator[None]:
         while self._snapshots:
             snapshot = self._snapshots[-1]
-            met, flushed_bytes = 0, self.successor.written_bytes
+            met, queued_bytes = 0, self._queued_bytes
             for _ in snapshot.walk():
                 met += 1
-                if met >= STEP_KEYS or self.successor.written_bytes != flushed_bytes:
+                if met >= STEP_KEYS or self._queued_bytes != queued_bytes:
                     yield
-                    met, flushed_bytes = 0, self.successor.written_bytes
+                    met, queued_bytes = 0, self._queued_bytes
             snapshot.detach(self._store)
             self._snapshots.pop()
             yield
 
     def walk(self, out_of_time: Callable[[], bool]) -> bool:
-        """Write the keys of the next slice; return whether all are written. Raises OSError."""
-        done = all(not out_of_time() for _ in self._walk)
-        self._flush()
+        """Make batches of the keys of the next slice; return whether it was the last. Raises OSError."""
         self.check()
-        return done
+        if not self.full:
+            self.walked = all(not out_of_time() for _ in self._walk)
+            self._flush()
+        return self.walked
 
     def check(self) -> None:
         """Raise OSError if anything has failed so far, the log itself included."""
@@ -171,13 +202,30 @@ class Rewrite:
         if self._log.damage != self._damage:
             raise Spoilt(f"somebody changed the log meanwhile: {self._log.damage}")
         if self.error is not None:
-            raise OSError(str(self.error)) from self.error
+            raise OSError(_reason(self.error)) from self.error
 
     # ---- in a thread
+
+    def write_out(self) -> None:
+        """Write the batches that wait, and sync where that became much."""
+        with _Caught(self):
+            self._write_out()
+
+    def _write_out(self) -> None:
+        while self._queue and not self.abandoned:
+            self.successor.copy_in(self._queue[0])
+            self._queue.popleft()
+            self._sync_now_and_then()
+
+    def _sync_now_and_then(self) -> None:
+        if self.successor.written_bytes - self.successor.synced_bytes >= SYNC_BYTES:
+            self.successor.fsync()
+            self.check()
 
     def copy_tail(self) -> None:
         """Sync the snapshot, and copy and sync what was logged since, until little is left."""
         with _Caught(self):
+            self._write_out()
             for _ in range(COPY_ROUNDS):
                 self.successor.fsync()
                 self.check()
@@ -192,13 +240,18 @@ class Rewrite:
             self.check()
             self._copy_until(self._log.written_bytes)
             self.successor.fsync()
+            self._settle_rounds += 1
+            if self._log.written_bytes - self._copied_bytes > FINAL_BYTES and self._settle_rounds < SETTLE_ROUNDS:
+                return
         self.settled = True
 
-    def _copy_until(self, end_bytes: int) -> None:
+    def _copy_until(self, end_bytes: int, in_thread: bool = True) -> None:
         while self._copied_bytes < end_bytes and not self.abandoned:
             size = min(BLOCK_BYTES, end_bytes - self._copied_bytes)
             self.successor.copy_in(self._log.read_at(self._reader, self._copied_bytes, size))
             self._copied_bytes += size
+            if in_thread:
+                self._sync_now_and_then()
 
     # ---- in the loop: the end
 
@@ -206,7 +259,7 @@ class Rewrite:
         """Copy the last bytes and go on in the new file. Raises OSError."""
         self._log.inspect()
         self.check()
-        self._copy_until(self._log.written_bytes)
+        self._copy_until(self._log.written_bytes, in_thread=False)
         self._log.succeed(self.successor, self._reader)
 
     def abandon(self) -> None:
@@ -312,10 +365,26 @@ class Rewriter:
             self._fail(error)
             return True
         self._state.keys_written = min(run.keys_written, self._state.keys_total)
-        if done:
+        self._go_on(run)
+        return done or run.full
+
+    def _go_on(self, run: Rewrite) -> None:
+        """Let a thread do what comes next, if none is at work."""
+        if run.writing:
+            return
+        if run.walked:
             run.phase = Phase.COPY
             self._in_thread(run.copy_tail, self._copied)
-        return done
+        elif run.has_batches:
+            run.writing = True
+            self._in_thread(run.write_out, lambda: self._wrote_out(run))
+
+    def _wrote_out(self, run: Rewrite) -> None:
+        run.writing = False
+        if self._run is run:
+            self._go_on(run)
+        elif not self._ending:  # it failed meanwhile
+            self._in_thread(run.close, _nothing)
 
     def _copied(self) -> None:
         run = self._run
@@ -349,7 +418,7 @@ class Rewriter:
         logger.info("the log is rewritten: %d MB, in %d s", state.base_bytes >> 20, state.last_seconds)
 
     def _fail(self, error: Exception) -> None:
-        reason = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
+        reason = _reason(error)
         logger.error("the rewrite of the log failed (%s): the log goes on as it is", reason)
         self._state.last_failure = reason
         self._retry_ms = 0 if isinstance(error, Spoilt) else self._instance.store.now_ms + RETRY_MS
@@ -364,7 +433,8 @@ class Rewriter:
         state.running = False
         state.last_seconds = max(0, self._instance.store.now_ms - state.started_ms) // 1000
         self._run = None
-        self._in_thread(run.close, _nothing)
+        if not run.writing:  # else when that is over: a descriptor that is closed amid a write may be another's by then
+            self._in_thread(run.close, _nothing)
 
     def abandon(self) -> None:
         """Give up a rewrite that runs, since the process ends."""
@@ -378,3 +448,7 @@ class Rewriter:
 
 def _nothing() -> None:
     """Do nothing when the files are closed."""
+
+
+def _reason(error: Exception) -> str:
+    return (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__

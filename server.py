@@ -25,18 +25,18 @@ from gevent.event import Event
 from gevent.lock import Semaphore
 from gevent.server import StreamServer
 
+import collector
 from aof import AppendOnlyLog, NullLog
 from config import LOG_LEVELS, Config
 from connection import READ, Connection
 from engine import Engine
 from errors import DENIED, MAX_CLIENTS, StartError
 from session import Instance, Session
-from turn import Turn
+from turn import SLICE_SECONDS, Turn
 
 if TYPE_CHECKING:
     from tls import ServerTls, TlsSocket
 
-SLICE_SECONDS = 0.001
 HOUSEKEEPING_SECONDS = 0.1
 CLOCK_JUMP_MS = 1000
 HANDSHAKE_SECONDS = 10  # that a client may let us wait for it in a TLS handshake
@@ -82,7 +82,7 @@ class Server:
 
     def _is_busy(self) -> bool:
         """Say whether replies are still on their way to clients, at the end."""
-        return bool(self.turn.slow_readers or self.turn.held)
+        return bool(self.turn.slow_readers or self.turn.held or self.turn.working)
 
     # ---- life
 
@@ -287,6 +287,7 @@ class Server:
             end = monotonic() + SLICE_SECONDS
             if not self.rewriter.step(lambda end=end: monotonic() > end):  # type: ignore[misc]
                 pause = SLICE_SECONDS  # shorter, since what clients change meanwhile costs memory
+            collector.keep_off(sum(map(len, self.store.databases)))
             if monotonic() >= next_second:
                 next_second = max(next_second + 1, monotonic())
                 self._each_second()

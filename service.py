@@ -6,7 +6,6 @@ It must not know the command line. Nothing is bound before the log is replayed, 
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 import signal
@@ -14,6 +13,7 @@ from collections.abc import Callable
 from time import monotonic, time
 from typing import TYPE_CHECKING, NoReturn
 
+import collector
 from aof import AppendOnlyLog, NullLog, ReplayReport, claim_directory, replay
 from commands.info import resident_bytes
 from config import LOG_LEVELS, Config
@@ -80,8 +80,7 @@ def start(config: Config) -> tuple[AppendOnlyLog | NullLog, Server]:
     store.log = log
     instance.apply_settings()
     store.tick(int(time() * 1000))
-    gc.collect()
-    gc.freeze()  # what was loaded stays: the collector need not look at it again
+    collector.begin()
     network = Server(instance, engine, log, tls)
     for place in network.listen():
         logger.info("serving on %s", place)
@@ -134,8 +133,7 @@ def start_in_pool(config: Config) -> tuple[Pool, Server]:
         pool.join()
     except PoolError as error:
         raise StartError(f"cannot join the pool: {error}") from None
-    gc.collect()
-    gc.freeze()
+    collector.begin()
     network = PoolServer(instance, log, pool, tls)
     for place in network.listen():
         logger.info("serving on %s", place)

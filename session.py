@@ -5,6 +5,7 @@ settings, the other clients, the counters of INFO. It must not know sockets, gre
 wants done to a connection or to the process it notes here, and the modules of the network do it:
 
     session.closing      the connection is to close once its replies are sent
+    session.work         a reply that is to be made in slices: see commands/slices.py
     session.muted        replies may have to be dropped (CLIENT REPLY): see `Session.suppress`
     instance.kill        close another client's connection (the server hands in how)
     instance.shutdown    the process is to end
@@ -21,6 +22,7 @@ from typing import Any, Protocol
 from config import Config
 from errors import POOL_DOWN, POOL_STALE, CommandError
 from eviction import Eviction
+from replies import Work
 from store import EffectLog, Keyspace, Store
 
 
@@ -172,6 +174,7 @@ class Session:
         self.commands = 0
         self.closing = False
         self.waiting = False  # for the end of a pause
+        self.work: Work | None = None  # what the command that answered WAIT left to be done
         self.query_bytes: Callable[[], int] = int  # bytes held of an unfinished request
         self.output_bytes: Callable[[], int] = int  # bytes of replies not yet taken by the client
 

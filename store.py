@@ -26,8 +26,8 @@ It is longer than most modules because whatever changes a key has to keep all of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from itertools import chain, islice
+from collections.abc import Callable, Generator, Iterator, Sequence
+from itertools import islice
 from random import Random
 from typing import Any, Protocol
 from zlib import crc32
@@ -39,7 +39,8 @@ from usage import DEADLINE_BYTES, Recency, Usage
 
 NoneType = type(None)  # types.NoneType, which Python 3.10 has under this name only
 STRING_OR_NONE = {bytes, NoneType}
-RANDOM_TRIES = 100  # for a random key, before all are walked through
+RANDOM_TRIES = 100  # for a random key; ghosts are few
+MOST_LOOKS = 2048  # at keys that may have expired, to count those that have not
 
 
 class EffectLog(Protocol):
@@ -139,6 +140,7 @@ class Keyspace:
         "snapshot",
         "store",
         "usage",
+        "walks",
     )
 
     def __init__(self, store: Store, index: int) -> None:
@@ -156,6 +158,7 @@ class Keyspace:
         self.ghosts: set[bytes] = set()
         self._read = self._write = -1  # compaction moves keys of `order` from `_read` to `_write`; -1: none goes on
         self.snapshot: Snapshot | None = None
+        self.walks: set[object] = set()  # that go on, for which compaction has to wait
         if self.usage is not None:
             self.usage.cleared()
 
@@ -265,23 +268,19 @@ class Keyspace:
         """Count the keys that have not expired. O(keys that are due and not yet deleted)."""
         return len(self.entries) - self.expiry.dead_count(self.store.expired_until_ms)
 
-    def random_key(self) -> bytes | None:
-        """Return a live key, each as likely as any other, or None.
+    def count(self) -> int:
+        """Count the keys; expired ones count as well where there may be more of them than a look finds."""
+        until_ms = self.store.expired_until_ms
+        return len(self.entries) if self.expiry.due_count(until_ms) > MOST_LOOKS else self.live_count()
 
-        O(1) on average, since ghosts are few; only where nearly all keys have just expired are they walked through.
-        """
+    def random_key(self) -> bytes | None:
+        """Return a live key, each as likely as any other; None if there is none, or nearly all have just expired."""
         order = self.order
         randrange = self.store.random.randrange
         for _ in range(RANDOM_TRIES):
             if not self.entries:
                 return None
             key = order[randrange(len(order))]
-            if key is not None and self.is_live(key):
-                return key
-        if not self.live_count():
-            return None
-        start = randrange(len(order))
-        for key in chain(islice(order, start, None), islice(order, start)):
             if key is not None and self.is_live(key):
                 return key
         return None
@@ -293,11 +292,30 @@ class Keyspace:
         start = max(0, end - count)
         return start, [key for key in order[start:end] if key is not None and self.is_live(key)]
 
-    def live_keys(self) -> Iterator[bytes]:
-        """Iterate over all live keys, in no order that a command may rely on. No key may come or go meanwhile."""
-        # the dead are few; to ask for each key whether it is live takes ten times as long
-        dead = self.expiry.dead_keys(self.store.expired_until_ms)
-        return (key for key in self.entries if key not in dead) if dead else iter(self.entries)
+    def walk(self) -> Generator[tuple[bytes, ...], None, None]:
+        """Visit all places in small steps and hand out the live keys of each; anything may happen between two steps.
+
+        No key is met twice, and each that is there throughout is met: what is deleted meanwhile keeps its place. So a
+        compaction under way is finished first, and the next one waits for the end of the walk. A flush or a swap of
+        the database ends it.
+        """
+        order, walks = self.order, self.walks
+        while self._read >= 0 and self.order is order:
+            self._compact_order()
+            yield ()
+        walks.add(walk := object())
+        try:
+            for start in range(0, len(order), SLICE):
+                if self.order is not order:
+                    return
+                keys = order[start : start + SLICE]
+                if self.expiry.suspects:
+                    keys = [key for key in keys if key is not None and self.is_live(key)]
+                elif self.ghosts:
+                    keys = [key for key in keys if key in self.entries]
+                yield tuple(keys)  # type: ignore[arg-type]  # None stands there only during a compaction
+        finally:
+            walks.discard(walk)
 
     def is_live(self, key: bytes) -> bool:
         """Say whether a key is there and not expired, and change nothing."""
@@ -495,7 +513,7 @@ class Keyspace:
         self.ghosts.add(key)
         if self._read >= 0:
             self._compact_order()
-        elif len(self.ghosts) > len(self.entries) // 4 + 64:
+        elif len(self.ghosts) > len(self.entries) // 4 + 64 and not self.walks:
             self._read = self._write = 0
 
     def _compact_order(self) -> None:

@@ -37,10 +37,13 @@ from typing import Any, Protocol
 
 import gevent
 from gevent.event import Event
+from gevent.lock import BoundedSemaphore
 
+import collector
 from aof import AppendOnlyLog, NullLog
 from config import Config
 from errors import LOG_FAILED
+from replies import Reply, Work
 from rewrite import Rewriter
 from session import Instance, Session
 from unsynced import Unsynced
@@ -51,6 +54,7 @@ MOST_GATHER_SECONDS = 0.005
 UNWRITTEN = sys.maxsize  # a position of the log
 MOST_UNSYNCED_SECONDS = 2.0  # everysec: so long an acknowledged write may wait for its fsync before others wait, too
 IN_TIME_SECONDS = 1.0  # an fsync that ends so soon ends the hold-up
+SLICE_SECONDS = 0.001  # of slow work, between which clients are served
 
 logger = logging.getLogger("godis")
 
@@ -116,6 +120,10 @@ class Turn:
         self._overdue: Any = None  # a timer
         instance.settings_changed.append(self._follow_policy)
         self._follow_policy()
+        self.working = 0  # clients whose replies are being made in slices
+        self._one_work = BoundedSemaphore()
+        self._want_slice: deque[Any] = deque()  # greenlets
+        self._next_slice = loop.timer(0, ref=False)  # behind the poll of the next round, which does not wait for it
 
     def start(self) -> None:
         """Begin and end each round of the loop from now on."""
@@ -138,6 +146,45 @@ class Turn:
             self._resumed.wait(timeout=max(0.001, (self.instance.pause.until_ms - self.store.now_ms) / 1000))
             self._begin()
         self.instance.update_gate()
+
+    # ---- slow work in slices
+
+    def do(self, work: Work) -> Reply:
+        """Make a reply in slices, one work at a time, for the calling connection. Raises what the work raises."""
+        self.working += 1
+        try:
+            with self._one_work:
+                while True:
+                    self.wait_for_slice()
+                    end = monotonic() + SLICE_SECONDS
+                    while monotonic() < end:
+                        next(work)
+                    collector.collect_young()
+        except StopIteration as done:
+            reply: Reply = done.value
+            return reply
+        finally:
+            work.close()
+            self.working -= 1
+
+    def wait_for_slice(self) -> None:
+        """Park the calling connection until it may do a slice of work: one a turn, whosever it is."""
+        greenlet = gevent.getcurrent()
+        self._want_slice.append(greenlet)
+        self._next_slice.start(self._give_slice)
+        try:
+            gevent.get_hub().switch()
+        except BaseException:
+            if greenlet in self._want_slice:
+                self._want_slice.remove(greenlet)
+            raise
+
+    def _give_slice(self) -> None:
+        if self._want_slice:
+            greenlet = self._want_slice.popleft()
+            if self._want_slice:
+                self._next_slice.start(self._give_slice)
+            greenlet.switch()
 
     def _begin(self) -> None:
         self.store.tick(int(time() * 1000))

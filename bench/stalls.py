@@ -23,6 +23,7 @@ from bench.rig import Floor, Report, Server, both, key, parser, require_two_core
 FLOOR = Floor(20, at_most=True, unit=" ms")
 EXPIRY_SECONDS = 120
 SETTLE_SECONDS = 1.0  # before and after
+CLIENTS = 2000
 FILLED_A_SECOND = 40_000  # keys, at least, on a slow machine
 
 Act = Callable[[Server, int], None]
@@ -66,11 +67,19 @@ def pipeline(server: Server, keys: int) -> None:
         sender.join()
 
 
+def collect(server: Server, _: int) -> None:
+    """Make full collections of cycles due: clients come, one after the other, are refused something, and go."""
+    for _ in range(CLIENTS):
+        with server.raw() as client:
+            assert client.ask("NOSUCH", *["x"] * 10).startswith(b"-")
+
+
 # What is done while others wait, and how long the keys live that are there before, if there are any.
 CASES: dict[str, tuple[str, Act]] = {
     "nothing": ("", nothing),
     "as many new keys": ("", fill),
     "a pipeline of as many GETs": ("an hour", pipeline),
+    "a full collection is due": ("an hour", collect),
     "KEYS *": ("an hour", lambda server, _: ask(server, "KEYS", "*")),
     "FLUSHALL": ("an hour", lambda server, _: ask(server, "FLUSHALL", "ASYNC")),
     "all keys expire at once": ("until all are set", expire_all),

@@ -231,7 +231,7 @@ def _average_ttl_ms(db: Keyspace) -> int:
 def _keyspace(instance: Instance) -> Iterable[Field]:
     fields: list[Field] = []
     for db in instance.store.databases:
-        keys = db.live_count()
+        keys = db.count()
         if keys:
             expires = db.dated - (len(db) - keys)
             fields.append((f"db{db.index}", f"keys={keys},expires={expires},avg_ttl={_average_ttl_ms(db)}"))

@@ -14,6 +14,7 @@ from commands import ALL, DENYOOM, FAST, FIRST, FIRST_TWO, LOADING, READONLY, ST
 from commands.arguments import MAX_INTEGER, MIN_INTEGER, parse_bounded, parse_database, parse_integer
 from commands.patterns import compile_pattern
 from commands.rebuilding import rebuild
+from commands.slices import any_live, in_slices, listing, places_at_once
 from entries import NO_DEADLINE
 from errors import (
     DB_OUT_OF_RANGE,
@@ -225,20 +226,27 @@ def _meets(conditions: set[bytes], known_ms: int, wanted_ms: int) -> bool:
 
 @command("KEYS", "pattern", arity=2, flags=READONLY)
 def keys(session: Session, argv: list[bytes]) -> Reply:
-    """List all keys that match a pattern; SCAN does the same in small steps."""
+    """List all keys that match a pattern; SCAN does the same in small steps.
+
+    Differs from Redis: other clients are served while a large keyspace is walked through. A key that is there all the
+    time is listed once; one that comes or goes meanwhile may be listed or not.
+    """
     _, pattern = argv
-    live = session.db.live_keys()
-    return list(live) if pattern == b"*" else list(filter(compile_pattern(pattern), live))
+    return in_slices(session, listing(session.db, pattern), places_at_once(pattern))
 
 
 @command("SCAN", "cursor [MATCH pattern] [COUNT count] [TYPE type]", arity=-2, flags=READONLY, since="2.8.0")
 def scan(session: Session, argv: list[bytes]) -> Reply:
-    """List some keys and the cursor to go on from; what stays from cursor 0 to cursor 0 is listed at least once."""
+    """List some keys and the cursor to go on from; what stays from cursor 0 to cursor 0 is listed at least once.
+
+    Differs from Redis: COUNT is taken for at most 2048, and for less with a long pattern, so that no call holds up
+    other clients.
+    """
     _, text, *words = argv
     cursor = _parse_cursor(text)
     pattern, count, type_name = _parse_scan_options(words)
     db = session.db
-    following, found = db.scan(cursor, count)
+    following, found = db.scan(cursor, min(count, places_at_once(pattern)))
     if pattern != b"*":
         found = list(filter(compile_pattern(pattern), found))
     if type_name is not None:
@@ -281,13 +289,18 @@ def _parse_scan_options(words: list[bytes]) -> tuple[bytes, int, bytes | None]:
 @command("RANDOMKEY", arity=1, flags=READONLY)
 def randomkey(session: Session, argv: list[bytes]) -> Reply:
     """Get any one key."""
-    return session.db.random_key()
+    db = session.db
+    key = db.random_key()
+    return in_slices(session, any_live(db)) if key is None and db else key
 
 
 @command("DBSIZE", arity=1, flags=READONLY | FAST)
 def dbsize(session: Session, argv: list[bytes]) -> Reply:
-    """Count the keys of the database."""
-    return session.db.live_count()
+    """Count the keys of the database.
+
+    Differs from Redis: keys that have expired are not counted, unless thousands of them wait to be deleted.
+    """
+    return session.db.count()
 
 
 # ---- other names, other databases

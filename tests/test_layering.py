@@ -38,7 +38,7 @@ replica -> pool_entry -> protocol
 pool_archive -> etcd -> leaves
 offline -> log_check -> log_export -> log_replay
 """
-LEAVES = {"columns", "config", "entries", "errors", "replies", "version"}
+LEAVES = {"collector", "columns", "config", "entries", "errors", "replies", "version"}
 PROGRAM = sorted([*ROOT.glob("*.py"), *ROOT.glob("commands/*.py")])
 NETWORK = ("godis.py", "server.py", "connection.py", "turn.py", "tls.py")  # godis.py pings
 POOL_NETWORK = ("etcd.py", "pool.py", "pool_archive.py", "pool_members.py", "pool_server.py", "pool_writes.py")

@@ -141,6 +141,7 @@ COMMANDS = st.one_of(
 )
 OTHERS = st.one_of(
     st.tuples(st.just("step")),
+    st.tuples(st.just("walk")),
     st.tuples(st.just("turn")),
     st.tuples(st.just("rewrite")),
     st.tuples(st.just("wait"), st.integers(1, 1500)),
@@ -152,6 +153,8 @@ def do(rig: Rig, action: tuple[Any, ...]) -> None:
     match action:
         case ("step",):
             rig.step()
+        case ("walk",):
+            rig.rewriter.step(lambda: True)  # though a thread may be at work
         case ("turn",):
             rig.end_turn()
         case ("rewrite",):
@@ -212,6 +215,7 @@ def test_the_snapshot_alone_is_the_keyspace_at_the_moment_of_the_start(
                 rig.ask(*action)
         while not run.walk(lambda: True):
             rig.store.tick(rig.store.now_ms + 1)
+        run.write_out()
         assert replayed(run.successor.path) == before
         run.abandon()
         run.close()

@@ -1,0 +1,148 @@
+"""Python's collector of cycles: that it never walks through the keyspace, and that nothing needs it to be freed."""
+
+from __future__ import annotations
+
+import gc
+import socket
+import struct
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+
+import pytest
+from servers import HOST, ROOT, GodisProcess, Raw, encode, parse, wait_until
+from uncollected import UncollectedGodis
+
+import collector
+import turn
+
+TIMES = 10
+Act = Callable[[GodisProcess, Raw], None]
+
+
+def talk(godis: GodisProcess, _: Raw) -> None:
+    with godis.raw() as raw:
+        raw.ask("HELLO", "3")
+        raw.ask("SET", "a", "1")
+        raw.send(b"GET a\nDEL a\nQUIT\n")
+        raw.read_all()
+
+
+def be_refused(godis: GodisProcess, _: Raw) -> None:
+    with godis.raw() as raw:
+        raw.ask("SET", "text", "x")
+        for words in (["NOSUCH"], ["GET"], ["INCR", "text"], ["SCAN", "x"], ["CONFIG", "SET", "port", "x"]):
+            assert raw.ask(*words).startswith(b"-")
+        raw.send(b'SET "unbalanced\n')
+        raw.read_all()
+    with godis.raw() as raw:
+        raw.send(b"*1\r\n$-4\r\n")
+        raw.read_all()
+
+
+def be_killed(godis: GodisProcess, operator: Raw) -> None:
+    with godis.raw() as raw:
+        operator.ask("CLIENT", "KILL", "ID", parse(raw.ask("CLIENT", "ID")))
+        raw.read_all()
+
+
+def be_one_too_many(godis: GodisProcess, operator: Raw) -> None:
+    operator.ask("CONFIG", "SET", "maxclients", "1")
+    with godis.raw() as raw:
+        assert raw.read_all().startswith(b"-ERR max number of clients")
+    operator.ask("CONFIG", "SET", "maxclients", "1000")
+
+
+def read_nothing(godis: GodisProcess, _: Raw) -> None:
+    raw = Raw(socket.create_connection((HOST, godis.port)))
+    raw.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    raw.ask("SET", "big", bytes(3_000_000))
+    raw.send(encode("GET", "big") * 3 + encode("KEYS", "*"))
+    raw.close()
+
+
+def reset(godis: GodisProcess, _: Raw) -> None:
+    raw = godis.raw()
+    raw.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    raw.send(b"*3\r\n$3")
+    raw.close()
+
+
+def list_keys(godis: GodisProcess, _: Raw) -> None:
+    with godis.raw() as raw:
+        assert raw.ask("KEYS", "nothing") == b"*0\r\n"
+        assert len(raw.ask("KEYS", "*")) > 10_000
+        raw.send(encode("KEYS", "*"))
+
+
+def pause(godis: GodisProcess, operator: Raw) -> None:
+    with godis.raw() as raw:
+        operator.ask("CLIENT", "PAUSE", "10000", "WRITE")
+        raw.send(encode("SET", "a", "1"))
+        wait_until(lambda: b"blocked_clients:1" in operator.ask("INFO", "clients"), what="the client waits")
+        operator.ask("CLIENT", "UNPAUSE")
+        assert raw.read_reply() == b"+OK\r\n"
+
+
+def rewrite(_: GodisProcess, operator: Raw) -> None:
+    operator.ask("BGREWRITEAOF")
+    wait_until(lambda: b"aof_rewrite_in_progress:0" in operator.ask("INFO", "persistence"), what="it is rewritten")
+
+
+def expire(_: GodisProcess, operator: Raw) -> None:
+    operator.ask("SET", "short", "1", "PX", "1")
+    wait_until(lambda: operator.ask("EXISTS", "short") == b":0\r\n")
+
+
+@pytest.fixture(scope="module")
+def uncollected(tmp_path_factory: pytest.TempPathFactory) -> Iterator[UncollectedGodis]:
+    with UncollectedGodis(tmp_path_factory.mktemp("uncollected")) as godis:
+        with godis.raw() as raw:
+            for start in range(0, 5000, 1000):
+                raw.ask("MSET", *[word for number in range(start, start + 1000) for word in (f"key:{number}", "")])
+        yield godis
+
+
+@pytest.mark.parametrize(
+    "act",
+    [talk, be_refused, be_killed, be_one_too_many, read_nothing, reset, list_keys, pause, rewrite, expire],
+    ids=lambda act: act.__name__,
+)
+def test_what_ends_is_freed_without_the_collector(uncollected: UncollectedGodis, act: Act) -> None:
+    with uncollected.raw() as operator:
+        alone = b"connected_clients:1\r\n"
+        act(uncollected, operator)
+        wait_until(lambda: alone in operator.ask("INFO", "clients"), what="the clients are gone")
+        counts = []
+        for _ in range(3):  # what is loaded late, once, leaves cycles as well
+            uncollected.count_unreachable()
+            for _ in range(TIMES):
+                act(uncollected, operator)
+            wait_until(lambda: alone in operator.ask("INFO", "clients"), what="the clients are gone")
+            counts.append(uncollected.count_unreachable())
+            if counts[-1] < TIMES:
+                break
+        assert 0 <= min(counts) < TIMES
+
+
+WALKED = """
+import gc, collector
+collector.begin()
+order = []
+collector.keep_off(collector.MANY_KEYS + {more})
+order += [b"%d" % number for number in range(1000)]
+print(any(known is order for known in gc.get_objects()))
+"""
+
+
+@pytest.mark.parametrize(("more", "walked"), [(0, "True"), (1, "False")])
+def test_with_many_keys_a_list_is_hidden_and_may_grow(more: int, walked: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WALKED.format(more=more)], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == walked
+
+
+def test_the_first_generation_is_large_enough_for_a_receive_of_requests() -> None:
+    assert turn.RECEIVE_BYTES // len(encode("PING")) < collector.YOUNG_OBJECTS
+    assert gc.isenabled(), "nothing here may change the collector of the tests themselves"

@@ -102,6 +102,14 @@ def parse_bytes(text: str) -> int:
     return int(match[1]) * UNITS_BYTES[match[2]]
 
 
+def parse_query_limit(text: str) -> int:
+    """Read a size of at least a mebibyte."""
+    size = parse_bytes(text)
+    if size < 1 << 20:
+        raise ValueError(f"argument must be between {1 << 20} and {(1 << 63) - 1} inclusive")
+    return size
+
+
 @dataclass(frozen=True)
 class OutputLimit:
     """When a client that does not read is dropped: at `hard_bytes`, or some seconds above `soft_bytes`; 0: never."""
@@ -111,10 +119,10 @@ class OutputLimit:
     soft_seconds: int
 
 
-def parse_output_limit(text: str) -> OutputLimit:
-    """Read Redis's form `normal HARD SOFT SECONDS`; further classes are accepted and have no clients here."""
-    words = text.lower().split()
-    if not words or len(words) % 4:
+def parse_output_limits(text: str) -> dict[str, OutputLimit]:
+    """Read Redis's form `CLASS HARD SOFT SECONDS`, once or more: the limits of the classes named."""
+    words = text.lower().split(" ") if text else []
+    if len(words) % 4:
         raise ValueError("Wrong number of arguments in buffer limit configuration.")
     limits: dict[str, OutputLimit] = {}
     for name, *amounts in zip(*[iter(words)] * 4, strict=True):
@@ -122,17 +130,18 @@ def parse_output_limit(text: str) -> OutputLimit:
             raise ValueError("Invalid client class specified in buffer limit configuration.")
         try:
             hard_bytes, soft_bytes = map(parse_bytes, amounts[:2])
-            limits[name] = OutputLimit(hard_bytes, soft_bytes, parse_integer(0, MAX_SECONDS)(amounts[2]))
+            seconds = parse_integer(0, MAX_SECONDS)(amounts[2].removeprefix("+"))
         except ValueError:
             raise ValueError("Error in hard, soft or soft_seconds setting in buffer limit configuration.") from None
-    if "normal" not in limits:
-        raise ValueError("The class normal must have a limit.")
-    return limits["normal"]
+        limits["slave" if name == "replica" else name] = OutputLimit(hard_bytes, soft_bytes, seconds)
+    return limits
 
 
-def show_output_limit(limit: OutputLimit) -> str:
-    """Write a limit as CONFIG GET shows it."""
-    return f"normal {limit.hard_bytes} {limit.soft_bytes} {limit.soft_seconds}"
+def show_output_limits(limits: dict[str, OutputLimit]) -> str:
+    """Write limits as CONFIG GET shows them."""
+    return " ".join(
+        f"{name} {limit.hard_bytes} {limit.soft_bytes} {limit.soft_seconds}" for name, limit in limits.items()
+    )
 
 
 class Endpoint(NamedTuple):
@@ -272,14 +281,14 @@ SETTINGS = [
     Setting("shutdown-timeout", "shutdown_timeout_seconds", "10", parse_duration, live=True),
     Setting(
         "client-output-buffer-limit",
-        "output_limit",
-        "normal 1gb 256mb 60",
-        parse_output_limit,
+        "output_limits",
+        "normal 1gb 256mb 60 slave 256mb 64mb 60 pubsub 32mb 8mb 60",  # the clients here are normal ones
+        parse_output_limits,
         live=True,
         flag=None,
-        show=show_output_limit,
+        show=show_output_limits,
     ),
-    Setting("client-query-buffer-limit", "query_buffer_bytes", "1gb", parse_bytes, flag=None),
+    Setting("client-query-buffer-limit", "query_buffer_bytes", "1gb", parse_query_limit, live=True, flag=None),
     Setting("proto-max-bulk-len", "max_bulk_bytes", "512mb", parse_bytes, flag=None),
     Setting("enable-debug-command", "debug_command", "local", parse_choice("yes", "no", "local"), flag=None),
     # Constant here, and asked for by clients and by redis-benchmark.
@@ -346,7 +355,7 @@ class Config:
     instance_id: str
     loglevel: str
     shutdown_timeout_seconds: int
-    output_limit: OutputLimit
+    output_limits: dict[str, OutputLimit]
     query_buffer_bytes: int
     max_bulk_bytes: int
     debug_command: str
@@ -401,10 +410,16 @@ class Config:
 
     def _put(self, setting: Setting, source: str, text: str) -> None:
         try:
-            setattr(self, setting.attribute, setting.parse(text))
+            self._take(setting, text)
         except ValueError as error:
             shown = re.sub("//.*@", "//...@", text)  # a password stays out of the terminal
             raise SettingError(source, f"{error}, not {shown!r}") from None
+
+    def _take(self, setting: Setting, text: str) -> None:
+        value = setting.parse(text)
+        if isinstance(value, dict):  # a setting of parts keeps those that are not named
+            value = getattr(self, setting.attribute, {}) | value
+        setattr(self, setting.attribute, value)
 
     def get(self, name: str) -> str:
         """Show a setting as CONFIG GET does."""
@@ -419,7 +434,7 @@ class Config:
         proposed = copy.copy(self)
         for name, text in values.items():
             try:
-                setattr(proposed, BY_NAME[name].attribute, BY_NAME[name].parse(text))
+                proposed._take(BY_NAME[name], text)
             except ValueError as error:
                 raise SettingError(name, str(error)) from None
         if self.pool is not None and proposed.maxmemory_policy != "noeviction":

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 from instances import START_MS, Bench
-from servers import Raw, RedisProcess
+from servers import Raw, RedisProcess, parse
 
 from config import BY_NAME, SETTINGS, OutputLimit
 from entries import NO_DEADLINE
@@ -38,6 +38,13 @@ REFUSED: list[str | list[str]] = [
     ["CONFIG", "SET", "client-output-buffer-limit", "nosuch 1 2 3"],
     ["CONFIG", "SET", "client-output-buffer-limit", "normal 1x 2 3"],
     ["CONFIG", "SET", "client-output-buffer-limit", "normal 1 2 -3"],
+    ["CONFIG", "SET", "client-output-buffer-limit", "normal 1 2 3x"],
+    ["CONFIG", "SET", "client-output-buffer-limit", "normal -1 2 3"],
+    ["CONFIG", "SET", "client-output-buffer-limit", "normal 1.5mb 0 0"],
+    ["CONFIG", "SET", "client-output-buffer-limit", "normal  1 2 3"],
+    ["CONFIG", "SET", "client-output-buffer-limit", "master 1 2 3"],
+    ["CONFIG", "SET", "client-output-buffer-limit", "normal 1 2 3 pubsub 1 2"],
+    "CONFIG SET client-query-buffer-limit 1000",
     "CONFIG RESETSTAT x",
     "CONFIG REWRITE",
     "CONFIG REWRITE x",
@@ -103,7 +110,10 @@ def test_config_get_star_shows_every_setting(bench: Bench) -> None:
     shown = bench.connect().ask("CONFIG", "GET", "*")
     assert shown.keys() == {setting.name.encode() for setting in SETTINGS}
     assert shown[b"default-ttl"] == b"21600"
-    assert shown[b"client-output-buffer-limit"] == b"normal 1073741824 268435456 60"
+    assert (
+        shown[b"client-output-buffer-limit"]
+        == b"normal 1073741824 268435456 60 slave 268435456 67108864 60 pubsub 33554432 8388608 60"
+    )
     assert (shown[b"save"], shown[b"appendonly"], shown[b"maxmemory-policy"]) == (b"", b"yes", b"noeviction")
 
 
@@ -117,6 +127,32 @@ def test_a_setting_is_live_or_refuses(name: str, bench: Bench) -> None:
         assert client.ask("CONFIG", "GET", name) == {name.encode(): shown}
     else:
         assert reply.text.endswith(b"- can't set immutable config")
+
+
+OUTPUT_LIMITS = [
+    "normal 1 2 3",
+    "normal 1mb 2k 3 pubsub 1gb 1 060",
+    "slave 1 2 3",
+    "REPLICA 1m 2MB 3",
+    "normal 1 2 3 normal 4 5 +6",
+    "pubsub 0 0 0 normal 0 0 0 slave 0 0 0",
+    "",
+]
+
+
+def test_limits_of_replies_are_read_and_shown_as_in_redis(bench: Bench, real: Raw) -> None:
+    """One after the other: a class that is not named keeps its limit."""
+    name = "client-output-buffer-limit"
+    client = bench.connect()
+    default = parse(real.ask("CONFIG", "GET", name))[1]
+    try:
+        for asker in (client.wire, real.ask):
+            asker("CONFIG", "SET", name, default)
+        for text in OUTPUT_LIMITS:
+            for words in (["SET", name, text], ["GET", name]):
+                assert client.wire("CONFIG", *words) == real.ask("CONFIG", *words), text
+    finally:
+        real.ask("CONFIG", "SET", name, default)
 
 
 def test_config_set_changes_all_or_none(bench: Bench) -> None:
@@ -162,7 +198,7 @@ def test_the_password_is_kept_as_bytes(bench: Bench) -> None:
 def test_who_holds_a_copy_of_a_setting_is_told(bench: Bench) -> None:
     seen: list[tuple[int, OutputLimit]] = []
     config = bench.instance.config
-    bench.instance.settings_changed.append(lambda: seen.append((config.maxclients, config.output_limit)))
+    bench.instance.settings_changed.append(lambda: seen.append((config.maxclients, config.output_limits["normal"])))
     client = bench.connect()
     client.ask("CONFIG", "SET", "maxclients", 5, "client-output-buffer-limit", "normal 1mb 1k 3 pubsub 1 2 3")
     client.ask("CONFIG", "SET", "maxclients", "none")

@@ -38,9 +38,9 @@ from typing import BinaryIO
 
 from columns import CRLF, TABLED
 from log_lock import LogLock, claim_directory
-from log_reader import SELECT_0, Fault, Kind, frame, units
+from log_reader import SELECT_0, Fault, Kind, frame, frame_head, units
 from log_replay import ReplayReport, cannot_use, not_regular, replay, sync_directory
-from protocol import HEADERS, encode_command
+from protocol import HEADERS, blocks, command_pieces, encode_command
 
 __all__ = ["AppendOnlyLog", "LogLock", "NullLog", "ReplayReport", "claim_directory", "replay"]
 
@@ -129,7 +129,10 @@ class AppendOnlyLog:
         """Put a command on this turn's batch."""
         if db != self._database:
             self._select(db)
-        self.pieces.append(encode_command(argv))
+        try:
+            self.pieces.append(encode_command(argv))
+        except MemoryError:  # what is done in memory must come into the log
+            self.pieces += command_pieces(argv)
 
     def append_set(self, db: int, key: bytes, value: bytes, deadline_ms: int) -> None:
         """Put `SET key value PXAT deadline`, or `SET key value` for a deadline of -1, on this turn's batch.
@@ -199,25 +202,34 @@ class AppendOnlyLog:
         self._writing = True
         try:
             if self.fsync_failure is None and self.write_failure is not REPLACED:
-                self._write_batch(frame(b"".join(self.pieces), now_ms))
+                self._write_batch(self._batch(now_ms))
         finally:
             self._writing = False
         self.failure = self.write_failure or self.fsync_failure
         return not self.pieces
 
-    def _write_batch(self, batch: bytes) -> None:
+    def _batch(self, now_ms: int) -> list[bytes]:
+        """Frame this turn's records: in one piece, or without a copy where the memory does not suffice for one."""
+        try:
+            return [frame(b"".join(self.pieces), now_ms)]
+        except MemoryError:
+            payload = list(blocks(self.pieces))
+            return [frame_head(payload, now_ms), *payload]
+
+    def _write_batch(self, batch: list[bytes]) -> None:
         self.measure()
         try:
             self._cut_torn_end()
             self._torn = True
-            self._write_all(batch)
+            for piece in batch:
+                self._write_all(piece)
         except OSError as error:
             self.write_failure = _text(error)
             with suppress(OSError):  # the next try begins with it again
                 self._cut_torn_end()
             return
         self._torn = False
-        self.written_bytes += len(batch)
+        self.written_bytes += sum(map(len, batch))
         self.write_failure = None
         self.pieces.clear()
 

@@ -8,6 +8,9 @@ turn's.
   are there. (gevent's `socket.recv` instead costs a failed recv, an exception and two watcher calls a request.)
 - All connections share one receive buffer: its bytes are parsed before the next switch.
 - What a client does not take stays in its outbox, and no more is read from it until that is empty.
+- No client keeps the others waiting for longer than its slowest request: once a turn is late, a connection goes on in
+  a later one. What it has executed is sent first (`_drain`); a long list goes out in parts (`_pass_turn`). Of all who
+  were late one goes on a turn, so that a hundred of them delay the others no more than one.
 
 Whoever parks a greenlet for anything but bytes stops the read watcher first: it would wake it in the wrong place.
 """
@@ -20,8 +23,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
+from itertools import islice
 from operator import length_hint
-from time import monotonic
+from time import monotonic, time
 from typing import Any
 
 import gevent
@@ -30,15 +34,31 @@ from gevent.event import Event
 
 from columns import CRLF, TABLED, Columns
 from engine import Engine
-from protocol import HEADERS, RequestParser, TextRequest, encode, encode_head, encode_text
+from errors import QUERY_TOO_BIG
+from protocol import (
+    BLOCK_BYTES,
+    HEADERS,
+    RequestParser,
+    TextRequest,
+    aggregate,
+    blocks,
+    encode,
+    encode_head,
+    encode_text,
+)
 from replies import OK, WAIT, Farewell, LongArray, Reply
 from session import Session
 from turn import SLICE_SECONDS, Turn
 
 TURN_OUTPUT_BYTES = 1 << 20  # a connection that made so many bytes of replies has to send them before it goes on
 PIPELINE = 4  # requests; fewer are faster executed one by one
+LONG_PIPELINE = 64  # requests; after so many the connection looks at the clock
+OWN_SECONDS = 0.0003  # what a connection may take even if the turn is late: to wait for the next costs a tenth of it
+MEMBERS = 500  # of a list that are encoded at once
+WRITE_BYTES = 1 << 18  # what a client may take in one turn of what it did not take at once
 READ, WRITE = 1, 2  # the loop's events
 OK_PIECE = b"+OK\r\n"
+NULL_BULK, NULL_RESP3 = b"$-1\r\n", b"_\r\n"
 
 logger = logging.getLogger("godis")
 
@@ -49,7 +69,6 @@ class Connection:
     __slots__ = (
         "closing",
         "done",
-        "emptied",
         "engine",
         "execute",
         "execute_many",
@@ -59,12 +78,14 @@ class Connection:
         "outbox_bytes",
         "parked",
         "parser",
+        "passed",
         "readable",
         "session",
         "sock",
         "soft_limit_since",
         "statistics",
         "turn",
+        "until_empty",
         "writable",
     )
 
@@ -90,7 +111,8 @@ class Connection:
         self.soft_limit_since = 0.0
         self.closing = False  # to be closed when the outbox is empty
         self.done: Event | None = None  # set when all is sent or the client is gone
-        self.emptied: Event | None = None
+        self.passed: Event | None = None  # set when its greenlet, which waits for it, may go on in a new turn
+        self.until_empty = False  # ... and only when all is sent
         session.query_bytes = lambda: self.parser.pending_bytes
         session.output_bytes = lambda: self.outbox_bytes
 
@@ -107,6 +129,9 @@ class Connection:
                 self._finish()
         except gevent.GreenletExit:
             pass
+        except MemoryError:
+            self.parser.forget()  # first: to tell of it takes memory, too
+            logger.warning("dropped %s: no memory for its request", self.session.address)
         finally:
             self.readable.stop()
             self.readable.close()
@@ -135,24 +160,24 @@ class Connection:
             session.active_ms = store.now_ms
             statistics.input_bytes += size
             self.logged = len(log.pieces)
-            pieces = self._run(feed(buffer, size))
+            pieces = self._run(feed(buffer, size), [])
             parser.authenticated = session.authenticated
             if parser.error is not None and not session.closing:
                 pieces.append(b"-%b\r\n" % parser.error)
+                statistics.query_limit_disconnections += parser.error.endswith(QUERY_TOO_BIG)
                 session.closing = True
             if pieces:
                 replies.append((self, pieces, len(log.pieces) != self.logged))
             if session.closing:
                 return
 
-    def _run(self, requests: Iterable[list[bytes]]) -> list[bytes]:
-        """Execute requests; return the pieces of their replies that are still to be sent.
+    def _run(self, requests: Iterable[list[bytes]], pieces: list[bytes]) -> list[bytes]:
+        """Execute requests; return `pieces` and those of their replies, as far as they are still to be sent.
 
         The loop of the fast path: what is neither a string nor OK leaves it for `encode`, and whatever needs looking at
         (text, muted replies, waiting, closing) leaves it for `_run_with_care`.
         """
         session = self.session
-        pieces: list[bytes] = []
         if (type(requests) is not list and type(requests) is not Columns) or not requests:
             return self._run_with_care(self._counted(requests), pieces)
         self.statistics.commands_processed += len(requests)
@@ -161,10 +186,14 @@ class Connection:
         replies = self.execute_many(session, requests) if len(requests) >= PIPELINE else None
         if replies is not None and replies[0] is OK and replies.count(OK) == len(replies):
             session.last_command = requests[-1][0]  # one by one, the replies of SETs take 3 % of all at P=100
-            return [OK_PIECE * len(replies)]
+            pieces.append(OK_PIECE * len(replies))
+            return pieces
         requests = list(requests)
+        if replies is None and len(requests) > LONG_PIPELINE:
+            return self._run_in_slices(requests, pieces)
         rest = iter(requests if replies is None else ())
         bulky = 0
+        own_end = time() + OWN_SECONDS if len(requests) > 1 else 0.0
         for reply in replies or map(self.execute, rest):
             if reply is OK:
                 pieces.append(OK_PIECE)
@@ -181,14 +210,53 @@ class Connection:
             elif reply is WAIT:
                 return self._run_with_care(requests[-1 - length_hint(rest) :], pieces)
             else:
-                encode(reply, pieces.append, session.resp3)
+                if reply is None:
+                    pieces.append(NULL_RESP3 if session.resp3 else NULL_BULK)
+                elif type(reply) is int:
+                    pieces.append(b":%d\r\n" % reply)
+                else:
+                    pieces = self._encode(reply, pieces)
                 if session.closing:
                     break
                 if session.muted:
                     session.suppress()  # its own reply counts, though CLIENT REPLY SKIP has none
                     return self._run_with_care(rest, pieces)
+                # Only here, since a command that takes long answers neither OK nor a plain string: see `Computed`.
+                if own_end and (now := time()) > own_end and now > self.turn.late:
+                    pieces = self._drain(pieces, in_line=True)
         session.last_command = requests[-1 - length_hint(rest)][0]
         return pieces
+
+    def _run_in_slices(self, requests: list[list[bytes]], pieces: list[bytes]) -> list[bytes]:
+        """`_run` with a look at the clock after every few requests."""
+        self.statistics.commands_processed -= len(requests)  # each slice counts its own
+        for start in range(0, len(requests), LONG_PIPELINE):
+            if start and time() > self.turn.late:
+                pieces = self._drain(pieces, in_line=True)
+            pieces = self._run(requests[start : start + LONG_PIPELINE], pieces)
+            if self.session.closing or self.turn.instance.shutdown:
+                break
+        return pieces
+
+    def _encode(self, reply: Reply, pieces: list[bytes]) -> list[bytes]:
+        """Spell any reply behind `pieces`; a long or large list in parts, a turn each."""
+        resp3 = self.session.resp3
+        if not isinstance(reply, (list, dict)):
+            encode(reply, pieces.append, resp3)
+            return pieces
+        head, members = aggregate(reply, resp3)
+        pieces.append(head)
+        rest, made, own_end, passed = iter(members), 0, time() + OWN_SECONDS, False
+        while part := list(islice(rest, MEMBERS)):
+            before = len(pieces)
+            for member in part:
+                encode(member, pieces.append, resp3)
+            made += sum(map(len, pieces[before:]))
+            late = (now := time()) > own_end and now > self.turn.late
+            if late or made > TURN_OUTPUT_BYTES:
+                pieces = self._pass_turn(pieces, in_line=late)
+                made, own_end, passed = 0, time() + OWN_SECONDS, True
+        return self._drain(pieces) if passed or made > BLOCK_BYTES else pieces
 
     def _counted(self, requests: Iterable[list[bytes]]) -> Iterator[list[bytes]]:
         for argv in requests:
@@ -198,6 +266,7 @@ class Connection:
     def _run_with_care(self, requests: Iterable[list[bytes]], pieces: list[bytes]) -> list[bytes]:
         """Execute requests one by one, with everything that can happen between them."""
         made = sum(map(len, pieces))
+        own_end = time() + OWN_SECONDS
         for argv in requests:
             if self._is_attack(argv):
                 break
@@ -213,8 +282,9 @@ class Connection:
             if self.session.closing or self.turn.instance.shutdown:
                 break
             made += sum(map(len, pieces[before:]))
-            if made > TURN_OUTPUT_BYTES:
-                pieces, made = self._drain(pieces), 0
+            late = (now := time()) > own_end and now > self.turn.late
+            if late or made > TURN_OUTPUT_BYTES:
+                pieces, made, own_end = self._drain(pieces, in_line=late), 0, time() + OWN_SECONDS
         return pieces
 
     def _is_attack(self, argv: list[bytes]) -> bool:
@@ -235,12 +305,11 @@ class Connection:
             return pieces
         if type(reply) is LongArray:
             return self._send_long(reply, pieces, is_text)
-        if is_text:
-            row = self.engine.table.get(argv[0].upper())
-            if type(reply) is not Farewell:
-                encode_text(reply, pieces.append, row.text_null if row else b"(nil)")
-        else:
-            encode(reply, pieces.append, session.resp3)
+        if not is_text:
+            return self._encode(reply, pieces)
+        row = self.engine.table.get(argv[0].upper())
+        if type(reply) is not Farewell:
+            encode_text(reply, pieces.append, row.text_null if row else b"(nil)")
         return pieces
 
     def _finish(self) -> None:
@@ -302,13 +371,22 @@ class Connection:
             turn.store.garbage.append(reply.chunks)
             turn.working -= 1
 
-    def _drain(self, pieces: list[bytes]) -> list[bytes]:
+    def _drain(self, pieces: list[bytes], in_line: bool = False) -> list[bytes]:
         """Send what there is, wait until the client has taken it, and return a new list for what follows."""
+        return self._pass_turn(pieces, in_line, until_empty=True)
+
+    def _pass_turn(self, pieces: list[bytes], in_line: bool, until_empty: bool = False) -> list[bytes]:
+        """Send what there is at the end of this turn, and return a new list for what follows in a later one.
+
+        `in_line`: not before the others who kept a turn for too long and have waited for longer.
+        """
         self.stop_reading()
-        self.emptied = Event()
+        self.passed, self.until_empty = Event(), until_empty
         self.turn.replies.append((self, pieces, self._has_logged()))
-        self.emptied.wait()
-        self.emptied = None
+        self.passed.wait()
+        self.passed = None
+        if in_line:
+            self.turn.wait_for_slice()
         return self._go_on()
 
     def _has_logged(self) -> bool:
@@ -325,6 +403,10 @@ class Connection:
         if self.parked and not self.outbox:
             self.readable.start(self.greenlet.switch)
 
+    def follow_settings(self) -> None:
+        """Take over what CONFIG SET changed."""
+        self.parser.max_query_bytes = self.turn.config.query_buffer_bytes
+
     def stop_reading(self) -> None:
         """Let what the client sends lie in the socket."""
         self.parked = False
@@ -334,18 +416,21 @@ class Connection:
 
     def send(self, pieces: list[bytes]) -> None:
         """Send replies, or keep what the client does not take now. Never waits."""
+        if self.passed is not None:
+            self._send_large(pieces)
+            return
         try:
             data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         except MemoryError:
-            logger.warning("dropped %s: no memory for its replies", self.session.address)
-            self.abort()
+            self._drop_for_memory()
             return
         if not data:
             self._end()
             return
         self.statistics.output_bytes += len(data)
         if self.outbox:
-            self._keep(memoryview(data))
+            self._keep(data)
+            self._watch_outbox()
             return
         try:
             sent = self.sock.send(data)
@@ -356,6 +441,7 @@ class Connection:
             return
         if sent < len(data):
             self._keep(memoryview(data)[sent:])
+            self._watch_outbox()
         else:
             self._sent_all()
 
@@ -365,45 +451,71 @@ class Connection:
         if not self.outbox:
             self._sent_all()
 
+    def _send_large(self, pieces: list[bytes]) -> None:
+        """`send` for replies that may be of any size: nothing large is copied, and not all is sent at once."""
+        before = self.outbox_bytes
+        try:
+            for block in blocks(pieces):
+                self._keep(block)
+        except MemoryError:
+            self._drop_for_memory()
+            return
+        self.statistics.output_bytes += self.outbox_bytes - before
+        self._send_outbox()
+        if self.outbox:
+            self._watch_outbox()
+        if self.passed is not None and not self.until_empty:
+            self.passed.set()
+            self.turn.wake()
+
     def _sent_all(self) -> None:
-        if self.emptied is not None:
-            self.emptied.set()
+        if self.passed is not None:
+            self.passed.set()
             self.turn.wake()
         if self.closing and self.done is not None:
             self.done.set()
             self.turn.wake()
 
-    def _keep(self, data: memoryview) -> None:
-        """Keep bytes that the client does not take, and do not read from it until it has them: the back-pressure."""
+    def _keep(self, data: bytes | memoryview) -> None:
         if data:
-            self.outbox.append(data)
+            self.outbox.append(memoryview(data))
             self.outbox_bytes += len(data)
+
+    def _watch_outbox(self) -> None:
+        """Send what is kept as the client takes it, and do not read from it until then: the back-pressure."""
         if self.writable is None:
             self.writable = gevent.get_hub().loop.io(self.readable.fd, WRITE)
         if not self.writable.active:
             self.readable.stop()
             self.writable.start(self._send_outbox)
             self.turn.slow_readers.add(self)
-        limit = self.turn.config.output_limit
+        limit = self.turn.config.output_limits["normal"]
         if limit.hard_bytes and self.outbox_bytes >= limit.hard_bytes:
             self._drop_slow_reader()
 
     def _send_outbox(self) -> None:
+        allowance = WRITE_BYTES
         try:
             while self.outbox:
-                data = self.outbox[0]
-                sent = self.sock.send(data)
-                self.outbox_bytes -= sent
-                if sent < len(data):
-                    self.outbox[0] = data[sent:]
+                data = self.outbox[0][:allowance]
+                if not data:
                     return
-                self.outbox.popleft()
+                sent = self.sock.send(data)
+                allowance -= sent
+                self.outbox_bytes -= sent
+                if sent < len(self.outbox[0]):
+                    self.outbox[0] = self.outbox[0][sent:]
+                    if sent < len(data):
+                        return
+                else:
+                    self.outbox.popleft()
         except BlockingIOError:
             return
         except OSError:
             self.abort()
             return
-        self.writable.stop()
+        if self.writable is not None:
+            self.writable.stop()
         self.turn.slow_readers.discard(self)
         self.soft_limit_since = 0.0
         if self.parked:
@@ -412,7 +524,7 @@ class Connection:
 
     def follow_soft_limit(self, now: float) -> None:
         """Drop the client if its replies were beyond the soft limit for too long. To be called each second."""
-        limit = self.turn.config.output_limit
+        limit = self.turn.config.output_limits["normal"]
         if limit.soft_bytes and self.outbox_bytes >= limit.soft_bytes:
             self.soft_limit_since = self.soft_limit_since or now
             if now - self.soft_limit_since >= limit.soft_seconds:
@@ -424,6 +536,10 @@ class Connection:
         logger.warning("dropped %s: %d bytes of replies not read", self.session.address, self.outbox_bytes)
         self.statistics.output_limit_disconnections += 1
         self.abort()
+
+    def _drop_for_memory(self) -> None:
+        self.abort()
+        logger.warning("dropped %s: no memory for its replies", self.session.address)
 
     def abort(self) -> None:
         """Close without sending anything more, whatever the turn or an fsync still holds for it."""

@@ -20,7 +20,7 @@ import commands.server
 import commands.strings  # noqa: F401  (the modules fill the table when imported)
 from columns import columns_of
 from commands import DENYOOM, NO_AUTH, READONLY, TABLE, WRITE, Command, RunMany
-from errors import INTERNAL, LOG_FAILED, OUT_OF_MEMORY, UNKNOWN_COMMAND, CommandError
+from errors import INTERNAL, LOG_FAILED, NO_MEMORY, OUT_OF_MEMORY, UNKNOWN_COMMAND, CommandError
 from errors import NO_AUTH as NO_AUTH_TEXT
 from replies import WAIT, Reply
 from session import Instance, Session
@@ -66,6 +66,8 @@ class Engine:
             # It would hold the frames it came through, and they hold it: a cycle, which only the collector frees.
             error.__traceback__ = error.__context__ = None
             return error
+        except MemoryError:
+            return self._no_memory(argv[0])
         except Exception:
             return self.internal_error(argv[0])
 
@@ -103,6 +105,12 @@ class Engine:
         logger.exception("internal error in %s", name[:64].decode(errors="backslashreplace"))
         self.instance.statistics.count_error(INTERNAL)
         return CommandError(INTERNAL)
+
+    def _no_memory(self, name: bytes) -> CommandError:
+        """Note that the system had no memory for a command, such as for a copy of a huge value; it changed nothing."""
+        logger.warning("not enough memory for a %s", name[:64].decode(errors="backslashreplace"))
+        self.instance.statistics.count_error(NO_MEMORY)
+        return CommandError(NO_MEMORY)
 
     def _must_wait(self, session: Session, row: Command, argv: list[bytes]) -> bool:
         """Say whether a pause holds a command back. Raises CommandError if it may not run at all."""

@@ -47,6 +47,8 @@ WRONG_ARITY = b"ERR wrong number of arguments for '%b' command"
 UNKNOWN_COMMAND = b"ERR unknown command '%b', with args beginning with: %b"
 UNKNOWN_SUBCOMMAND = b"ERR unknown subcommand '%b'. Try %b HELP."
 INTERNAL = b"ERR internal error"
+NO_MEMORY = b"ERR not enough memory for this command"
+QUERY_TOO_BIG = b"too big query buffer"
 
 # values
 WRONG_TYPE = b"WRONGTYPE Operation against a key holding the wrong kind of value"

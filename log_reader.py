@@ -102,6 +102,15 @@ def frame(payload: bytes, now_ms: int) -> bytes:
     return b"#%d %08x %b%b" % (len(payload), zlib.crc32(payload, zlib.crc32(time)), time, payload)
 
 
+def frame_head(payload: Sequence[bytes], now_ms: int) -> bytes:
+    """Make what stands before the payload of a batch, which is given in pieces."""
+    time = b"%d\r\n" % now_ms
+    checksum = zlib.crc32(time)
+    for piece in payload:
+        checksum = zlib.crc32(piece, checksum)
+    return b"#%d %08x %b" % (sum(map(len, payload)), checksum, time)
+
+
 # Bytes to units
 
 

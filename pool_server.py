@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from aof import NullLog
 from commands import READONLY, TABLE, WRITE, Command
-from connection import TURN_OUTPUT_BYTES, Connection
+from connection import OWN_SECONDS, TURN_OUTPUT_BYTES, Connection
 from engine import Engine
 from errors import POOL_STALE, POOL_TOO_LARGE, CommandError
 from pool import UNCONFIRMED_SECONDS, Pool
@@ -28,7 +28,7 @@ from pool_entry import MOST_BYTES
 from replies import CONFIRM, SUBMIT, WAIT, Reply
 from server import Server, clock_ahead_ms
 from session import Instance, Session
-from turn import Turn
+from turn import TURN_SECONDS, Turn
 
 if TYPE_CHECKING:
     from tls import ServerTls
@@ -93,7 +93,9 @@ class PoolTurn(Turn):
         self.pool = pool
 
     def _begin(self) -> None:
-        self.pool.replica.tick(int(time() * 1000))
+        now = time()
+        self.late = now + TURN_SECONDS
+        self.pool.replica.tick(int(now * 1000))
         # A process that was stopped for a while must notice it before it answers anybody.
         if self.instance.pool.confirmed and monotonic() - self.pool.confirmed_at > UNCONFIRMED_SECONDS:  # type: ignore[union-attr]
             self.pool.follow_health()
@@ -121,6 +123,7 @@ class PoolConnection(Connection):
     def _run_with_care(self, requests: Iterable[list[bytes]], pieces: list[bytes]) -> list[bytes]:
         """Execute requests one by one, those that write together."""
         made = sum(map(len, pieces))
+        own_end = time() + OWN_SECONDS
         writes: list[list[bytes]] = []
         confirmed = False
         for argv in requests:
@@ -149,8 +152,9 @@ class PoolConnection(Connection):
             if self.session.closing or self.turn.instance.shutdown:
                 break
             made += sum(map(len, pieces[before:]))
-            if made > TURN_OUTPUT_BYTES:
-                pieces, made = self._drain(pieces), 0
+            late = (now := time()) > own_end and now > self.turn.late
+            if late or made > TURN_OUTPUT_BYTES:
+                pieces, made, own_end = self._drain(pieces, in_line=late), 0, time() + OWN_SECONDS
         return self._submit(writes, pieces) if writes else pieces
 
     def _look(self, argv: list[bytes]) -> Reply:

@@ -34,13 +34,14 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from io import BytesIO
 from itertools import chain
 from typing import Any, ClassVar
 
 import hiredis
 
 from columns import CRLF, HEADS, TABLED, Columns, split_columns
-from errors import TEXT_NO_KEY, CommandError, ProtocolError
+from errors import QUERY_TOO_BIG, TEXT_NO_KEY, CommandError, ProtocolError
 from replies import PONG, Deleted, LongArray, Members, NoReply, NullArray, Push, Status, Verbatim
 
 MAX_BULK_BYTES = 512 * 1024 * 1024
@@ -50,6 +51,7 @@ MAX_ELEMENTS = 1024 * 1024
 MAX_ELEMENTS_BEFORE_AUTH = 10
 MAX_BULK_BYTES_BEFORE_AUTH = 16 * 1024
 
+BLOCK_BYTES = 1 << 16  # what is larger is not joined, which would copy it
 SMALL_BYTES = 4096  # of a first request in a pipeline: for larger ones the search in the proof costs more than it gains
 SMALLER_BYTES = 512  # the same for CRLF, which every byte of a value is looked at for
 UNLIKE_PIPELINES = 16  # after a pipeline of different requests, so many are not tried by column
@@ -99,7 +101,7 @@ class RequestParser:
         # the request under way, of which `_taken_bytes` are no longer in the chunk
         self._argv: list[bytes] = []
         self._missing_elements = 0
-        self._bulk = bytearray()
+        self._bulk = BytesIO()
         self._missing_bulk_bytes = 0
         self._taken_bytes = 0
         self._unlike = 0  # how many pipelines are not to be tried by column
@@ -211,7 +213,7 @@ class RequestParser:
             return self._parse()
         except ProtocolError as error:
             self.error = b"ERR Protocol error: " + error.text
-            self._forget()
+            self.forget()
             return None
 
     def _parse(self) -> list[bytes] | None:
@@ -238,7 +240,7 @@ class RequestParser:
                 first = end + 2
                 position = first + size
                 if position + 2 > length:
-                    self._bulk += chunk[first:]
+                    self._bulk.write(chunk[first:])
                     self._missing_bulk_bytes = position + 2 - length
                     position = length
                     break
@@ -249,7 +251,7 @@ class RequestParser:
                 self._position, self._argv, self._missing_elements, self._taken_bytes = position, [], 0, 0
                 return argv
             elif position >= length:
-                self._forget()
+                self.forget()
                 return None
             elif chunk[position] == _STAR:
                 begin, end = position, chunk.find(_CR, position)
@@ -278,23 +280,24 @@ class RequestParser:
         self._chunk, self._position = self._chunk[position:], 0
         self._argv, self._missing_elements, self._taken_bytes = argv, missing, position - begin
         if self.pending_bytes > self.max_query_bytes:
-            raise ProtocolError(b"too big query buffer")
+            raise ProtocolError(QUERY_TOO_BIG)
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
+        """Give up the request under way."""
         self._chunk, self._position = b"", 0
         self._argv, self._missing_elements = [], 0
-        self._bulk, self._missing_bulk_bytes = bytearray(), 0
+        self._bulk, self._missing_bulk_bytes = BytesIO(), 0
         self._taken_bytes = 0
 
     def _fill_bulk(self, chunk: bytes) -> int:
         """Give the open bulk string what the chunk has of it; return the place behind it."""
         position = min(self._missing_bulk_bytes, len(chunk))
-        self._bulk += chunk[:position]
+        self._bulk.write(chunk[:position])
         self._missing_bulk_bytes -= position
         if not self._missing_bulk_bytes:
-            del self._bulk[-2:]
-            self._argv.append(bytes(self._bulk))
-            self._bulk = bytearray()
+            self._bulk.truncate(self._bulk.tell() - 2)
+            self._argv.append(self._bulk.getvalue())  # no copy, as one of a bytearray would be: 0.2 s for 512 MB
+            self._bulk = BytesIO()
         return position
 
     def _element_count(self, head: bytes) -> int:
@@ -425,13 +428,37 @@ def bulk_header(size: int) -> bytes:
     return HEADERS[size] if size < TABLED else b"$%d\r\n" % size
 
 
+def blocks(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Join small pieces to blocks, and pass large ones as they are."""
+    block: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        if len(piece) < BLOCK_BYTES:
+            block.append(piece)
+            size += len(piece)
+            if size < BLOCK_BYTES:
+                continue
+        if block:
+            yield b"".join(block)
+            block, size = [], 0
+        if len(piece) >= BLOCK_BYTES:
+            yield piece
+    if block:
+        yield b"".join(block)
+
+
 def encode_command(argv: Sequence[bytes]) -> bytes:
     """Return a request as a RESP array of bulk strings."""
+    return b"".join(command_pieces(argv))
+
+
+def command_pieces(argv: Sequence[bytes]) -> list[bytes]:
+    """Return what `encode_command` does, in pieces: nothing is copied."""
     pieces = [b"*%d\r\n" % len(argv)]
     for value in argv:
         size = len(value)
         pieces += (HEADERS[size] if size < TABLED else b"$%d\r\n" % size, value, CRLF)
-    return b"".join(pieces)
+    return pieces
 
 
 def format_float(x: float) -> bytes:
@@ -461,7 +488,10 @@ def encode(reply: Any, put: Put, resp3: bool) -> None:
         text = format_float(reply)
         put(b",%b\r\n" % text if resp3 else b"%b%b\r\n" % (bulk_header(len(text)), text))
     elif isinstance(reply, (list, tuple, set, frozenset, dict)):
-        _encode_aggregate(reply, put, resp3)
+        head, members = aggregate(reply, resp3)
+        put(head)
+        for member in members:
+            encode(member, put, resp3)
     elif isinstance(reply, (CommandError, ProtocolError)):
         put(b"-%b\r\n" % reply.text.translate(_ONE_LINE))
     elif isinstance(reply, NullArray):
@@ -481,7 +511,8 @@ def encode_head(reply: LongArray, put: Put, is_text: bool) -> None:
 _ONE_LINE = bytes.maketrans(b"\r\n", b"  ")  # an error may quote what the client sent
 
 
-def _encode_aggregate(reply: Any, put: Put, resp3: bool) -> None:
+def aggregate(reply: Any, resp3: bool) -> tuple[bytes, Iterable[Any]]:
+    """Return the head of an array, map, set or push, and the replies that follow it."""
     kind, count, members = b"*", len(reply), reply
     if isinstance(reply, dict):
         members = chain.from_iterable(reply.items())
@@ -490,9 +521,7 @@ def _encode_aggregate(reply: Any, put: Put, resp3: bool) -> None:
         kind = b"~"
     elif resp3 and isinstance(reply, Push):
         kind = b">"
-    put(b"%b%d\r\n" % (kind, count))
-    for member in members:
-        encode(member, put, resp3)
+    return b"%b%d\r\n" % (kind, count), members
 
 
 def encode_text(reply: Any, put: Put, null: bytes = b"(nil)") -> None:

@@ -21,6 +21,10 @@ class Verbatim(bytes):
     """A text for people: a verbatim string in RESP3, a bulk string in RESP2."""
 
 
+class Computed(bytes):
+    """A bulk string that may have taken long to make, so that the server looks at the clock behind it."""
+
+
 class NullArray:
     """The null array of RESP2 (`*-1`); a plain null in RESP3."""
 

@@ -41,9 +41,43 @@ HOUSEKEEPING_SECONDS = 0.1
 CLOCK_JUMP_MS = 1000
 HANDSHAKE_SECONDS = 10  # that a client may let us wait for it in a TLS handshake
 BACKLOG = 511
+ACCEPTED_A_TURN = 25  # clients; each takes 0.1 ms or more, while all others wait
+ACCEPT_RETRY_SECONDS = 0.05
 GEVENT_VERSION: str = gevent.__version__  # importlib.metadata would make a start 40 ms longer
 
 logger = logging.getLogger("godis")
+
+
+class Listener(StreamServer):  # type: ignore[misc]
+    """A StreamServer that bears it when the system has no descriptor or no memory for one more client.
+
+    It lets them wait in the backlog, says so in one line and looks again soon; meanwhile those who are in are served.
+    gevent's own prints a traceback for each attempt, and waits for up to a second.
+    """
+
+    max_accept = ACCEPTED_A_TURN
+    exhausted = False
+
+    def do_read(self) -> Any:
+        """Accept a client; None if there is none, or none can be taken in now."""
+        try:
+            client = super().do_read()
+        except OSError as error:
+            if self.is_fatal_error(error):
+                raise
+            if not self.exhausted:
+                logger.warning("cannot accept more clients now: %s", error.strerror)
+            self.exhausted = True
+            self.stop_accepting()
+            gevent.spawn_later(ACCEPT_RETRY_SECONDS, self._look_again)
+            return None
+        if client is not None:
+            self.exhausted = False
+        return client
+
+    def _look_again(self) -> None:
+        if self.started:
+            self.start_accepting()
 
 
 class Server:
@@ -65,7 +99,7 @@ class Server:
         self.next_turn = gevent.get_hub().loop.timer(0)
         self.stopping = Event()
         self._hurried = False
-        self.listeners: list[StreamServer] = []
+        self.listeners: list[Listener] = []
         self._looked_ms = self.store.now_ms
         self._clock_ahead_ms = clock_ahead_ms()
         instance.kill = self._kill
@@ -110,7 +144,7 @@ class Server:
             listener = StreamServer.get_listener(address, BACKLOG, family)
         except OSError as error:
             raise StartError(self._bind_trouble(f"{host}:{port}", flag, error)) from None
-        self.listeners.append(StreamServer(listener, handle))
+        self.listeners.append(Listener(listener, handle))
         return int(listener.getsockname()[1])
 
     @staticmethod
@@ -133,7 +167,7 @@ class Server:
             raise StartError(self._bind_trouble(path, "--unixsocket", error)) from None
         listener.listen(BACKLOG)
         listener.setblocking(False)
-        self.listeners.append(StreamServer(listener, self._handle))
+        self.listeners.append(Listener(listener, self._handle))
 
     def serve_until_stopped(self) -> None:
         """Accept and serve until SIGINT, SIGTERM or SHUTDOWN, then answer what was read and end."""
@@ -269,6 +303,8 @@ class Server:
 
     def _follow_settings(self) -> None:
         logger.setLevel(LOG_LEVELS[self.config.loglevel])
+        for connection in self.connections.values():
+            connection.follow_settings()
 
     # ---- housekeeping
 

@@ -55,6 +55,7 @@ UNWRITTEN = sys.maxsize  # a position of the log
 MOST_UNSYNCED_SECONDS = 2.0  # everysec: so long an acknowledged write may wait for its fsync before others wait, too
 IN_TIME_SECONDS = 1.0  # an fsync that ends so soon ends the hold-up
 SLICE_SECONDS = 0.001  # of slow work, between which clients are served
+TURN_SECONDS = 0.005  # after so long a turn is late: who has more to do goes on in the next
 
 logger = logging.getLogger("godis")
 
@@ -94,6 +95,7 @@ class Turn:
         self.store = instance.store
         self.config: Config = instance.config
         self.replies: list[ConnectionReplies] = []  # of this turn
+        self.late = 0.0  # when this turn is late; by the clock of the system, so that it is read only once
         self.receive_buffer = bytearray(RECEIVE_BYTES)  # of all connections: parsed before the next one's greenlet runs
         self.slow_readers: set[Receiver] = set()
         self.held: deque[Held] = deque()
@@ -187,7 +189,9 @@ class Turn:
             greenlet.switch()
 
     def _begin(self) -> None:
-        self.store.tick(int(time() * 1000))
+        now = time()
+        self.late = now + TURN_SECONDS
+        self.store.tick(int(now * 1000))
 
     def end(self) -> None:
         """Write the log, then send the replies: the second promise."""

@@ -10,6 +10,7 @@ The module is long because the family is: some twenty commands, of which none is
 from __future__ import annotations
 
 from collections.abc import Sequence
+from io import BytesIO
 from typing import NamedTuple
 
 from commands import ALL, DENYOOM, FAST, FIRST, FIRST_TWO, PAIRS, READONLY, WRITE, command, for_many
@@ -33,7 +34,7 @@ from errors import (
     WRONG_TYPE,
     CommandError,
 )
-from replies import OK, Reply
+from replies import OK, Computed, Reply
 from session import Session
 from store import Keyspace
 
@@ -354,10 +355,22 @@ def setrange(session: Session, argv: list[bytes]) -> Reply:
         return len(value)
     end = offset + len(patch)
     _check_length(end)
-    value = b"".join((value[:offset].ljust(offset, b"\0"), patch, value[end:]))
+    value = _overwrite(value, offset, patch)
     db.replace(key, value)
     db.effect(b"SETRANGE", key, start, patch)
     return len(value)
+
+
+def _overwrite(value: bytes, offset: int, patch: bytes) -> bytes:
+    """Return a string with a part overwritten; a gap before it becomes zero bytes.
+
+    Nobody else holds the zeros that the buffer begins with, so it writes in place, and returns them without a copy.
+    """
+    buffer = BytesIO(bytes(max(len(value), offset + len(patch))))
+    buffer.write(value)
+    buffer.seek(offset)
+    buffer.write(patch)
+    return buffer.getvalue()
 
 
 # ---- numbers
@@ -460,7 +473,7 @@ def lcs(session: Session, argv: list[bytes]) -> Reply:
         return common_length(left, right)
     ranges = common_ranges(left, right)
     if b"IDX" not in options:
-        return b"".join(left[start : start + length] for start, _, length in reversed(ranges))
+        return Computed(b"".join(left[start : start + length] for start, _, length in reversed(ranges)))
     matches = [
         [[start, start + length - 1], [other, other + length - 1]] + [length] * (b"WITHMATCHLEN" in options)
         for start, other, length in ranges

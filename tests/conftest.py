@@ -11,6 +11,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from hypothesis import settings
 from instances import Bench
 from servers import GodisProcess, Raw, RedisProcess, require
 
@@ -21,6 +22,9 @@ hypothesis.settings.register_profile("godis", deadline=None)  # a busy machine m
 hypothesis.settings.load_profile("godis")
 
 collect_ignore = [] if "GODIS_SOAK" in os.environ else ["test_soak.py"]  # it takes minutes
+
+settings.register_profile("busy machine", deadline=None)  # no test fails because it took long
+settings.load_profile("busy machine")
 
 
 @pytest.fixture

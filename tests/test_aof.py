@@ -604,3 +604,26 @@ def test_a_claim_is_refused_where_nothing_can_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(LogError, match="cannot be used"):
         claim_directory(str(tmp_path / "file"))
+
+
+def test_a_batch_for_whose_copy_there_is_no_memory_is_the_same_in_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_memory(*_: object) -> bytes:
+        raise MemoryError
+
+    files = []
+    for name in ("plain", "starved"):
+        log = AppendOnlyLog(str(tmp_path / name))
+        log.open()
+        log.append_set(0, b"a", b"1", FAR_MS)
+        if name == "starved":
+            monkeypatch.setattr(aof, "frame", no_memory)
+            monkeypatch.setattr(aof, "encode_command", no_memory)
+        log.append(0, (b"APPEND", b"a", bytes(range(256)) * 1000))
+        log.append(0, (b"APPEND", b"b", b"2"))
+        assert log.write(NOW_MS)
+        files.append((tmp_path / name).read_bytes())
+        assert len(files[-1]) == log.written_bytes
+        log.close()
+    assert files[0] == files[1]

@@ -242,7 +242,7 @@ def promise_what_is_written(patch: pytest.MonkeyPatch) -> None:
     """Acknowledge before the fsync."""
     write = AppendOnlyLog._write_batch
 
-    def write_and_promise(log: AppendOnlyLog, batch: bytes) -> None:
+    def write_and_promise(log: AppendOnlyLog, batch: list[bytes]) -> None:
         write(log, batch)
         log.synced_bytes = log.written_bytes
 

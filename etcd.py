@@ -83,9 +83,14 @@ class KeyValue(NamedTuple):
 
 def tls_context(ca_file: str, cert_file: str, key_file: str) -> Any:
     """Make what TLS needs: whom to trust (else the system's authorities), and who we are. Raises StartError."""
+    # gevent's own class: create_default_context makes the standard library's, whose sockets hold up the whole loop
+    context = gevent.ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
-        context = gevent.ssl.create_default_context(cafile=ca_file or None)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if ca_file:
+            context.load_verify_locations(ca_file)
+        else:
+            context.load_default_certs()
         if cert_file:
             context.load_cert_chain(cert_file, key_file or None)
     except (OSError, ssl.SSLError) as error:
@@ -120,7 +125,7 @@ class Etcd:
 
     def __init__(self, address: PoolAddress, context: Any = None) -> None:
         self.address = address
-        self.context = context if context or not address.tls else gevent.ssl.create_default_context()
+        self.context = context  # of TLS
         self.token = ""
         self._next = 0
 

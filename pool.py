@@ -193,9 +193,7 @@ class Pool:
         if not self._reads.put_if([absent], self._settings_key, json.dumps(mine).encode(), 5.0):
             theirs = json.loads(self._reads.range(self._settings_key, 5.0)[0].value)
             if theirs != mine:
-                raise StartError(
-                    f"the pool has the settings {theirs}, and this instance {mine}: --databases must be alike"
-                )
+                raise StartError(f"the pool has {theirs}, and this instance {mine}: --databases must be alike")
 
     def _begin_load(self, meta: Meta) -> Loader:
         logger.info("reading a snapshot: %d chunks, %d MB", meta["chunks"], meta["bytes"] >> 20)

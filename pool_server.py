@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from tls import ServerTls
 
 OVERHEAD_BYTES = 64  # of an entry's head and a command's, more or less
-READ_MODE = b"READMODE"
+CHOOSE_MODE = (b"READMODE", b"RESET")
 
 
 def table_of(waiting: int, careful: bool) -> Mapping[bytes, Command]:
@@ -44,7 +44,8 @@ def table_of(waiting: int, careful: bool) -> Mapping[bytes, Command]:
     """
     table = {name: _waiting(row, waiting, careful) for name, row in TABLE.items()}
     if not careful:
-        table[READ_MODE] = replace(table[READ_MODE], run=lambda _session, _argv: WAIT)  # another table holds behind it
+        for name in CHOOSE_MODE:  # another table holds behind them
+            table[name] = replace(table[name], run=lambda _session, _argv: WAIT)
     return table
 
 

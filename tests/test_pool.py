@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from rig.etcd_cluster import EtcdNode, require_etcd
 from servers import ROOT, GodisProcess, Raw, parse, require, wait_until
+from test_etcd import make_certificates
 
 from errors import NO_POOL, POOL_DOWN, POOL_FULL, POOL_STALE, POOL_UNKNOWN
 
@@ -184,6 +185,8 @@ def test_without_etcd_writes_are_refused_reads_go_on_and_it_recovers(join: Join,
         wait_until(lambda: two.ask("GET", "k") == b"-%b\r\n" % POOL_STALE, 10, "the strict one knows")
         assert one.ask("READMODE", "linearizable") == b"+OK\r\n"
         assert one.ask("GET", "k") == b"-%b\r\n" % POOL_STALE
+        one.send(b"RESET\r\nGET k\r\nREADMODE linearizable\r\nGET k\r\n")
+        assert [one.read_line() for _ in range(4)] == [b"RESET", b"v", b"OK", POOL_STALE]
         assert three.read_line() == POOL_UNKNOWN
         node.resume()
         for client in (one, two):
@@ -319,3 +322,25 @@ def test_a_client_that_is_killed_while_it_waits_hurts_nobody(join: Join, node: E
         assert other.is_closed()
         node.resume()
         assert parse(raw.ask("INCR", "n")) in (1, 2)
+
+
+def test_a_pool_behind_tls_and_a_password(tmp_path: Path) -> None:
+    require_etcd()
+    require(shutil.which("etcdctl"), "etcdctl is not installed")
+    make_certificates(tmp_path)
+    ca, cert, key = (str(tmp_path / name) for name in ("ca.pem", "node.pem", "node.key"))
+    node = EtcdNode("tls", tmp_path, f"--cert-file={cert}", f"--key-file={key}", scheme="https")
+    node.start()
+    try:
+        etcdctl = ["etcdctl", "--endpoints", node.client_url, "--cacert", ca]
+        for words in (["user", "add", "root:p@ss"], ["user", "grant-role", "root", "root"], ["auth", "enable"]):
+            environment = os.environ | {"ETCDCTL_API": "3"}
+            subprocess.run([*etcdctl, *words], env=environment, check=True, capture_output=True, timeout=20)
+        address = f"etcds://root:p%40ss@{node.endpoint}/t"
+        with Member(tmp_path, "--pool-ca-file", ca, "--pool", address, times={}) as member, member.raw() as raw:
+            assert raw.ask("SET", "k", "v") == b"+OK\r\n"
+            assert parse(raw.ask("CONFIG", "GET", "pool")) == [b"pool", f"etcds://{node.endpoint}/t".encode()]
+        with pytest.raises(pytest.fail.Exception, match="refuses us"):
+            Member(tmp_path, "--pool-ca-file", ca, "--pool", address.replace("p%40ss", "wrong"), times={})
+    finally:
+        node.stop()

@@ -251,8 +251,10 @@ class ServerProcess:
             )
 
     def _has_ended_or_answers(self) -> bool:
-        if self.process.poll() is not None:
-            return True
+        return self.process.poll() is not None or self.answers()
+
+    def answers(self) -> bool:
+        """Say whether a server on the port answers PING."""
         try:
             with self.raw(timeout=READY_SECONDS) as raw:
                 return raw.ask("PING").startswith((b"+PONG", b"-NOAUTH"))

@@ -97,6 +97,10 @@ class Instance(GodisProcess):
         with self.host.entered():
             self.wait_until_it_answers()
 
+    def answers(self) -> bool:
+        with self.host.entered():
+            return super().answers()
+
     def pause(self) -> None:
         """Freeze the process; the kernel still accepts connections for it."""
         self.process.send_signal(signal.SIGSTOP)
@@ -202,11 +206,14 @@ class Pool:
 
     def start_what_ended(self) -> None:
         """Start each instance whose process has ended, as a container engine does, and wait until all answer."""
-        for instance in self.instances:
-            if instance.process.poll() is not None:
-                instance.start()
-        for instance in self.instances:
-            instance.wait_until_ready()
+
+        def all_answer() -> bool:
+            for instance in self.instances:
+                if instance.process.poll() is not None:
+                    instance.start()
+            return all(instance.answers() for instance in self.instances)
+
+        wait_until(all_answer, 40, "all instances answer")
 
     def remove_instance(self) -> None:
         """End the last instance, and let the DNS forget it."""

@@ -28,6 +28,7 @@ sys.path.insert(0, {root!r})
 import pool, pool_writes
 for name, seconds in {times}.items():
     vars(pool if name in vars(pool) else pool_writes)[name] = seconds
+{more}
 import godis
 sys.exit(godis.main(sys.argv[1:]))
 """
@@ -37,14 +38,15 @@ IMPATIENT = {"UNCONFIRMED_SECONDS": 0.5, "UNKNOWN_SECONDS": 1.5, "CONFIRM_SECOND
 class Member(GodisProcess):
     """An instance, which may have other patience than in earnest, so that a test need not wait as long."""
 
-    def __init__(self, directory: Path, *args: str, times: dict[str, float]) -> None:
+    def __init__(self, directory: Path, *args: str, times: dict[str, float], more: str = "") -> None:
         self.times = times
+        self.more = more
         super().__init__(directory, *args, log=None)
 
     def command(self) -> list[str]:
-        if not self.times:
+        if not self.times and not self.more:
             return super().command()
-        program = WITH_OTHER_TIMES.format(root=str(ROOT), times=self.times)
+        program = WITH_OTHER_TIMES.format(root=str(ROOT), times=self.times, more=self.more)
         return [sys.executable, "-c", program, "--port", str(self.port), *self.args]
 
 
@@ -62,12 +64,12 @@ def join(node: EtcdNode, tmp_path: Path) -> Iterator[Join]:
     """Start instances of one pool."""
     started: list[GodisProcess] = []
 
-    def start(*args: str, name: str = "", times: dict[str, float] | None = None) -> GodisProcess:
+    def start(*args: str, name: str = "", times: dict[str, float] | None = None, more: str = "") -> GodisProcess:
         name = name or f"godis{len(started) + 1}"
         directory = tmp_path / name
         directory.mkdir(exist_ok=True)
         pool = ("--pool", f"etcd://{node.endpoint}/test", "--instance-id", name)
-        started.append(Member(directory, *pool, *args, times=times or {}))
+        started.append(Member(directory, *pool, *args, times=times or {}, more=more))
         return started[-1]
 
     yield start
@@ -344,3 +346,22 @@ def test_a_pool_behind_tls_and_a_password(tmp_path: Path) -> None:
             Member(tmp_path, "--pool-ca-file", ca, "--pool", address.replace("p%40ss", "wrong"), times={})
     finally:
         node.stop()
+
+
+def test_a_bug_in_a_command_ends_every_instance_that_has_it_and_none_skips_the_entry(join: Join) -> None:
+    bug = "import engine; from commands import TABLE; TABLE[b'STRLEN'].run = TABLE[b'INCR'].run = lambda *_: 1 / 0"
+    sound, broken = join(), join(more=bug)
+    with sound.raw() as one, broken.raw() as two:
+        two.ask("SET", "n", "1")
+        assert two.ask("STRLEN", "n") == b"-ERR internal error\r\n", "a read concerns nobody else"
+        assert one.ask("INCR", "n") == b":2\r\n"
+        wait_until(lambda: broken.process.poll() is not None, what="it ends")
+        assert two.is_closed()
+        assert broken.process.returncode == 70
+        assert "what was applied may differ" in broken.stderr()
+        broken.launch()
+        assert broken.process.wait(20) == 70, "it meets the entry again"
+        assert one.ask("INCR", "n") == b":3\r\n"
+    repaired = join()
+    with repaired.raw() as three:
+        assert parse(three.ask("GET", "n")) == b"3"

@@ -253,8 +253,8 @@ def test_at_the_end_everybody_who_waits_is_answered(join: Join) -> None:
     clients = [process.raw() for _ in range(30)]
     for client in clients:
         client.send(b"INCR n\r\nGET n\r\n" * 50)
+    answered = int(clients[0].read_line())
     assert process.terminate() == 0
-    answered = 0
     for client in clients:
         with client, suppress(ConnectionResetError):  # of a client whose requests were never read
             answered = max([answered, *map(int, client.read_all().split())])

@@ -4,7 +4,8 @@ A setting is read from, in this order, its flag, its environment variable `GODIS
 where Redis has the setting. This module parses and shows values and holds them; what a changed value means is the
 business of whoever reads it. It must not know docopt (godis.py hands in plain strings) nor sessions.
 
-The attributes of `Config` hold parsed values, in the unit that their name tells.
+The attributes of `Config` hold parsed values, in the unit that their name tells. The module is long because the table
+is: some fifty settings, a row each.
 """
 
 from __future__ import annotations

@@ -23,6 +23,8 @@ not know how a connection reads or sends; it tells it when.
   seconds old: from then on it is as under `always`, until an fsync comes to its end in time. What was acknowledged and
   is not on the disk is thus never more than what two seconds brought.
 - When the policy changes, or the hold-up ends, `held` is sent before anything else: no later reply overtakes it.
+
+It is a little long since the policies of fsync are told apart in nothing but who waits when, which is the turn's end.
 """
 
 from __future__ import annotations

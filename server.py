@@ -116,7 +116,8 @@ class Server:
 
     def _is_busy(self) -> bool:
         """Say whether replies are still on their way to clients, at the end."""
-        return bool(self.turn.slow_readers or self.turn.held or self.turn.working)
+        turn = self.turn
+        return bool(turn.replies or turn.slow_readers or turn.held or turn.working)
 
     # ---- life
 

@@ -300,7 +300,7 @@ def test_each_command_that_names_no_key_is_known_to_read_all_keys_or_none() -> N
     """A new command has to say which: by READONLY or WRITE, or by a place in this list."""
     reads_none = {
         *("AUTH", "BGREWRITEAOF", "CLIENT", "COMMAND", "CONFIG", "DEBUG", "ECHO", "EXIT", "HELLO", "INFO", "LASTSAVE"),
-        *("MEMORY", "OBJECT", "PING", "QUIT", "RESET", "SELECT", "SHUTDOWN", "TIME"),
+        *("MEMORY", "OBJECT", "PING", "POOL", "QUIT", "READMODE", "RESET", "SELECT", "SHUTDOWN", "TIME"),
     }
     found = {
         row.name.decode().partition("|")[0]

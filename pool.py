@@ -99,6 +99,7 @@ class Pool:
         )
         # reads
         self._readers: list[Confirmation] = []
+        self._asking: list[Confirmation] = []  # for these etcd is being asked
         self._behind: list[Confirmation] = []  # these know the index that they wait for
         self._asked = Event()
         # the log
@@ -261,21 +262,22 @@ class Pool:
         while True:
             self._asked.wait(HEALTH_SECONDS)
             self._asked.clear()
-            readers, self._readers = self._readers, []
+            self._asking, self._readers = self._readers, []
             start = monotonic()
             try:
                 head = self._head(self._reads)
             except (Unreachable, Refused) as error:
                 self.state.trouble = str(error)
-                self._readers += readers
+                self._readers, self._asking = self._asking + self._readers, []
                 gevent.sleep(0.05)
                 self._asked.set()
                 continue
             self._note_confirmed(start)
             index = head.mod_revision if head else 0
-            for reader in readers:
+            for reader in self._asking:
                 reader.index = index
-            self._behind += readers
+            self._behind += self._asking
+            self._asking = []
             self._wake_readers()
 
     def _wake_readers(self) -> None:
@@ -368,7 +370,7 @@ class Pool:
                 self._spawn(partial(self._snapshotter.run, self._membership.lease))
 
     def _answer_readers_who_wait_too_long(self, now: float) -> None:
-        for readers in (self._readers, self._behind):
+        for readers in (self._readers, self._asking, self._behind):
             for reader in readers:
                 if now - reader.since > UNCONFIRMED_SECONDS:
                     reader.failed = True

@@ -114,6 +114,9 @@ class Engine:
 
     def _must_wait(self, session: Session, row: Command, argv: list[bytes]) -> bool:
         """Say whether a pause holds a command back. Raises CommandError if it may not run at all."""
+        if not self.instance.one_by_one and session.authenticated and self.instance.witness is not None:
+            self.instance.witness.note(session, row, argv)
+            return False
         if not session.authenticated and not row.flags & NO_AUTH:
             if row.subcommands and len(argv) > 1:
                 row.subcommand(argv)  # Redis too finds a command before it asks who wants it

@@ -14,8 +14,9 @@ not know how a connection reads or sends; it tells it when.
   it has to log until that fsync is done is one batch, and shares the next fsync. It is not written before: the system
   may let a write wait for an fsync of the same file, and with it the whole loop.
 - Clients that were just answered write again at once, and would miss an fsync that began with the end of the last one:
-  two groups would take turns, each fsync half full. So the next one waits a moment for them, a tenth of what the last
-  one took, and no longer than until as many wait as did before.
+  two groups would take turns, each fsync half full. So after a long one the next waits a moment for them, a quarter of
+  what the last took, and no longer than until as many wait as did before. After a short one it begins at once: then a
+  group is executed while the other's fsync runs.
 - While a connection has replies in `held`, all its later ones go there, too: so its replies stay in order.
 - When the fsync fails, the connections that wait are told and cut off: neither OK nor an error for one request would be
   true. So is, from then on, who asks for a key that is not synced.
@@ -51,8 +52,9 @@ from session import Instance, Session
 from unsynced import Unsynced
 
 RECEIVE_BYTES = 16384
-GATHER_SHARE = 0.1  # of what the last fsync took: so long the next one waits for the clients that were answered
-MOST_GATHER_SECONDS = 0.005
+GATHER_SHARE = 0.25  # of what the last fsync took: so long the next one waits for the clients that were answered
+LONG_FSYNC_SECONDS = 0.004  # after a shorter one it does not
+MOST_GATHER_SECONDS = 0.01
 UNWRITTEN = sys.maxsize  # a position of the log
 MOST_UNSYNCED_SECONDS = 2.0  # everysec: so long an acknowledged write may wait for its fsync before others wait, too
 IN_TIME_SECONDS = 1.0  # an fsync that ends so soon ends the hold-up
@@ -403,7 +405,8 @@ class Turn:
         self.rewriter.follow_fsync()
         self._follow_log()
         self._gathering = len(self._last_held)
-        self._gather_until = (now := monotonic()) + min(GATHER_SHARE * (now - began), MOST_GATHER_SECONDS)
+        took = (now := monotonic()) - began
+        self._gather_until = now + min(GATHER_SHARE * took, MOST_GATHER_SECONDS) if took >= LONG_FSYNC_SECONDS else 0.0
         if log.failure is None:
             self.instance.last_save_second = self.store.now_ms // 1000
         all_synced = log.written_bytes == log.synced_bytes

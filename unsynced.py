@@ -25,10 +25,10 @@ anything waits as soon as anybody writes.)
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from aof import AppendOnlyLog
-from commands import READONLY, TABLE, WRITE, Command
+from commands import FIRST, READONLY, TABLE, WRITE, Command
 from session import Session
 
 ALL = None  # stands for every key
@@ -88,16 +88,16 @@ class Unsynced:
         """Note whether a request, which is about to run, reads what is unsynced."""
         if row.subcommands and len(argv) > 1:
             row = row.subcommands.get(argv[1].upper(), row)
-        if row.keys.first:
+        if row.keys is FIRST:
+            self.note_keys(session, (argv[1],))
+        elif row.keys.first:
             self.note_keys(session, row.key_arguments(argv))
         elif row.flags & READS_KEYSPACE and (self._recent or self._generations):
             self._saw.add(session)
 
     def note_keys(self, session: Session, keys: Sequence[bytes]) -> None:
         """Note whether one of these keys, which are about to be read, is unsynced."""
-        if self._names_any(self._recent, keys) or any(self._names_any(names, keys) for _, names in self._generations):
-            self._saw.add(session)
-
-    @staticmethod
-    def _names_any(names: set[bytes | None], keys: Iterable[bytes]) -> bool:
-        return ALL in names or not names.isdisjoint(keys)
+        for names in (self._recent, *[names for _, names in self._generations]):
+            if not names.isdisjoint(keys) or ALL in names:
+                self._saw.add(session)
+                return

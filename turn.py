@@ -14,7 +14,7 @@ not know how a connection reads or sends; it tells it when.
   it has to log until that fsync is done is one batch, and shares the next fsync. It is not written before: the system
   may let a write wait for an fsync of the same file, and with it the whole loop.
 - Clients that were just answered write again at once, and would miss an fsync that began with the end of the last one:
-  two groups would take turns, each fsync half full. So after a long one the next waits a moment for them, a quarter of
+  two groups would take turns, each fsync half full. So after a long one the next waits a moment for them, half of
   what the last took, and no longer than until as many wait as did before. After a short one it begins at once: then a
   group is executed while the other's fsync runs.
 - While a connection has replies in `held`, all its later ones go there, too: so its replies stay in order.
@@ -52,8 +52,8 @@ from session import Instance, Session
 from unsynced import Unsynced
 
 RECEIVE_BYTES = 16384
-GATHER_SHARE = 0.25  # of what the last fsync took: so long the next one waits for the clients that were answered
-LONG_FSYNC_SECONDS = 0.004  # after a shorter one it does not
+GATHER_SHARE = 0.5  # of what the last fsync took: so long the next one waits for the clients that were answered
+LONG_FSYNC_SECONDS = 0.001  # after a shorter one it does not
 MOST_GATHER_SECONDS = 0.01
 UNWRITTEN = sys.maxsize  # a position of the log
 MOST_UNSYNCED_SECONDS = 2.0  # everysec: so long an acknowledged write may wait for its fsync before others wait, too

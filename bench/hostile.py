@@ -7,8 +7,7 @@ milliseconds, or as soon as the last one is answered. This one goes before all e
 server before most (a server of SCHED_FIFO that is busy would be stopped for 50 ms a second by the kernel). Both servers
 keep a log (everysec) and get the same attack, each on a fresh process. "Nothing" is the floor, which neighbours leave.
 Each attack is made three times (or so often as the environment's ROUNDS says); shown are the median of the longest
-waits, and the worst. `nan`: the server ended; `inf`: more
-than a minute.
+waits, and the worst. `nan`: the server ended; `inf`: it was silent for a minute.
 
 With --turns it is Godis alone, and the CPU time that its longest turn took, in which nobody else is served: it can be
 measured on a busy machine, too, though caches that others use make it longer.

@@ -9,11 +9,13 @@ PYTHONS ?= 3.10 3.11 3.12 3.13 3.14
 VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install -qq --disable-pip-version-check
+# Two tests a core, since most of them wait for servers.
+export PYTEST_XDIST_AUTO_NUM_WORKERS ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
 PYTEST := -m pytest -n auto --dist worksteal
 
 # Left to one Python: they mostly wait, and what could differ between versions is tested by others as well.
 SLOW_TESTS := tests/test_balancer.py tests/test_server.py tests/test_program.py tests/test_faults.py \
-	tests/test_pool_faults.py tests/test_pool_load.py
+	tests/test_pool_faults.py tests/test_pool_load.py tests/test_etcd_cluster.py tests/test_kill.py tests/test_bench.py
 
 .DEFAULT_GOAL := help
 .PHONY: help run test lint format check soak soak-pool fuzz test-pythons test-containers bench bench-all docs clean

@@ -21,6 +21,14 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 hypothesis.settings.register_profile("godis", deadline=None)  # a busy machine must not decide a test
 hypothesis.settings.load_profile("godis")
 
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is only for the long runs, or only for the others: neither is skipped for want of anything."""
+    left_out = [item for item in items if any(not mark.kwargs["runs"] for mark in item.iter_markers("soak"))]
+    items[:] = [item for item in items if item not in left_out]
+    config.hook.pytest_deselected(items=left_out)
+
+
 collect_ignore = [] if "GODIS_SOAK" in os.environ else ["test_soak.py"]  # it takes minutes
 
 settings.register_profile("busy machine", deadline=None)  # no test fails because it took long

@@ -106,7 +106,7 @@ def put_under_load(pool: Pool, faults: list[Fault], *, linearizable: bool = True
     return judge(load, settled(pool))
 
 
-@pytest.mark.skipif(ROUNDS > 0, reason="the long run does each fault by itself")
+@pytest.mark.soak(runs=ROUNDS == 0)  # the long run does each fault by itself
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("names", SHORT.values(), ids=SHORT.keys())
 def test_nothing_acknowledged_is_lost_and_all_that_is_read_fits_one_order(
@@ -158,7 +158,7 @@ def table(request: pytest.FixtureRequest) -> Iterator[dict[str, Row]]:
             print("\n" + "\n".join([HEAD, *(row.line(name) for name, row in rows.items())]))
 
 
-@pytest.mark.skipif(ROUNDS == 0, reason="takes long: make soak-pool")
+@pytest.mark.soak(runs=ROUNDS > 0)
 @pytest.mark.timeout(120 + 60 * ROUNDS)
 @pytest.mark.parametrize("name", FAULTS)
 def test_each_fault_many_times(make_pool: MakePool, table: dict[str, Row], name: str) -> None:

@@ -200,13 +200,10 @@ class EtcdCluster:
             node.wait_until_ready()
 
     def stop(self) -> None:
-        """End all members."""
+        """End all members; by force, since a leader with nobody to hand over to takes seconds."""
         for node in self.nodes:
             if node.process is not None and node.runs:
-                node.process.send_signal(signal.SIGCONT)
-                node.process.terminate()
-        for node in self.nodes:
-            node.stop()
+                node.kill9()
 
     @property
     def endpoints(self) -> str:

@@ -337,6 +337,8 @@ class Turn:
         if self._unsynced is None and isinstance(self.log, AppendOnlyLog):
             self._unsynced = self.instance.witness = self.store.log = Unsynced(self.log, everything)
             self.instance.update_gate()
+        elif self._unsynced is not None and everything:  # what a hold-up of everysec let others see
+            self._unsynced.hide_everything()
 
     def _stop_waiting(self) -> None:
         """Let nothing wait from now on; at a turn's end, where all is written."""

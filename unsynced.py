@@ -41,9 +41,16 @@ class Unsynced:
     def __init__(self, log: AppendOnlyLog, everything: bool) -> None:
         self.log = log
         self._saw: set[Session] = set()  # who saw something unsynced in this turn
-        self._saw_all = everything  # so may have all whose requests ran in this turn before there was a witness
-        self._recent: set[bytes | None] = {ALL} if everything else set()
+        self._saw_all = False
+        self._recent: set[bytes | None] = set()
         self._generations: deque[tuple[int, set[bytes | None]]] = deque()  # with the log's position behind each
+        if everything:
+            self.hide_everything()
+
+    def hide_everything(self) -> None:
+        """Count all keys as unsynced, since some are that nobody noted."""
+        self._saw_all = True  # so may have all whose requests ran in this turn before
+        self._recent.add(ALL)
 
     # ---- what is written
 

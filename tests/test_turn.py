@@ -714,6 +714,20 @@ class NothingUnsyncedIsShown(RuleBasedStateMachine):
             self.directory.cleanup()
 
 
+def test_a_hold_up_of_everysec_that_becomes_always_shows_nothing_of_before() -> None:
+    machine = NothingUnsyncedIsShown()
+    try:
+        machine.change(number=0, lines=[("SET", "a", "4 NX")])
+        machine.change_policy(policy="everysec")
+        machine.end_turn()
+        machine.wait(seconds=3)
+        machine.change_policy(policy="always")
+        machine.change(number=0, lines=[("SET", "a", "4 NX")])
+        machine.end_turn()
+    finally:
+        machine.teardown()
+
+
 TestNothingUnsyncedIsShown = NothingUnsyncedIsShown.TestCase
 TestNothingUnsyncedIsShown.settings = settings(max_examples=30 * THOROUGHNESS, stateful_step_count=40, deadline=None)
 

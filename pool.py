@@ -351,8 +351,6 @@ class Pool:
             gevent.sleep(0)
             self._slice_began = monotonic()
 
-    # ---- into the log
-
     # ---- watching over it
 
     def _watch_over(self) -> None:
@@ -398,5 +396,3 @@ class Pool:
             elif monotonic() - self._beat > FROZEN_SECONDS:
                 logger.error("the event loop has not turned for %d s", FROZEN_SECONDS)
                 self.leave("it is frozen")
-
-    # ---- who is there

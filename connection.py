@@ -49,7 +49,7 @@ from protocol import (
     encode_head,
     encode_text,
 )
-from replies import OK, WAIT, Farewell, LongArray, Reply
+from replies import OK, SUBMIT, WAIT, Farewell, LongArray, Reply
 from session import Session
 from turn import SLICE_SECONDS, Turn
 
@@ -275,13 +275,9 @@ class Connection:
         for argv in requests:
             if self._is_attack(argv):
                 break
-            reply = self.execute(argv)
-            while reply is WAIT:
-                if self.session.work is not None:
-                    pieces, reply = self._work(pieces, argv)
-                else:
-                    pieces = self._wait(pieces)
-                    reply = self.execute(argv)
+            pieces, reply = self._carry_out(argv, pieces)
+            if reply is SUBMIT:  # in a pool: it is answered with the writes that stand beside it
+                continue
             before = len(pieces)
             pieces = self._answer(argv, reply, pieces)
             if self.session.closing or self.turn.instance.shutdown:
@@ -291,6 +287,17 @@ class Connection:
             if late or made > TURN_OUTPUT_BYTES:
                 pieces, made, own_end = self._drain(pieces, in_line=late), 0, time() + OWN_SECONDS
         return pieces
+
+    def _carry_out(self, argv: list[bytes], pieces: list[bytes]) -> tuple[list[bytes], Reply]:
+        """Execute a request, and wait for what it waits for; return its reply, and `pieces` if they are still here."""
+        reply = self.execute(argv)
+        while reply is WAIT:
+            if self.session.work is not None:
+                pieces, reply = self._work(pieces, argv)
+            else:
+                pieces = self._wait(pieces)
+                reply = self.execute(argv)
+        return pieces, reply
 
     def _is_attack(self, argv: list[bytes]) -> bool:
         """Say whether a browser was made to send this: nothing of it may run."""

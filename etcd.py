@@ -1,8 +1,9 @@
 """The client of etcd: calls and watches over its documented JSON gateway, by HTTP/1.1 on gevent's sockets.
 
 It owns addresses, sockets, TLS, the password and what an answer means to a caller; it must not know what the pool
-keeps in etcd. One `Channel` is one connection for one call at a time; it stays with an endpoint while that answers and
-goes to the next one when it does not. It tries nothing twice by itself: only the caller knows what may be repeated.
+keeps in etcd. One `Channel` is one connection for one call at a time; it stays with an endpoint while that answers, and
+when it does not, goes to the one that last answered any of the channels. It tries nothing twice by itself: only the
+caller knows what may be repeated.
 
     Etcd       where the members are, how to greet them, the token
       Channel  call(path, body) -> answer        put, range, txn, compaction, lease, ...
@@ -23,7 +24,8 @@ from __future__ import annotations
 import json
 import ssl
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from time import monotonic
 from typing import Any, NamedTuple
 
 import gevent
@@ -33,7 +35,7 @@ import gevent.ssl
 from config import Endpoint, PoolAddress
 from errors import StartError
 
-CONNECT_SECONDS = 1.5
+CONNECT_SECONDS = 1.0
 RECEIVE_BYTES = 1 << 18
 
 # gRPC's numbers in an answer that is an error
@@ -128,11 +130,24 @@ class Etcd:
         self.context = context  # of TLS
         self.token = ""
         self._next = 0
+        # when each endpoint last answered; less than 0: when it last failed to
+        self._standing = [0.0] * len(address.endpoints)
 
     def channel(self) -> Channel:
         """Make a channel; each begins with another endpoint."""
         self._next += 1
-        return Channel(self, self._next)
+        return Channel(self, self._next % len(self.address.endpoints))
+
+    def note(self, place: int, answered: bool) -> None:
+        """Note whether an endpoint did what it was asked for, which takes a majority of the members."""
+        self._standing[place] = monotonic() if answered else -monotonic()
+
+    def best_after(self, place: int, avoid: Collection[Endpoint] = ()) -> int:
+        """Choose another endpoint: the one that answered last, or else failed the longest ago."""
+        endpoints = self.address.endpoints
+        others = [each % len(endpoints) for each in range(place + 1, place + len(endpoints))] or [place]
+        free = [each for each in others if endpoints[each] not in avoid]
+        return max(free or others, key=self._standing.__getitem__)
 
     def log_in(self, channel: Channel, timeout: float) -> None:
         """Get a new token for all channels."""
@@ -153,8 +168,7 @@ class Channel:
     @property
     def endpoint(self) -> Endpoint:
         """The member that is asked, or will be."""
-        endpoints = self._etcd.address.endpoints
-        return endpoints[self._place % len(endpoints)]
+        return self._etcd.address.endpoints[self._place]
 
     def close(self) -> None:
         """Close the connection; the next call opens another."""
@@ -162,15 +176,22 @@ class Channel:
         if sock is not None:
             sock.close()
 
-    def move(self) -> None:
-        """Leave this member for the next."""
+    def move(self, avoid: Collection[Endpoint] = ()) -> None:
+        """Leave this member for another."""
         self.close()
-        self._place += 1
+        self._place = self._etcd.best_after(self._place, avoid)
+
+    def _give_up(self, reason: object) -> Unreachable:
+        """Leave a member that does not answer; return what to raise."""
+        failure = Unreachable(f"{self.endpoint}: {reason}")
+        self._etcd.note(self._place, answered=False)
+        self.move()
+        return failure
 
     # ---- calls
 
     def call(self, path: str, body: dict[str, Any] | bytes, timeout: float) -> dict[str, Any]:
-        """Return etcd's answer. Raises Refused, or Unreachable after it moved on to the next endpoint."""
+        """Return etcd's answer. Raises Refused, or Unreachable after it moved on to another endpoint."""
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         etcd = self._etcd
         if etcd.address.user and not etcd.token:
@@ -191,25 +212,21 @@ class Channel:
             answer = b"".join(self._chunks()) if length < 0 else self._read(length)
             found = json.loads(answer)
         except (OSError, ValueError, IndexError) as error:  # a broken answer is as good as none
-            self.move()
-            raise Unreachable(f"{self._name()}: {error or type(error).__name__}") from None
+            raise self._give_up(error or type(error).__name__) from None
         except BaseException:  # a greenlet killed in the middle leaves no channel that could be used
             self.close()
             raise
         if status != 200:
             self._fail(found)
+        self._etcd.note(self._place, answered=True)
         return dict(found)
 
     def _fail(self, found: dict[str, Any]) -> None:
         code = int(found.get("code", found.get("grpc_code", 2)))
         text = str(found.get("message") or found.get("error") or found)
         if code in OPEN_OUTCOMES or "no leader" in text or "too many requests" in text:
-            self.move()
-            raise Unreachable(f"{self._name()}: {text}")
+            raise self._give_up(text)
         raise Refused(code, text)
-
-    def _name(self) -> str:
-        return f"{self.endpoint.host}:{self.endpoint.port}"
 
     def range(self, key: bytes, timeout: float, end: bytes = b"", **options: Any) -> list[KeyValue]:
         """Return a key, or those from `key` to before `end`. Linearizable."""
@@ -276,8 +293,7 @@ class Channel:
                 self._fail(json.loads(b"".join(self._chunks()) if length < 0 else self._read(length)))
             yield from self._events(silence)
         except (OSError, ValueError, IndexError) as error:
-            self.move()
-            raise Unreachable(f"{self._name()}: {error or type(error).__name__}") from None
+            raise self._give_up(error or type(error).__name__) from None
         finally:
             self.close()
 
@@ -301,7 +317,7 @@ class Channel:
         if result.get("compact_revision"):
             raise Compacted(int(result["compact_revision"]))
         if result.get("canceled"):
-            raise Unreachable(f"{self._name()}: {result.get('cancel_reason') or 'the watch was canceled'}")
+            raise self._give_up(result.get("cancel_reason") or "the watch was canceled")
         for event in result.get("events", ()):
             found = key_value(event["kv"])
             yield found._replace(version=0) if event.get("type") == "DELETE" else found

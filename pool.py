@@ -4,7 +4,7 @@ The log is one key of etcd: each put on it is an entry (`pool_entry`), etcd's hi
 revision is the entry's index, the key's version counts entries without a gap. This module owns how an instance joins,
 what it hears of the log, and when it must leave; what an entry does is `replica`'s business.
 
-    writer -------------> etcd      `pool_writes`: what clients write, as entries
+    writer -> post ------> etcd     `pool_writes`, `pool_post`: what clients write, as entries, until they are there
     replica <- _follow <----+       a watch: each entry of any instance, applied in order; ours are answered
     readers <- _confirm <---+       how far the log goes now: for reads that must see all of it, and as sign of life
     membership <--> etcd            `pool_members`: who is there
@@ -40,16 +40,19 @@ from errors import PoolError, StartError
 from etcd import Channel, Compacted, Etcd, KeyValue, Refused, Unreachable, key_value, text64, tls_context
 from pool_archive import Archive, Meta, Snapshotter
 from pool_members import Membership
+from pool_post import APPEND_SECONDS, Post
 from pool_snapshot import Loader
-from pool_writes import APPEND_SECONDS, Writer
+from pool_writes import Writer
 from replica import Gap, Replica
 from session import Instance, PoolState
 
 CONFIRM_SECONDS = 1.0
 HEALTH_SECONDS = 1.0  # between two signs of life
 UNCONFIRMED_SECONDS = 3.0
-LAG_SECONDS = 2.0  # of a watch that shows nothing though there is more
-WATCH_OVER_SECONDS = 0.25
+LAG_SECONDS = 0.4  # of a watch that shows nothing though there is more; each time in a row it is twice as much
+MOST_LAG_SECONDS = 6.0  # a watch from far back may take its time
+LATE_SECONDS = 0.25  # of a put: is there a leader?
+WATCH_OVER_SECONDS = 0.1
 FROZEN_SECONDS = 15.0
 SLICE_SECONDS = 0.001
 NEARLY_ENTRIES = 100  # behind: what comes now may come while we serve
@@ -89,9 +92,11 @@ class Pool:
         if config.pool.tls:
             context = tls_context(config.pool_ca_file, config.pool_cert_file, config.pool_key_file)
         etcd = Etcd(config.pool, context)
+        self._jobs = Group()
         self._watch, self._reads = etcd.channel(), etcd.channel()
         self._between_entries = BoundedSemaphore()
-        self.writer = Writer(etcd.channel(), self._log_key, self.id, self.state, instance.store, self._note_confirmed)
+        self._post = Post(etcd, self.state, self._note_confirmed, self._spawn)
+        self.writer = Writer(self._post, self._log_key, self.id, self.state, instance.store)
         self._membership = Membership(etcd.channel(), config.pool.prefix, self.state, self._describe)
         self._archive = Archive(etcd.channel(), config.pool.prefix)
         self._snapshotter = Snapshotter(
@@ -106,6 +111,8 @@ class Pool:
         self._range_body = json.dumps({"key": text64(self._log_key), "keys_only": True}).encode()
         self._cluster = ""
         self._first_revision = 1
+        self._term = 0  # of etcd's leader
+        self._lag_seconds = LAG_SECONDS
         self._slice_began = monotonic()
         self._progress_at = monotonic()
         self._gap_at = 0  # the index at which a gap was seen once
@@ -113,7 +120,6 @@ class Pool:
         self._tick_at = 0.0
         self._chance = Random()
         self._beat = monotonic()
-        self._jobs = Group()
         instance.settings_changed.append(self._follow_settings)
 
     # ---- the life
@@ -239,13 +245,25 @@ class Pool:
         if self._cluster and cluster != self._cluster:
             raise PoolError("etcd is another cluster than before")
         self._cluster = cluster
+        self._follow_term(int(found["header"].get("raft_term", 0)))
         head = key_value(found["kvs"][0]) if found.get("kvs") else None
         if (head.mod_revision if head else 0) < known:
             raise PoolError("etcd has lost entries that were applied here")
         if not self.replica.index:
             self._first_revision = head.create_revision if head else int(found["header"]["revision"]) + 1
-        self.state.head_entries = max(self.state.head_entries, head.version if head else 0)
+        self._note_head(head.version if head else 0)
         return head
+
+    def _follow_term(self, term: int) -> None:
+        """Note who leads etcd: what was under way to the one before may be lost, without anybody's saying so."""
+        if term > self._term > 0:
+            self._post.send_again()
+        self._term = max(self._term, term)
+
+    def _note_head(self, entries: int) -> None:
+        if self.state.head_entries <= self.replica.version:
+            self._progress_at = monotonic()  # until now there was nothing to wait for
+        self.state.head_entries = max(self.state.head_entries, entries)
 
     def _read_head(self) -> KeyValue | None:
         return self._until_answered(lambda: self._head(self._reads))
@@ -300,7 +318,7 @@ class Pool:
         self.instance.update_gate()
         if confirmed:
             self.state.trouble = ""
-            self._progress_at = monotonic() - LAG_SECONDS  # a watch from before may never hear of anything again
+            self._lag_seconds = LAG_SECONDS
             logger.warning("the pool's log answers again")
         else:
             reason = self.state.trouble or f"nothing was heard of it for {UNCONFIRMED_SECONDS:.0f} s"
@@ -332,7 +350,7 @@ class Pool:
             applied = self.replica.apply(found.mod_revision, found.version, found.value)
             if applied is None:
                 return
-            self._progress_at = monotonic()
+            self._progress_at, self._lag_seconds = monotonic(), LAG_SECONDS
             self._snapshotter.bytes_since += len(found.value)
             if applied.instance == self.id:
                 self.writer.take_own(applied.seq, applied.replies, applied.repeated)
@@ -360,9 +378,12 @@ class Pool:
             self.follow_health()
             self.writer.answer_who_waits_too_long(now)
             self._answer_readers_who_wait_too_long(now)
-            if self.replica.version < self.state.head_entries and now - self._progress_at > LAG_SECONDS:
+            if self._post.under_way_seconds(now) > LATE_SECONDS:
+                self._asked.set()  # the answer shows whether another leads now
+            if self.replica.version < self.state.head_entries and now - self._progress_at > self._lag_seconds:
                 self._progress_at = now
-                self._watch.move()  # its member may be cut off from the others
+                self._lag_seconds = min(2 * self._lag_seconds, MOST_LAG_SECONDS)
+                self._watch.close()  # its member may be cut off from the others
             self._tick_if_due(now)
             if self._membership.lease and self._snapshotter.is_due(now):
                 self._spawn(partial(self._snapshotter.run, self._membership.lease))

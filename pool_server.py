@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from aof import NullLog
 from commands import READONLY, TABLE, WRITE, Command
-from connection import OWN_SECONDS, TURN_OUTPUT_BYTES, Connection
+from connection import Connection
 from engine import Engine
 from errors import POOL_STALE, POOL_TOO_LARGE, CommandError
 from pool import UNCONFIRMED_SECONDS, Pool
@@ -105,13 +105,15 @@ class PoolTurn(Turn):
 class PoolConnection(Connection):
     """A client of a pool's instance."""
 
-    __slots__ = ("_mode", "_modes", "_pool")
+    __slots__ = ("_confirmed", "_mode", "_modes", "_pool", "_writes")
 
     def __init__(self, turn: Turn, modes: Modes, sock: Any, session: Session, pool: Pool) -> None:
         self._mode = modes.linearizable if session.linearizable else modes.local
         super().__init__(turn, self._mode.fast, sock, session)
         self._modes = modes
         self._pool = pool
+        self._confirmed = False  # reads of this pipeline may see what is here
+        self._writes: list[list[bytes]] = []  # that stand side by side, not submitted yet
 
     def _follow_mode(self) -> None:
         mode = self._modes.linearizable if self.session.linearizable else self._modes.local
@@ -123,40 +125,31 @@ class PoolConnection(Connection):
 
     def _run_with_care(self, requests: Iterable[list[bytes]], pieces: list[bytes]) -> list[bytes]:
         """Execute requests one by one, those that write together."""
-        made = sum(map(len, pieces))
-        own_end = time() + OWN_SECONDS
-        writes: list[list[bytes]] = []
-        confirmed = False
-        for argv in requests:
-            if self._is_attack(argv):
-                break
-            if writes and not self._is_write(argv):
-                pieces, made, writes = self._submit(writes, pieces), 0, []
+        self._confirmed = False
+        pieces = super()._run_with_care(requests, pieces)
+        return self._submit(pieces) if self._writes else pieces
+
+    def _carry_out(self, argv: list[bytes], pieces: list[bytes]) -> tuple[list[bytes], Reply]:
+        """Execute a request or put it to the writes before it, which whatever is no write waits for."""
+        if self._writes and not self._is_write(argv):
+            pieces = self._submit(pieces)
+        reply = self._look(argv)
+        if self._writes and reply is not SUBMIT:
+            pieces = self._submit(pieces)
+        while reply is WAIT and self.session.work is None:
+            pieces = self._wait(pieces)
             reply = self._look(argv)
-            if reply is not SUBMIT and writes:
-                pieces, made, writes = self._submit(writes, pieces), 0, []
-            while reply is WAIT and self.session.work is None:
-                pieces = self._wait(pieces)
-                reply = self._look(argv)
-            if reply is SUBMIT:
-                writes.append(argv)
-                continue
-            if reply is CONFIRM:
-                if not confirmed:
-                    pieces, confirmed = self._confirm(pieces)
-                reply = self._modes.plain.execute(self.session, argv) if confirmed else CommandError(POOL_STALE)
-            if self.session.work is not None:
-                pieces, reply = self._work(pieces, argv)
-            self._follow_mode()
-            before = len(pieces)
-            pieces = self._answer(argv, reply, pieces)
-            if self.session.closing or self.turn.instance.shutdown:
-                break
-            made += sum(map(len, pieces[before:]))
-            late = (now := time()) > own_end and now > self.turn.late
-            if late or made > TURN_OUTPUT_BYTES:
-                pieces, made, own_end = self._drain(pieces, in_line=late), 0, time() + OWN_SECONDS
-        return self._submit(writes, pieces) if writes else pieces
+        if reply is SUBMIT:
+            self._writes.append(argv)
+            return pieces, reply
+        if reply is CONFIRM:
+            if not self._confirmed:
+                pieces = self._confirm(pieces)
+            reply = self._modes.plain.execute(self.session, argv) if self._confirmed else CommandError(POOL_STALE)
+        if self.session.work is not None:
+            pieces, reply = self._work(pieces, argv)
+        self._follow_mode()
+        return pieces, reply
 
     def _look(self, argv: list[bytes]) -> Reply:
         """Run a request, or return what it waits for."""
@@ -169,9 +162,10 @@ class PoolConnection(Connection):
         row = self.engine.table.get(argv[0]) or self.engine.table.get(argv[0].upper())
         return row is not None and bool(row.flags & WRITE)
 
-    def _submit(self, writes: list[list[bytes]], pieces: list[bytes]) -> list[bytes]:
-        """Send what there is, bring writes into the log, and return the pieces of their replies."""
+    def _submit(self, pieces: list[bytes]) -> list[bytes]:
+        """Send what there is, bring the writes into the log, and return the pieces of their replies."""
         session = self.session
+        writes, self._writes = self._writes, []
         if pieces:
             self.turn.replies.append((self, pieces, False))
         self.stop_reading()
@@ -183,13 +177,13 @@ class PoolConnection(Connection):
             pieces = self._answer(argv, reply, pieces)
         return pieces
 
-    def _confirm(self, pieces: list[bytes]) -> tuple[list[bytes], bool]:
+    def _confirm(self, pieces: list[bytes]) -> list[bytes]:
         """Send what there is, and wait until this instance has all that was acknowledged anywhere before now."""
         if pieces:
             self.turn.replies.append((self, pieces, False))
         self.stop_reading()
-        confirmed = self._pool.wait_until_confirmed()
-        return self._go_on(), confirmed
+        self._confirmed = self._pool.wait_until_confirmed()
+        return self._go_on()
 
 
 class PoolServer(Server):

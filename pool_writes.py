@@ -1,9 +1,9 @@
 """Writes on their way into a pool's log, and their replies on the way back.
 
-It owns the queue, the making of entries from it, and the repetition of a put until its outcome is known. It must not
-know what an entry does, nor how it comes back: it is told.
+It owns the queue, and the making of entries from it. It must not know what an entry does, how it gets into the log
+(`pool_post`), nor how it comes back: it is told.
 
-    submit -> queue -> gather -> one entry -> put, again and again while its outcome is open -> took_own -> replies
+    submit -> queue -> gather -> one entry -> post -> take_own -> replies
 
 One entry is under way at a time. That makes the numbers of an instance's entries ascend in the log, which is what a
 repetition is known by; and it makes batches: what comes meanwhile is the next entry.
@@ -13,22 +13,21 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from time import monotonic, time
 
-import gevent
 from gevent.event import Event
 
 from errors import POOL_DOWN, POOL_ENTRY_REFUSED, POOL_FULL, POOL_UNKNOWN, CommandError
-from etcd import Channel, Refused, Unreachable, text64
+from etcd import Refused, text64
 from pool_entry import Body, pack
+from pool_post import APPEND_SECONDS, Post
 from replies import Reply
 from session import PoolState
 from store import Store
 
 BATCH_COMMANDS = 1000
 BATCH_BYTES = 512 << 10
-APPEND_SECONDS = 1.5  # less than etcd's own 7, since a member without a leader just lets one wait
 GATHER_SECONDS = 0.001
 UNKNOWN_SECONDS = 10.0
 
@@ -90,26 +89,23 @@ class Writer:
 
     def __init__(
         self,
-        channel: Channel,
+        post: Post,
         log_key: bytes,
         instance: int,
         state: PoolState,
         store: Store,
-        confirmed: Callable[[float], None],
     ) -> None:
-        self._channel = channel
+        self._post = post
         self._head = b'{"key":"%b","value":"' % text64(log_key).encode()
         self._instance = instance
         self._state = state
         self._store = store
-        self._confirmed = confirmed  # to be told when the log has answered a put that was sent then
         self._seq = 0
         self._queue: deque[Submission] = deque()
         self._queued = Event()  # as many as are waited for
         self._enough = 1
         self._expected = 1  # as many as the last entry answered
         self._flights: dict[int, Flight] = {}  # by the seq of their last part
-        self._own_seq = 0  # of our last entry that was applied
 
     def submit(self, db: int, requests: Sequence[list[bytes]]) -> list[Reply]:
         """Bring writes into the log, wait until they are applied here, and return their replies."""
@@ -174,36 +170,15 @@ class Writer:
         self._flights[self._seq] = flight
         state = self._state
         for seq, entry in enumerate(entries, self._seq - len(entries) + 1):
-            if not self._put(seq, entry, flight):
+            refusal = self._post.put(b'%b%b"}' % (self._head, text64(entry).encode()), seq)
+            if refusal is not None:
+                self._flights.pop(self._seq, None)
+                flight.fail(self._refusal(refusal))
                 return
             state.appended += 1
             state.appended_bytes += len(entry)
             flight.progress = monotonic()
         state.appended_commands += flight.commands
-
-    def _put(self, seq: int, entry: bytes, flight: Flight) -> bool:
-        """Put one entry, again and again while its outcome is open; False if it was refused."""
-        data = b'%b%b"}' % (self._head, text64(entry).encode())
-        is_open = False
-        while self._own_seq < seq:
-            start = monotonic()
-            try:
-                self._channel.call("kv/put", data, APPEND_SECONDS)
-            except Unreachable as error:
-                self._state.trouble = str(error)
-                is_open = True
-                gevent.sleep(0.02)
-            except Refused as error:
-                self._state.trouble = str(error)
-                if not is_open:
-                    self._flights.pop(self._seq, None)
-                    flight.fail(self._refusal(error))
-                    return False
-                gevent.sleep(0.5)
-            else:
-                self._confirmed(start)
-                return True
-        return True
 
     @staticmethod
     def _refusal(error: Refused) -> bytes:
@@ -217,7 +192,7 @@ class Writer:
         if repeated:
             self._state.duplicates += 1
             return
-        self._own_seq = seq
+        self._post.came_back(seq)
         flight = self._flights.pop(seq, None)
         if flight is None or replies is None:
             return

@@ -166,7 +166,7 @@ def test_a_watch_that_is_closed_elsewhere_ends(node: EtcdNode, connect: Connect)
     watching = connect(node.endpoint)
     watcher = gevent.spawn(lambda: next(watching.watch(b"silent", 1, SECONDS, lambda: None), None))
     gevent.sleep(0.05)
-    watching.move()
+    watching.close()
     with pytest.raises(Unreachable):
         watcher.get(timeout=SECONDS)
 

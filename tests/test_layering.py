@@ -29,7 +29,8 @@ godis -> offline -> engine
 service -> pool_server -> pool -> pool_archive -> pool_snapshot -> engine
 pool_server -> server
 pool -> pool_writes -> pool_entry
-pool_writes -> etcd
+pool_writes -> pool_post -> etcd
+pool_post -> session
 pool -> pool_members -> etcd
 pool_archive -> replica -> pool_snapshot
 pool_writes -> session
@@ -41,7 +42,15 @@ offline -> log_check -> log_export -> log_replay
 LEAVES = {"collector", "columns", "config", "entries", "errors", "replies", "version"}
 PROGRAM = sorted([*ROOT.glob("*.py"), *ROOT.glob("commands/*.py")])
 NETWORK = ("godis.py", "server.py", "connection.py", "turn.py", "tls.py")  # godis.py pings
-POOL_NETWORK = ("etcd.py", "pool.py", "pool_archive.py", "pool_members.py", "pool_server.py", "pool_writes.py")
+POOL_NETWORK = (
+    "etcd.py",
+    "pool.py",
+    "pool_archive.py",
+    "pool_members.py",
+    "pool_post.py",
+    "pool_server.py",
+    "pool_writes.py",
+)
 BELOW_THE_NETWORK = [path for path in PROGRAM if path.name not in NETWORK + POOL_NETWORK or path.parent != ROOT]
 CLOCKLESS = ("session", "eviction", "store", "usage", "expiry", "replica", "pool_entry", "pool_snapshot")
 DETERMINISTIC = [path for path in PROGRAM if path.parent.name == "commands" or path.stem in CLOCKLESS]

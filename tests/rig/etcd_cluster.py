@@ -100,6 +100,7 @@ class EtcdNode:
             f"--initial-advertise-peer-urls={self.peer_url}",
             f"--initial-cluster={self.initial_cluster}",
             "--initial-cluster-state=new",
+            "--pre-vote",  # as all since 3.5: a member that lags does not put an election off
             "--logger=zap",
             "--log-level=warn",
             *self.args,

@@ -6,9 +6,10 @@ what it hears of the log, and when it must leave; what an entry does is `replica
 
     writer -> post ------> etcd     `pool_writes`, `pool_post`: what clients write, as entries, until they are there
     replica <- _follow <----+       a watch: each entry of any instance, applied in order; ours are answered
-    readers <- _confirm <---+       how far the log goes now: for reads that must see all of it, and as sign of life
+    readers <- _confirm <---+       `pool_reads`: how far the log goes now, for reads that must see it; a sign of life
     membership <--> etcd            `pool_members`: who is there
     snapshotter --> etcd            `pool_archive`: the keys as of an entry, and the trim of the log
+    recovery <----- etcd or a file  `pool_recovery`, `pool_local`: what an instance begins with
     _watch_over                     answers who waits too long; a tick where keys are due; a snapshot when it is time
 
 **Trouble.** `confirmed_at` is when the log last answered. After UNCONFIRMED_SECONDS without, writes are refused at once
@@ -30,7 +31,6 @@ from time import monotonic, sleep, time
 from typing import Any, TypeVar
 
 import gevent
-from gevent.event import Event
 from gevent.lock import BoundedSemaphore
 from gevent.pool import Group
 
@@ -38,10 +38,12 @@ from config import Config
 from engine import Engine
 from errors import PoolError, StartError
 from etcd import Channel, Compacted, Etcd, KeyValue, Refused, Unreachable, key_value, text64, tls_context
-from pool_archive import Archive, Meta, Snapshotter
+from pool_archive import Archive, Snapshotter
+from pool_local import Identity, LocalSnapshot
 from pool_members import Membership
 from pool_post import APPEND_SECONDS, Post
-from pool_snapshot import Loader
+from pool_reads import Readers
+from pool_recovery import Recovery
 from pool_writes import Writer
 from replica import Gap, Replica
 from session import Instance, PoolState
@@ -61,16 +63,6 @@ LEFT_POOL = 70  # exit code: EX_SOFTWARE
 logger = logging.getLogger("godis")
 
 T = TypeVar("T")
-
-
-class Confirmation:
-    """A reader that waits until the instance has all that the log held when it asked."""
-
-    def __init__(self) -> None:
-        self.since = monotonic()
-        self.index = -1
-        self.failed = False
-        self.done = Event()
 
 
 class Pool:
@@ -99,14 +91,20 @@ class Pool:
         self.writer = Writer(self._post, self._log_key, self.id, self.state, instance.store)
         self._membership = Membership(etcd.channel(), config.pool.prefix, self.state, self._describe)
         self._archive = Archive(etcd.channel(), config.pool.prefix)
+        self._local = LocalSnapshot(config.pool_local_snapshot, instance.id, self._identity)
         self._snapshotter = Snapshotter(
-            self._archive, self.replica, self.state, config, self._between_entries, self._breathe
+            self._archive, self.replica, self.state, config, self._between_entries, self._breathe, self._local.begin
         )
-        # reads
-        self._readers: list[Confirmation] = []
-        self._asking: list[Confirmation] = []  # for these etcd is being asked
-        self._behind: list[Confirmation] = []  # these know the index that they wait for
-        self._asked = Event()
+        self._recovery = Recovery(
+            self._reads,
+            self._log_key,
+            self._archive,
+            self._local,
+            self._snapshotter,
+            self.replica,
+            self._until_answered,
+        )
+        self.readers = Readers()
         # the log
         self._range_body = json.dumps({"key": text64(self._log_key), "keys_only": True}).encode()
         self._cluster = ""
@@ -129,12 +127,7 @@ class Pool:
         start = monotonic()
         self._read_head()
         self._until_answered(self._agree_on_settings)
-        loaded = self._archive.load(self._begin_load, self._until_answered)
-        if loaded is not None:
-            meta, loader = loaded
-            self.replica.restore(meta, loader)
-            self._snapshotter.take_meta(meta)
-            logger.info("snapshot of entry %d read in %.2f s", meta["version"], monotonic() - start)
+        self._recovery.run()
         self._read_head()
         self._spawn(self._follow)
         self._wait_until_caught_up()
@@ -148,6 +141,11 @@ class Pool:
             monotonic() - start,
         )
 
+    def _identity(self) -> Identity:
+        """Name the log: another one under the same name began with another revision."""
+        assert self.config.pool is not None
+        return {"cluster": self._cluster, "prefix": self.config.pool.prefix, "first": self._first_revision}
+
     def start(self) -> None:
         """Serve: from now on writes go into the log."""
         for job in (self.writer.run, self._confirm, self._membership.run, self._watch_over):
@@ -156,8 +154,13 @@ class Pool:
 
     def stop(self) -> None:
         """Do nothing more, and let the others know at once that this instance is gone."""
-        self._jobs.kill()
+        with self._between_entries:  # none is half applied
+            self._jobs.kill()
         self._membership.leave()
+        if self._local.path and self.replica.index:
+            start = monotonic()
+            self._snapshotter.keep()
+            logger.info("local snapshot of entry %d: %.2f s", self.replica.version, monotonic() - start)
 
     def _spawn(self, job: Callable[[], None]) -> None:
         self._jobs.spawn(self._guarded, job)
@@ -202,10 +205,6 @@ class Pool:
             if theirs != mine:
                 raise StartError(f"the pool has {theirs}, and this instance {mine}: --databases must be alike")
 
-    def _begin_load(self, meta: Meta) -> Loader:
-        logger.info("reading a snapshot: %d chunks, %d MB", meta["chunks"], meta["bytes"] >> 20)
-        return self.replica.loader(meta["clock_ms"])
-
     def _wait_until_caught_up(self) -> None:
         shown = monotonic()
         while True:
@@ -249,8 +248,10 @@ class Pool:
         head = key_value(found["kvs"][0]) if found.get("kvs") else None
         if (head.mod_revision if head else 0) < known:
             raise PoolError("etcd has lost entries that were applied here")
-        if not self.replica.index:
-            self._first_revision = head.create_revision if head else int(found["header"]["revision"]) + 1
+        if head is not None:
+            self._first_revision = head.create_revision
+        elif not self.replica.index:
+            self._first_revision = int(found["header"]["revision"]) + 1
         self._note_head(head.version if head else 0)
         return head
 
@@ -268,42 +269,22 @@ class Pool:
     def _read_head(self) -> KeyValue | None:
         return self._until_answered(lambda: self._head(self._reads))
 
-    def wait_until_confirmed(self) -> bool:
-        """Wait until all that the log holds now is applied; False if that cannot be known."""
-        reader = Confirmation()
-        self._readers.append(reader)
-        self._asked.set()
-        reader.done.wait()
-        return not reader.failed
-
     def _confirm(self) -> None:
+        readers = self.readers
         while True:
-            self._asked.wait(HEALTH_SECONDS)
-            self._asked.clear()
-            self._asking, self._readers = self._readers, []
+            readers.wanted.wait(HEALTH_SECONDS)
+            readers.ask()
             start = monotonic()
             try:
                 head = self._head(self._reads)
             except (Unreachable, Refused) as error:
                 self.state.trouble = str(error)
-                self._readers, self._asking = self._asking + self._readers, []
+                readers.ask_again()
                 gevent.sleep(0.05)
-                self._asked.set()
-                continue
-            self._note_confirmed(start)
-            index = head.mod_revision if head else 0
-            for reader in self._asking:
-                reader.index = index
-            self._behind += self._asking
-            self._asking = []
-            self._wake_readers()
-
-    def _wake_readers(self) -> None:
-        index = self.replica.index
-        for reader in self._behind:
-            if reader.index <= index:
-                reader.done.set()
-        self._behind = [reader for reader in self._behind if reader.index > index]
+                readers.wanted.set()
+            else:
+                self._note_confirmed(start)
+                readers.answer(head.mod_revision if head else 0, self.replica.index)
 
     def _note_confirmed(self, at: float) -> None:
         self.confirmed_at = max(self.confirmed_at, at)
@@ -357,8 +338,7 @@ class Pool:
             state = self.state
             state.index, state.entries, state.clock_ms = self.replica.index, self.replica.version, self.replica.clock_ms
             state.head_entries = max(state.head_entries, state.entries)
-            if self._behind:
-                self._wake_readers()
+            self.readers.follow(self.replica.index)
             for _ in self.replica.expire():
                 self._breathe()
         self._breathe()
@@ -377,9 +357,9 @@ class Pool:
             self._beat = now = monotonic()
             self.follow_health()
             self.writer.answer_who_waits_too_long(now)
-            self._answer_readers_who_wait_too_long(now)
+            self.readers.fail_who_waits_too_long(now, UNCONFIRMED_SECONDS)
             if self._post.under_way_seconds(now) > LATE_SECONDS:
-                self._asked.set()  # the answer shows whether another leads now
+                self.readers.wanted.set()  # the answer shows whether another leads now
             if self.replica.version < self.state.head_entries and now - self._progress_at > self._lag_seconds:
                 self._progress_at = now
                 self._lag_seconds = min(2 * self._lag_seconds, MOST_LAG_SECONDS)
@@ -387,14 +367,6 @@ class Pool:
             self._tick_if_due(now)
             if self._membership.lease and self._snapshotter.is_due(now):
                 self._spawn(partial(self._snapshotter.run, self._membership.lease))
-
-    def _answer_readers_who_wait_too_long(self, now: float) -> None:
-        for readers in (self._readers, self._asking, self._behind):
-            for reader in readers:
-                if now - reader.since > UNCONFIRMED_SECONDS:
-                    reader.failed = True
-                    reader.done.set()
-            readers[:] = [reader for reader in readers if not reader.done.is_set()]
 
     def _tick_if_due(self, now: float) -> None:
         """Let the log's clock go on where keys are due and nobody writes; of all instances one does, most likely."""

@@ -17,6 +17,7 @@ import json
 import logging
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from random import Random
 from time import monotonic
 from typing import Any
@@ -27,6 +28,7 @@ from gevent.lock import BoundedSemaphore
 from config import Config
 from errors import PoolError
 from etcd import Channel, Refused, Unreachable, after_prefix, text64
+from pool_local import Copy, Meta
 from pool_snapshot import Loader, Snapshot
 from replica import Replica
 from session import PoolState
@@ -42,7 +44,6 @@ RETRY_SECONDS = 2.0  # and up to three times that, by chance
 
 logger = logging.getLogger("godis")
 
-Meta = dict[str, Any]
 Ask = Callable[[Callable[[], Any]], Any]
 
 
@@ -66,16 +67,16 @@ class Archive:
 
     # ---- reading
 
-    def load(self, begin: Callable[[Meta], Loader], ask: Ask) -> tuple[Meta, Loader] | None:
+    def load(self, begin: Callable[[Meta], Loader], ask: Ask, copy: Copy) -> tuple[Meta, Loader] | None:
         """Fill a store from the last snapshot; None if there is none. Asks by `ask`, which may repeat it.
 
-        Raises PoolError.
+        What is read goes into `copy`, too. Raises PoolError.
         """
         for _ in range(TRIES):
             meta, _ = ask(self.latest)
             if meta is None:
                 return None
-            blocks = self._read_chunks(meta, ask)
+            blocks = self._read_chunks(meta, ask, copy)
             first = next(blocks, b"")  # missing: it was replaced since `latest`; after it the others are safe for long
             if first is not None:
                 return meta, self._fill(meta, begin(meta), first, blocks)
@@ -93,7 +94,7 @@ class Archive:
                 logger.info("reading the snapshot: %d of %d chunks", number, meta["chunks"])
         return loader
 
-    def _read_chunks(self, meta: Meta, ask: Ask) -> Iterator[bytes | None]:
+    def _read_chunks(self, meta: Meta, ask: Ask, copy: Copy) -> Iterator[bytes | None]:
         checksum = 0
         for number in range(meta["chunks"]):
             key = self._chunk_key(meta["name"], number)
@@ -102,9 +103,11 @@ class Archive:
                 yield None
                 return
             checksum = zlib.crc32(found[0].value, checksum)
+            copy.add(found[0].value)
             yield zlib.decompress(found[0].value)
         if checksum != meta["crc"]:
             raise PoolError("the snapshot's checksum is wrong")
+        copy.finish(meta)
 
     def _chunk_key(self, name: str, number: int) -> bytes:
         return self._chunks + f"{name}/{number:06d}".encode()
@@ -124,26 +127,14 @@ class Archive:
     def _unchanged(self, revision: int) -> dict[str, Any]:
         return {"key": text64(self._meta_key), "target": "MOD", "mod_revision": revision}
 
-    def write(self, name: str, described: Meta, snapshot: Snapshot, breathe: Callable[[], None]) -> Meta:
-        """Write the chunks of a snapshot; return what to say of it. Raises Refused, Unreachable."""
-        checksum = raw_bytes = packed_bytes = chunks = 0
-        compress = gevent.get_hub().threadpool.apply
-        for block in _blocks(snapshot.walk(), breathe):
-            chunk = compress(zlib.compress, (block, COMPRESSION))
-            self._channel.put(self._chunk_key(name, chunks), chunk, SECONDS)
-            checksum = zlib.crc32(chunk, checksum)
-            raw_bytes += len(block)
-            packed_bytes += len(chunk)
-            chunks += 1
-        return {
-            **described,
-            "format": FORMAT,
-            "name": name,
-            "chunks": chunks,
-            "crc": checksum,
-            "bytes": raw_bytes,
-            "packed_bytes": packed_bytes,
-        }
+    def write(self, name: str, described: Meta, snapshot: Snapshot, breathe: Callable[[], None], copy: Copy) -> Meta:
+        """Write the chunks of a snapshot, into `copy`, too; return what to say of it. Raises Refused, Unreachable."""
+
+        def take(number: int, chunk: bytes) -> None:
+            self._channel.put(self._chunk_key(name, number), chunk, SECONDS)
+            gevent.get_hub().threadpool.apply(copy.add, (chunk,))
+
+        return {**described, "format": FORMAT, "name": name, **pack(snapshot, take, breathe)}
 
     def publish(self, meta: Meta, previous: Meta | None, revision: int) -> bool:
         """Let a snapshot count; False if another one was put meanwhile."""
@@ -177,6 +168,7 @@ class Snapshotter:
         config: Config,
         between_entries: BoundedSemaphore,
         breathe: Callable[[], None],
+        begin_copy: Callable[[], Copy],
     ) -> None:
         self.bytes_since = 0  # of entries, since the last snapshot
         self._archive = archive
@@ -185,6 +177,7 @@ class Snapshotter:
         self._config = config
         self._between_entries = between_entries
         self._breathe = breathe
+        self._begin_copy = begin_copy
         self._meta: Meta | None = None
         self._retry_at = 0.0
         self._chance = Random()
@@ -232,16 +225,10 @@ class Snapshotter:
 
     def _write_locked(self, name: str, previous: Meta | None, revision: int) -> None:
         start = monotonic()
-        with self._between_entries:
-            described = self._replica.describe()
-            snapshot = self._replica.snapshot()
-            for _ in snapshot.begin():
-                self._breathe()
+        with self._taken() as (described, snapshot), self._begin_copy() as copy:
             self.bytes_since = 0
-        try:
-            meta = self._archive.write(f"{described['index']}-{name}", described, snapshot, self._breathe)
-        finally:
-            snapshot.end()
+            meta = self._archive.write(f"{described['index']}-{name}", described, snapshot, self._breathe, copy)
+            gevent.get_hub().threadpool.apply(copy.finish, (meta,))
         if self._archive.publish(meta, previous, revision):
             self.take_meta(meta)
             self._archive.trim(meta)
@@ -252,6 +239,39 @@ class Snapshotter:
                 meta["chunks"],
                 monotonic() - start,
             )
+
+    @contextmanager
+    def _taken(self) -> Iterator[tuple[Meta, Snapshot]]:
+        """Begin a snapshot as of the last entry, and let go of it in the end."""
+        with self._between_entries:
+            described = self._replica.describe()
+            snapshot = self._replica.snapshot()
+            for _ in snapshot.begin():
+                self._breathe()
+        try:
+            yield described, snapshot
+        finally:
+            snapshot.end()
+
+    def keep(self) -> None:
+        """Write the local copy alone, as of the last entry: for an instance that ends."""
+        with self._taken() as (described, snapshot), self._begin_copy() as copy:
+            packed = pack(snapshot, lambda _number, chunk: copy.add(chunk), self._breathe)
+            copy.finish({**described, "format": FORMAT, **packed})
+
+
+def pack(snapshot: Snapshot, take: Callable[[int, bytes], None], breathe: Callable[[], None]) -> Meta:
+    """Hand a snapshot on as numbered chunks; return how many they are, how large, and their checksum."""
+    checksum = raw_bytes = packed_bytes = chunks = 0
+    compress = gevent.get_hub().threadpool.apply
+    for block in _blocks(snapshot.walk(), breathe):
+        chunk = compress(zlib.compress, (block, COMPRESSION))
+        take(chunks, chunk)
+        checksum = zlib.crc32(chunk, checksum)
+        raw_bytes += len(block)
+        packed_bytes += len(chunk)
+        chunks += 1
+    return {"chunks": chunks, "crc": checksum, "bytes": raw_bytes, "packed_bytes": packed_bytes}
 
 
 def _blocks(pieces: Iterator[bytes], breathe: Callable[[], None]) -> Iterator[bytes]:

@@ -182,7 +182,7 @@ class PoolConnection(Connection):
         if pieces:
             self.turn.replies.append((self, pieces, False))
         self.stop_reading()
-        self._confirmed = self._pool.wait_until_confirmed()
+        self._confirmed = self._pool.readers.wait_until_confirmed()
         return self._go_on()
 
 

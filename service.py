@@ -126,7 +126,7 @@ def start_in_pool(config: Config) -> tuple[Pool, Server]:
     )
     instance.eviction.base_bytes = resident_bytes()
     logger.info("Godis %s, instance %s, pid %d, gevent %s", VERSION, instance.id, os.getpid(), GEVENT_VERSION)
-    logger.info("a member of a pool: its log is in etcd, and no file of this machine is locked or written")
+    logger.info("a member of a pool: its log is in etcd, and no log of this machine is locked or written")
     instance.apply_settings()
     pool = Pool(instance, config)
     try:

@@ -26,17 +26,19 @@ turn -> unsynced -> commands
 rewrite -> aof
 unsynced -> aof
 godis -> offline -> engine
-service -> pool_server -> pool -> pool_archive -> pool_snapshot -> engine
+service -> pool_server -> pool -> pool_recovery -> pool_archive -> pool_snapshot -> engine
 pool_server -> server
 pool -> pool_writes -> pool_entry
 pool_writes -> pool_post -> etcd
 pool_post -> session
 pool -> pool_members -> etcd
+pool -> pool_reads -> leaves
 pool_archive -> replica -> pool_snapshot
 pool_writes -> session
 pool_members -> session
 replica -> pool_entry -> protocol
 pool_archive -> etcd -> leaves
+pool_archive -> pool_local -> log_replay
 offline -> log_check -> log_export -> log_replay
 """
 LEAVES = {"collector", "columns", "config", "entries", "errors", "replies", "version"}
@@ -48,6 +50,7 @@ POOL_NETWORK = (
     "pool_archive.py",
     "pool_members.py",
     "pool_post.py",
+    "pool_reads.py",
     "pool_server.py",
     "pool_writes.py",
 )

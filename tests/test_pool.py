@@ -68,8 +68,8 @@ def join(node: EtcdNode, tmp_path: Path) -> Iterator[Join]:
         name = name or f"godis{len(started) + 1}"
         directory = tmp_path / name
         directory.mkdir(exist_ok=True)
-        pool = ("--pool", f"etcd://{node.endpoint}/test", "--instance-id", name)
-        started.append(Member(directory, *pool, *args, times=times or {}, more=more))
+        pool = () if "--pool" in args else ("--pool", f"etcd://{node.endpoint}/test")
+        started.append(Member(directory, *pool, "--instance-id", name, *args, times=times or {}, more=more))
         return started[-1]
 
     yield start
@@ -170,6 +170,85 @@ def test_an_instance_that_starts_catches_up_from_the_log_and_from_a_snapshot(joi
         assert parse(raw.ask("GET", "k")) == b"249"
         assert parse(raw.ask("DBSIZE")) == 90
         assert raw.ask("SCAN", "0", "COUNT", "1000") != scanned
+
+
+# Whoever starts so tells of each chunk of a snapshot that it asks etcd for.
+TELL_OF_CHUNKS = """
+import etcd
+find = etcd.Channel.range
+def tell(channel, key, *args, **options):
+    if b"/chunk/" in key and not options:
+        print("asked for", key, file=sys.stderr)
+    return find(channel, key, *args, **options)
+etcd.Channel.range = tell
+"""
+
+
+def test_a_restart_begins_with_the_local_snapshot_and_reads_none_of_etcds(join: Join, tmp_path: Path) -> None:
+    path = tmp_path / "here" / "pool.snapshot"
+    path.parent.mkdir()
+    flags = ("--pool-snapshot-entries", "50", "--pool-local-snapshot", str(path))
+    process = join(*flags, more=TELL_OF_CHUNKS)
+    with process.raw() as raw:
+        for number in range(60):
+            raw.ask("SET", f"k{number}", "v" * 1000)
+        wait_until(lambda: int(pool_info(raw)["pool_last_snapshot_entries"]) >= 50, what="a snapshot")
+        wait_until(path.exists, what="its copy")
+        raw.ask("DEL", "k3", "k4")
+        scanned = raw.ask("SCAN", "0", "COUNT", "1000")
+        counted = parse(raw.ask("INCR", "n"))
+
+    def start_again(expected: str) -> str:
+        """Start it, and return what it said meanwhile."""
+        said_before = len(process.stderr())
+        process.start()
+        said = process.stderr()[said_before:]
+        assert expected in said
+        with process.raw() as raw:
+            nonlocal counted
+            counted += 1
+            assert parse(raw.ask("INCR", "n")) == counted
+            assert parse(raw.ask("DBSIZE")) == 59
+            raw.ask("DEL", "n")
+            assert raw.ask("SCAN", "0", "COUNT", "1000") == scanned
+            raw.ask("SET", "n", counted)
+        return said
+
+    process.kill9()  # the copy of etcd's, and the log behind it
+    assert "asked for" not in start_again("local snapshot of entry 5")
+    assert process.terminate() == 0
+    at_its_end = path.read_bytes()
+    assert "asked for" not in start_again("local snapshot of entry 6")
+
+    process.kill9()
+    path.write_bytes(at_its_end[:-9] + b"x" + at_its_end[-8:])
+    said = start_again("is not used: its checksum is wrong")
+    assert said.count("asked for") == 1
+    process.kill9()
+    assert "asked for" not in start_again("local snapshot of entry 5"), "what was read from etcd is kept"
+
+    path.unlink()
+    with process.raw() as raw:
+        for _ in range(130):  # two snapshots: the log before the older one goes
+            raw.ask("SET", "n", counted)
+        wait_until(lambda: int(pool_info(raw)["pool_last_snapshot_entries"]) >= 160, 20, "snapshots")
+    process.kill9()
+    path.write_bytes(at_its_end)
+    said = start_again("is not used: etcd:")
+    assert "compacted" in said
+    assert "asked for" in said
+
+
+def test_the_local_snapshot_of_another_pool_is_not_used(join: Join, node: EtcdNode, tmp_path: Path) -> None:
+    path = tmp_path / "pool.snapshot"
+    process = join("--pool-local-snapshot", str(path))
+    with process.raw() as raw:
+        raw.ask("SET", "k", "v")
+    assert process.terminate() == 0
+    other = join("--pool-local-snapshot", str(path), "--pool", f"etcd://{node.endpoint}/other")
+    assert "is not used: it is of another pool" in other.stderr()
+    with other.raw() as raw:
+        assert parse(raw.ask("DBSIZE")) == 0
 
 
 def test_without_etcd_writes_are_refused_reads_go_on_and_it_recovers(join: Join, node: EtcdNode) -> None:

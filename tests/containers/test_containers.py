@@ -32,6 +32,7 @@ PORT = 6379
 STOP_SECONDS = 2
 DOWN_SECONDS = 5
 NO_INSTANCE = "none"
+PASSWORD = "correct-horse"
 NODES = ("etcd1", "etcd2", "etcd3")
 
 
@@ -314,6 +315,41 @@ def test_nothing_is_lost_by(change: Callable[[ComposeProject], None], pool: Comp
     assert read_on_each(pool, "note") == {change.__name__.encode()}
     with connect(pool) as client:
         assert parse(client.ask("PEXPIRETIME", "shared")) == deadline_ms
+
+
+@pytest.fixture
+def protected(pool: ComposeProject, tmp_path: Path) -> Iterator[ComposeProject]:
+    """The pool with a password, as the README says; afterwards it has none again."""
+    secret = tmp_path / "password.txt"
+    secret.write_text(f"{PASSWORD}\n")
+    secret.chmod(0o644)  # the instances are user 10001
+    pool.engine.environment["GODIS_PASSWORD_FILE"] = str(secret)
+    project = ComposeProject(pool.engine, COMPOSE_FILE, PASSWORD_FILE)
+    project.up("--scale", "godis=3")
+    yield project
+    del pool.engine.environment["GODIS_PASSWORD_FILE"]
+    pool.up("--scale", "godis=3")
+
+
+def test_pool_with_a_password_asks_each_client_for_it_and_is_healthy(
+    pool: ComposeProject, protected: ComposeProject
+) -> None:
+    engine = pool.engine
+    with engine.entered(), Telnet(PORT) as telnet:
+        assert telnet.type("GET shared") == "NOAUTH Authentication required."
+        assert telnet.type("AUTH guessed").startswith("WRONGPASS ")
+        assert telnet.type(f"AUTH {PASSWORD}") == "OK"
+        assert telnet.type("SET protected yes") == "OK"
+    for _ in range(6):  # twice through each instance
+        with connect(protected) as client:
+            assert client.ask("GET", "protected") == b"-NOAUTH Authentication required.\r\n"
+            assert client.ask("AUTH", PASSWORD) == b"+OK\r\n"
+            assert client.ask("GET", "protected") == b"$3\r\nyes\r\n"
+    parts = [container for service in ("godis", "nginx", *NODES) for container in protected.containers(service)]
+    assert len(parts) == 7
+    assert all(is_healthy(engine, part) for part in parts)
+    instances = engine.inspect(*protected.containers("godis"))
+    assert not any(PASSWORD in json.dumps(instance) for instance in instances)
 
 
 @pytest.fixture(scope="module")

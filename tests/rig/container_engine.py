@@ -155,14 +155,14 @@ class ContainerEngine:
 
 
 class ComposeProject:
-    """The services of one compose file on the engine."""
+    """The services of a compose file, and of those that are put on top of it, on the engine."""
 
-    def __init__(self, engine: ContainerEngine, file: Path) -> None:
+    def __init__(self, engine: ContainerEngine, *files: Path) -> None:
         self.engine = engine
-        self.file = file
+        self.files = [word for file in files for word in ("-f", file)]
 
     def compose(self, *words: str) -> str:
-        return self.engine.run(tool("docker-compose"), "-f", self.file, *words)
+        return self.engine.run(tool("docker-compose"), *self.files, *words)
 
     def up(self, *words: str) -> None:
         """Bring the services up and wait until all are healthy; fail with what they logged."""

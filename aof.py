@@ -34,22 +34,16 @@ import os
 import stat
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
-from columns import CRLF, TABLED
 from log_lock import LogLock, claim_directory
 from log_reader import SELECT_0, Fault, Kind, frame, frame_head, units
+from log_records import Records
 from log_replay import ReplayReport, cannot_use, not_regular, replay, sync_directory
-from protocol import HEADERS, blocks, command_pieces, encode_command
+from protocol import blocks
 
 __all__ = ["AppendOnlyLog", "LogLock", "NullLog", "ReplayReport", "claim_directory", "replay"]
 
-SET = b"*3\r\n$3\r\nSET\r\n"
-SET_PXAT = b"*5\r\n$3\r\nSET\r\n"
-SET_HEADS = [SET + header for header in HEADERS]  # up to and with the header of the key
-SET_PXAT_HEADS = [SET_PXAT + header for header in HEADERS]
-BETWEEN = [CRLF + header for header in HEADERS]  # from the end of the key to the value
-NO_DATABASE = -1
 CLOSED_TO_RENAME = os.name == "nt"  # Windows renames no open file, and none over one
 FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
 READ_BACK_FAILED = b"fsync failed, and what was written since does not read back right: check the disk, then restart"
@@ -58,12 +52,12 @@ REPLACED = b"another file stands in the place of the log: move it away, or resta
 _sync = getattr(os, "fdatasync", os.fsync)  # the file's times need not be on the disk
 
 
-class AppendOnlyLog:
+class AppendOnlyLog(Records):
     """One process's log. Open it, replay, then append and write; `failure` says why it cannot be written now."""
 
     def __init__(self, path: str, instance_id: str = "", lock: LogLock | None = None) -> None:
+        super().__init__()  # this turn's records
         self.path = path
-        self.pieces: list[bytes] = []  # this turn's records
         self.failure: bytes | None = None
         self.write_failure: bytes | None = None
         self.fsync_failure: bytes | None = None
@@ -83,9 +77,6 @@ class AppendOnlyLog:
         self._torn = False  # bytes of a failed write may stand after written_bytes
         self._last_ms = 0
         self._unsynced: bytes | None = None  # what a repair has cut off and must write again
-
-        self._database = NO_DATABASE
-        self._remember_deadline(-1)
 
     def open(self) -> None:
         """Take the lock, unless it was given, and open the file. What is in the file is on the disk afterwards."""
@@ -125,72 +116,6 @@ class AppendOnlyLog:
         """How long the file is."""
         return self.written_bytes - self._origin
 
-    def append(self, db: int, argv: Sequence[bytes]) -> None:
-        """Put a command on this turn's batch."""
-        if db != self._database:
-            self._select(db)
-        try:
-            self.pieces.append(encode_command(argv))
-        except MemoryError:  # what is done in memory must come into the log
-            self.pieces += command_pieces(argv)
-
-    def append_set(self, db: int, key: bytes, value: bytes, deadline_ms: int) -> None:
-        """Put `SET key value PXAT deadline`, or `SET key value` for a deadline of -1, on this turn's batch.
-
-        It is the most frequent record there is, so it extends `pieces` with ready pieces; the deadline's is made once
-        a turn, when the deadline changes.
-        """
-        # A record, its share of the join included: 0.20 µs; one bytes made with `%` 0.26 µs; encode_command 0.93 µs.
-        if db != self._database:
-            self._select(db)
-        if deadline_ms != self._deadline_ms:
-            self._remember_deadline(deadline_ms)
-        key_size = len(key)
-        value_size = len(value)
-        self.pieces.extend(
-            (
-                self._set_heads[key_size] if key_size < TABLED else self._set_head + b"$%d\r\n" % key_size,
-                key,
-                BETWEEN[value_size] if value_size < TABLED else b"\r\n$%d\r\n" % value_size,
-                value,
-                self._deadline_tail,
-            )
-        )
-
-    def append_sets(self, db: int, keys: Sequence[bytes], values: Sequence[bytes], deadline_ms: int) -> None:
-        """`append_set` for each key and its value."""
-        pairs = zip(keys, values)  # noqa: B905 - they are of one length, and to check it costs 10 %
-        if db != self._database:
-            self._select(db)
-        if deadline_ms != self._deadline_ms:
-            self._remember_deadline(deadline_ms)
-        heads, tail = self._set_heads, self._deadline_tail
-        pieces: list[bytes] = []
-        try:
-            # 0.09 µs a record: no call, and the sizes are not compared
-            for key, value in pairs:
-                pieces += (heads[len(key)], key, BETWEEN[len(value)], value, tail)
-        except IndexError:  # a size beyond the tables
-            for key, value in zip(keys, values):  # noqa: B905
-                self.append_set(db, key, value, deadline_ms)
-            return
-        # Joined here, and not only with the turn: so keys and values are freed while they are in the caches, and
-        # their memory serves the next pipeline. 0.15 µs of the 1.4 of a SET at P=100 with 50 clients.
-        self.pieces.append(b"".join(pieces))
-
-    def _select(self, db: int) -> None:
-        self.pieces.append(encode_command((b"SELECT", b"%d" % db)))
-        self._database = db
-
-    def _remember_deadline(self, deadline_ms: int) -> None:
-        self._deadline_ms = deadline_ms
-        if deadline_ms < 0:
-            self._set_head, self._set_heads, self._deadline_tail = SET, SET_HEADS, CRLF
-        else:
-            digits = b"%d" % deadline_ms
-            self._set_head, self._set_heads = SET_PXAT, SET_PXAT_HEADS
-            self._deadline_tail = b"\r\n$4\r\nPXAT\r\n$%d\r\n%b\r\n" % (len(digits), digits)
-
     def write(self, now_ms: int) -> bool:
         """Write this turn's records as one batch; False while the log fails: then they are kept for the next try."""
         if not self.pieces:
@@ -209,12 +134,12 @@ class AppendOnlyLog:
         return not self.pieces
 
     def _batch(self, now_ms: int) -> list[bytes]:
-        """Frame this turn's records: in one piece, or without a copy where the memory does not suffice for one."""
-        try:
-            return [frame(b"".join(self.pieces), now_ms)]
-        except MemoryError:
-            payload = list(blocks(self.pieces))
-            return [frame_head(payload, now_ms), *payload]
+        """Frame this turn's records: in one piece, or, where they are large or the memory is short, without a copy."""
+        if not self.has_large:
+            with suppress(MemoryError):
+                return [frame(b"".join(self.pieces), now_ms)]
+        payload = list(blocks(self.pieces))
+        return [frame_head(payload, now_ms), *payload]
 
     def _write_batch(self, batch: list[bytes]) -> None:
         self.measure()
@@ -232,6 +157,7 @@ class AppendOnlyLog:
         self.written_bytes += sum(map(len, batch))
         self.write_failure = None
         self.pieces.clear()
+        self.has_large = False
 
     def _cut_torn_end(self) -> None:
         if self._torn:
@@ -361,6 +287,7 @@ class AppendOnlyLog:
             self._database = 0
         batch = frame(b"".join(self.pieces), now_ms)
         self.pieces.clear()
+        self.has_large = False
         return batch
 
     def copy_in(self, data: bytes) -> None:
@@ -450,6 +377,14 @@ class NullLog:
 
     def append_sets(self, db: int, keys: Sequence[bytes], values: Sequence[bytes], deadline_ms: int) -> None:
         """Forget many SETs."""
+
+    def aside(self) -> NullLog:
+        """Return what forgets, too."""
+        return self
+
+    def take_in(self, effects: NullLog, keys: list[set[bytes]], garbage: list[Any]) -> None:
+        """Forget what was set aside."""
+        garbage += keys
 
     def write(self, now_ms: int) -> bool:
         """Say that nothing is left to write."""

@@ -350,23 +350,28 @@ class Connection:
             self.turn.replies.append((self, pieces, self._has_logged()))
         self.stop_reading()
         try:
-            reply = self.turn.do(work)
+            reply = self.turn.do(work, self)
+        except MemoryError:
+            reply = self.engine.no_memory(argv[0])
         except Exception:
             reply = self.engine.internal_error(argv[0])
         witness = self.turn.instance.witness
         if witness is not None:  # once more: it has seen what came since it began
-            witness.note(self.session, self.engine.lookup(argv), argv)
-        return self._go_on(), reply
+            witness.note_long(self.session)
+        self._start_reading()
+        return [], reply
 
     def _send_long(self, reply: LongArray, pieces: list[bytes], is_text: bool) -> list[bytes]:
         """Encode an array in slices, each when the client has taken what was before; return what is still to be sent.
 
         So the reply takes no more memory than a slice of it, however slow its reader is.
         """
-        turn = self.turn
+        turn, resp3 = self.turn, self.session.resp3
         turn.working += 1
         try:
             encode_head(reply, pieces.append, is_text)
+            reply.chunks.reverse()
+            self._check_limit(reply.held_bytes)
             while reply.chunks:
                 self._drain(pieces)
                 self.stop_reading()
@@ -375,9 +380,9 @@ class Connection:
                 end, made = monotonic() + SLICE_SECONDS, 0
                 while reply.chunks and made < TURN_OUTPUT_BYTES and monotonic() < end:
                     chunk = reply.chunks.pop()
-                    made += sum(map(len, chunk))
+                    made += sum(map(len, filter(None, chunk)))
                     for member in chunk:
-                        encode_text(member, pieces.append) if is_text else encode(member, pieces.append, False)
+                        encode_text(member, pieces.append) if is_text else encode(member, pieces.append, resp3)
             return pieces
         finally:
             turn.store.garbage.append(reply.chunks)
@@ -501,8 +506,13 @@ class Connection:
             self.readable.stop()
             self.writable.start(self._send_outbox)
             self.turn.slow_readers.add(self)
+        self._check_limit(0)
+
+    def _check_limit(self, more_bytes: int) -> None:
+        """Drop the client if what is kept for it, and so much more, is beyond the hard limit."""
         limit = self.turn.config.output_limits["normal"]
-        if limit.hard_bytes and self.outbox_bytes >= limit.hard_bytes:
+        if limit.hard_bytes and self.outbox_bytes + more_bytes >= limit.hard_bytes:
+            self.outbox_bytes += more_bytes
             self._drop_slow_reader()
 
     def _send_outbox(self) -> None:

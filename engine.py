@@ -18,8 +18,11 @@ import commands.keys
 import commands.pool
 import commands.server
 import commands.strings  # noqa: F401  (the modules fill the table when imported)
+from claim import Claim
 from columns import columns_of
 from commands import DENYOOM, NO_AUTH, READONLY, TABLE, WRITE, Command, RunMany
+from commands.many import AT_ONCE_WORDS
+from commands.slices import at_once
 from errors import INTERNAL, LOG_FAILED, NO_MEMORY, OUT_OF_MEMORY, UNKNOWN_COMMAND, CommandError
 from errors import NO_AUTH as NO_AUTH_TEXT
 from replies import WAIT, Reply
@@ -67,7 +70,7 @@ class Engine:
             error.__traceback__ = error.__context__ = None
             return error
         except MemoryError:
-            return self._no_memory(argv[0])
+            return self.no_memory(argv[0])
         except Exception:
             return self.internal_error(argv[0])
 
@@ -106,7 +109,7 @@ class Engine:
         self.instance.statistics.count_error(INTERNAL)
         return CommandError(INTERNAL)
 
-    def _no_memory(self, name: bytes) -> CommandError:
+    def no_memory(self, name: bytes) -> CommandError:
         """Note that the system had no memory for a command, such as for a copy of a huge value; it changed nothing."""
         logger.warning("not enough memory for a %s", name[:64].decode(errors="backslashreplace"))
         self.instance.statistics.count_error(NO_MEMORY)
@@ -122,6 +125,9 @@ class Engine:
                 row.subcommand(argv)  # Redis too finds a command before it asks who wants it
             raise CommandError(NO_AUTH_TEXT)
         instance = self.instance
+        claim = instance.store.claim
+        if claim is not None and self._is_claimed(claim, row, argv):
+            return True
         writes = bool(row.flags & WRITE)
         if writes and instance.log.failure is not None:
             raise CommandError(LOG_FAILED % instance.log.failure)
@@ -136,6 +142,15 @@ class Engine:
             instance.witness.note(session, row, argv)
         return False
 
+    @staticmethod
+    def _is_claimed(claim: Claim, row: Command, argv: list[bytes]) -> bool:
+        """Say whether a long command is at work where a request would read or write."""
+        if row.subcommands and len(argv) > 1:
+            row = row.subcommands.get(argv[1].upper(), row)
+        if not row.flags & (WRITE if not claim.writes else WRITE | READONLY):
+            return False
+        return not row.keys.first or len(argv) > AT_ONCE_WORDS or claim.holds_any(row.key_arguments(argv))
+
     def apply(self, db: int, argv: list[bytes]) -> None:
         """Run a logged effect against a database. Raises CommandError if it is refused."""
         session = self.replaying
@@ -145,9 +160,18 @@ class Engine:
         row = self.lookup(argv)
         if not row.flags & WRITE or not row.accepts(len(argv)):
             raise CommandError(b"ERR '%b' is no command that a log holds" % argv[0][:64])
-        reply = row.run(session, argv)
+        reply = self._run_whole(row, argv)
         if isinstance(reply, CommandError):
             raise reply
+
+    def _run_whole(self, row: Command, argv: list[bytes]) -> Reply:
+        """Run a command from start to end, whatever it would leave to be done in slices."""
+        session = self.replaying
+        reply = row.run(session, argv)
+        if reply is WAIT and session.work is not None:
+            work, session.work = session.work, None
+            return at_once(work)
+        return reply
 
     def answer(self, db: int, argv: list[bytes]) -> Reply:
         """Run a command of a pool's log; what it refuses is a reply. Raises whatever nobody expects."""
@@ -155,7 +179,7 @@ class Engine:
         session.db = session.store.databases[db]
         try:
             row = self.lookup(argv)
-            return row.run(session, argv) if row.accepts(len(argv)) else row.wrong_arity()
+            return self._run_whole(row, argv) if row.accepts(len(argv)) else row.wrong_arity()
         except CommandError as error:
             return error
 

@@ -47,16 +47,17 @@ class Deleted(int):
 
 
 class LongArray:
-    """An array that is sent bit by bit: its members by chunks, in no order that counts.
+    """An array that is sent bit by bit: its members by chunks, in order.
 
     The chunks are tuples since the collector of cycles looks at a tuple of bytes once, at a list time and again.
     """
 
-    def __init__(self, chunks: list[tuple[bytes, ...]]) -> None:
+    def __init__(self, chunks: list[tuple[Any, ...]], held_bytes: int = 0) -> None:
         self.chunks = chunks  # taken out as they are sent
+        self.held_bytes = held_bytes  # of values that may be kept in memory by nothing but this reply
         self.size = sum(map(len, chunks))
 
-    def members(self) -> list[bytes]:
+    def members(self) -> list[Any]:
         """Return what has not been taken out, at once."""
         return [member for chunk in self.chunks for member in chunk]
 

@@ -340,6 +340,8 @@ class Rewriter:
     def begin(self) -> None:
         """Begin, at the end of a turn, when all that the keyspace holds is written."""
         state, log, store = self._state, self._log, self._instance.store
+        if store.claim is not None:
+            return  # half of what a long command does is no state to begin with; it stays requested
         state.requested = False
         if self._ending or not isinstance(log, AppendOnlyLog):
             return

@@ -29,6 +29,7 @@ import collector
 from aof import AppendOnlyLog, NullLog
 from config import LOG_LEVELS, Config
 from connection import READ, Connection
+from diagnostics import FewLines
 from engine import Engine
 from errors import DENIED, MAX_CLIENTS, StartError
 from session import Instance, Session
@@ -42,6 +43,7 @@ CLOCK_JUMP_MS = 1000
 HANDSHAKE_SECONDS = 10  # that a client may let us wait for it in a TLS handshake
 BACKLOG = 511
 ACCEPTED_A_TURN = 25  # clients; each takes 0.1 ms or more, while all others wait
+ABORTED_A_TURN = 25  # clients; so many end in the next turn, too
 ACCEPT_RETRY_SECONDS = 0.05
 GEVENT_VERSION: str = gevent.__version__  # importlib.metadata would make a start 40 ms longer
 
@@ -97,6 +99,9 @@ class Server:
         self.connections: dict[int, Connection] = {}
         self.handshakes = Semaphore()  # one step a turn: a signature takes a millisecond, and a flood asks for many
         self.next_turn = gevent.get_hub().loop.timer(0)
+        self._doomed: list[Connection] = []  # to be aborted, some a turn
+        self._next_doomed = gevent.get_hub().loop.timer(0)
+        self.lines = FewLines(logger)
         self.stopping = Event()
         self._hurried = False
         self.listeners: list[Listener] = []
@@ -201,6 +206,7 @@ class Server:
         while turn.syncing or (self._is_busy() and monotonic() < deadline and not self._hurried):
             gevent.sleep(0.01)
         turn.stop()
+        self.lines.close()
         for connection in list(self.connections.values()):
             connection.sock.close()
         if self.config.unixsocket:
@@ -297,10 +303,28 @@ class Server:
                     sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
     def _kill(self, session: Session) -> None:
+        """Close a client's connection; one of thousands in a later turn, but nothing of it is executed any more."""
+        self.instance.clients.pop(session.id, None)  # at once, though its greenlet has yet to end
         connection = self.connections.get(session.id)
         if connection is not None:
+            self._abort(connection)
+
+    def _abort(self, connection: Connection) -> None:
+        if not connection.parked:
             connection.abort()
-        self.instance.clients.pop(session.id, None)  # at once, though its greenlet has yet to end
+            return
+        connection.stop_reading()
+        connection.session.closing = True
+        self._doomed.append(connection)
+        if len(self._doomed) == 1:
+            self._next_doomed.start(self._abort_some)
+
+    def _abort_some(self) -> None:
+        for connection in self._doomed[:ABORTED_A_TURN]:
+            connection.abort()
+        del self._doomed[:ABORTED_A_TURN]
+        if self._doomed:
+            self._next_doomed.start(self._abort_some)
 
     def _follow_settings(self) -> None:
         logger.setLevel(LOG_LEVELS[self.config.loglevel])
@@ -341,6 +365,7 @@ class Server:
         self._looked_ms = self.store.now_ms
 
     def _each_second(self) -> None:
+        self.lines.tell()
         self._follow_clock()
         self.rewriter.consider()
         self.turn.each_second()
@@ -350,8 +375,8 @@ class Server:
         if self.config.timeout_seconds:
             oldest_ms = self.store.now_ms - self.config.timeout_seconds * 1000
             for connection in list(self.connections.values()):
-                if connection.session.active_ms < oldest_ms:
-                    connection.abort()
+                if connection.session.active_ms < oldest_ms and not connection.session.closing:
+                    self._abort(connection)
 
 
 def clock_ahead_ms() -> int:

@@ -5,7 +5,7 @@ settings, the other clients, the counters of INFO. It must not know sockets, gre
 wants done to a connection or to the process it notes here, and the modules of the network do it:
 
     session.closing      the connection is to close once its replies are sent
-    session.work         a reply that is to be made in slices: see commands/slices.py
+    session.work         a reply that is to be made in slices: see commands/slices.py and commands/many.py
     session.muted        replies may have to be dropped (CLIENT REPLY): see `Session.suppress`
     instance.kill        close another client's connection (the server hands in how)
     instance.shutdown    the process is to end
@@ -15,10 +15,12 @@ wants done to a connection or to the process it notes here, and the modules of t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from claim import Claim
 from config import Config
 from errors import POOL_DOWN, POOL_STALE, CommandError
 from eviction import Eviction
@@ -43,6 +45,8 @@ class Witness(Protocol):
     def note(self, session: Session, row: Any, argv: list[bytes]) -> None: ...
 
     def note_keys(self, session: Session, keys: Sequence[bytes]) -> None: ...
+
+    def note_long(self, session: Session) -> None: ...
 
 
 @dataclass
@@ -313,13 +317,26 @@ class Instance:
         self.update_gate()
         self.resumed()  # who waits may have looked at the new time and the old end
 
+    @contextmanager
+    def claiming(self, claim: Claim) -> Iterator[None]:
+        """Let others wait for these keys until a long command is done."""
+        self.store.claim = claim
+        self.update_gate()
+        try:
+            yield
+        finally:
+            self.store.claim = None
+            self.update_gate()
+            self.resumed()
+
     def update_gate(self) -> None:
         """Note whether commands must be looked at before they run; due whenever what is asked here changes."""
         untouching = any(client.no_touch for client in self.clients.values())
         self.store.noting = True
         limited = bool(self.eviction.limit_bytes)
         unconfirmed = self.pool is not None and not self.pool.confirmed
-        self.one_by_one = self.log.failure is not None or self.paused or limited or untouching or unconfirmed
+        held = self.paused or self.store.claim is not None
+        self.one_by_one = self.log.failure is not None or held or limited or untouching or unconfirmed
         self.gated = self.one_by_one or self.witness is not None
 
     @property

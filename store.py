@@ -32,6 +32,7 @@ from random import Random
 from typing import Any, Protocol
 from zlib import crc32
 
+from claim import Claim
 from entries import LONG_BYTES, NO_DEADLINE, TAIL_BYTES, Entry, deadline_of, entry_of, tail, value_of
 from errors import WRONG_TYPE, CommandError
 from expiry import SLICE, ExpiryIndex
@@ -51,6 +52,10 @@ class EffectLog(Protocol):
     def append_set(self, db: int, key: bytes, value: bytes, deadline_ms: int) -> None: ...
 
     def append_sets(self, db: int, keys: Sequence[bytes], values: Sequence[bytes], deadline_ms: int) -> None: ...
+
+    def aside(self) -> Any: ...  # an EffectLog whose effects come into this one by `take_in`, if they do
+
+    def take_in(self, effects: Any, keys: list[set[bytes]], garbage: list[Any]) -> None: ...
 
 
 class Snapshot(Protocol):
@@ -79,6 +84,7 @@ class Store:
         self.hits = 0
         self.misses = 0
         self.garbage: list[dict[bytes, Any] | list[Any] | set[bytes]] = []  # what was flushed, freed in slices
+        self.claim: Claim | None = None  # what a long command works on
         self.databases = [Keyspace(self, index) for index in range(databases)]
 
     def tick(self, now_ms: int) -> None:
@@ -426,11 +432,30 @@ class Keyspace:
             self._discard(key)
         return value
 
+    def remove_many(self, keys: Sequence[bytes]) -> list[Entry | None]:
+        """Do what `remove` does for each key; return the entries that are gone, None where there was none."""
+        if self.snapshot is not None or self.usage is not None or not self.expiry.suspects.isdisjoint(keys):
+            known = [self.entries.get(key) for key in keys]
+            return [entry if self.remove(key) is not None else None for key, entry in zip(keys, known, strict=True)]
+        # The same inline: 0.7 µs a key instead of 2.
+        entries, ghosts = self.entries, self.ghosts
+        removed: list[Entry | None] = []
+        for key in keys:
+            entry = entries.pop(key, None)
+            removed.append(entry)
+            if entry is None:
+                continue
+            if deadline_of(entry) != NO_DEADLINE:
+                self.dated -= 1
+            ghosts.add(key)
+            self._follow_ghosts()
+        return removed
+
     def evict(self, key: bytes) -> None:
         """Delete a key that is there, expired or not, since memory runs short, and log it."""
         self._discard(key)
         self.store.evicted_keys += 1
-        self.store.log.append(self.index, (b"DEL", key))
+        self._log_end(key)
 
     def flush(self) -> None:
         """Delete every key. The memory comes back in slices, by `Store.expire_cycle`, or when a snapshot is done."""
@@ -460,7 +485,14 @@ class Keyspace:
             return
         self._discard(key)
         self.store.expired_keys += 1
+        self._log_end(key)
+
+    def _log_end(self, key: bytes) -> None:
+        """Log that a key went without being told so; once more behind what a long command has yet to log of it."""
         self.store.log.append(self.index, (b"DEL", key))
+        claim = self.store.claim
+        if claim is not None and claim.writes and claim.holds_any((key,)):
+            claim.effects.append(self.index, (b"DEL", key))
 
     def expire_due(self, out_of_time: Callable[[], bool]) -> bool:
         """Delete keys whose deadline has passed, oldest second first; return whether all of them are gone."""
@@ -511,6 +543,10 @@ class Keyspace:
         if deadline_of(self.entries.pop(key)) != NO_DEADLINE:
             self.dated -= 1
         self.ghosts.add(key)
+        self._follow_ghosts()
+
+    def _follow_ghosts(self) -> None:
+        """Give places of `order` back, a few for each key that is deleted."""
         if self._read >= 0:
             self._compact_order()
         elif len(self.ghosts) > len(self.entries) // 4 + 64 and not self.walks:

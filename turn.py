@@ -67,6 +67,8 @@ logger = logging.getLogger("godis")
 class Receiver(Protocol):
     """A connection, as the turn knows it."""
 
+    logged: int
+
     @property
     def session(self) -> Session: ...
 
@@ -146,32 +148,62 @@ class Turn:
         self._no_wait.start(lambda: None)
 
     def wait_for_resume(self) -> None:
-        """Park the calling connection until CLIENT PAUSE is over."""
-        while self.instance.paused:
+        """Park the calling connection until CLIENT PAUSE is over, or the long command is that claims keys now."""
+        instance, claim = self.instance, self.store.claim
+        while instance.paused or (claim is not None and self.store.claim is claim):
             self._resumed.clear()
-            self._resumed.wait(timeout=max(0.001, (self.instance.pause.until_ms - self.store.now_ms) / 1000))
+            left_ms = instance.pause.until_ms - self.store.now_ms
+            self._resumed.wait(timeout=max(0.001, left_ms / 1000) if instance.paused else None)
             self._begin()
         self.instance.update_gate()
 
     # ---- slow work in slices
 
-    def do(self, work: Work) -> Reply:
+    def do(self, work: Work, connection: Receiver) -> Reply:
         """Make a reply in slices, one work at a time, for the calling connection. Raises what the work raises."""
         self.working += 1
         try:
-            with self._one_work:
-                while True:
-                    self.wait_for_slice()
-                    end = monotonic() + SLICE_SECONDS
-                    while monotonic() < end:
-                        next(work)
-                    collector.collect_young()
+            self._one_work.acquire()
+        except BaseException:
+            self.working -= 1
+            raise
+        return self._do(work, connection)
+
+    def _do(self, work: Work, connection: Receiver) -> Reply:
+        """`do`, once it is this work's turn."""
+        try:
+            while True:
+                self.wait_for_slice()
+                connection.logged = len(self.log.pieces)  # the reply belongs to what its last slice logs
+                end = monotonic() + SLICE_SECONDS
+                while monotonic() < end:
+                    next(work)
+                collector.collect_young()
         except StopIteration as done:
+            self._end_work(work)
             reply: Reply = done.value
             return reply
-        finally:
-            work.close()
-            self.working -= 1
+        except gevent.GreenletExit:
+            if self.store.claim is not None and self.store.claim.writes:
+                gevent.spawn(self._do_rest, work, connection)  # half of it is nothing that anybody may see
+            else:
+                self._end_work(work)
+            raise
+        except BaseException:
+            self._end_work(work)
+            raise
+
+    def _do_rest(self, work: Work, connection: Receiver) -> None:
+        """Do what is left of a work whose client is gone."""
+        try:
+            self._do(work, connection)
+        except Exception:
+            logger.exception("internal error in what a client left behind")
+
+    def _end_work(self, work: Work) -> None:
+        work.close()
+        self.working -= 1
+        self._one_work.release()
 
     def wait_for_slice(self) -> None:
         """Park the calling connection until it may do a slice of work: one a turn, whosever it is."""

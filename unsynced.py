@@ -26,13 +26,16 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from typing import Any
 
 from aof import AppendOnlyLog
 from commands import FIRST, READONLY, TABLE, WRITE, Command
+from log_records import Records
 from session import Session
 
 ALL = None  # stands for every key
 READS_KEYSPACE = READONLY | WRITE
+MANY_WORDS = 2048  # of a request: to look at each key of a longer one takes too long, so it counts as one for all
 
 
 class Unsynced:
@@ -43,7 +46,9 @@ class Unsynced:
         self._saw: set[Session] = set()  # who saw something unsynced in this turn
         self._saw_all = False
         self._recent: set[bytes | None] = set()
-        self._generations: deque[tuple[int, set[bytes | None]]] = deque()  # with the log's position behind each
+        self._recent_many: list[set[bytes]] = []  # of long commands
+        self._garbage: list[Any] = []  # takes what is long, and freed in slices
+        self._generations: deque[tuple[int, set[Any]]] = deque()  # with the log's position behind
         if everything:
             self.hide_everything()
 
@@ -69,16 +74,32 @@ class Unsynced:
         self._recent.update(keys)
         self.log.append_sets(db, keys, values, deadline_ms)
 
+    def aside(self) -> Records:
+        """Make records for effects that are not to be logged yet."""
+        return self.log.aside()
+
+    def take_in(self, effects: Records, keys: list[set[bytes]], garbage: list[Any]) -> None:
+        """Note the keys of effects that were set aside, and log them."""
+        self._recent_many += keys
+        self._garbage = garbage
+        self.log.take_in(effects, [], garbage)
+
     def begin_fsync(self) -> None:
         """Close the generation that an fsync which begins now will cover."""
-        if self._recent and not self.log.pieces:  # else some of it is not even written
-            self._generations.append((self.log.written_bytes, self._recent))
-            self._recent = set()
+        if self.log.pieces:  # some of it is not even written
+            return
+        recent: list[set[Any]] = [self._recent, *self._recent_many]
+        for names in recent:
+            if names:
+                self._generations.append((self.log.written_bytes, names))
+        self._recent, self._recent_many = set(), []
 
     def end_fsync(self) -> None:
         """Forget what is synced."""
         while self._generations and self._generations[0][0] <= self.log.synced_bytes:
-            self._generations.popleft()
+            _, names = self._generations.popleft()
+            if len(names) > MANY_WORDS:
+                self._garbage.append(names)
 
     # ---- what is read
 
@@ -97,14 +118,24 @@ class Unsynced:
             row = row.subcommands.get(argv[1].upper(), row)
         if row.keys is FIRST:
             self.note_keys(session, (argv[1],))
-        elif row.keys.first:
+        elif row.keys.first and len(argv) <= MANY_WORDS:
             self.note_keys(session, row.key_arguments(argv))
-        elif row.flags & READS_KEYSPACE and (self._recent or self._generations):
+        elif row.flags & READS_KEYSPACE:
+            self.note_long(session)
+
+    def note_long(self, session: Session) -> None:
+        """Note that a request reads what may be any key."""
+        if self._recent or self._recent_many or self._generations:
             self._saw.add(session)
 
     def note_keys(self, session: Session, keys: Sequence[bytes]) -> None:
         """Note whether one of these keys, which are about to be read, is unsynced."""
-        for names in (self._recent, *[names for _, names in self._generations]):
+        generations: tuple[set[Any], ...] = (
+            self._recent,
+            *self._recent_many,
+            *[names for _, names in self._generations],
+        )
+        for names in generations:
             if not names.isdisjoint(keys) or ALL in names:
                 self._saw.add(session)
                 return

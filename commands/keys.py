@@ -12,6 +12,7 @@ from typing import Any
 
 from commands import ALL, DENYOOM, FAST, FIRST, FIRST_TWO, LOADING, READONLY, STALE, WRITE, Keys, command, container
 from commands.arguments import MAX_INTEGER, MIN_INTEGER, parse_bounded, parse_database, parse_integer
+from commands.many import counting, deleting, is_long, leave, unlinking
 from commands.patterns import compile_pattern
 from commands.rebuilding import rebuild
 from commands.slices import any_live, in_slices, listing, places_at_once
@@ -53,6 +54,8 @@ def delete(session: Session, argv: list[bytes]) -> Reply:
 
     Differs from Redis: the text dialect answers a line for each key, its value or an error.
     """
+    if is_long(session, argv):
+        return leave(session, deleting(session, argv))
     db = session.db
     keys = argv[1:]
     values = [db.remove(key) for key in keys]
@@ -67,6 +70,8 @@ def delete(session: Session, argv: list[bytes]) -> Reply:
 @command("UNLINK", "key [key ...]", arity=-2, flags=WRITE | FAST, keys=ALL, since="4.0.0")
 def unlink(session: Session, argv: list[bytes]) -> Reply:
     """Delete keys; answers how many there were."""
+    if is_long(session, argv):
+        return leave(session, unlinking(session, argv))
     return int(delete(session, argv))  # type: ignore[arg-type]
 
 
@@ -74,6 +79,8 @@ def unlink(session: Session, argv: list[bytes]) -> Reply:
 def exists(session: Session, argv: list[bytes]) -> Reply:
     """Count how many of the keys named are there; one named twice counts twice."""
     look = session.db.look
+    if is_long(session, argv):
+        return leave(session, counting(session, argv, look))
     return sum(look(key) is not None for key in argv[1:])
 
 
@@ -81,6 +88,8 @@ def exists(session: Session, argv: list[bytes]) -> Reply:
 def touch(session: Session, argv: list[bytes]) -> Reply:
     """Count as EXISTS does, and count as a use of the keys."""
     read = session.db.read
+    if is_long(session, argv):
+        return leave(session, counting(session, argv, read))
     return sum(read(key) is not None for key in argv[1:])
 
 

@@ -16,7 +16,9 @@ from typing import NamedTuple
 from commands import ALL, DENYOOM, FAST, FIRST, FIRST_TWO, PAIRS, READONLY, WRITE, command, for_many
 from commands.arguments import EXPIRY_OPTIONS, MAX_INTEGER, MIN_INTEGER, parse_deadline, parse_integer
 from commands.long_double import add, parse, spell
-from commands.subsequence import common_length, common_ranges, is_too_large
+from commands.many import getting, is_long, leave, setting, setting_new
+from commands.slices import at_once
+from commands.subsequence import common_length, common_ranges, is_quick, is_too_large
 from entries import NO_DEADLINE
 from errors import (
     DECREMENT_OVERFLOW,
@@ -34,7 +36,7 @@ from errors import (
     WRONG_TYPE,
     CommandError,
 )
-from replies import OK, Computed, Reply
+from replies import OK, Computed, Reply, Work
 from session import Session
 from store import Keyspace
 
@@ -259,7 +261,12 @@ def getex(session: Session, argv: list[bytes]) -> Reply:
 @command("MGET", "key [key ...]", arity=-2, flags=READONLY | FAST, keys=ALL)
 def mget(session: Session, argv: list[bytes]) -> Reply:
     """Get the string values of keys; null for a key that is not there or holds no string."""
-    db, keys = session.db, argv[1:]
+    if is_long(session, argv):
+        return leave(session, getting(session, argv, _values))
+    return _values(session.db, argv[1:])
+
+
+def _values(db: Keyspace, keys: list[bytes]) -> list[bytes | None]:
     return db.strings(keys) or [value if type(value) is bytes else None for value in map(db.read, keys)]
 
 
@@ -269,7 +276,10 @@ def mset(session: Session, argv: list[bytes]) -> Reply:
 
     Differs from Redis: the default TTL begins, unless it is 0.
     """
-    keys, values = _pairs(argv, b"mset")
+    _check_pairs(argv, b"mset")
+    if is_long(session, argv):
+        return leave(session, setting(session, argv))
+    keys, values = argv[1::2], argv[2::2]
     assign_many(session.db, keys, values, session.store.default_deadline_ms)
     return OK
 
@@ -280,17 +290,19 @@ def msetnx(session: Session, argv: list[bytes]) -> Reply:
 
     Differs from Redis: the default TTL begins, unless it is 0.
     """
-    keys, values = _pairs(argv, b"msetnx")
+    _check_pairs(argv, b"msetnx")
+    if is_long(session, argv):
+        return leave(session, setting_new(session, argv))
+    keys, values = argv[1::2], argv[2::2]
     if any(session.db.get(key) is not None for key in keys):
         return 0
     assign_many(session.db, keys, values, session.store.default_deadline_ms)
     return 1
 
 
-def _pairs(argv: list[bytes], command: bytes) -> tuple[list[bytes], list[bytes]]:
+def _check_pairs(argv: list[bytes], command: bytes) -> None:
     if len(argv) % 2 == 0:
         raise CommandError(WRONG_ARITY % command)
-    return argv[1::2], argv[2::2]
 
 
 # ---- parts of strings
@@ -457,7 +469,7 @@ def incrbyfloat(session: Session, argv: list[bytes]) -> Reply:
 def lcs(session: Session, argv: list[bytes]) -> Reply:
     """Find the longest common subsequence of two strings.
 
-    Differs from Redis: refused beyond 1 MiB each or 2**27 pairs of bytes, since all other clients wait for it.
+    Differs from Redis: refused beyond 1 MiB each or 2**27 pairs of bytes.
     """
     _, key1, key2, *words = argv
     read = session.db.read
@@ -469,9 +481,15 @@ def lcs(session: Session, argv: list[bytes]) -> Reply:
         raise CommandError(LCS_LENGTH_AND_RANGES)
     if is_too_large(left, right):
         raise CommandError(LCS_TOO_LARGE)
+    work = _common(left, right, options, shortest)
+    return at_once(work) if is_quick(left, right) else leave(session, work)
+
+
+def _common(left: bytes, right: bytes, options: set[bytes], shortest: int) -> Work:
     if b"LEN" in options:
-        return common_length(left, right)
-    ranges = common_ranges(left, right)
+        length = yield from common_length(left, right)
+        return length
+    ranges = yield from common_ranges(left, right)
     if b"IDX" not in options:
         return Computed(b"".join(left[start : start + length] for start, _, length in reversed(ranges)))
     matches = [

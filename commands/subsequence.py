@@ -7,15 +7,27 @@ back through the table needs nothing but these bits, and leaps over each run of 
 
     11 000 x 11 000 bytes: 0.06 s; at the limits below never more than half a second
 
+So it is a generator, of steps of some milliseconds at most, between which others are served. The strings are as they
+were when it began, since `bytes` never change.
+
 It answers the very subsequence that Redis answers where there are several.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Generator
+from typing import NamedTuple, TypeVar
 
 MAX_CELLS = 2**27  # Redis's own limit: its table of 4-byte cells must fit into 512 MB
 MAX_BYTES = 2**20  # of each string: a row of the table costs a microsecond however short it is
+
+
+AT_ONCE_CELLS = 2**21  # about two milliseconds
+SHORT_ROW_CELLS = 256  # a shorter row takes no less time
+STEP_ROWS = 16
+
+Found = TypeVar("Found")
+Steps = Generator[None, None, Found]
 
 
 class Range(NamedTuple):
@@ -31,18 +43,27 @@ def is_too_large(left: bytes, right: bytes) -> bool:
     return max(len(left), len(right)) > MAX_BYTES or (len(left) + 1) * (len(right) + 1) > MAX_CELLS
 
 
-def common_length(left: bytes, right: bytes) -> int:
+def is_quick(left: bytes, right: bytes) -> bool:
+    """Say whether comparing these takes so little time that it need not be done in steps."""
+    return len(left) * (len(right) + SHORT_ROW_CELLS) <= AT_ONCE_CELLS
+
+
+def common_length(left: bytes, right: bytes) -> Steps[int]:
     """Return the length of the longest common subsequence."""
-    return len(right) - _rows(left, right, _places(left, right))[-1].bit_count()
+    places = yield from _places(left, right)
+    rows = yield from _rows(left, right, places)
+    return len(right) - rows[-1].bit_count()
 
 
-def common_ranges(left: bytes, right: bytes) -> list[Range]:
+def common_ranges(left: bytes, right: bytes) -> Steps[list[Range]]:
     """Return the longest common subsequence as ranges, the last one first."""
-    places = _places(left, right)
-    rows = _rows(left, right, places)
+    places = yield from _places(left, right)
+    rows = yield from _rows(left, right, places)
     ranges: list[Range] = []
     column = len(right)
     for row in range(len(left), 0, -1):
+        if not row % STEP_ROWS:
+            yield
         here = places.get(left[row - 1], 0)
         # the next cell to the left that holds a match, or from which the way leads up
         column = ((here | ~rows[row]) & ((1 << column) - 1)).bit_length()
@@ -57,7 +78,7 @@ def common_ranges(left: bytes, right: bytes) -> list[Range]:
     return ranges
 
 
-def _places(left: bytes, right: bytes) -> dict[int, int]:
+def _places(left: bytes, right: bytes) -> Steps[dict[int, int]]:
     """Return for each byte that both strings hold where it stands in the right one, as bits."""
     digits = right[::-1]
     places = {}
@@ -65,10 +86,11 @@ def _places(left: bytes, right: bytes) -> dict[int, int]:
         is_byte = bytearray(b"0" * 256)
         is_byte[byte] = ord("1")
         places[byte] = int(digits.translate(is_byte), 2)
+        yield
     return places
 
 
-def _rows(left: bytes, right: bytes, places: dict[int, int]) -> list[int]:
+def _rows(left: bytes, right: bytes, places: dict[int, int]) -> Steps[list[int]]:
     full = (1 << len(right)) - 1
     row = full
     rows = [row]
@@ -76,4 +98,6 @@ def _rows(left: bytes, right: bytes, places: dict[int, int]) -> list[int]:
         matches = row & places.get(byte, 0)
         row = ((row + matches) | (row - matches)) & full
         rows.append(row)
+        if not len(rows) % STEP_ROWS:
+            yield
     return rows

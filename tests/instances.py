@@ -41,6 +41,16 @@ class RecordedLog:
         for key, value in zip(keys, values, strict=True):
             self.append_set(db, key, value, deadline_ms)
 
+    def aside(self) -> RecordedLog:
+        return RecordedLog()
+
+    def take_in(self, effects: RecordedLog, keys: list[set[bytes]], garbage: list[Any]) -> None:
+        named = {key for argv in effects.records for key in argv[1 : 2 if argv[0] == b"SET" else None]}
+        assert named <= set[bytes]().union(*keys)
+        self.records += effects.records
+        self.databases += effects.databases
+        garbage += keys
+
 
 class Bench:
     """An instance with its engine. Settings are given as flags: `Bench(requirepass="secret")`."""

@@ -159,6 +159,7 @@ class Client:
         self.session = session
         self.sent: list[bytes] = []  # one entry for each time that something was sent
         self.aborted = False
+        self.logged = 0
 
     def ask(self, *lines: str) -> Client:
         """Let requests be executed as one pipeline, as a connection does it; their replies are the turn's."""

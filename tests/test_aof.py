@@ -16,6 +16,7 @@ from log_model import FAR_MS, NOW_MS, read_log, set_, write_log
 from servers import ROOT, wait_until
 
 import aof
+import log_records
 from aof import AppendOnlyLog, LogLock, NullLog, claim_directory
 from errors import LogError
 from log_reader import frame
@@ -619,7 +620,7 @@ def test_a_batch_for_whose_copy_there_is_no_memory_is_the_same_in_the_file(
         log.append_set(0, b"a", b"1", FAR_MS)
         if name == "starved":
             monkeypatch.setattr(aof, "frame", no_memory)
-            monkeypatch.setattr(aof, "encode_command", no_memory)
+            monkeypatch.setattr(log_records, "encode_command", no_memory)
         log.append(0, (b"APPEND", b"a", bytes(range(256)) * 1000))
         log.append(0, (b"APPEND", b"b", b"2"))
         assert log.write(NOW_MS)

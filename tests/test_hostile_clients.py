@@ -2,8 +2,9 @@
 
 What is proven here is proven by order and by counters, never by a clock: the other client's replies come while the
 attack still runs, and memory and descriptors return to what they were. How long it waits at most is measured by
-bench/hostile.py. The rest of the clients who misbehave is in test_server.py (bytes that are no requests, HTTP, limits
-of replies) and in test_fuzz.py. GODIS_SOAK makes the crowds and the values as large as the limits allow.
+bench/hostile.py. Commands with thousands of arguments are in test_many.py; the rest of the clients who misbehave is in
+test_server.py (bytes that are no requests, HTTP, limits of replies) and in test_fuzz.py. GODIS_SOAK makes the crowds
+and the values as large as the limits allow.
 """
 
 from __future__ import annotations
@@ -297,11 +298,15 @@ def test_who_kills_a_whole_crowd_holds_up_nobody_for_it(godis: GodisProcess, wit
     crowd = [godis.raw() for _ in range(CROWD)]
     wait_until(lambda: field(witness.client, "connected_clients") == CROWD + 1, 30, "all are let in")
     assert parse(witness.client.ask("CLIENT", "KILL", "TYPE", "normal")) == CROWD
+    for client in crowd:
+        with contextlib.suppress(OSError):
+            client.send(encode("SET", "by a dead one", "1"))
     assert witness.is_served()
     assert parse(witness.client.ask("CLIENT", "LIST")).count(b"\n") == 1
     for client in crowd:
         assert client.is_closed()
         client.close()
+    assert witness.client.ask("EXISTS", "by a dead one") == b":0\r\n"
 
 
 # ---- idle and vanished ones

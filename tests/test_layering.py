@@ -17,6 +17,8 @@ from servers import ROOT
 ORDER = """
 godis -> service -> server -> connection -> engine
 engine -> commands -> session -> eviction -> store -> usage -> expiry -> leaves
+aof -> log_records -> protocol
+unsynced -> log_records
 engine -> aof -> log_lock -> log_replay -> log_reader -> protocol -> leaves
 service -> tls -> leaves
 server -> tls
@@ -41,7 +43,7 @@ pool_archive -> etcd -> leaves
 pool_archive -> pool_local -> log_replay
 offline -> log_check -> log_export -> log_replay
 """
-LEAVES = {"collector", "columns", "config", "entries", "errors", "replies", "version"}
+LEAVES = {"claim", "collector", "columns", "config", "diagnostics", "entries", "errors", "replies", "version"}
 PROGRAM = sorted([*ROOT.glob("*.py"), *ROOT.glob("commands/*.py")])
 NETWORK = ("godis.py", "server.py", "connection.py", "turn.py", "tls.py")  # godis.py pings
 POOL_NETWORK = (

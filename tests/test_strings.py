@@ -4,6 +4,7 @@ commands; here stand the cases that a random command hardly meets."""
 from __future__ import annotations
 
 from random import Random
+from typing import Any
 
 import pytest
 from fakes import START_MS, Dialogue
@@ -12,7 +13,9 @@ from servers import Failure, RedisProcess, parse
 import commands.strings
 import errors
 from commands import long_double
-from commands.subsequence import MAX_BYTES, common_length, common_ranges, is_too_large
+from commands.slices import at_once
+from commands.subsequence import MAX_BYTES, STEP_ROWS, common_length, common_ranges, is_too_large
+from replies import WAIT
 
 MAX = 2**63 - 1
 MIN = -(2**63)
@@ -281,9 +284,9 @@ def test_the_subsequence_is_the_textbooks(alphabet: bytes) -> None:
     random = Random(3)
     for _ in range(400):
         left, right = (bytes(random.choices(alphabet, k=random.randrange(25))) for _ in "ab")
-        ranges = common_ranges(left, right)
+        ranges: Any = at_once(common_ranges(left, right))
         assert ranges == textbook_ranges(left, right)
-        assert common_length(left, right) == sum(length for _, _, length in ranges)
+        assert at_once(common_length(left, right)) == sum(length for _, _, length in ranges)
 
 
 def test_lcs_answers_as_redis_does(redis_server: RedisProcess) -> None:
@@ -308,8 +311,38 @@ def test_strings_that_would_take_long_are_refused() -> None:
     assert dialogue.ask("LCS long short LEN") == errors.LCS_TOO_LARGE
     assert dialogue.ask("LCS short long LEN") == errors.LCS_TOO_LARGE
     assert dialogue.ask("LCS half half LEN") == errors.LCS_TOO_LARGE
-    assert dialogue.ask("LCS half fits LEN") == 11_000
+    assert dialogue.ask("LCS half fits LEN") is WAIT
+    assert dialogue.client.session.work is not None
+    assert at_once(dialogue.client.session.work) == 11_000
     assert not is_too_large(bytes(MAX_BYTES), bytes(100))
+
+
+def test_what_takes_long_is_compared_in_steps_and_as_it_was_at_the_beginning() -> None:
+    dialogue = Dialogue()
+    left, right = bytes(range(250)) * 4, bytes(range(249, -1, -1)) * 8
+    expected = textbook_ranges(left, right)
+    for options in ([], ["LEN"], ["IDX", "MINMATCHLEN", "2", "WITHMATCHLEN"]):
+        dialogue.client.ask("MSET", "left", left, "right", right)
+        assert dialogue.client.ask("LCS", "left", "right", *options) is WAIT
+        work = dialogue.client.session.work
+        assert work is not None
+        steps = 0
+        try:
+            while True:
+                next(work)
+                steps += 1
+                dialogue.client.ask("SET", "left", "changed")
+        except StopIteration as end:
+            reply = end.value
+        assert steps > 2 * len(left) // STEP_ROWS
+        ranges: list[Any] = [[[a, a + n - 1], [b, b + n - 1], n] for a, b, n in expected]
+        length = sum(n for _, _, n in expected)
+        if not options:
+            assert reply == b"".join(left[a : b + 1] for (a, b), _, _ in reversed(ranges))
+        elif options == ["LEN"]:
+            assert reply == length
+        else:
+            assert reply == {b"matches": [each for each in ranges if each[2] >= 2], b"len": length}
 
 
 def test_redis_refuses_the_same_size(redis_server: RedisProcess) -> None:

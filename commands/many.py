@@ -1,0 +1,185 @@
+"""Commands with thousands of arguments, executed in slices so that other clients are served in between.
+
+It owns what such a command does between its slices, and when it is worth it; how often it is woken is the server's
+business (`slices` says how). Few arguments are executed at once: a part of them is what a slice does, too.
+
+    claim the keys, part by part     nothing is done yet, nobody waits
+    read or write, part by part      who would see half of it waits: see `claim`
+    log all of it at once            the reply follows in that turn
+
+So it is as atomic as any other, for clients and in the log: one batch holds all its effects, in as many records as it
+had parts. A million keys take a second or two in which who asks for one of them waits, and nobody else.
+
+In a pool such a command runs from start to end: instances apply the log's entries one after the other, and an entry is
+at most as long as `pool_entry` allows. So it does where a log is replayed.
+
+Refused: to make such a command fast enough to be run at once. A look into a dict of a million keys is waiting for
+memory, 0.3 µs each, whatever is done with what it finds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from claim import Claim
+from entries import value_of
+from replies import OK, WAIT, Deleted, LongArray, Reply, Work
+from session import Session
+from store import Keyspace
+
+AT_ONCE_WORDS = 2048  # of a request; some milliseconds
+PART_WORDS = 256  # an even number, since some come in pairs
+MOST_TEXT_WORDS = 32768  # a line of text holds no more
+
+
+def is_long(session: Session, argv: list[bytes]) -> bool:
+    """Say whether a request is to be executed in slices."""
+    return len(argv) > AT_ONCE_WORDS and session.instance.pool is None
+
+
+def leave(session: Session, work: Work) -> Reply:
+    """Leave the work to the server."""
+    session.work = work
+    return WAIT
+
+
+def counting(session: Session, argv: list[bytes], look: Callable[[bytes], Any]) -> Work:
+    """Count the keys that are there."""
+    count = 0
+    claim = yield from _claim(argv)
+    with _reading(session, claim):
+        for keys in _parts(argv):
+            count += sum(look(key) is not None for key in keys)
+            yield
+    return count
+
+
+def getting(session: Session, argv: list[bytes], look: Callable[[Keyspace, list[bytes]], Sequence[Any]]) -> Work:
+    """List the values of keys."""
+    chunks: list[tuple[Any, ...]] = []
+    held_bytes = 0
+    claim = yield from _claim(argv)
+    try:
+        with _reading(session, claim):
+            for keys in _parts(argv):
+                chunks.append(tuple(look(session.db, keys)))
+                held_bytes += sum(map(len, filter(None, chunks[-1])))
+                yield
+    except GeneratorExit:
+        session.store.garbage.append(chunks)
+        raise
+    return LongArray(chunks, held_bytes)
+
+
+def deleting(session: Session, argv: list[bytes]) -> Work:
+    """Delete keys."""
+    db = session.db
+    listed = len(argv) <= MOST_TEXT_WORDS  # only text is answered with the values
+    values: list[Any] = []
+    count = 0
+    claim = yield from _claim(argv, effects=session.store.log.aside())
+    with _writing(session, claim):
+        for keys in _parts(argv):
+            entries = db.remove_many(keys)
+            gone = [key for key, entry in zip(keys, entries, strict=True) if entry is not None]
+            if gone:
+                claim.effects.append(db.index, (b"DEL", *gone))
+                count += len(gone)
+            if listed:
+                values += [None if entry is None else value_of(entry) for entry in entries]
+            yield
+    reply = Deleted(count)
+    reply.values = values
+    return reply
+
+
+def unlinking(session: Session, argv: list[bytes]) -> Work:
+    """Delete keys, whatever was there."""
+    reply = yield from deleting(session, argv)
+    assert isinstance(reply, Deleted)
+    return int(reply)
+
+
+def setting(session: Session, argv: list[bytes]) -> Work:
+    """Set whole strings."""
+    claim = yield from _claim(argv, 2, session.store.log.aside())
+    with _writing(session, claim):
+        yield from _set(session, argv, claim)
+    return OK
+
+
+def setting_new(session: Session, argv: list[bytes]) -> Work:
+    """Set whole strings if none of the keys is there."""
+    claim = yield from _claim(argv, 2, session.store.log.aside())
+    get = session.db.get
+    with _writing(session, claim):
+        is_new = True
+        for start in range(1, len(argv), PART_WORDS):
+            is_new = is_new and all(get(key) is None for key in argv[start : start + PART_WORDS : 2])
+            yield
+        if is_new:
+            yield from _set(session, argv, claim)
+    for _ in _parts(argv):
+        yield
+    return int(is_new)
+
+
+def _set(session: Session, argv: list[bytes], claim: Claim) -> Generator[None, None, None]:
+    db, deadline_ms = session.db, session.store.default_deadline_ms
+    for words in _parts(argv):
+        keys, values = words[::2], words[1::2]
+        db.put_many(keys, values, deadline_ms)
+        claim.effects.append_sets(db.index, keys, values, deadline_ms)
+        yield
+
+
+def _claim(argv: list[bytes], step: int = 1, effects: Any = None) -> Generator[None, None, Claim]:
+    """Gather the keys of a request: each first one of `step` words."""
+    claim = Claim(effects)
+    for start in range(1, len(argv), PART_WORDS):
+        claim.add(argv[start : start + PART_WORDS : step])
+        yield
+    return claim
+
+
+def _parts(argv: list[bytes]) -> Iterator[list[bytes]]:
+    """Take the words out of a request, in order, so that they are freed bit by bit; its name stays."""
+    name = argv[0]
+    argv.reverse()
+    argv.pop()
+    try:
+        while argv:
+            words = argv[-PART_WORDS:]
+            del argv[-PART_WORDS:]
+            words.reverse()
+            yield words
+    finally:
+        argv[:] = [name]
+
+
+@contextmanager
+def _reading(session: Session, claim: Claim) -> Iterator[None]:
+    """Let the keys stay as they are."""
+    try:
+        with session.instance.claiming(claim):
+            yield
+    finally:
+        session.store.garbage += claim.sets
+
+
+@contextmanager
+def _writing(session: Session, claim: Claim) -> Iterator[None]:
+    """Let nobody see the keys, then log what was done: all, and where that failed, as much as was done.
+
+    It is given up half-way only where the process ends: then nothing of it is logged, and nothing was ever seen.
+    """
+    store = session.store
+    with session.instance.claiming(claim):
+        try:
+            yield
+        except Exception:
+            store.log.take_in(claim.effects, claim.sets, store.garbage)
+            raise
+        store.log.take_in(claim.effects, claim.sets, store.garbage)

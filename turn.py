@@ -412,6 +412,8 @@ class Turn:
             self.write_log()
         if self.syncing:
             self._again = True
+        elif self.log.fsync_failure is not None:  # whatever the policy, and if it was of a name: else writes never go on
+            self.start_fsync()
         elif self.log.written_bytes == self.log.synced_bytes:
             self._safe_until = monotonic()
         elif self._policy != "no":

@@ -167,6 +167,20 @@ def test_a_rewrite_that_the_disk_refuses_fails_alone_and_the_log_goes_on(tmp_pat
         assert_filled(godis, 1010)
 
 
+@pytest.mark.parametrize("policy", ["no", "always"])
+def test_an_fsync_that_fails_during_a_rewrite_is_tried_again_whatever_the_policy(tmp_path: Path, policy: str) -> None:
+    """Under `no` it is the one of the old log that fails, under `always` the one that makes the rename last."""
+    with GodisProcess(tmp_path, "--appendfsync", policy) as godis, godis.raw() as raw:
+        fill(raw, 0, 100)
+        with Strace(godis, tmp_path / "log.txt", "fdatasync", "fdatasync:error=EIO:when=1"):
+            raw.ask("BGREWRITEAOF")
+            wait_until(lambda: "the log cannot be written" in godis.stderr(), what="it fails")
+            assert ("the log is rewritten" in godis.stderr()) == (policy == "always")
+            wait_until(lambda: try_to_write(godis, 100) == OK, what="the log is well again")
+        restart(godis)
+        assert_filled(godis, 101)
+
+
 def in_fsync(trace: Strace) -> bool:
     calls = trace.calls()
     return bool(calls) and calls[-1].startswith("fdatasync") and " = " not in calls[-1]

@@ -362,6 +362,66 @@ def test_a_key_whose_write_failed_is_not_shown_until_it_is_written_and_synced(ri
     assert waiting.take() == b"$3\r\nnew\r\n"
 
 
+def rewrite_with_a_failing_fsync(rig: Rig, after_rename: bool) -> None:
+    """Rewrite the log; the fsync of the old one fails, or the one that makes the rename last."""
+    rig.connect().ask("BGREWRITEAOF")
+    rig.turn.end()
+    while not rig.turn.rewriter.needs_fsync:
+        rig.turn.rewriter.step(lambda: True)
+        while rig.jobs and not rig.turn.rewriter.needs_fsync:
+            rig.fsync()
+    if after_rename:
+        job, done = rig.jobs.pop(0)
+        job()
+        rig.failing_syncs = 1
+        done()
+    rig.failing_syncs = 1
+    rig.settle()
+    assert not rig.instance.rewrite.in_progress
+
+
+@pytest.mark.parametrize("after_rename", [False, True])
+@pytest.mark.parametrize("policy", ["always", "everysec", "no"])
+def test_whatever_failed_to_be_synced_is_tried_again_until_it_is(
+    lazy_rig: Rig, policy: str, after_rename: bool
+) -> None:
+    """Also where nothing is unsynced but a rename, and where the policy asks for no fsync: all writes are refused."""
+    rig = lazy_rig
+    writer, operator = prepared(rig)
+    operator.ask(f"CONFIG SET appendfsync {policy}")
+    rig.settle()
+    if not after_rename:
+        rig.log.append_set(0, b"a", b"1", -1)  # else there is nothing to sync
+    rewrite_with_a_failing_fsync(rig, after_rename)
+    assert rig.log.failure is not None
+    assert (rig.log.written_bytes == rig.log.synced_bytes) == after_rename
+    rig.pass_seconds(1)
+    rig.settle()
+    assert rig.log.failure is None
+    writer.ask("SET a 2")
+    rig.settle()
+    assert writer.take() == OK
+
+
+def test_a_policy_of_no_fsyncs_repairs_what_one_before_it_failed_to_sync(lazy_rig: Rig) -> None:
+    rig = lazy_rig
+    writer, operator = prepared(rig)
+    writer.ask("SET a 1")
+    rig.failing_syncs = 1
+    rig.turn.end()
+    rig.turn.each_second()
+    rig.settle()
+    operator.ask("CONFIG SET appendfsync no")
+    writer.ask("SET a 2")
+    rig.turn.end()
+    assert writer.take() == OK + MISCONF
+    rig.pass_seconds(1)
+    rig.settle()
+    writer.ask("SET a 2")
+    rig.turn.end()
+    assert writer.take() == OK
+
+
 # ---- the policy changes
 
 

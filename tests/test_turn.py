@@ -852,6 +852,45 @@ def test_replies_in_two_turns_and_a_close_all_wait_for_their_fsync(tmp_path: Pat
         assert client.read_all() == OK * 3
 
 
+def test_a_list_of_keys_made_in_slices_waits_for_what_came_while_it_was_made(tmp_path: Path) -> None:
+    """It has seen, or missed, what was written since it began, though nothing was unsynced then."""
+    many = [set_(b"key:%d" % number, b"") for number in range(20_000)]
+    with (
+        SlowDiskGodis(tmp_path, 2, "--appendfsync", "always", more=many) as godis,
+        godis.raw() as writer,
+        godis.raw() as lister,
+        godis.raw() as other,
+    ):
+        lister.send(encode("KEYS", "*" + "?" * 100 + "*") + encode("CLIENT", "SETNAME", "done"))  # it takes half a second
+        wait_until(lambda: b"cmd=KEYS" in other.ask("CLIENT", "LIST"), what="it is under way")
+        writer.send(encode("SET", "a", "new"))
+        wait_until(lambda: b"aof_unsynced_bytes:0" not in other.ask("INFO", "persistence"), what="it is unsynced")
+        assert b"name=done" not in other.ask("CLIENT", "LIST"), "the list was to be made still"
+        wait_until(lambda: b"name=done" in other.ask("CLIENT", "LIST"), what="the list is made")
+        assert unanswered(writer), "it was to be made before the end of the fsync"
+        assert unanswered(lister)
+        assert writer.read_reply() == OK
+        assert lister.read_reply() == b"*0\r\n"
+
+
+def test_a_list_that_is_sent_in_slices_waits_before_its_first(tmp_path: Path) -> None:
+    many = [set_(b"key:%d" % number, b"") for number in range(3000)]
+    with (
+        SlowDiskGodis(tmp_path, 1, "--appendfsync", "always", more=many) as godis,
+        godis.raw() as writer,
+        godis.raw() as lister,
+        godis.raw() as other,
+    ):
+        writer.send(encode("SET", "new", "1"))
+        wait_until(lambda: b"aof_unsynced_bytes:0" not in other.ask("INFO", "persistence"), what="it is unsynced")
+        lister.send(encode("KEYS", "*"))
+        wait_until(lambda: b"cmd=KEYS" in other.ask("CLIENT", "LIST"), what="it is under way")
+        other.send(encode("SELECT", "1") + encode("KEYS", "*"))
+        assert other.ask("GET", "a")  # behind a list of another database, which waits for the same fsync
+        assert not unanswered(writer)
+        assert len(parse(lister.read_reply())) == 3003
+
+
 def test_a_hanging_fsync_under_everysec_holds_up_writes_after_two_seconds(tmp_path: Path) -> None:
     with SlowDiskGodis(tmp_path, 2.6) as godis, godis.raw() as writer, godis.raw() as other:
         assert writer.ask("MSET", "c", 1) == OK

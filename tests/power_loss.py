@@ -231,8 +231,8 @@ class Recorder:
         for name in (*self._real, "unlink", "mkdir"):
             patch.setattr(os, name, getattr(self, "_" + name))
         patch.setattr(os, "remove", self._unlink)
-        patch.setattr(os, "fsync", self._sync)
-        patch.setattr(aof, "_sync", self._sync)
+        patch.setattr(os, "fsync", self.sync)
+        patch.setattr(aof, "_sync", self.sync)
         patch.setattr(builtins, "open", self._open_file)
 
     def _open_file(self, path: Any, mode: str = "r", *args: Any, **named: Any) -> Any:
@@ -280,7 +280,8 @@ class Recorder:
             file.truncate(size)
             self.after_call()
 
-    def _sync(self, descriptor: int) -> None:
+    def sync(self, descriptor: int) -> None:
+        """Do what an fsync does."""
         file = self._open_files.get(descriptor)
         if file is None:
             return

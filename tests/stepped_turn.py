@@ -65,9 +65,16 @@ class SteppedTurn(Turn):
 
 
 class Rig:
-    """An instance whose loop is the test."""
+    """An instance whose loop is the test; `sync` is what its disk does when it is synced."""
 
-    def __init__(self, directory: Path, patch: pytest.MonkeyPatch, policy: str = "always") -> None:
+    def __init__(
+        self,
+        directory: Path,
+        patch: pytest.MonkeyPatch,
+        policy: str = "always",
+        sync: Callable[[int], None] = lambda _descriptor: None,
+    ) -> None:
+        self._disk_sync = sync
         self.seconds = 1000.0  # of the monotonic clock
         self.jobs: list[tuple[Job, Job]] = []
         self.timers: list[Timer] = []
@@ -79,7 +86,7 @@ class Rig:
         patch.setattr(aof, "_sync", self._sync)
         write = AppendOnlyLog._write_all
         patch.setattr(AppendOnlyLog, "_write_all", lambda log, data: self._write(write, log, data))
-        patch.setattr(os, "fsync", lambda _descriptor: None)
+        patch.setattr(os, "fsync", sync)
         flags = {"--databases": str(DATABASES), "--default-ttl": "0", "--appendfsync": policy}
         self.config = Config(flags, {})
         self.log = AppendOnlyLog(str(directory / "log.txt"))
@@ -91,12 +98,13 @@ class Rig:
         self.engine = Engine(self.instance)
         self.turn = SteppedTurn(self)
 
-    def _sync(self, _descriptor: int) -> None:
+    def _sync(self, descriptor: int) -> None:
         meanwhile, self.during_sync = self.during_sync, lambda: None
         meanwhile()
         if self.failing_syncs:
             self.failing_syncs -= 1
             raise OSError(errno.EIO, os.strerror(errno.EIO))
+        self._disk_sync(descriptor)
 
     def _write(self, write: Callable[[AppendOnlyLog, bytes], None], log: AppendOnlyLog, data: bytes) -> None:
         if self.failing_writes:

@@ -649,12 +649,15 @@ class NothingUnsyncedIsShown(RuleBasedStateMachine):
         super().__init__()
         self.directory = tempfile.TemporaryDirectory()
         self.patch = pytest.MonkeyPatch()
-        self.rig = Rig(Path(self.directory.name), self.patch)
+        self.rig = self.make_rig()
         self.history: list[tuple[int, State]] = [(0, {})]
         self.rig.after_write = self.note_write
         self.unwritten: list[Asked] = []  # whose turns are not in the log
         self.clients = [self.connect() for _ in range(4)]
         self.thread_ran = False
+
+    def make_rig(self) -> Rig:
+        return Rig(Path(self.directory.name), self.patch)
 
     def connect(self) -> Watched:
         client = Watched(self.rig, self.rig.connect().session)
@@ -748,6 +751,15 @@ class NothingUnsyncedIsShown(RuleBasedStateMachine):
         if self.rig.log.failure is None:
             self.rig.store.expire_cycle(lambda: False)
 
+    @rule()
+    def begin_a_rewrite(self) -> None:
+        rewrite = self.rig.instance.rewrite
+        rewrite.requested = not rewrite.in_progress and self.rig.log.failure is None
+
+    @rule()
+    def go_on_with_the_rewrite(self) -> None:
+        self.rig.turn.rewriter.step(lambda: True)
+
     @rule(policy=st.sampled_from(["always", "always", "everysec", "no"]))
     def change_policy(self, policy: str) -> None:
         self.rig.config.change({"appendfsync": policy})
@@ -760,14 +772,16 @@ class NothingUnsyncedIsShown(RuleBasedStateMachine):
     def teardown(self) -> None:
         try:
             self.rig.failing_writes = False
-            for _ in range(3):
+            for _ in range(6):
                 self.thread_ran = False
                 self.end_turn()
+                self.rig.turn.rewriter.step(lambda: False)
                 while self.rig.jobs:
                     self.rig.fsync()
                 self.rig.turn.each_second()
             self.end_turn()
             assert not any(client.expected for client in self.clients if not client.aborted), "all are answered"
+            assert not self.rig.instance.rewrite.in_progress
         finally:
             self.rig.close()
             self.patch.undo()

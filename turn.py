@@ -412,7 +412,7 @@ class Turn:
             self.write_log()
         if self.syncing:
             self._again = True
-        elif self.log.fsync_failure is not None:  # whatever the policy, and if it was of a name: else writes never go on
+        elif self.log.fsync_failure is not None:  # whatever the policy, and if only a name is unsynced
             self.start_fsync()
         elif self.log.written_bytes == self.log.synced_bytes:
             self._safe_until = monotonic()

@@ -114,7 +114,7 @@ MUTANTS = [
 def live(machine: NothingToldIsLost, random: Random, steps: int) -> None:
     """Do what is likely to show a fault: a few keys, written and read in turn, and fsyncs that are often under way."""
     policies = ["always", "always", "always", "everysec"]
-    actions: list[tuple[int, Callable[[], None]]] = [
+    actions: list[tuple[int, Callable[[], object]]] = [
         (8, lambda: machine.change(random.randrange(4), [("SET", random.choice("abc"), random.choice("123"))])),
         (2, lambda: machine.change(random.randrange(4), [("DEL", random.choice("abc"))])),
         (8, lambda: machine.read(random.randrange(4), [("GET", random.choice("abc"))])),

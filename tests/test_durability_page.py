@@ -16,14 +16,13 @@ HOSTILE = PAGE.split("## Hostile and unlucky clients")[1].split("\n## ")[0]
 
 def names_in(path: Path) -> set[str]:
     """Return the names of a module's tests without their prefix; a machine of Hypothesis is one, too."""
-    names = set()
-    for node in ast.parse(path.read_text()).body:
-        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
-            names.add(node.name.removeprefix("test_"))
-        elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            if node.targets[0].id.startswith("Test"):
-                names.add(node.targets[0].id.removeprefix("Test"))
-    return names
+    body = ast.parse(path.read_text()).body
+    functions = {node.name for node in body if isinstance(node, ast.FunctionDef)}
+    targets = {target for node in body if isinstance(node, ast.Assign) for target in node.targets}
+    machines = {target.id for target in targets if isinstance(target, ast.Name)}
+    return {name[len("test_") :] for name in functions if name.startswith("test_")} | {
+        name[len("Test") :] for name in machines if name.startswith("Test")
+    }
 
 
 def matching(pattern: str, names: set[str]) -> list[str]:

@@ -296,6 +296,51 @@ def test_the_replies_of_a_connection_stay_in_order(rig: Rig) -> None:
     assert writer.take() == b"$3\r\nold\r\n"
 
 
+def test_a_reply_does_not_overtake_the_later_of_two_that_wait(rig: Rig) -> None:
+    writer, _ = prepared(rig)
+    writer.ask("SET a 1")
+    rig.turn.end()
+    writer.ask("INCR a")
+    rig.turn.end()
+    rig.fsync()
+    assert writer.take() == OK
+    writer.ask("GET c")
+    rig.turn.end()
+    assert writer.take() == b""
+    rig.fsync()
+    assert writer.take() == b":2\r\n$3\r\nold\r\n"
+
+
+def test_who_saw_something_once_waits_for_that_alone(rig: Rig) -> None:
+    writer, reader = prepared(rig)
+    for number in range(2):
+        writer.ask(f"SET a {number}")
+        rig.turn.end()
+        reader.ask("GET b")
+        rig.turn.end()
+        assert reader.take() == b"$3\r\nold\r\n"
+        reader.ask("GET a")
+        rig.settle()
+        assert reader.take() == b"$1\r\n%d\r\n" % number
+
+
+def test_when_always_began_amid_unsynced_writes_all_wait_once_and_not_longer(lazy_rig: Rig) -> None:
+    rig = lazy_rig
+    writer, reader = prepared(rig)
+    writer.ask("SET a 1")
+    rig.turn.end()
+    writer.ask("CONFIG SET appendfsync always")
+    reader.ask("GET b")
+    rig.turn.end()
+    rig.settle()
+    assert reader.take() == b"$3\r\nold\r\n"
+    writer.ask("SET a 2")
+    rig.turn.end()
+    reader.ask("GET b")
+    rig.turn.end()
+    assert reader.take() == b"$3\r\nold\r\n"
+
+
 def test_each_command_that_names_no_key_is_known_to_read_all_keys_or_none() -> None:
     """A new command has to say which: by READONLY or WRITE, or by a place in this list."""
     reads_none = {

@@ -295,10 +295,14 @@ def test_a_failed_fsync_after_the_rename_is_repaired_in_the_new_file(rig: Rig, m
 FAULTS = ["write", "fsync", "replace", "open"]
 
 
+@pytest.mark.parametrize("closed_to_rename", [False, True], ids=["", "the way of Windows"])
 @pytest.mark.parametrize("nth", [1, 2, 3, 5])
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_failure_leaves_the_old_log_whole(rig: Rig, monkeypatch: pytest.MonkeyPatch, name: str, nth: int) -> None:
+def test_a_failure_leaves_the_old_log_whole(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, name: str, nth: int, closed_to_rename: bool
+) -> None:
     """The nth call for the rewrite's file fails; too few calls and the rewrite simply succeeds."""
+    monkeypatch.setattr(aof, "CLOSED_TO_RENAME", closed_to_rename)
     fill(rig, 3000)
     real = {"write": os.write, "fsync": aof._sync, "replace": os.replace, "open": os.open}[name]
     calls = 0

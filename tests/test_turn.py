@@ -504,6 +504,21 @@ def test_what_was_unsynced_when_always_begins_is_not_shown(lazy_rig: Rig) -> Non
     assert reader.take() == b"$3\r\nold\r\n"
 
 
+def test_what_the_turn_wrote_in_which_always_begins_is_not_shown(lazy_rig: Rig) -> None:
+    rig = lazy_rig
+    writer, reader = prepared(rig)
+    operator = rig.connect()
+    assert rig.log.written_bytes == rig.log.synced_bytes
+    writer.ask("SET a 1")
+    operator.ask("CONFIG SET appendfsync always")
+    rig.turn.end()
+    reader.ask("GET a")
+    rig.turn.end()
+    assert (writer.take(), reader.take()) == (b"", b"")
+    rig.settle()
+    assert (writer.take(), reader.take()) == (OK, b"$1\r\n1\r\n")
+
+
 # ---- everysec
 
 

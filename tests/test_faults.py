@@ -245,6 +245,28 @@ def test_told_to_stop_during_a_long_fsync_it_ends_with_0_however_often_it_is_tol
         assert "Traceback" not in godis.stderr()
 
 
+@pytest.mark.parametrize("nth", [1, 2], ids=["the snapshot's", "the last before the rename"])
+def test_told_to_stop_during_a_long_fsync_of_a_rewrite_it_ends_with_0_and_the_old_log(tmp_path: Path, nth: int) -> None:
+    rewritten = tmp_path / "log.txt.rewrite"
+    with GodisProcess(tmp_path) as godis, godis.raw() as raw:
+        fill(raw, 0, 1000)
+        delay = f"fdatasync:delay_enter={SLOW_FSYNC_SECONDS * 1_000_000}"
+        with Strace(godis, rewritten, "fdatasync", delay) as trace:
+            inode = (tmp_path / "log.txt").stat().st_ino
+            raw.ask("BGREWRITEAOF")
+            for number in range(nth):
+                wait_until(lambda: in_fsync(trace) and len(trace.calls()) > number, 20, "the fsync")  # noqa: B023
+                fill(raw, 1000 + 5 * number, 5)  # so that there is one more to come
+            assert godis.terminate() == 0
+        assert "the rewrite of the log is given up" in godis.stderr()
+        assert "Traceback" not in godis.stderr()
+        assert "Fatal" not in godis.stderr()
+        assert not rewritten.exists()
+        assert (tmp_path / "log.txt").stat().st_ino == inode
+        godis.start()
+        assert_filled(godis, 1000 + 5 * nth)
+
+
 def test_told_to_stop_while_the_disk_fails_it_says_so_and_ends_with_1(tmp_path: Path) -> None:
     with GodisProcess(tmp_path, "--appendfsync", "no") as godis, godis.raw() as raw:
         fill(raw, 0, 10)

@@ -80,6 +80,14 @@ def witness(godis: GodisProcess) -> Iterator[Witness]:
         witness.client.close()
 
 
+def crowd_of(godis: GodisProcess, witness: Witness) -> list[Raw]:
+    """Let a crowd in beside the witness."""
+    assert witness.client.ask("CONFIG", "SET", "maxclients", CROWD + 1) == b"+OK\r\n"
+    crowd = [godis.raw() for _ in range(CROWD)]
+    wait_until(lambda: field(witness.client, "connected_clients") == CROWD + 1, 60, "all are let in")
+    return crowd
+
+
 # ---- slow ones
 
 
@@ -125,7 +133,7 @@ def test_a_client_that_sends_a_byte_at_a_time_is_served_in_the_end(godis: GodisP
 
 def test_announced_bytes_take_memory_only_when_they_come(godis: GodisProcess, witness: Witness) -> None:
     before = godis.resident_bytes
-    crowd = [godis.raw() for _ in range(CROWD)]
+    crowd = crowd_of(godis, witness)
     for slow in crowd:
         slow.send(HUGE_ANNOUNCED + b"x")
     for slow in crowd[:200]:
@@ -142,8 +150,7 @@ def test_announced_bytes_take_memory_only_when_they_come(godis: GodisProcess, wi
 
 def test_a_crowd_that_says_nothing_costs_little(godis: GodisProcess, witness: Witness) -> None:
     before = godis.resident_bytes
-    crowd = [godis.raw() for _ in range(CROWD)]
-    wait_until(lambda: field(witness.client, "connected_clients") == CROWD + 1, 60, "all are let in")
+    crowd = crowd_of(godis, witness)
     assert witness.is_served()
     assert godis.resident_bytes - before < CROWD * IDLE_CONNECTION_BYTES + 4 * MEBIBYTE
     for silent in crowd:
@@ -295,8 +302,7 @@ def test_pipelines_without_end_let_others_in_between(godis: GodisProcess, witnes
 
 
 def test_who_kills_a_whole_crowd_holds_up_nobody_for_it(godis: GodisProcess, witness: Witness) -> None:
-    crowd = [godis.raw() for _ in range(CROWD)]
-    wait_until(lambda: field(witness.client, "connected_clients") == CROWD + 1, 30, "all are let in")
+    crowd = crowd_of(godis, witness)
     assert parse(witness.client.ask("CLIENT", "KILL", "TYPE", "normal")) == CROWD
     for client in crowd:
         with contextlib.suppress(OSError):

@@ -429,6 +429,16 @@ class Connection:
         self.parked = False
         self.readable.stop()
 
+    def pause_reading(self) -> None:
+        """Let what the client sends lie in the socket until `resume_reading`; only if its greenlet waits for that."""
+        if self.parked:
+            self.readable.stop()
+
+    def resume_reading(self) -> None:
+        """Read again."""
+        if self.parked and not self.readable.active:
+            self._start_reading()
+
     # ---- writing: in the hub, at the end of a turn
 
     def send(self, pieces: list[bytes]) -> None:

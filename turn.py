@@ -17,7 +17,8 @@ not know how a connection reads or sends; it tells it when.
   two groups would take turns, each fsync half full. So after a long one the next waits a moment for them, half of
   what the last took, and no longer than until as many wait as did before. After a short one it begins at once: then a
   group is executed while the other's fsync runs.
-- While a connection has replies in `held`, all its later ones go there, too: so its replies stay in order.
+- While a connection has replies in `held`, all its later ones go there, too: so its replies stay in order. When too
+  much has come while replies waited, those who wait are not read from until there is less.
 - When the fsync fails, the connections that wait are told and cut off: neither OK nor an error for one request would be
   true. So is, from then on, who asks for a key that is not synced.
 - Under `everysec` there is a hold-up only when the oldest write that was acknowledged and is not synced becomes two
@@ -55,6 +56,7 @@ RECEIVE_BYTES = 16384
 GATHER_SHARE = 0.5  # of what the last fsync took: so long the next one waits for the clients that were answered
 LONG_FSYNC_SECONDS = 0.001  # after a shorter one it does not
 MOST_GATHER_SECONDS = 0.01
+MOST_HELD_INPUT_BYTES = 1 << 25  # received since the oldest of the replies that wait; who waits then is not read from
 UNWRITTEN = sys.maxsize  # a position of the log
 MOST_UNSYNCED_SECONDS = 2.0  # everysec: so long an acknowledged write may wait for its fsync before others wait, too
 IN_TIME_SECONDS = 1.0  # an fsync that ends so soon ends the hold-up
@@ -74,6 +76,10 @@ class Receiver(Protocol):
 
     def send(self, pieces: list[bytes]) -> None: ...
 
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
     def abort(self) -> None: ...
 
     def follow_soft_limit(self, now: float) -> None: ...
@@ -90,6 +96,7 @@ class Held:
     replies: list[tuple[Receiver, list[bytes]]]
     end_bytes: int = UNWRITTEN
     failure: bytes | None = None
+    input_bytes: int = 0  # received from all clients up to this turn
 
 
 class Turn:
@@ -107,6 +114,7 @@ class Turn:
         self.held: deque[Held] = deque()
         self.syncing = False
         self._last_held: dict[Receiver, Held] = {}  # of each connection that waits
+        self._paused: list[Receiver] = []  # not read from until less waits
         self._unsynced: Unsynced | None = None  # who must wait: under always, and under everysec while it is held up
         self._again = False  # a second began while an fsync ran
         self._began = 0.0  # the running fsync, in seconds of the monotonic clock
@@ -314,8 +322,26 @@ class Turn:
         if held.replies:
             if not self.log.pieces:
                 held.end_bytes = self.log.written_bytes
+            held.input_bytes = self.instance.statistics.input_bytes
             self.held.append(held)
+            if self._holds_much():
+                self._pause(held)
         return free
+
+    def _holds_much(self) -> bool:
+        """Say whether so much has come while replies waited that the memory for it has to end somewhere."""
+        return bool(self.held) and self.held[-1].input_bytes - self.held[0].input_bytes > MOST_HELD_INPUT_BYTES
+
+    def _pause(self, held: Held) -> None:
+        """Read no more from those who wait: the back-pressure, since a pipeline goes on though nothing is answered."""
+        for connection, _ in held.replies:
+            connection.pause_reading()
+            self._paused.append(connection)
+
+    def _resume(self) -> None:
+        for connection in self._paused:
+            connection.resume_reading()
+        self._paused.clear()
 
     def _has_gathered(self) -> bool:
         """Say whether the next fsync need not wait for those whom the last one answered; else look again in time."""
@@ -340,7 +366,7 @@ class Turn:
             synced = held.end_bytes <= log.synced_bytes
             failure = held.failure or (None if synced else log.fsync_failure)
             if failure is None and not synced and self._unsynced is not None:
-                return
+                break
             self.held.popleft()
             for connection, pieces in held.replies:
                 if self._last_held.get(connection) is held:
@@ -349,6 +375,8 @@ class Turn:
                     connection.send(pieces)
                 else:
                     self._tell_and_cut(connection, failure)
+        if self._paused and not self._holds_much():
+            self._resume()
 
     # ---- the policy
 

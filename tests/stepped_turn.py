@@ -166,7 +166,7 @@ class Client:
         self.rig = rig
         self.session = session
         self.sent: list[bytes] = []  # one entry for each time that something was sent
-        self.aborted = False
+        self.aborted = self.paused = False
         self.logged = 0
 
     def ask(self, *lines: str) -> Client:
@@ -198,6 +198,12 @@ class Client:
     def send(self, pieces: list[bytes]) -> None:
         if not self.aborted:
             self.sent.append(b"".join(pieces))
+
+    def pause_reading(self) -> None:
+        self.paused = True
+
+    def resume_reading(self) -> None:
+        self.paused = False
 
     def abort(self) -> None:
         self.aborted = True

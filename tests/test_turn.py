@@ -10,6 +10,7 @@ import select
 import shutil
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from config import Config
 from engine import Engine
 from session import Instance, Session
 from store import Store
+from turn import MOST_HELD_INPUT_BYTES
 
 THOROUGHNESS = int(os.environ.get("GODIS_SOAK", "1"))
 OK = b"+OK\r\n"
@@ -353,6 +355,34 @@ def test_each_command_that_names_no_key_is_known_to_read_all_keys_or_none() -> N
         if row.keys == NO_KEYS and not row.flags & (READONLY | WRITE)
     }
     assert found <= reads_none
+
+
+# ---- how much may wait
+
+
+def test_who_waits_is_not_read_from_while_too_much_waits(rig: Rig) -> None:
+    writer, reader = prepared(rig)
+    second, third = rig.connect(), rig.connect()
+    statistics = rig.instance.statistics
+
+    def write(client: Client) -> None:
+        client.ask("INCR n")
+        reader.ask("GET b")
+        statistics.input_bytes += MOST_HELD_INPUT_BYTES // 2 + 1
+        rig.turn.end()
+
+    for client, paused in [(writer, False), (second, False), (third, True)]:
+        write(client)
+        assert client.paused == paused
+    assert not reader.paused, "who does not wait is read from, whatever comes"
+    rig.fsync()
+    assert (writer.take(), third.take(), third.paused) == (b":1\r\n", b"", False)
+    write(writer)
+    assert writer.paused
+    rig.config.change({"appendfsync": "no"})
+    rig.instance.apply_settings()
+    rig.turn.end()
+    assert not writer.paused
 
 
 # ---- failures
@@ -892,9 +922,11 @@ TestNothingUnsyncedIsShown.settings = settings(max_examples=30 * THOROUGHNESS, s
 class SlowDiskGodis(GodisProcess):
     """Godis with `a` and `b` set, whose fsyncs take longer: strace waits before it lets them through."""
 
-    def __init__(self, directory: Path, delay_seconds: float, *args: str, more: list[Record] | None = None) -> None:
+    def __init__(
+        self, directory: Path, delay_seconds: float, *args: str, more: list[Record] | None = None, when: str = "1+"
+    ) -> None:
         require(shutil.which("strace"), "strace is not installed")
-        self.injection = f"inject=fdatasync:delay_enter={int(delay_seconds * 1e6)}"
+        self.injection = f"inject=fdatasync:delay_enter={int(delay_seconds * 1e6)}:when={when}"
         write_log(directory / "log.txt", [[set_(b"a", b"old"), set_(b"b", b"old"), *(more or [])]])
         super().__init__(directory, "--default-ttl", "0", *args)
 
@@ -989,6 +1021,27 @@ def test_a_list_that_is_sent_in_slices_waits_with_its_first(tmp_path: Path) -> N
         assert writer.read_reply() == OK
         assert len(parse(lister.read_reply())) == 3003
         assert next_one.read_reply() == b"*0\r\n"
+
+
+def test_a_pipeline_without_end_takes_little_memory_while_an_fsync_hangs(tmp_path: Path) -> None:
+    wire, count = encode("SET", "a", b"v" * 60_000) * 20, 80
+    with (
+        SlowDiskGodis(tmp_path, 1.5, "--appendfsync", "always", when="1") as godis,
+        godis.raw() as client,
+        godis.raw() as other,
+    ):
+        before = godis.resident_bytes
+        sender = threading.Thread(target=lambda: [client.send(wire) for _ in range(count)])
+        sender.start()
+        try:
+            assert client.read_exactly(len(OK)) == OK
+            assert other.ask("GET", "b") == b"$3\r\nold\r\n"
+            assert client.read_exactly(len(OK) * (20 * count - 1)) == OK * (20 * count - 1)
+        finally:
+            sender.join()
+        status = Path(f"/proc/{godis.pid}/status").read_text()
+        peak_bytes = int(status.split("VmHWM:")[1].split()[0]) * 1024
+        assert peak_bytes - before < 5 * MOST_HELD_INPUT_BYTES, "of 96 MB, and as much for their batch, twice"
 
 
 def test_a_hanging_fsync_under_everysec_holds_up_writes_after_two_seconds(tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ class NothingToldIsLost(NothingUnsyncedIsShown):
 
 
 TestNothingToldIsLost = NothingToldIsLost.TestCase
-TestNothingToldIsLost.settings = settings(max_examples=15 * THOROUGHNESS, stateful_step_count=50, deadline=None)
+TestNothingToldIsLost.settings = settings(max_examples=8 * THOROUGHNESS, stateful_step_count=50, deadline=None)
 
 
 def let_readers_go(patch: pytest.MonkeyPatch) -> None:
@@ -143,7 +143,7 @@ def live_and_lose_power(seeds: range) -> None:
 
 
 def test_wherever_the_power_goes_nothing_that_a_reply_told_is_lost() -> None:
-    live_and_lose_power(range(10 * THOROUGHNESS))
+    live_and_lose_power(range(5 * THOROUGHNESS))
 
 
 @pytest.mark.parametrize("mutate", MUTANTS)

@@ -268,6 +268,7 @@ SETTINGS = [
     Setting("pool-key-file", "pool_key_file", "", parse_text),
     Setting("pool-reads", "pool_reads", "local", parse_choice("local", "linearizable")),
     Setting("pool-stale-reads", "pool_stale_reads", "yes", parse_yes, live=True),
+    Setting("pool-clock-limit", "pool_clock_limit_seconds", "10m", parse_duration, live=True),
     Setting("pool-local-snapshot", "pool_local_snapshot", "", parse_text),
     Setting("pool-snapshot-entries", "pool_snapshot_entries", "10000", parse_integer(1, MAX_INT), live=True),
     Setting("default-ttl", "default_ttl_seconds", "6h", parse_duration, live=True),
@@ -345,6 +346,7 @@ class Config:
     pool_key_file: str
     pool_reads: str
     pool_stale_reads: bool
+    pool_clock_limit_seconds: int
     pool_local_snapshot: str
     pool_snapshot_entries: int
     default_ttl_seconds: int

@@ -5,7 +5,7 @@ keeps in etcd. One `Channel` is one connection for one call at a time; it stays 
 when it does not, goes to the one that last answered any of the channels. It tries nothing twice by itself: only the
 caller knows what may be repeated.
 
-    Etcd       where the members are, how to greet them, the token
+    Etcd       where the members are, how to greet them, the token; which of them answer, and what time they have
       Channel  call(path, body) -> answer        put, range, txn, compaction, lease, ...
                watch(key, revision) -> events    a stream: one JSON object a line
 
@@ -25,6 +25,8 @@ import json
 import ssl
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
+from email.utils import parsedate_to_datetime
 from time import monotonic
 from typing import Any, NamedTuple
 
@@ -37,6 +39,7 @@ from errors import StartError
 
 CONNECT_SECONDS = 1.0
 RECEIVE_BYTES = 1 << 18
+CLOCK_SECONDS = 60  # for so long an endpoint's clock is believed to go as ours does
 
 # gRPC's numbers in an answer that is an error
 DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNAVAILABLE, UNAUTHENTICATED = 4, 8, 14, 16
@@ -132,6 +135,8 @@ class Etcd:
         self._next = 0
         # when each endpoint last answered; less than 0: when it last failed to
         self._standing = [0.0] * len(address.endpoints)
+        # how far each endpoint's clock is from our monotonic one, and when it was last heard of
+        self._clocks: dict[int, tuple[float, float]] = {}
 
     def channel(self) -> Channel:
         """Make a channel; each begins with another endpoint."""
@@ -141,6 +146,18 @@ class Etcd:
     def note(self, place: int, answered: bool) -> None:
         """Note whether an endpoint did what it was asked for, which takes a majority of the members."""
         self._standing[place] = monotonic() if answered else -monotonic()
+
+    def note_date(self, place: int, date: bytes) -> None:
+        """Note the date of an endpoint's answer, which is that second's beginning."""
+        now = monotonic()
+        with suppress(ValueError):
+            self._clocks[place] = parsedate_to_datetime(date.decode()).timestamp() + 1 - now, now
+
+    def time(self) -> float | None:
+        """Say what time it is for etcd's members: the middle one of those lately heard of; None if there is none."""
+        now = monotonic()
+        offsets = sorted(offset for offset, at in self._clocks.values() if now - at < CLOCK_SECONDS)
+        return now + offsets[len(offsets) // 2] if offsets else None
 
     def best_after(self, place: int, avoid: Collection[Endpoint] = ()) -> int:
         """Choose another endpoint: the one that answered last, or else failed the longest ago."""
@@ -164,6 +181,7 @@ class Channel:
         self._place = first
         self._sock: Any = None
         self._buffer = b""
+        self._date = b""  # of the last answer
 
     @property
     def endpoint(self) -> Endpoint:
@@ -172,7 +190,7 @@ class Channel:
 
     def close(self) -> None:
         """Close the connection; the next call opens another."""
-        sock, self._sock, self._buffer = self._sock, None, b""
+        sock, self._sock, self._buffer, self._date = self._sock, None, b"", b""
         if sock is not None:
             sock.close()
 
@@ -357,6 +375,9 @@ class Channel:
             name, _, value = field.partition(b":")
             if name == b"content-length":
                 length = int(value)
+            elif name == b"date" and value != self._date:
+                self._date = value
+                self._etcd.note_date(self._place, value)
         return int(status.split()[1]), length
 
     def _read(self, size: int) -> bytes:

@@ -51,6 +51,7 @@ Options:
   --pool-stale-reads YESNO   Serve local reads also when etcd is out of reach (default: yes).
   --pool-snapshot-entries N  Write a snapshot to etcd after so many entries of the log, or more where the data are large
                              (default: 10000).
+  --pool-clock-limit TIME    Refuse clients while this clock is further ahead of etcd's; 0: no limit (default: 10m).
   --pool-local-snapshot FILE  Keep a snapshot of the pool in this file, too, so that a restart need not read etcd's.
   --default-ttl TIME         How long a string lives that was set without a TTL: seconds, 30m, 6h; 0: for ever
                              (default: 6h).

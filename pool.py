@@ -27,7 +27,7 @@ from collections.abc import Callable
 from functools import partial
 from random import Random, SystemRandom
 from threading import Thread
-from time import monotonic, sleep, time
+from time import monotonic, sleep
 from typing import Any, TypeVar
 
 import gevent
@@ -39,6 +39,7 @@ from engine import Engine
 from errors import PoolError, StartError
 from etcd import Channel, Compacted, Etcd, KeyValue, Refused, Unreachable, key_value, text64, tls_context
 from pool_archive import Archive, Snapshotter
+from pool_clock import PoolClock
 from pool_local import Identity, LocalSnapshot
 from pool_members import Membership
 from pool_post import APPEND_SECONDS, Post
@@ -87,8 +88,9 @@ class Pool:
         self._jobs = Group()
         self._watch, self._reads = etcd.channel(), etcd.channel()
         self._between_entries = BoundedSemaphore()
+        self.clock = PoolClock(etcd.time)
         self._post = Post(etcd, self.state, self._note_confirmed, self._spawn)
-        self.writer = Writer(self._post, self._log_key, self.id, self.state, instance.store)
+        self.writer = Writer(self._post, self._log_key, self.id, self.state, instance.store, self.clock)
         self._membership = Membership(etcd.channel(), config.pool.prefix, self.state, self._describe)
         self._archive = Archive(etcd.channel(), config.pool.prefix)
         self._local = LocalSnapshot(config.pool_local_snapshot, instance.id, self._identity)
@@ -118,6 +120,7 @@ class Pool:
         self._tick_at = 0.0
         self._chance = Random()
         self._beat = monotonic()
+        self._follow_settings()
         instance.settings_changed.append(self._follow_settings)
 
     # ---- the life
@@ -132,6 +135,7 @@ class Pool:
         self._spawn(self._follow)
         self._wait_until_caught_up()
         self.confirmed_at = monotonic()
+        self._follow_clock()
         keys = sum(map(len, self.instance.store.databases))
         logger.info(
             "pool %s: %d entries of its log, %d keys, ready in %.2f s",
@@ -233,6 +237,7 @@ class Pool:
 
     def _follow_settings(self) -> None:
         self.state.stale_reads = self.config.pool_stale_reads
+        self.clock.limit_ms = self.config.pool_clock_limit_seconds * 1000
 
     # ---- how far the log goes
 
@@ -305,6 +310,19 @@ class Pool:
             reason = self.state.trouble or f"nothing was heard of it for {UNCONFIRMED_SECONDS:.0f} s"
             logger.error("the pool's log cannot be reached (%s): writes are refused until it can", reason)
 
+    def _follow_clock(self) -> None:
+        """Note whether this instance's clock is too far ahead, and tell the operator of a change."""
+        self.state.clock_ahead_ms, is_wrong = self.clock.ahead_ms(), self.clock.is_wrong
+        if is_wrong == self.state.clock_wrong:
+            return
+        self.state.clock_wrong = is_wrong
+        self.instance.update_gate()
+        if is_wrong:
+            ahead = f"{self.state.clock_ahead_ms // 1000} s ahead of etcd's"
+            logger.error("this instance's clock is %s: clients are refused until it is set right", ahead)
+        else:
+            logger.warning("this instance's clock is within the limit again")
+
     # ---- from the log
 
     def _follow(self) -> None:
@@ -356,6 +374,7 @@ class Pool:
             gevent.sleep(WATCH_OVER_SECONDS)
             self._beat = now = monotonic()
             self.follow_health()
+            self._follow_clock()
             self.writer.answer_who_waits_too_long(now)
             self.readers.fail_who_waits_too_long(now, UNCONFIRMED_SECONDS)
             if self._post.under_way_seconds(now) > LATE_SECONDS:
@@ -370,8 +389,8 @@ class Pool:
 
     def _tick_if_due(self, now: float) -> None:
         """Let the log's clock go on where keys are due and nobody writes; of all instances one does, most likely."""
-        wall_ms = int(time() * 1000)
-        if wall_ms - self.replica.clock_ms < 1000 or not self.replica.has_due_keys(wall_ms):
+        wall_ms = self.clock.entry_ms()
+        if self.state.clock_wrong or wall_ms - self.replica.clock_ms < 1000 or not self.replica.has_due_keys(wall_ms):
             self._tick_at = 0.0
         elif not self._tick_at:
             self._tick_at = now + self._chance.random()

@@ -14,12 +14,13 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Sequence
-from time import monotonic, time
+from time import monotonic
 
 from gevent.event import Event
 
 from errors import POOL_DOWN, POOL_ENTRY_REFUSED, POOL_FULL, POOL_UNKNOWN, CommandError
 from etcd import Refused, text64
+from pool_clock import PoolClock
 from pool_entry import Body, pack
 from pool_post import APPEND_SECONDS, Post
 from replies import Reply
@@ -94,8 +95,10 @@ class Writer:
         instance: int,
         state: PoolState,
         store: Store,
+        clock: PoolClock,
     ) -> None:
         self._post = post
+        self._clock = clock
         self._head = b'{"key":"%b","value":"' % text64(log_key).encode()
         self._instance = instance
         self._state = state
@@ -165,7 +168,7 @@ class Writer:
 
     def _append(self, flight: Flight, body: Body) -> None:
         """Bring one entry into the log, part by part; returns when etcd has it, or has refused it."""
-        entries = pack(self._instance, self._seq + 1, int(time() * 1000), self._store.default_ttl_ms, body)
+        entries = pack(self._instance, self._seq + 1, self._clock.entry_ms(), self._store.default_ttl_ms, body)
         self._seq += len(entries)
         self._flights[self._seq] = flight
         state = self._state

@@ -22,7 +22,7 @@ from typing import Any, Protocol
 
 from claim import Claim
 from config import Config
-from errors import POOL_DOWN, POOL_STALE, CommandError
+from errors import POOL_CLOCK, POOL_DOWN, POOL_STALE, CommandError
 from eviction import Eviction
 from replies import Work
 from store import EffectLog, Keyspace, Store
@@ -92,6 +92,8 @@ class PoolState:
     endpoints: list[str]
     stale_reads: bool  # reads go on where nothing is confirmed
     confirmed: bool = True
+    clock_wrong: bool = False  # by it keys have ended that live on elsewhere
+    clock_ahead_ms: int = 0  # of etcd's
     trouble: str = ""  # what the log last answered when it did not confirm
     index: int = 0  # of the last entry applied, as etcd counts
     entries: int = 0  # how many were ever applied, by all instances alike
@@ -112,6 +114,8 @@ class PoolState:
 
     def check(self, name: bytes, writes: int, reads: int) -> None:
         """Refuse a command that cannot be done or answered truly now."""
+        if self.clock_wrong and (writes or reads or name == b"PING"):
+            raise CommandError(POOL_CLOCK)
         if self.confirmed:
             return
         if writes or name == b"PING":
@@ -334,7 +338,7 @@ class Instance:
         untouching = any(client.no_touch for client in self.clients.values())
         self.store.noting = True
         limited = bool(self.eviction.limit_bytes)
-        unconfirmed = self.pool is not None and not self.pool.confirmed
+        unconfirmed = self.pool is not None and (not self.pool.confirmed or self.pool.clock_wrong)
         held = self.paused or self.store.claim is not None
         self.one_by_one = self.log.failure is not None or held or limited or untouching or unconfirmed
         self.gated = self.one_by_one or self.witness is not None

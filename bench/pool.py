@@ -1,12 +1,13 @@
 """The pool beside a single instance and a Redis Cluster: throughput, latency, a leader's end, a newcomer's start.
 
-Everything is on one machine: three nodes of etcd, the instances and redis-benchmark share its cores, so three instances
-are not faster here than one, and what counts are the ratios. The systems alternate, each started anew in every round;
-shown is the median of the rounds. Several instances are loaded by a redis-benchmark each, with the clients shared out:
-their throughput is added up, of their medians the median is taken, and of their p99 the worst.
+    python -m bench.pool                                        all of it, three rounds: six minutes
+    python -m bench.pool --parts throughput --systems one,cluster      one of its tables, of some systems
 
-    python bench/pool.py                            all of it, for docs/pool.md
-    python bench/pool.py --rounds 1 --seconds 1 --keys 100000       a first look
+Everything is on one machine and on all of its cores: three nodes of etcd, the instances and redis-benchmark share them,
+so three instances are not faster here than one, and what counts are the ratios. The systems take turns, each started
+anew in every round; shown is the median of the rounds, and the least and the most. Several instances are loaded by a
+redis-benchmark each, with the clients shared out: all of them end when the slowest does, of their medians the median is
+taken, and of their p99 the worst.
 
 Redis Cluster has three masters with `appendfsync always`, so each of its writes is on one disk when it is acknowledged;
 of the pool's, on two of three. redis-benchmark speaks to it as a client that knows which node has which key.
@@ -14,41 +15,43 @@ of the pool's, on two of three. redis-benchmark speaks to it as a client that kn
 
 from __future__ import annotations
 
-import argparse
 import csv
 import io
 import os
-import platform
+import shutil
 import socket
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT)]
+from pool_load import Load
+from rig.etcd_cluster import EtcdCluster
+from servers import HOST, GodisProcess, RedisProcess, encode, parse
 
-from pool_load import Load  # noqa: E402 - the servers, the nodes of etcd and the clients are those of the tests
-from rig.etcd_cluster import EtcdCluster  # noqa: E402
-from servers import HOST, GodisProcess, RedisProcess, encode, parse  # noqa: E402
+from bench.rig import Floor, Report, key, parser, ratio
 
 CLIENTS = 50
 VALUE_BYTES = 64
-KEYSPACE = 100_000
 FILL_DEPTH = 50
-KILL_AFTER_SECONDS = 3.0
-WATCH_SECONDS = 9.0
+WARM_REQUESTS = 5_000
+FILL_BATCH = 1000
+SETTLE_SECONDS = 2.0
+SET_FLOOR = Floor(12, unit="k/s")
+SHARE_FLOOR = Floor(0.65)  # of Redis Cluster's SETs, on a machine that is too slow for the other
+GET_FLOOR = Floor(0.9)
+GAP_FLOOR = Floor(2.5, at_most=True, unit=" s")
+START_FLOOR = Floor(15, at_most=True, unit=" s")
+PLACED = "servers and clients on all cores"
 
 
-@dataclass(frozen=True)
-class Figures:
+class Figures(NamedTuple):
     """What one run against one system came to."""
 
     per_second: float
@@ -57,17 +60,17 @@ class Figures:
 
 
 @dataclass(frozen=True)
-class System:
+class Address:
     """What clients speak to: one redis-benchmark a port."""
 
-    ports: list[int]
+    ports: Sequence[int]
     is_cluster: bool = False
 
-    def benchmark(self, test: str, requests: int, depth: int = 1) -> Figures:
+    def benchmark(self, test: str, requests: int, keyspace: int, depth: int = 1) -> Figures:
         """Run SET or GET with all clients, and put the figures together."""
         share = len(self.ports)
         options = ["-n", str(requests // share), "-c", str(CLIENTS // share), "-P", str(depth)]
-        options += ["-d", str(VALUE_BYTES), "-r", str(KEYSPACE), "--csv", "-t", test]
+        options += ["-d", str(VALUE_BYTES), "-r", str(keyspace), "--csv", "-t", test]
         options += ["--cluster"] if self.is_cluster else []
         running = [
             subprocess.Popen(["redis-benchmark", "-p", str(port), *options], stdout=subprocess.PIPE, text=True)
@@ -88,11 +91,14 @@ def last_row(printed: str) -> dict[str, str]:
     return list(csv.DictReader(io.StringIO(printed[printed.index('"test"') :])))[-1]
 
 
+# ---- systems
+
+
 @contextmanager
-def alone(*flags: str) -> Iterator[System]:
+def alone(fsync: str) -> Iterator[Address]:
     """A single instance with its log in a file."""
-    with tempfile.TemporaryDirectory() as directory, GodisProcess(Path(directory), *flags) as godis:
-        yield System([godis.port])
+    with tempfile.TemporaryDirectory() as directory, GodisProcess(Path(directory), "--appendfsync", fsync) as godis:
+        yield Address([godis.port])
 
 
 @contextmanager
@@ -111,14 +117,14 @@ def member(directory: str, cluster: EtcdCluster, *flags: str) -> GodisProcess:
 
 
 @contextmanager
-def pooled(instances: int, *flags: str) -> Iterator[System]:
+def pooled(instances: int, reads: str) -> Iterator[Address]:
     """The same, as something to measure."""
-    with pool(instances, *flags) as (_, members):
-        yield System([instance.port for instance in members])
+    with pool(instances, "--pool-reads", reads) as (_, members):
+        yield Address([instance.port for instance in members])
 
 
 @contextmanager
-def redis_cluster() -> Iterator[System]:
+def redis_cluster() -> Iterator[Address]:
     """Three masters, each of which syncs its log before it answers."""
     flags = ["--cluster-enabled", "yes", "--appendonly", "yes", "--appendfsync", "always"]
     with ExitStack() as running:
@@ -132,134 +138,164 @@ def redis_cluster() -> Iterator[System]:
         for port in ports:
             while b"cluster_state:ok" not in subprocess.check_output(["redis-cli", "-p", str(port), "CLUSTER", "INFO"]):
                 time.sleep(0.1)
-        yield System(ports[:1], is_cluster=True)
+        yield Address(ports[:1], is_cluster=True)
 
 
-SYSTEMS: dict[str, Callable[[], object]] = {
-    "Godis alone, everysec": lambda: alone("--appendfsync", "everysec"),
-    "Godis alone, always": lambda: alone("--appendfsync", "always"),
-    "pool, 1 instance": lambda: pooled(1, "--pool-reads", "local"),
-    "pool, 3 instances": lambda: pooled(3, "--pool-reads", "local"),
-    "pool, 1 instance, linearizable": lambda: pooled(1, "--pool-reads", "linearizable"),
-    "pool, 3 instances, linearizable": lambda: pooled(3, "--pool-reads", "linearizable"),
-    "Redis Cluster, 3 nodes, always": redis_cluster,
+class System(NamedTuple):
+    """Something to measure: what the table calls it, and how it is started."""
+
+    title: str
+    start: Callable[[], AbstractContextManager[Address]]
+
+
+SYSTEMS = {
+    "alone": System("Godis alone, everysec", lambda: alone("everysec")),
+    "always": System("Godis alone, always", lambda: alone("always")),
+    "one": System("pool, 1 instance", lambda: pooled(1, "local")),
+    "three": System("pool, 3 instances", lambda: pooled(3, "local")),
+    "one-linearizable": System("pool, 1 instance, linearizable", lambda: pooled(1, "linearizable")),
+    "three-linearizable": System("pool, 3 instances, linearizable", lambda: pooled(3, "linearizable")),
+    "cluster": System("Redis Cluster, 3 nodes, always", redis_cluster),
 }
 
 
-def measure(start: Callable[[], object], seconds: float) -> dict[str, Figures]:
+# ---- throughput
+
+
+def measure(system: System, seconds: float, keyspace: int) -> dict[str, Figures]:
     """Start a system, fill it, and run SET and GET for about so long each."""
-    with start() as system:  # type: ignore[attr-defined]
-        system.benchmark("set", 2 * KEYSPACE, FILL_DEPTH)
+    with system.start() as address:
+        address.benchmark("set", keyspace, keyspace, FILL_DEPTH)
         figures = {}
         for test in ("set", "get"):
-            rate = system.benchmark(test, 10_000).per_second
-            figures[test] = system.benchmark(test, max(1000, int(rate * seconds)))
+            rate = address.benchmark(test, WARM_REQUESTS, keyspace).per_second
+            figures[test] = address.benchmark(test, max(1000, int(rate * seconds)), keyspace)
         return figures
 
 
-def throughput_table(rounds: int, seconds: float) -> Iterator[str]:
-    """Measure all systems in turn, and make the lines of the table."""
-    runs: dict[str, list[dict[str, Figures]]] = {name: [] for name in SYSTEMS}
-    for number in range(rounds):
-        for name, start in SYSTEMS.items():
-            runs[name].append(measure(start, seconds))
-            print(f"  round {number + 1}, {name}: {runs[name][-1]}", file=sys.stderr)
+def throughput(report: Report, names: Collection[str], rounds: int, seconds: float, keyspace: int) -> None:
+    """Measure systems in turns, and add a line for each."""
+    runs: dict[str, list[dict[str, Figures]]] = {name: [] for name in names}
+    for _ in range(rounds):
+        for name in names:
+            runs[name].append(measure(SYSTEMS[name], seconds, keyspace))
     speed = {
         (name, test): statistics.median(run[test].per_second for run in of_system)
         for name, of_system in runs.items()
         for test in ("set", "get")
     }
-    yield f"| {CLIENTS} clients, {VALUE_BYTES} bytes | SET/s | p50 / p99 ms | GET/s | p50 / p99 ms |"
-    yield "|---|---:|---:|---:|---:|"
+    cells = ("/s", "least to most", "p50 / p99 ms")
+    head = [f"{test} {cell}".replace(" /s", "/s") for test in ("SET", "GET") for cell in cells]
+    report.table(f"{CLIENTS} clients, {VALUE_BYTES} bytes, {rounds} rounds", *head, "floor")
     for name, of_system in runs.items():
-        cells = []
+        row = []
         for test in ("set", "get"):
-            p50 = statistics.median(run[test].p50_ms for run in of_system)
-            p99 = statistics.median(run[test].p99_ms for run in of_system)
-            cells += [f"{speed[name, test] / 1000:.1f}k", f"{p50:.2f} / {p99:.2f}"]
-        yield f"| {name} | {' | '.join(cells)} |"
-    one, redis = speed["pool, 1 instance", "set"], speed["Redis Cluster, 3 nodes, always", "set"]
-    yield ""
-    yield f"- SET, one instance of the pool / Redis Cluster: {one / redis:.2f} (floor: 0.65, or 12k/s)"
-    reads = speed["pool, 1 instance", "get"] / speed["Godis alone, everysec", "get"]
-    yield f"- GET, one instance of the pool with local reads / Godis alone: {reads:.2f} (floor: 0.9)"
+            rates = [run[test].per_second for run in of_system]
+            p50, p99 = (statistics.median(run[test][place] for run in of_system) for place in (1, 2))
+            row += [f"{speed[name, test] / 1000:.1f}k", f"{min(rates) / 1000:.1f}k to {max(rates) / 1000:.1f}k"]
+            row.append(f"{p50:.2f} / {p99:.2f}")
+        report.row(SYSTEMS[name].title, *row, floors(report, speed) if name == "one" else "")
 
 
-def gaps(rounds: int) -> Iterator[str]:
+def floors(report: Report, speed: dict[tuple[str, str], float]) -> str:
+    """Judge one instance of the pool, by what was measured beside it."""
+    found = []
+    sets = speed["one", "set"]
+    share = ratio(sets, speed["cluster", "set"]) if ("cluster", "set") in speed else 0.0
+    if sets >= 1000 * SET_FLOOR.limit or not share:
+        found.append(report.judge("SET, pool", sets / 1000, SET_FLOOR, f"SET {sets / 1000:.1f}k/s"))
+    else:
+        found.append(report.judge("SET, pool / Redis Cluster", share, SHARE_FLOOR, f"SET {share:.2f} of Redis Cluster"))
+    if ("alone", "get") in speed:
+        reads = ratio(speed["one", "get"], speed["alone", "get"])
+        found.append(report.judge("GET, pool / alone", reads, GET_FLOOR, f"GET {reads:.2f} of Godis alone"))
+    return ", ".join(found)
+
+
+# ---- a leader's end
+
+
+def gaps(report: Report, rounds: int, watch_seconds: float) -> None:
     """Kill etcd's leader under load, and see for how long nothing is acknowledged."""
     found = []
     for _ in range(rounds):
         with pool(3) as (cluster, members):
             addresses = [(HOST, instance.port) for instance in members]
             with Load(lambda client: (socket.socket(), addresses[client % 3]), CLIENTS, linearizable=False) as load:  # noqa: B023
-                time.sleep(KILL_AFTER_SECONDS)
+                time.sleep(min(SETTLE_SECONDS, watch_seconds))
                 cluster.leader().kill9()
-                time.sleep(WATCH_SECONDS - KILL_AFTER_SECONDS)
-            at = sorted(load.record.acknowledged_at)
-            found.append(max(later - earlier for earlier, later in pairwise(at)))
-            print(f"  leader killed: {found[-1]:.2f} s", file=sys.stderr)
-    shown = f"median {statistics.median(found):.2f} s, longest {max(found):.2f} s of {rounds}"
-    yield f"- etcd's leader is killed: nothing acknowledged for {shown} (floor: 2.5 s)"
+                time.sleep(watch_seconds)
+            moments = [*sorted(load.record.acknowledged_at), load.stopped]
+            found.append(max(later - earlier for earlier, later in pairwise(moments)))
+    report.table(f"etcd's leader is killed, {CLIENTS} clients on 3 instances", "rounds", "median", "least", "longest")
+    longest = report.judge("gap at a leader's kill", max(found), GAP_FLOOR, f"{max(found):.2f} s")
+    report.row(
+        "no acknowledgement for", str(rounds), f"{statistics.median(found):.2f} s", f"{min(found):.2f} s", longest
+    )
 
 
-def newcomer(keys: int) -> Iterator[str]:
-    """Fill a pool, start one more instance, and see how long it takes until it serves."""
+# ---- a newcomer's start
+
+
+def fill(instance: GodisProcess, keys: int) -> None:
+    """Set keys with values that do not compress well, as real ones would not."""
+    with instance.raw(timeout=120) as raw:
+        for start in range(0, keys, FILL_BATCH):
+            batch = range(start, min(start + FILL_BATCH, keys))
+            raw.send(b"".join(encode("SET", key(number), os.urandom(VALUE_BYTES // 2).hex()) for number in batch))
+            for _ in batch:
+                raw.read_line()
+
+
+def newcomer(report: Report, keys: int) -> None:
+    """Fill a pool, and see how long one more instance takes until it serves; then once more, from its own file."""
+    report.table(f"a new instance of a pool with {keys:,} keys of {VALUE_BYTES} bytes", "serves after")
     with pool(1) as (cluster, (first,)):
-        with first.raw(timeout=120) as raw:
-            for start in range(0, keys, 1000):
-                raw.send(
-                    b"".join(encode("SET", b"key:%012d" % n, os.urandom(32).hex()) for n in range(start, start + 1000))
-                )
-                for _ in range(1000):
-                    raw.read_line()
+        fill(first, keys)
+        home = str(first.directory.parent)
         began = time.monotonic()
-        with member(str(first.directory.parent), cluster) as second:
+        with member(home, cluster, "--pool-local-snapshot", f"{home}/pool.snapshot") as second:
             seconds = time.monotonic() - began
-            with second.raw() as raw:
-                found = parse(raw.ask("DBSIZE"))
-        if found != keys:
+            require_keys(second, keys)
+            report.row("from etcd", report.judge("a new instance", seconds, START_FLOOR, f"{seconds:.1f} s"))
+            second.terminate()
+            began = time.monotonic()
+            second.start()
+            seconds = time.monotonic() - began
+            require_keys(second, keys)
+            report.row("again, from its local snapshot", f"{seconds:.1f} s")
+
+
+def require_keys(instance: GodisProcess, keys: int) -> None:
+    with instance.raw() as raw:
+        if (found := parse(raw.ask("DBSIZE"))) != keys:
             raise SystemExit(f"the new instance has {found} keys of {keys}")
-    yield f"- a new instance of a pool with {keys:,} keys of {VALUE_BYTES} bytes serves within {seconds:.1f} s (15 s)"
-
-
-def preamble(arguments: argparse.Namespace) -> Iterator[str]:
-    """Say when, where and with what this was measured."""
-    model = next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name"))
-    etcd = subprocess.check_output(["etcd", "--version"], text=True).splitlines()[0]
-    redis = subprocess.check_output(["redis-server", "--version"], text=True).split()[2].removeprefix("v=")
-    described = subprocess.check_output(["git", "describe", "--always", "--dirty=, with changes"], cwd=ROOT, text=True)
-    yield f"# The pool, {datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC"
-    yield ""
-    yield f"- machine: {model.partition(': ')[2]}, {os.cpu_count()} cores, {platform.system()} {platform.release()}"
-    yield f"- commit {described.strip()}; Python {platform.python_version()}, {etcd}, redis-server {redis}"
-    load = os.getloadavg()[0]
-    yield f"- {arguments.rounds} rounds of about {arguments.seconds} s, alternated; load before: {load:.1f}"
-    yield ""
 
 
 def main() -> None:
-    """Measure what was asked for, and write it."""
-    parser = argparse.ArgumentParser(description="Measure the pool.")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=3.0, help="how long a run takes, about")
-    parser.add_argument("--keys", type=int, default=1_000_000, help="that a new instance has to load")
-    parser.add_argument("--only", choices=["throughput", "gaps", "newcomer"], help="one part of it")
-    parser.add_argument("--output", type=Path, help="where it goes; a new file in bench/results if not given")
-    arguments = parser.parse_args()
-    parts: dict[str, Callable[[], Iterator[str]]] = {
-        "throughput": lambda: throughput_table(arguments.rounds, arguments.seconds),
-        "gaps": lambda: gaps(arguments.rounds + 2),
-        "newcomer": lambda: newcomer(arguments.keys),
-    }
-    lines = list(preamble(arguments))
-    for name, part in parts.items():
-        if arguments.only in (None, name):
-            lines += part()
-    print("\n".join(lines))
-    path = arguments.output or ROOT / "bench" / "results" / f"{datetime.now(timezone.utc):%Y-%m-%d-%H%M%S}-pool.md"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    print(f"\nwritten to {path}", file=sys.stderr)
+    """Measure what was asked for, and print."""
+    made = parser(__doc__)
+    made.add_argument("--rounds", type=int, default=3)
+    made.add_argument("--seconds", type=float, default=2.0, help="how long a run takes, about")
+    made.add_argument("--keyspace", type=int, default=100_000, help="how many keys SET and GET choose from")
+    made.add_argument("--keys", type=int, default=1_000_000, help="that a new instance has to load")
+    made.add_argument("--watch-seconds", type=float, default=6.0, help="after a leader's kill")
+    made.add_argument("--parts", default="throughput,gaps,newcomer")
+    made.add_argument("--systems", default=",".join(SYSTEMS), help="whose throughput is measured")
+    arguments = made.parse_args()
+    missing = [name for name in ("redis-server", "redis-benchmark", "redis-cli", "etcd") if not shutil.which(name)]
+    if missing:
+        raise SystemExit(f"missing: {', '.join(missing)}")
+    report = Report("pool", arguments.output, PLACED)
+    report.say(f"- {subprocess.check_output(['etcd', '--version'], text=True).splitlines()[0]}")
+    parts = arguments.parts.split(",")
+    if "throughput" in parts:
+        throughput(report, arguments.systems.split(","), arguments.rounds, arguments.seconds, arguments.keyspace)
+    if "gaps" in parts:
+        gaps(report, arguments.rounds, arguments.watch_seconds)
+    if "newcomer" in parts:
+        newcomer(report, arguments.keys)
+    report.close()
 
 
 if __name__ == "__main__":

@@ -38,6 +38,7 @@ from servers import HOST, ROOT, GodisProcess, RedisProcess, ServerProcess, encod
 RESULTS = ROOT / "bench" / "results"
 CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
 SERVER_CORE, CLIENT_CORE = CORES[0], CORES[-1]
+PLACED = f"server on core {SERVER_CORE}, clients on core {CLIENT_CORE}"
 FILL_BATCH = 1000
 FILES_BESIDE_CONNECTIONS = 100  # what a process has open besides its sockets, at most
 PING = encode("PING")
@@ -222,13 +223,13 @@ class Floor:
 class Report:
     """Tables as they come, the floors that hold and those that do not, and a file in the end."""
 
-    def __init__(self, title: str, path: Path | None = None) -> None:
+    def __init__(self, title: str, path: Path | None = None, placed: str = PLACED) -> None:
         now = datetime.now(timezone.utc)
         self.path = path or RESULTS / f"{now:%Y-%m-%d-%H%M%S}-{title}.md"
         self.lines: list[str] = []
         self.held = 0
         self.short: list[str] = []
-        for line in preamble(now):
+        for line in preamble(now, placed):
             self.say(line)
 
     def say(self, line: str) -> None:
@@ -269,7 +270,7 @@ class Report:
         print(f"\nwritten to {self.path}", file=sys.stderr)
 
 
-def preamble(now: datetime) -> list[str]:
+def preamble(now: datetime, placed: str) -> list[str]:
     """Say when, where and with what this is measured."""
     redis = on_client_core(["redis-server", "--version"]).split()[2].removeprefix("v=")
     return [
@@ -277,7 +278,7 @@ def preamble(now: datetime) -> list[str]:
         "",
         f"- `{command_line()}`",
         f"- machine: {cpu_model()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}; "
-        f"server on core {SERVER_CORE}, clients on core {CLIENT_CORE}; load before: {os.getloadavg()[0]:.1f}",
+        f"{placed}; load before: {os.getloadavg()[0]:.1f}",
         f"- commit {commit()}; Python {platform.python_version()}, redis-server {redis}, {', '.join(packages())}",
     ]
 

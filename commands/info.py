@@ -194,7 +194,7 @@ def _pool(instance: Instance) -> Iterable[Field]:
     assert pool is not None
     return [
         ("pool_instance_id", pool.id),
-        ("pool_state", "ok" if pool.confirmed else "down"),
+        ("pool_state", "down" if not pool.confirmed else "clock" if pool.clock_wrong else "ok"),
         ("pool_trouble", pool.trouble.replace("\r", " ").replace("\n", " ")),
         ("pool_reads", instance.config.pool_reads),
         ("pool_prefix", pool.prefix),
@@ -203,6 +203,7 @@ def _pool(instance: Instance) -> Iterable[Field]:
         ("pool_log_index", pool.index),
         ("pool_log_entries", pool.entries),
         ("pool_log_clock_ms", pool.clock_ms),
+        ("pool_clock_ahead_ms", pool.clock_ahead_ms),
         ("pool_lag_entries", max(0, pool.head_entries - pool.entries)),
         ("pool_entries_appended", pool.appended),
         ("pool_commands_appended", pool.appended_commands),

@@ -21,12 +21,13 @@ RUNS = [
     "rewrite --keys 100 --seconds 0.1",
     "eviction hits --reads 1000",
     "micro --rounds 1 --requests 10",
+    "pool --rounds 1 --seconds 0.01 --keyspace 100 --systems alone,one --watch-seconds 0.5 --keys 100",
 ]
 
 
 @pytest.mark.parametrize("run", RUNS, ids=lambda run: run.split()[0])
 def test_a_measurement_makes_its_table(run: str, tmp_path: Path) -> None:
-    for program in ("redis-server", "redis-benchmark", "taskset"):
+    for program in ("redis-server", "redis-benchmark", "taskset", *(["etcd"] if run.startswith("pool ") else [])):
         require(shutil.which(program), f"{program} is not installed")
     require(len(os.sched_getaffinity(0)) > 1, "needs two cores")
     module, *arguments = run.split()

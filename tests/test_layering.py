@@ -32,6 +32,8 @@ service -> pool_server -> pool -> pool_recovery -> pool_archive -> pool_snapshot
 pool_server -> server
 pool -> pool_writes -> pool_entry
 pool_writes -> pool_post -> etcd
+pool_writes -> pool_clock
+pool -> pool_clock
 pool_post -> session
 pool -> pool_members -> etcd
 pool -> pool_reads -> leaves

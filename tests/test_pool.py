@@ -15,11 +15,12 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from faults import SteeredGodis
 from rig.etcd_cluster import EtcdNode, require_etcd
 from servers import ROOT, GodisProcess, Raw, parse, require, wait_until
 from test_etcd import make_certificates
 
-from errors import NO_POOL, POOL_DOWN, POOL_FULL, POOL_STALE, POOL_UNKNOWN
+from errors import NO_POOL, POOL_CLOCK, POOL_DOWN, POOL_FULL, POOL_STALE, POOL_UNKNOWN
 
 Join = Callable[..., GodisProcess]
 WITH_OTHER_TIMES = """
@@ -367,6 +368,41 @@ def test_an_instance_whose_loop_does_not_turn_ends(join: Join) -> None:
         wait_until(lambda: process.process.poll() is not None, 20, "it ends")
     assert process.process.returncode == 70
     assert "has not turned" in process.stderr()
+
+
+def test_a_clock_that_is_far_ahead_ends_no_keys(join: Join, node: EtcdNode, tmp_path: Path) -> None:
+    """An instance whose clock is set a day ahead while it serves refuses its clients until the clock is right."""
+    directory = tmp_path / "skewed"
+    directory.mkdir()
+    pool = ("--pool", f"etcd://{node.endpoint}/test", "--pool-clock-limit", "5m")
+    skewed = SteeredGodis(directory, *pool, log=None)
+    with skewed, join().raw() as steady, skewed.raw() as raw:
+        assert raw.ask("SET", "k", "v", "EX", 3600) == b"+OK\r\n"
+        skewed.set_clock(240)
+        assert raw.ask("SET", "within", "the limit") == b"+OK\r\n"
+        skewed.set_clock(86_400)
+        refused = b"-%b\r\n" % POOL_CLOCK
+        wait_until(lambda: raw.ask("PING") == refused, what="it notices")
+        for request in (["SET", "k", "w"], ["GET", "k"], ["DEL", "k"], ["DBSIZE"]):
+            assert raw.ask(*request) == refused
+        assert b"OK" in raw.ask("READMODE", "linearizable")
+        assert raw.ask("GET", "k") == refused
+        told = pool_info(raw)
+        assert told["pool_state"] == "clock"
+        assert 86_390_000 <= int(told["pool_clock_ahead_ms"]) <= 86_400_000
+        assert "86399 s ahead of etcd's" in skewed.stderr()
+        assert parse(steady.ask("INCR", "n")) == 1
+        assert 3300 <= parse(steady.ask("TTL", "k")) <= 3600
+        assert int(pool_info(steady)["pool_log_clock_ms"]) < (time.time() + 300) * 1000
+
+        assert raw.ask("CONFIG", "SET", "pool-clock-limit", "0") == b"+OK\r\n"
+        wait_until(partial(answers_ping, raw), what="nobody minds any more")
+        assert raw.ask("CONFIG", "SET", "pool-clock-limit", "5m") == b"+OK\r\n"
+        wait_until(lambda: raw.ask("PING") == refused, what="it minds again")
+        skewed.set_clock(0)
+        wait_until(partial(answers_ping, raw), what="it serves again")
+        assert parse(raw.ask("GET", "k")) == b"v"
+        assert raw.ask("SET", "k", "w") == b"+OK\r\n"
 
 
 def test_a_full_etcd_is_named_and_writes_go_on_when_there_is_space(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ Each part is a module that can be run alone: `python -m bench.compare --help`.
 
 from __future__ import annotations
 
-from bench import always, compare, eviction, footprint, latency, micro, replay, rewrite, stalls
+from bench import always, compare, eviction, footprint, hostile, latency, micro, replay, rewrite, stalls
 from bench.rig import Report, parser, require_two_cores
 
 
@@ -33,6 +33,7 @@ def everything_else(report: Report, rounds: int, seconds: float, keys: int) -> N
     replay.replay(report, 10 * keys, keys=keys)
     rewrite.rewrite(report, 5 * keys)
     stalls.stalls(report, 5 * keys)
+    hostile.hostile(report, rounds=rounds)
     eviction.memory(report)
     eviction.hits(report)
     micro.micro(report)

@@ -1,61 +1,65 @@
 """How long a well-behaved client waits while others attack: the longest PING in ms, Godis beside redis-server.
 
-    python bench/hostile.py [--turns] [PART OF AN ATTACK'S NAME]
+    python -m bench.hostile [--only PART-OF-A-NAME] [--rounds 3]
+    python -m bench.hostile --turns                                  the longest turn of Godis instead
 
-The server has a core for itself; on the other one runs the attack, and a process that sends a PING every five
-milliseconds, or as soon as the last one is answered. This one goes before all else (SCHED_FIFO, which needs root), the
-server before most (a server of SCHED_FIFO that is busy would be stopped for 50 ms a second by the kernel). Both servers
-keep a log (everysec) and get the same attack, each on a fresh process. "Nothing" is the floor, which neighbours leave.
-Each attack is made three times (or so often as the environment's ROUNDS says); shown are the median of the longest
-waits, and the worst. `nan`: the server ended; `inf`: it was silent for a minute.
+The attack runs on the clients' core, and so does a `load.Prober`, which goes before it. Both servers keep a log
+(everysec) and get the same attack, each on a fresh process. "Nothing" is the floor: what the machine's neighbours
+leave. Shown are the median of the longest waits of the rounds, and the worst. `nan`: the server ended.
 
 With --turns it is Godis alone, and the CPU time that its longest turn took, in which nobody else is served: it can be
-measured on a busy machine, too, though caches that others use make it longer.
+measured on a busy machine, too, though caches that others use make it longer. A core that is shared has the client
+wait for several turns, and for the scheduler.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import multiprocessing
-import os
-import resource
-import shutil
 import signal
 import socket
 import statistics
 import struct
-import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-HOST = "127.0.0.1"
-ROUNDS = int(os.environ.get("ROUNDS", "3"))
+from servers import HOST, ROOT, encode, wait_until
+
+from bench.load import Prober
+from bench.rig import (
+    PING,
+    SERVER_CORE,
+    Floor,
+    Godis,
+    Report,
+    Settings,
+    most_connections,
+    parser,
+    require_two_cores,
+    serving,
+)
+
 SECONDS = 2.0
+SETTLE_SECONDS = 0.3
 MEBIBYTE = 1 << 20
-CROWD = min(9000, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 200)
-PING = b"*1\r\n$4\r\nPING\r\n"
-
-
-def request(*words: bytes) -> bytes:
-    """Make a RESP request."""
-    return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in words)
+CROWD = 9000  # or as many as the limit on open files allows
+CROWD_HOST = "127.0.0.2"  # where a crowd comes to, so that it can be told from who measures
+SETTINGS = {
+    "godis": Settings(flags=("--host", f"{HOST} {CROWD_HOST}")),
+    "redis": Settings(flags=("--bind", HOST, CROWD_HOST)),
+}
+FLOOR = Floor(50, at_most=True, unit=" ms")
 
 
 def connect(port: int) -> socket.socket:
-    """Connect, waiting for the server to come up."""
-    for _ in range(400):
-        try:
-            return socket.create_connection((HOST, port), 60)
-        except ConnectionRefusedError:
-            time.sleep(0.05)
-    raise ConnectionRefusedError(f"nobody listens on port {port}")
+    """Connect."""
+    return socket.create_connection((HOST, port), 60)
 
 
 def ask(port: int, wire: bytes) -> None:
@@ -72,23 +76,25 @@ def ask(port: int, wire: bytes) -> None:
         sender.join()
 
 
-def until_time_is_up() -> Callable[[], bool]:
+def until_time_is_up(seconds: float) -> Callable[[], bool]:
     """Return what says whether the attack goes on."""
-    end = time.monotonic() + SECONDS
+    end = time.monotonic() + seconds
     return lambda: time.monotonic() < end
 
+
+Act = Callable[[int, float], None]  # on a port, for so many seconds if it has no end
 
 # ---- attacks
 
 
-def nothing(port: int) -> None:
+def nothing(port: int, seconds: float) -> None:
     """Leave it alone."""
-    time.sleep(SECONDS)
+    time.sleep(seconds)
 
 
-def pour(port: int, wire: bytes, readers: int = 4) -> None:
+def pour(port: int, seconds: float, wire: bytes, readers: int = 4) -> None:
     """Send the same from some connections, as fast as it is taken, and read all replies."""
-    going = until_time_is_up()
+    going = until_time_is_up(seconds)
 
     def run() -> None:
         with contextlib.suppress(OSError), connect(port) as connection:
@@ -108,50 +114,50 @@ def pour(port: int, wire: bytes, readers: int = 4) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(SECONDS + 5)
+        thread.join(seconds + 5)
 
 
-def pouring(*words: bytes) -> Callable[[int], None]:
+def pouring(*words: bytes) -> Act:
     """Make an attack that is one request without end."""
-    wire = request(*words)
-    return lambda port: pour(port, wire * (1 + 65536 // len(wire)))
+    wire = encode(*words)
+    return lambda port, seconds: pour(port, seconds, wire * (1 + 65536 // len(wire)))
 
 
-def read_nothing(port: int) -> None:
+def read_nothing(port: int, seconds: float) -> None:
     """Ask for twenty megabytes on each of 50 connections, and read none of it.
 
     Of more, redis-server would fill the machine's memory: it has no limit on them unless it is told one.
     """
-    ask(port, request(b"SET", b"big", b"x" * MEBIBYTE))
+    ask(port, encode(b"SET", b"big", b"x" * MEBIBYTE))
     connections = [connect(port) for _ in range(50)]
     for connection in connections:
-        connection.sendall(request(b"GET", b"big") * 20)
-    time.sleep(SECONDS)
+        connection.sendall(encode(b"GET", b"big") * 20)
+    time.sleep(seconds)
 
 
-def write_slowly(port: int) -> None:
+def write_slowly(port: int, seconds: float) -> None:
     """Announce 512 MB on many connections, and send a byte now and then."""
-    connections = [connect(port) for _ in range(min(1000, CROWD))]
+    connections = [connect(port) for _ in range(1000)]
     for connection in connections:
         connection.sendall(b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$536870912\r\n")
-    going = until_time_is_up()
+    going = until_time_is_up(seconds)
     while going():
         for connection in connections:
             connection.send(b"x")
 
 
-def crowd(port: int) -> None:
+def crowd(port: int, seconds: float) -> None:
     """Connect thousands, which say nothing, and hang up on all of them at once."""
-    connections = [connect(port) for _ in range(CROWD)]
+    connections = [connect(port) for _ in range(most_connections(CROWD))]
     time.sleep(0.5)
     for connection in connections:
         connection.close()
     time.sleep(0.5)
 
 
-def flood(port: int, first: bytes = b"", reset: bool = False) -> None:
+def flood(port: int, seconds: float, first: bytes = b"", reset: bool = False) -> None:
     """Connect and hang up, as fast as it goes."""
-    going = until_time_is_up()
+    going = until_time_is_up(seconds)
     linger = struct.pack("ii", 1, 0)
     while going():
         with contextlib.suppress(OSError):
@@ -170,18 +176,18 @@ def flood(port: int, first: bytes = b"", reset: bool = False) -> None:
 class Attack:
     """What is done, what is done before without being measured, and whether it takes place in a crowd."""
 
-    run: Callable[[int], None]
+    run: Act
     prepare: Callable[[int], None] = lambda port: None
     crowded: bool = False
 
 
-def once(wire: Callable[[], bytes]) -> Callable[[int], None]:
+def once(wire: Callable[[], bytes]) -> Act:
     """Make an attack that is one request, or some, made once."""
 
-    def attack(port: int) -> None:
+    def attack(port: int, _seconds: float) -> None:
         with contextlib.suppress(OSError):  # who kills all clients gets no reply
             ask(port, wire())
-        time.sleep(0.5)  # what is done in slices goes on behind the reply
+        time.sleep(SETTLE_SECONDS)  # what is done in slices goes on behind the reply
 
     return attack
 
@@ -189,24 +195,30 @@ def once(wire: Callable[[], bytes]) -> Callable[[int], None]:
 def many_words(name: bytes, value: bytes = b"") -> bytes:
     """Make a request of a million words: keys, or keys and values."""
     if value:
-        return request(name, *(word for number in range(500_000) for word in (b"key:%07d" % number, value)))
-    return request(name, *(b"key:%07d" % number for number in range(1_000_000)))
+        return encode(name, *(word for number in range(500_000) for word in (b"key:%07d" % number, value)))
+    return encode(name, *(b"key:%07d" % number for number in range(1_000_000)))
 
 
 def fill(port: int) -> None:
     """Set a million keys."""
     for start in range(0, 1_000_000, 100_000):
-        ask(port, b"".join(request(b"SET", b"key:%07d" % number, b"v") for number in range(start, start + 100_000)))
+        ask(port, b"".join(encode(b"SET", b"key:%07d" % number, b"v") for number in range(start, start + 100_000)))
 
 
 def huge(size: int) -> Callable[[int], None]:
     """Make a value of this size, at the least cost for whoever sends it."""
-    return lambda port: ask(port, request(b"SETRANGE", b"huge", b"%d" % (size - 1), b"x"))
+    return lambda port: ask(port, encode(b"SETRANGE", b"huge", b"%d" % (size - 1), b"x"))
 
 
 def two_strings(port: int) -> None:
     """Set two strings whose common subsequence takes about as long as is allowed."""
-    ask(port, request(b"MSET", b"a", bytes(range(250)) * 44, b"b", bytes(range(249, -1, -1)) * 44))
+    ask(port, encode(b"MSET", b"a", bytes(range(250)) * 44, b"b", bytes(range(249, -1, -1)) * 44))
+
+
+def kill_crowd(port: int, _seconds: float) -> None:
+    """Kill all who came to the crowd's address."""
+    ask(port, encode(b"CLIENT", b"KILL", b"LADDR", b"%b:%d" % (CROWD_HOST.encode(), port)))
+    time.sleep(SETTLE_SECONDS)
 
 
 HUGE = 512 * MEBIBYTE
@@ -215,11 +227,13 @@ ATTACKS: dict[str, Attack] = {
     "nothing": Attack(nothing),
     "50 clients ask for 20 MB each and read none": Attack(read_nothing),
     "1000 clients announce 512 MB and send a byte now and then": Attack(write_slowly),
-    f"{CROWD} silent clients come, and hang up at once": Attack(crowd),
+    "thousands of silent clients come, and hang up at once": Attack(crowd),
     "connect and hang up, as fast as it goes": Attack(flood),
-    "connect and reset": Attack(lambda port: flood(port, reset=True)),
-    "HTTP POSTs": Attack(lambda port: flood(port, b"POST / HTTP/1.1\r\nHost: localhost\r\n\r\n")),
-    "half a request, then gone": Attack(lambda port: flood(port, request(b"SET", b"k", b"v" * 100)[:-5])),
+    "connect and reset": Attack(lambda port, seconds: flood(port, seconds, reset=True)),
+    "HTTP POSTs": Attack(lambda port, seconds: flood(port, seconds, b"POST / HTTP/1.1\r\nHost: localhost\r\n\r\n")),
+    "half a request, then gone": Attack(
+        lambda port, seconds: flood(port, seconds, encode(b"SET", b"k", b"v" * 100)[:-5])
+    ),
     "pipelines without end: GET": Attack(pouring(b"GET", b"k")),
     "pipelines without end: SET of 1 KiB": Attack(pouring(b"SET", b"k", b"x" * 1024)),
     "pipelines without end: INFO": Attack(pouring(b"INFO")),
@@ -228,84 +242,61 @@ ATTACKS: dict[str, Attack] = {
     "pipelines without end: AUTH": Attack(pouring(b"AUTH", b"wrong")),
     "pipelines without end: CONFIG SET": Attack(pouring(b"CONFIG", b"SET", b"timeout", b"0")),
     "pipelines without end: LCS of 11 000 bytes": Attack(pouring(b"LCS", b"a", b"b"), two_strings),
-    "lines of text of 60 KB, all quotes": Attack(lambda port: pour(port, b"EXISTS " + b"'' " * 20_000 + b"\n")),
+    "lines of text of 60 KB, all quotes": Attack(
+        lambda port, seconds: pour(port, seconds, b"EXISTS " + b"'' " * 20_000 + b"\n")
+    ),
     "MGET of a million keys": Attack(once(lambda: many_words(b"MGET")), fill),
     "EXISTS of a million keys": Attack(once(lambda: many_words(b"EXISTS")), fill),
     "DEL of a million keys": Attack(once(lambda: many_words(b"DEL")), fill),
     "MSET of 500 000 keys": Attack(once(lambda: many_words(b"MSET", b"value")), fill),
-    "SET of 512 MB": Attack(once(lambda: request(b"SET", b"huge", bytes(HUGE)))),
-    "GET of 512 MB": Attack(once(lambda: request(b"GET", b"huge")), huge(HUGE)),
-    "SETRANGE k 536870911 x": Attack(huge(HUGE)),
-    "APPEND to 400 MB": Attack(once(lambda: request(b"APPEND", b"huge", b"x")), huge(400 * MEBIBYTE)),
-    "DEL of 512 MB": Attack(once(lambda: request(b"DEL", b"huge")), huge(HUGE)),
-    f"CLIENT LIST of {CROWD} clients": Attack(once(lambda: request(b"CLIENT", b"LIST")), crowded=True),
-    f"CLIENT KILL of {CROWD} clients": Attack(
-        once(lambda: request(b"CLIENT", b"KILL", b"TYPE", b"normal")), crowded=True
-    ),
-    f"INFO with {CROWD} clients": Attack(once(lambda: request(b"INFO") * 100), crowded=True),
+    "SET of 512 MB": Attack(once(lambda: encode(b"SET", b"huge", bytes(HUGE)))),
+    "GET of 512 MB": Attack(once(lambda: encode(b"GET", b"huge")), huge(HUGE)),
+    "SETRANGE k 536870911 x": Attack(lambda port, _seconds: huge(HUGE)(port)),
+    "APPEND to 400 MB": Attack(once(lambda: encode(b"APPEND", b"huge", b"x")), huge(400 * MEBIBYTE)),
+    "DEL of 512 MB": Attack(once(lambda: encode(b"DEL", b"huge")), huge(HUGE)),
+    "CLIENT LIST of thousands": Attack(once(lambda: encode(b"CLIENT", b"LIST")), crowded=True),
+    "CLIENT KILL of thousands": Attack(kill_crowd, crowded=True),
+    "INFO with thousands of clients": Attack(once(lambda: encode(b"INFO") * 100), crowded=True),
 }
 
 
 # ---- measuring
 
 
-def probe(port: int, pipe: Connection) -> None:
-    """Ping until told to stop, and send the longest wait in ms back."""
-    with contextlib.suppress(PermissionError):
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(10))
-    longest = 0.0
-    with connect(port) as connection:
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        pipe.send(connection.getsockname()[1])
-        due = time.monotonic()
-        while not pipe.poll():
-            due = max(due + 0.005, time.monotonic())
-            time.sleep(max(0.0, due - time.monotonic()))
-            connection.sendall(PING)
-            try:
-                if not connection.recv(64):
-                    break
-            except TimeoutError:  # a minute
-                longest = float("inf")
-                break
-            longest = max(longest, (time.monotonic() - due) * 1000)
-    pipe.send(longest)
+@contextlib.contextmanager
+def crowd_around(port: int, wanted: int) -> Iterator[None]:
+    """Let so many be connected who say nothing, or as many as there may be."""
+    with contextlib.ExitStack() as stack:
+        guests = [
+            stack.enter_context(socket.create_connection((CROWD_HOST, port), 60))
+            for _ in range(most_connections(wanted))
+        ]
+        if guests:
+            guests[-1].sendall(PING)
+            guests[-1].recv(64)
+        yield
 
 
-def longest_wait(command: list[str], port: int, attack: Attack) -> float:
+def attacked(port: int, attack: Attack, seconds: float) -> None:
+    """Attack, from a process of its own, and return when that is over."""
+    attacker = multiprocessing.Process(target=attack.run, args=(port, seconds))
+    attacker.start()
+    attacker.join()
+
+
+def longest_wait(peer: str, attack: Attack, seconds: float) -> float:
     """Start a server, attack it, and return the longest wait of the other client."""
-    with tempfile.TemporaryDirectory(dir=os.environ.get("GODIS_BENCH_DIR")) as directory:
-        server = subprocess.Popen(command, cwd=directory, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        os.sched_setaffinity(server.pid, {0})
-        with contextlib.suppress(PermissionError):
-            os.setpriority(os.PRIO_PROCESS, server.pid, -20)
-        try:
-            ask(port, PING)
-            attack.prepare(port)
-            here, there = multiprocessing.Pipe()
-            prober = multiprocessing.Process(target=probe, args=(port, there))
-            guests = [connect(port) for _ in range(CROWD if attack.crowded else 0)]
-            time.sleep(0.5 if not guests else 2)
-            prober.start()
-            here.recv()
-            attacker = multiprocessing.Process(target=attack.run, args=(port,))
-            attacker.start()
-            attacker.join()
-            if server.poll() is not None:
-                return float("nan")
-            with contextlib.suppress(OSError):
-                here.send(None)
-            longest = float(here.recv())
-            prober.join()
-            for guest in guests:
-                guest.close()
-            return longest
-        finally:
-            server.kill()
-            server.wait()
+    with serving(peer, SETTINGS[peer]) as server:
+        attack.prepare(server.port)
+        with crowd_around(server.port, CROWD if attack.crowded else 0):
+            with Prober(server.port, SETTLE_SECONDS) as prober:
+                attacked(server.port, attack, seconds)
+            ended = server.process.poll() is not None
+    return math.nan if ended or not prober.waits_ms else prober.waits_ms[-1]
 
 
-WATCHED = """
+TOLD = "longest turn, in seconds of CPU: "
+WATCHED = f"""
 import signal, sys, time
 sys.path.insert(0, sys.argv.pop(1))
 import godis, turn
@@ -320,7 +311,7 @@ def noted_end(self):
     longest = max(longest, time.thread_time() - began)
 def tell(*_):
     global longest
-    print(longest * 1000, flush=True)
+    print("{TOLD}", longest, flush=True)
     longest = 0.0
 turn.Turn._begin, turn.Turn.end = noted_begin, noted_end
 signal.signal(signal.SIGUSR1, tell)
@@ -328,65 +319,77 @@ sys.exit(godis.main(sys.argv[1:]))
 """
 
 
-def longest_turn(port: int, attack: Attack) -> float:
+class WatchedGodis(Godis):
+    """Godis that notes how long its turns take."""
+
+    def command(self) -> list[str]:
+        """Run it under what notes that."""
+        arguments = super().command()[5:]  # behind taskset, its two, Python and the program
+        return ["taskset", "-c", str(SERVER_CORE), sys.executable, "-c", WATCHED, str(ROOT), *arguments]
+
+    def longest_turn_ms(self) -> float:
+        """Say what the longest turn since the last call took of CPU."""
+        told = self.stderr().count(TOLD)
+        self.process.send_signal(signal.SIGUSR1)
+        wait_until(lambda: self.stderr().count(TOLD) > told and self.stderr().endswith("\n"), 60, "it tells")
+        return 1000 * float(self.stderr().rpartition(TOLD)[2].split()[0])
+
+
+def longest_turn(attack: Attack, seconds: float) -> float:
     """Attack a Godis that notes its turns, and return how many ms of CPU the longest took."""
-    command = [sys.executable, "-c", WATCHED, str(ROOT), "--port", str(port)]
-    with tempfile.TemporaryDirectory(dir=os.environ.get("GODIS_BENCH_DIR")) as directory:
-        server = subprocess.Popen(command, cwd=directory, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-        assert server.stdout
-        try:
-            ask(port, PING)
-            attack.prepare(port)
-            guests = [connect(port) for _ in range(CROWD if attack.crowded else 0)]
-            time.sleep(0.5)
-            server.send_signal(signal.SIGUSR1)
-            server.stdout.readline()
-            attacker = multiprocessing.Process(target=attack.run, args=(port,))
-            attacker.start()
-            attacker.join()
-            server.send_signal(signal.SIGUSR1)
-            for guest in guests:
-                guest.close()
-            return float(server.stdout.readline() or "nan")
-        finally:
-            server.kill()
-            server.wait()
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-godis-") as directory,
+        WatchedGodis(Path(directory), SETTINGS["godis"]) as server,
+    ):
+        attack.prepare(server.port)
+        with crowd_around(server.port, CROWD if attack.crowded else 0):
+            time.sleep(SETTLE_SECONDS)
+            server.longest_turn_ms()
+            attacked(server.port, attack, seconds)
+            return server.longest_turn_ms()
 
 
-def show_turns(chosen: str) -> None:
-    """Print the longest turn of each attack."""
-    print("| the longest turn, ms of CPU | |\n|---|---:|", flush=True)
-    for number, (name, attack) in enumerate(ATTACKS.items()):
-        if chosen in name:
-            print(f"| {name} | {longest_turn(7501 + number, attack):.1f} |", flush=True)
+def turns(report: Report, only: str = "", seconds: float = SECONDS) -> None:
+    """Add a table with the longest turn under each attack."""
+    report.table("the longest turn, ms of CPU", "Godis")
+    for name, attack in ATTACKS.items():
+        if only in name:
+            longest = longest_turn(attack, seconds)
+            floor = FLOOR if name != "nothing" else None
+            report.row(name, report.judge(f"longest turn: {name}", longest, floor, f"{longest:.1f} ms"))
+
+
+def hostile(report: Report, only: str = "", rounds: int = 3, seconds: float = SECONDS) -> None:
+    """Add a table with a line for each attack."""
+    report.table("the longest wait of a PING, ms: median (worst)", "Godis", "redis-server", "Godis's median")
+    for name, attack in ATTACKS.items():
+        if only not in name:
+            continue
+        cells, median = [], {}
+        for peer in ("godis", "redis"):
+            waits = [longest_wait(peer, attack, seconds) for _ in range(rounds)]
+            median[peer] = statistics.median(waits)
+            cells.append(f"{median[peer]:.1f} ({max(waits):.1f})")
+        floor = FLOOR if name != "nothing" else None
+        figure = report.judge(f"others wait: {name}", median["godis"], floor, f"{median['godis']:.1f} ms")
+        report.row(name, *cells, figure)
 
 
 def main() -> None:
-    """Measure both and print the table."""
-    words = [word for word in sys.argv[1:] if word != "--turns"]
-    chosen = words[0] if words else ""
-    if "--turns" in sys.argv:
-        show_turns(chosen)
-        return
-    os.sched_setaffinity(0, {1})
-    redis_server = shutil.which("redis-server") or "redis-server"
-    port = 7431
-    print("| the longest wait of a PING, ms: median (worst) | Godis | redis-server |\n|---|---:|---:|", flush=True)
-    for name, attack in ATTACKS.items():
-        if chosen not in name:
-            continue
-        figures: list[str] = []
-        commands = (
-            [sys.executable, str(ROOT / "godis.py"), "--port"],
-            [redis_server, "--save", "", "--appendonly", "yes", "--port"],
-        )
-        for command in commands:
-            waits = []
-            for _ in range(ROUNDS):
-                port += 1
-                waits.append(longest_wait([*command, str(port)], port, attack))
-            figures.append(f"{statistics.median(waits):.1f} ({max(waits):.1f})")
-        print(f"| {name} | {' | '.join(figures)} |", flush=True)
+    """Measure and print."""
+    made = parser(__doc__)
+    made.add_argument("--only", default="", help="the attacks whose name has this in it")
+    made.add_argument("--rounds", type=int, default=3)
+    made.add_argument("--seconds", type=float, default=SECONDS, help="how long an attack goes on that has no end")
+    made.add_argument("--turns", action="store_true", help="the longest turn of Godis, not how long others wait")
+    arguments = made.parse_args()
+    require_two_cores()
+    report = Report("hostile", arguments.output)
+    if arguments.turns:
+        turns(report, arguments.only, arguments.seconds)
+    else:
+        hostile(report, arguments.only, arguments.rounds, arguments.seconds)
+    report.close()
 
 
 if __name__ == "__main__":

@@ -20,6 +20,8 @@ RUNS = [
     "stalls --keys 100 --seconds 0.02",
     "rewrite --keys 100 --seconds 0.1",
     "eviction hits --reads 1000",
+    "hostile --rounds 1 --seconds 0.05 --only POSTs",
+    "hostile --turns --seconds 0.05 --only POSTs",
     "micro --rounds 1 --requests 10",
     "pool --rounds 1 --seconds 0.01 --keyspace 100 --systems alone,one --watch-seconds 0.5 --keys 100",
 ]

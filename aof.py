@@ -32,13 +32,13 @@ from __future__ import annotations
 import io
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, BinaryIO
 
 from log_lock import LogLock, claim_directory
-from log_reader import SELECT_0, Fault, Kind, frame, frame_head, units
-from log_records import Records
+from log_reader import SELECT_0, Fault, Kind, frame, frame_head, frame_head_in_steps, units
+from log_records import Records, Steps
 from log_replay import ReplayReport, cannot_use, not_regular, replay, sync_directory
 from protocol import blocks
 
@@ -47,6 +47,8 @@ __all__ = ["AppendOnlyLog", "LogLock", "NullLog", "ReplayReport", "claim_directo
 CLOSED_TO_RENAME = os.name == "nt"  # Windows renames no open file, and none over one
 FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
 READ_BACK_FAILED = b"fsync failed, and what was written since does not read back right: check the disk, then restart"
+LONG_BATCH_BYTES = 4 << 20
+STEP_BYTES = 1 << 20
 UNFINISHED = (".rewrite", ".repairing", ".repairing-again")
 REPLACED = b"another file stands in the place of the log: move it away, or restart to use it"
 _sync = getattr(os, "fdatasync", os.fsync)  # the file's times need not be on the disk
@@ -75,6 +77,8 @@ class AppendOnlyLog(Records):
         self._measured = False  # replay may cut the file after open: its size counts at the first write
         self._writing = False
         self._torn = False  # bytes of a failed write may stand after written_bytes
+        self.is_busy = False  # a long batch is on its way, between whose steps others are served
+        self._in_steps = False  # it is being written
         self._last_ms = 0
         self._unsynced: bytes | None = None  # what a repair has cut off and must write again
 
@@ -117,8 +121,11 @@ class AppendOnlyLog(Records):
         return self.written_bytes - self._origin
 
     def write(self, now_ms: int) -> bool:
-        """Write this turn's records as one batch; False while the log fails: then they are kept for the next try."""
-        if not self.pieces:
+        """Write this turn's records as one batch; False while the log fails: then they are kept for the next try.
+
+        They are kept, too, while a long batch is written in steps.
+        """
+        if not self.pieces or self._in_steps:
             return self.failure is None
         if self._database:
             self.pieces.append(SELECT_0)
@@ -132,6 +139,57 @@ class AppendOnlyLog(Records):
             self._writing = False
         self.failure = self.write_failure or self.fsync_failure
         return not self.pieces
+
+    def take_in_slices(self, effects: Records, keys: list[set[bytes]], garbage: list[Any], now_ms: int) -> Steps:
+        """`take_in`; many megabytes are written here, as a batch of their own, a megabyte a step.
+
+        While `is_busy`, nobody may change anything, for all that is logged then comes behind it. Where it cannot be
+        written, it is left to the next `write`, as any other.
+        """
+        pieces: list[bytes | memoryview] = list(_cut(blocks(effects.pieces)))
+        if sum(map(len, pieces)) < LONG_BATCH_BYTES:
+            self.take_in(effects, keys, garbage)
+            return
+        if effects._database:
+            effects.pieces.append(SELECT_0)
+            pieces.append(SELECT_0)
+            effects._database = 0
+        head = yield from frame_head_in_steps(pieces, now_ms)
+        self.is_busy = True
+        try:
+            while self.pieces and self.failure is None:
+                yield  # the turn knows when these may be written
+            if self.failure is None and (yield from self._write_in_steps((head, *pieces))):
+                garbage += keys
+                self._last_ms = now_ms
+                return
+        finally:
+            self.is_busy = False
+        later = self.pieces.copy()
+        self.pieces.clear()
+        self.take_in(effects, keys, garbage)
+        self.pieces += later
+
+    def _write_in_steps(self, batch: Sequence[bytes | memoryview]) -> Generator[None, None, bool]:
+        """Write a batch, a piece a step, and nothing else meanwhile; return whether it is in the file."""
+        self.measure()
+        self._in_steps = self._writing = True
+        try:
+            self._cut_torn_end()
+            self._torn = True
+            for piece in batch:
+                self._write_all(piece)
+                yield
+            self._torn = False
+            self.written_bytes += sum(map(len, batch))
+        except OSError as error:
+            self.write_failure = _text(error)
+            with suppress(OSError):
+                self._cut_torn_end()
+        finally:
+            self._in_steps = self._writing = False
+            self.failure = self.write_failure or self.fsync_failure
+        return self.write_failure is None
 
     def _batch(self, now_ms: int) -> list[bytes]:
         """Frame this turn's records: in one piece, or, where they are large or the memory is short, without a copy."""
@@ -164,7 +222,7 @@ class AppendOnlyLog(Records):
             os.ftruncate(self._descriptor, self.written_bytes - self._origin)
             self._torn = False
 
-    def _write_all(self, data: bytes) -> None:
+    def _write_all(self, data: bytes | memoryview) -> None:
         rest = memoryview(data)
         while rest:
             rest = rest[os.write(self._descriptor, rest) :]
@@ -342,6 +400,9 @@ class AppendOnlyLog(Records):
             return
         if self.fsync_failure is not None:
             self.fsync()
+        self._in_steps = False  # what was half written is not in the log
+        with suppress(OSError):
+            self._cut_torn_end()
         self.write(self._last_ms)
         self.fsync()
         self._close_file()
@@ -359,6 +420,7 @@ class NullLog:
     write_failure: bytes | None = None
     fsync_failure: bytes | None = None
     damage = ""
+    is_busy = False
     written_bytes = 0
     synced_bytes = 0
     size_bytes = 0
@@ -382,6 +444,11 @@ class NullLog:
         """Return what forgets, too."""
         return self
 
+    def take_in_slices(self, effects: NullLog, keys: list[set[bytes]], garbage: list[Any], now_ms: int) -> Steps:
+        """Forget what was set aside."""
+        garbage += keys
+        yield from ()
+
     def take_in(self, effects: NullLog, keys: list[set[bytes]], garbage: list[Any]) -> None:
         """Forget what was set aside."""
         garbage += keys
@@ -398,6 +465,17 @@ class NullLog:
 
     def close(self) -> None:
         """Do nothing."""
+
+
+def _cut(pieces: Iterable[bytes]) -> Iterator[bytes | memoryview]:
+    """Cut what is long into pieces that take about a millisecond to be written, without a copy."""
+    for piece in pieces:
+        if len(piece) <= STEP_BYTES:
+            yield piece
+        else:
+            view = memoryview(piece)
+            for start in range(0, len(piece), STEP_BYTES):
+                yield view[start : start + STEP_BYTES]
 
 
 def _text(error: OSError) -> bytes:

@@ -37,10 +37,11 @@ from gevent.event import Event
 
 from columns import CRLF, TABLED, Columns
 from engine import Engine
-from errors import QUERY_TOO_BIG
+from errors import QUERY_TOO_BIG, CommandError
 from protocol import (
     BLOCK_BYTES,
     HEADERS,
+    HugeRequest,
     RequestParser,
     TextRequest,
     aggregate,
@@ -290,7 +291,8 @@ class Connection:
 
     def _carry_out(self, argv: list[bytes], pieces: list[bytes]) -> tuple[list[bytes], Reply]:
         """Execute a request, and wait for what it waits for; return its reply, and `pieces` if they are still here."""
-        reply = self.execute(argv)
+        is_huge = type(argv) is HugeRequest
+        reply = self.engine.execute_huge(self.session, argv) if is_huge else self.execute(argv)
         while reply is WAIT:
             if self.session.work is not None:
                 pieces, reply = self._work(pieces, argv)
@@ -351,6 +353,8 @@ class Connection:
         self.stop_reading()
         try:
             reply = self.turn.do(work, self)
+        except CommandError as error:
+            reply = self.engine.refuse(error)
         except MemoryError:
             reply = self.engine.no_memory(argv[0])
         except Exception:

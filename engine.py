@@ -21,11 +21,11 @@ import commands.strings  # noqa: F401  (the modules fill the table when imported
 from claim import Claim
 from columns import columns_of
 from commands import DENYOOM, NO_AUTH, READONLY, TABLE, WRITE, Command, RunMany
-from commands.many import AT_ONCE_WORDS
+from commands.many import AT_ONCE_WORDS, leave, writing
 from commands.slices import at_once
 from errors import INTERNAL, LOG_FAILED, NO_MEMORY, OUT_OF_MEMORY, UNKNOWN_COMMAND, CommandError
 from errors import NO_AUTH as NO_AUTH_TEXT
-from replies import WAIT, Reply
+from replies import WAIT, Reply, Work
 from session import Instance, Session
 
 logger = logging.getLogger("godis")
@@ -65,14 +65,48 @@ class Engine:
                 return WAIT
             return row.run(session, argv)
         except CommandError as error:
-            self.instance.statistics.count_error(error.text)
-            # It would hold the frames it came through, and they hold it: a cycle, which only the collector frees.
-            error.__traceback__ = error.__context__ = None
-            return error
+            return self.refuse(error)
         except MemoryError:
             return self.no_memory(argv[0])
         except Exception:
             return self.internal_error(argv[0])
+
+    def refuse(self, error: CommandError) -> CommandError:
+        """Count an error that is a reply."""
+        self.instance.statistics.count_error(error.text)
+        # It would hold the frames it came through, and they hold it: a cycle, which only the collector frees.
+        error.__traceback__ = error.__context__ = None
+        return error
+
+    def execute_huge(self, session: Session, argv: list[bytes]) -> Reply:
+        """Run a request of many megabytes: what it logs is written in slices, unless it waits for something else."""
+        row = self.table.get(argv[0]) or self.table.get(argv[0].upper())
+        if row is None or not row.flags & WRITE or not row.accepts(len(argv)) or self.instance.pool is not None:
+            return self.execute(session, argv)
+        return leave(session, self._work_on_huge(row, session, argv))
+
+    def _work_on_huge(self, row: Command, session: Session, argv: list[bytes]) -> Work:
+        """Run a request in one go, and log it in slices; its keys are its own meanwhile."""
+        if (self.instance.gated or not session.authenticated) and self._must_wait(session, row, argv):
+            return WAIT
+        store = session.store
+        log, claim = store.log, Claim(store.log.aside())
+        claim.add(row.key_arguments(argv))
+        store.log = claim.effects
+        refusal = None
+        try:
+            reply = row.run(session, argv)
+        except CommandError as error:
+            refusal = error
+        finally:
+            store.log = log
+        yield from writing(session, claim, _nothing())  # also where it is refused: a key may have expired
+        if refusal is not None:
+            raise refusal
+        if reply is WAIT and session.work is not None:  # it copies in slices, too
+            work, session.work = session.work, None
+            reply = yield from work
+        return reply
 
     def execute_many(self, session: Session, requests: Sequence[list[bytes]]) -> Sequence[Reply] | None:
         """Run a pipeline of one command at once, by column; None if its requests are to be run one by one.
@@ -142,13 +176,14 @@ class Engine:
             instance.witness.note(session, row, argv)
         return False
 
-    @staticmethod
-    def _is_claimed(claim: Claim, row: Command, argv: list[bytes]) -> bool:
+    def _is_claimed(self, claim: Claim, row: Command, argv: list[bytes]) -> bool:
         """Say whether a long command is at work where a request would read or write."""
         if row.subcommands and len(argv) > 1:
             row = row.subcommands.get(argv[1].upper(), row)
         if not row.flags & (WRITE if not claim.writes else WRITE | READONLY):
             return False
+        if row.flags & WRITE and self.instance.log.is_busy:
+            return True
         return not row.keys.first or len(argv) > AT_ONCE_WORDS or claim.holds_any(row.key_arguments(argv))
 
     def apply(self, db: int, argv: list[bytes]) -> None:
@@ -191,3 +226,9 @@ class Engine:
             return False
         session.db = session.store.databases[db]
         return self._run_many(row, row.run_many, session, batch) is not None
+
+
+def _nothing() -> Work:
+    """Do nothing more."""
+    yield from ()
+    return None

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from enum import Enum
 from typing import BinaryIO, NamedTuple
 
@@ -104,10 +104,22 @@ def frame(payload: bytes, now_ms: int) -> bytes:
 
 def frame_head(payload: Sequence[bytes], now_ms: int) -> bytes:
     """Make what stands before the payload of a batch, which is given in pieces."""
+    steps = frame_head_in_steps(payload, now_ms)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            head: bytes = end.value
+            return head
+
+
+def frame_head_in_steps(payload: Sequence[bytes | memoryview], now_ms: int) -> Generator[None, None, bytes]:
+    """Do what `frame_head` does, a piece a step."""
     time = b"%d\r\n" % now_ms
     checksum = zlib.crc32(time)
     for piece in payload:
         checksum = zlib.crc32(piece, checksum)
+        yield
     return b"#%d %08x %b" % (sum(map(len, payload)), checksum, time)
 
 

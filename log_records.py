@@ -7,7 +7,7 @@ taken over when it is done.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from columns import CRLF, TABLED
@@ -20,6 +20,9 @@ SET_PXAT_HEADS = [SET_PXAT + header for header in HEADERS]
 BETWEEN = [CRLF + header for header in HEADERS]  # from the end of the key to the value
 NO_DATABASE = -1
 LARGE_BYTES = 1 << 20  # a record that is not copied once more for its batch
+
+
+Steps = Iterator[None]
 
 
 class Records:
@@ -46,6 +49,11 @@ class Records:
             self.pieces += effects.pieces
             self.has_large = True
             self._database = effects._database
+
+    def take_in_slices(self, effects: Records, keys: list[set[bytes]], garbage: list[Any], now_ms: int) -> Steps:
+        """`take_in` in steps, since there may be a lot of them."""
+        self.take_in(effects, keys, garbage)
+        yield from ()
 
     def append(self, db: int, argv: Sequence[bytes]) -> None:
         """Put a command behind all that there are."""

@@ -51,6 +51,8 @@ MAX_ELEMENTS = 1024 * 1024
 MAX_ELEMENTS_BEFORE_AUTH = 10
 MAX_BULK_BYTES_BEFORE_AUTH = 16 * 1024
 
+HUGE_BYTES = 4 << 20
+MOST_HUGE_WORDS = 2048  # a request of more is executed in slices in any case
 BLOCK_BYTES = 1 << 16  # what is larger is not joined, which would copy it
 SMALL_BYTES = 4096  # of a first request in a pipeline: for larger ones the search in the proof costs more than it gains
 SMALLER_BYTES = 512  # the same for CRLF, which every byte of a value is looked at for
@@ -77,6 +79,10 @@ def _new_reader() -> hiredis.Reader:
 
 class TextRequest(list[bytes]):
     """An argv that came as a line of text: answered in text."""
+
+
+class HugeRequest(list[bytes]):
+    """An argv of so many bytes that what it does may take long: see `Engine.execute_huge`."""
 
 
 # ---------------------------------------------------------------------------------------------- requests
@@ -137,7 +143,8 @@ class RequestParser:
             return ()
         chunk = self._chunk[self._position :]
         self._chunk, self._position = b"", 0
-        return [argv, *self._all(chunk)] if chunk else [argv]
+        requests = [argv, *self._all(chunk)] if chunk else [argv]
+        return iter(requests) if type(argv) is HugeRequest else requests  # what is no list is executed with care
 
     def _all(self, chunk: bytes) -> Sequence[list[bytes]]:
         """Return all requests of a chunk that begins with a request."""
@@ -248,6 +255,8 @@ class RequestParser:
                 position += 2
                 missing -= 1
             elif argv:
+                if self._taken_bytes > HUGE_BYTES and len(argv) <= MOST_HUGE_WORDS:
+                    argv = HugeRequest(argv)
                 self._position, self._argv, self._missing_elements, self._taken_bytes = position, [], 0, 0
                 return argv
             elif position >= length:

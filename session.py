@@ -32,6 +32,7 @@ class LogState(EffectLog, Protocol):
     """What INFO and the write check want to know of the log."""
 
     failure: bytes | None
+    is_busy: bool
     written_bytes: int
     synced_bytes: int
 

@@ -44,6 +44,9 @@ RANDOM_TRIES = 100  # for a random key; ghosts are few
 MOST_LOOKS = 2048  # at keys that may have expired, to count those that have not
 
 
+Steps = Iterator[None]
+
+
 class EffectLog(Protocol):
     """Where effects go: the append-only log, or what stands in for it."""
 
@@ -54,6 +57,8 @@ class EffectLog(Protocol):
     def append_sets(self, db: int, keys: Sequence[bytes], values: Sequence[bytes], deadline_ms: int) -> None: ...
 
     def aside(self) -> Any: ...  # an EffectLog whose effects come into this one by `take_in`, if they do
+
+    def take_in_slices(self, effects: Any, keys: list[set[bytes]], garbage: list[Any], now_ms: int) -> Steps: ...
 
     def take_in(self, effects: Any, keys: list[set[bytes]], garbage: list[Any]) -> None: ...
 

@@ -222,6 +222,8 @@ def kill_crowd(port: int, _seconds: float) -> None:
 
 
 HUGE = 512 * MEBIBYTE
+HALF = encode(b"SET", b"k", b"v" * 100)[:-5]
+QUOTES = b"EXISTS " + b"'' " * 20_000 + b"\n"
 
 ATTACKS: dict[str, Attack] = {
     "nothing": Attack(nothing),
@@ -231,9 +233,7 @@ ATTACKS: dict[str, Attack] = {
     "connect and hang up, as fast as it goes": Attack(flood),
     "connect and reset": Attack(lambda port, seconds: flood(port, seconds, reset=True)),
     "HTTP POSTs": Attack(lambda port, seconds: flood(port, seconds, b"POST / HTTP/1.1\r\nHost: localhost\r\n\r\n")),
-    "half a request, then gone": Attack(
-        lambda port, seconds: flood(port, seconds, encode(b"SET", b"k", b"v" * 100)[:-5])
-    ),
+    "half a request, then gone": Attack(lambda port, seconds: flood(port, seconds, HALF)),
     "pipelines without end: GET": Attack(pouring(b"GET", b"k")),
     "pipelines without end: SET of 1 KiB": Attack(pouring(b"SET", b"k", b"x" * 1024)),
     "pipelines without end: INFO": Attack(pouring(b"INFO")),
@@ -242,9 +242,7 @@ ATTACKS: dict[str, Attack] = {
     "pipelines without end: AUTH": Attack(pouring(b"AUTH", b"wrong")),
     "pipelines without end: CONFIG SET": Attack(pouring(b"CONFIG", b"SET", b"timeout", b"0")),
     "pipelines without end: LCS of 11 000 bytes": Attack(pouring(b"LCS", b"a", b"b"), two_strings),
-    "lines of text of 60 KB, all quotes": Attack(
-        lambda port, seconds: pour(port, seconds, b"EXISTS " + b"'' " * 20_000 + b"\n")
-    ),
+    "lines of text of 60 KB, all quotes": Attack(lambda port, seconds: pour(port, seconds, QUOTES)),
     "MGET of a million keys": Attack(once(lambda: many_words(b"MGET")), fill),
     "EXISTS of a million keys": Attack(once(lambda: many_words(b"EXISTS")), fill),
     "DEL of a million keys": Attack(once(lambda: many_words(b"DEL")), fill),
@@ -267,10 +265,8 @@ ATTACKS: dict[str, Attack] = {
 def crowd_around(port: int, wanted: int) -> Iterator[None]:
     """Let so many be connected who say nothing, or as many as there may be."""
     with contextlib.ExitStack() as stack:
-        guests = [
-            stack.enter_context(socket.create_connection((CROWD_HOST, port), 60))
-            for _ in range(most_connections(wanted))
-        ]
+        places = [(CROWD_HOST, port)] * min(wanted, most_connections(wanted))
+        guests = [stack.enter_context(socket.create_connection(place, 60)) for place in places]
         if guests:
             guests[-1].sendall(PING)
             guests[-1].recv(64)
@@ -332,7 +328,8 @@ class WatchedGodis(Godis):
         told = self.stderr().count(TOLD)
         self.process.send_signal(signal.SIGUSR1)
         wait_until(lambda: self.stderr().count(TOLD) > told and self.stderr().endswith("\n"), 60, "it tells")
-        return 1000 * float(self.stderr().rpartition(TOLD)[2].split()[0])
+        told_last: str = self.stderr().rpartition(TOLD)[2].split()[0]
+        return 1000 * float(told_last)
 
 
 def longest_turn(attack: Attack, seconds: float) -> float:
@@ -346,7 +343,8 @@ def longest_turn(attack: Attack, seconds: float) -> float:
             time.sleep(SETTLE_SECONDS)
             server.longest_turn_ms()
             attacked(server.port, attack, seconds)
-            return server.longest_turn_ms()
+            longest: float = server.longest_turn_ms()
+            return longest
 
 
 def turns(report: Report, only: str = "", seconds: float = SECONDS) -> None:

@@ -75,21 +75,25 @@ def getting(session: Session, argv: list[bytes], look: Callable[[Keyspace, list[
 
 def deleting(session: Session, argv: list[bytes]) -> Work:
     """Delete keys."""
+    claim = yield from _claim(argv, effects=session.store.log.aside())
+    reply = yield from writing(session, claim, _delete(session, argv, claim))
+    return reply
+
+
+def _delete(session: Session, argv: list[bytes], claim: Claim) -> Work:
     db = session.db
     listed = len(argv) <= MOST_TEXT_WORDS  # only text is answered with the values
     values: list[Any] = []
     count = 0
-    claim = yield from _claim(argv, effects=session.store.log.aside())
-    with _writing(session, claim):
-        for keys in _parts(argv):
-            entries = db.remove_many(keys)
-            gone = [key for key, entry in zip(keys, entries, strict=True) if entry is not None]
-            if gone:
-                claim.effects.append(db.index, (b"DEL", *gone))
-                count += len(gone)
-            if listed:
-                values += [None if entry is None else value_of(entry) for entry in entries]
-            yield
+    for keys in _parts(argv):
+        entries = db.remove_many(keys)
+        gone = [key for key, entry in zip(keys, entries, strict=True) if entry is not None]
+        if gone:
+            claim.effects.append(db.index, (b"DEL", *gone))
+            count += len(gone)
+        if listed:
+            values += [None if entry is None else value_of(entry) for entry in entries]
+        yield
     reply = Deleted(count)
     reply.values = values
     return reply
@@ -105,34 +109,37 @@ def unlinking(session: Session, argv: list[bytes]) -> Work:
 def setting(session: Session, argv: list[bytes]) -> Work:
     """Set whole strings."""
     claim = yield from _claim(argv, 2, session.store.log.aside())
-    with _writing(session, claim):
-        yield from _set(session, argv, claim)
-    return OK
+    reply = yield from writing(session, claim, _set(session, argv, claim))
+    return reply
 
 
 def setting_new(session: Session, argv: list[bytes]) -> Work:
     """Set whole strings if none of the keys is there."""
     claim = yield from _claim(argv, 2, session.store.log.aside())
-    get = session.db.get
-    with _writing(session, claim):
-        is_new = True
-        for start in range(1, len(argv), PART_WORDS):
-            is_new = is_new and all(get(key) is None for key in argv[start : start + PART_WORDS : 2])
-            yield
-        if is_new:
-            yield from _set(session, argv, claim)
+    is_new = yield from writing(session, claim, _set_new(session, argv, claim))
     for _ in _parts(argv):
         yield
-    return int(is_new)
+    return is_new
 
 
-def _set(session: Session, argv: list[bytes], claim: Claim) -> Generator[None, None, None]:
+def _set_new(session: Session, argv: list[bytes], claim: Claim) -> Work:
+    get = session.db.get
+    for start in range(1, len(argv), PART_WORDS):
+        if any(get(key) is not None for key in argv[start : start + PART_WORDS : 2]):
+            return 0
+        yield
+    yield from _set(session, argv, claim)
+    return 1
+
+
+def _set(session: Session, argv: list[bytes], claim: Claim) -> Work:
     db, deadline_ms = session.db, session.store.default_deadline_ms
     for words in _parts(argv):
         keys, values = words[::2], words[1::2]
         db.put_many(keys, values, deadline_ms)
         claim.effects.append_sets(db.index, keys, values, deadline_ms)
         yield
+    return OK
 
 
 def _claim(argv: list[bytes], step: int = 1, effects: Any = None) -> Generator[None, None, Claim]:
@@ -169,17 +176,17 @@ def _reading(session: Session, claim: Claim) -> Iterator[None]:
         session.store.garbage += claim.sets
 
 
-@contextmanager
-def _writing(session: Session, claim: Claim) -> Iterator[None]:
-    """Let nobody see the keys, then log what was done: all, and where that failed, as much as was done.
+def writing(session: Session, claim: Claim, work: Work) -> Work:
+    """Let nobody see the claimed keys, then log what was done: all, and where that failed, as much as was done.
 
     It is given up half-way only where the process ends: then nothing of it is logged, and nothing was ever seen.
     """
     store = session.store
     with session.instance.claiming(claim):
         try:
-            yield
+            reply = yield from work
         except Exception:
             store.log.take_in(claim.effects, claim.sets, store.garbage)
             raise
-        store.log.take_in(claim.effects, claim.sets, store.garbage)
+        yield from store.log.take_in_slices(claim.effects, claim.sets, store.garbage, store.now_ms)
+    return reply

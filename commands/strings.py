@@ -3,20 +3,22 @@
 A string is `bytes`, and a number is a string that spells one: nothing else is kept of it. A command that changes a
 part of a string (APPEND, SETRANGE, INCRBY) logs itself, which is shorter than the new value and just as deterministic;
 one that sets a whole string logs a SET with its absolute deadline. `bytes` never change in place, so APPEND and
-SETRANGE copy the value: 0.1 s for one of 512 MB. (Refused: bytearray values, which every reader would have to copy.)
+SETRANGE copy the value: 0.1 s for one of 512 MB, in slices. (Refused: bytearray values, which every reader would have
+to copy.)
 The module is long because the family is: some twenty commands, of which none is long.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from io import BytesIO
 from typing import NamedTuple
 
+from claim import Claim
 from commands import ALL, DENYOOM, FAST, FIRST, FIRST_TWO, PAIRS, READONLY, WRITE, command, for_many
 from commands.arguments import EXPIRY_OPTIONS, MAX_INTEGER, MIN_INTEGER, parse_deadline, parse_integer
 from commands.long_double import add, parse, spell
-from commands.many import getting, is_long, leave, setting, setting_new
+from commands.many import getting, is_long, leave, setting, setting_new, writing
 from commands.slices import at_once
 from commands.subsequence import common_length, common_ranges, is_quick, is_too_large
 from entries import NO_DEADLINE
@@ -41,6 +43,8 @@ from session import Session
 from store import Keyspace
 
 MAX_STRING_BYTES = 512 * 1024 * 1024  # proto-max-bulk-len: what a client can send in one piece
+HUGE_BYTES = 4 << 20  # a copy of more is made in slices
+STEP_BYTES = 1 << 20
 
 
 def rebuild(key: bytes, value: bytes, deadline_ms: int) -> list[list[bytes]]:
@@ -325,11 +329,33 @@ def append(session: Session, argv: list[bytes]) -> Reply:
         value = tail
     elif not tail:
         return len(value)
+    elif len(value) + len(tail) > HUGE_BYTES:
+        return leave(session, _append_huge(session, argv))
     else:
         _check_length(len(value) + len(tail))
         value += tail
     db.replace(key, value)
     db.effect(b"APPEND", key, tail)
+    return len(value)
+
+
+def _append_huge(session: Session, argv: list[bytes]) -> Work:
+    """Append to a string whose copy takes long."""
+    _, key, tail = argv
+    claim = Claim(session.store.log.aside())
+    claim.add([key])
+    work = _overwrite_in_place(session.db, claim, argv, len(string_to_change(session.db, key) or b""), tail)
+    reply = yield from writing(session, claim, work)
+    return reply
+
+
+def _overwrite_in_place(db: Keyspace, claim: Claim, argv: list[bytes], offset: int, patch: bytes) -> Work:
+    value = string_to_change(db, argv[1]) or b""
+    end = offset + len(patch)
+    _check_length(end)
+    value = yield from _overwrite(value, offset, patch)
+    db.replace(argv[1], value)
+    claim.effects.append(db.index, [argv[0].upper(), *argv[1:]])
     return len(value)
 
 
@@ -367,21 +393,43 @@ def setrange(session: Session, argv: list[bytes]) -> Reply:
         return len(value)
     end = offset + len(patch)
     _check_length(end)
-    value = _overwrite(value, offset, patch)
+    if len(value) + len(patch) > HUGE_BYTES:
+        return leave(session, _set_range_huge(session, argv, offset))
+    value = _overwritten(value, offset, patch)
     db.replace(key, value)
     db.effect(b"SETRANGE", key, start, patch)
     return len(value)
 
 
-def _overwrite(value: bytes, offset: int, patch: bytes) -> bytes:
+def _set_range_huge(session: Session, argv: list[bytes], offset: int) -> Work:
+    """Overwrite a part of a string whose copy takes long."""
+    claim = Claim(session.store.log.aside())
+    claim.add([argv[1]])
+    reply = yield from writing(session, claim, _overwrite_in_place(session.db, claim, argv, offset, argv[3]))
+    return reply
+
+
+def _overwritten(value: bytes, offset: int, patch: bytes) -> bytes:
+    steps = _overwrite(value, offset, patch)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            new: bytes = end.value
+            return new
+
+
+def _overwrite(value: bytes, offset: int, patch: bytes) -> Generator[None, None, bytes]:
     """Return a string with a part overwritten; a gap before it becomes zero bytes.
 
     Nobody else holds the zeros that the buffer begins with, so it writes in place, and returns them without a copy.
     """
     buffer = BytesIO(bytes(max(len(value), offset + len(patch))))
-    buffer.write(value)
-    buffer.seek(offset)
-    buffer.write(patch)
+    for place, data in ((0, memoryview(value)), (offset, memoryview(patch))):
+        buffer.seek(place)
+        for start in range(0, len(data), STEP_BYTES):
+            buffer.write(data[start : start + STEP_BYTES])
+            yield
     return buffer.getvalue()
 
 

@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from random import Random
 from typing import Any
 
+from commands import TABLE
 from config import Config
 from engine import Engine
 from protocol import encode
 from session import Instance, Session
-from store import Store
+from store import Steps, Store
 
 START_MS = 1_700_000_000_123
 
@@ -23,6 +24,7 @@ class RecordedLog:
 
     def __init__(self) -> None:
         self.failure: bytes | None = None
+        self.is_busy = False
         self.written_bytes = 0
         self.synced_bytes = 0
         self.size_bytes = 0
@@ -44,8 +46,12 @@ class RecordedLog:
     def aside(self) -> RecordedLog:
         return RecordedLog()
 
+    def take_in_slices(self, effects: RecordedLog, keys: list[set[bytes]], garbage: list[Any], now_ms: int) -> Steps:
+        self.take_in(effects, keys, garbage)
+        yield
+
     def take_in(self, effects: RecordedLog, keys: list[set[bytes]], garbage: list[Any]) -> None:
-        named = {key for argv in effects.records for key in argv[1 : 2 if argv[0] == b"SET" else None]}
+        named = {key for argv in effects.records for key in TABLE[argv[0]].key_arguments(argv)}
         assert named <= set[bytes]().union(*keys)
         self.records += effects.records
         self.databases += effects.databases

@@ -2,7 +2,7 @@
 
 What is proven here is proven by order and by counters, never by a clock: the other client's replies come while the
 attack still runs, and memory and descriptors return to what they were. How long it waits at most is measured by
-bench/hostile.py. Commands with thousands of arguments are in test_many.py; the rest of the clients who misbehave is in
+`bench.hostile`. Commands with thousands of arguments are in test_many.py; the rest of the clients who misbehave is in
 test_server.py (bytes that are no requests, HTTP, limits of replies) and in test_fuzz.py. GODIS_SOAK makes the crowds
 and the values as large as the limits allow.
 """

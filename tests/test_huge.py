@@ -1,0 +1,343 @@
+"""Values of many megabytes: copied and logged in slices, between which others are served; what fails half-way."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from instances import Bench
+from log_model import read_log
+from servers import GodisProcess, Raw, encode, parse
+from stepped_turn import Client, Rig
+
+from aof import LONG_BATCH_BYTES
+from commands.slices import at_once
+from commands.strings import HUGE_BYTES
+from errors import CommandError
+from protocol import HugeRequest, RequestParser
+from replies import OK, WAIT, Work
+
+VALUE = os.urandom(LONG_BATCH_BYTES + 1_500_000)
+
+
+def begin(rig: Rig, client: Client, *words: Any) -> Work:
+    """Ask for something huge, and return the work."""
+    argv = [word if isinstance(word, bytes) else str(word).encode() for word in words]
+    assert rig.engine.execute_huge(client.session, argv) is WAIT
+    work, client.session.work = client.session.work, None
+    assert work is not None
+    return work
+
+
+def until_written_in_part(rig: Rig, work: Work) -> None:
+    """Do the work until some of its batch, and not all of it, is in the file."""
+    while os.path.getsize(rig.log.path) <= rig.log.written_bytes:
+        next(work)
+
+
+def keys_in(rig: Rig) -> set[bytes]:
+    """Return the keys that a start would find."""
+    copy = Path(rig.log.path).with_name("copy.txt")
+    copy.write_bytes(Path(rig.log.path).read_bytes())
+    model, report = read_log(copy)
+    assert not report.torn_bytes
+    return {key for _, key in model.data}
+
+
+def reply_of(work: Work) -> Any:
+    try:
+        while True:
+            next(work)
+    except StopIteration as end:
+        return end.value
+
+
+@pytest.fixture(params=["everysec", "always"])
+def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Any:
+    rig = Rig(tmp_path, monkeypatch, request.param)
+    yield rig
+    rig.close()
+
+
+def test_a_request_of_megabytes_is_marked_and_whatever_follows_it_is_there() -> None:
+    parser = RequestParser()
+    wire = encode("SET", "k", VALUE) + encode("GET", "k") + encode("SET", "small", VALUE[:100])
+    requests = [
+        argv
+        for at in range(0, len(wire), 16384)
+        for argv in parser.feed(wire[at : at + 16384], len(wire[at : at + 16384]))
+    ]
+    assert requests == [[b"SET", b"k", VALUE], [b"GET", b"k"], [b"SET", b"small", VALUE[:100]]]
+    assert [type(argv) is HugeRequest for argv in requests] == [True, False, False]
+
+
+def test_while_it_is_logged_others_read_and_who_writes_or_asks_for_it_waits(rig: Rig) -> None:
+    client, other = rig.connect(), rig.connect()
+    other.ask("SET small 1")
+    rig.settle()
+    work = begin(rig, client, "SET", "k", VALUE)
+    next(work)
+    assert rig.engine.execute(other.session, [b"SET", b"free", b"1"]) is OK  # until the file is written to
+    assert rig.engine.execute(other.session, [b"GET", b"k"]) is WAIT
+    rig.settle()
+    until_written_in_part(rig, work)
+    before = os.path.getsize(rig.log.path)
+    for words in (["SET", "free", "2"], ["DEL", "small"], ["FLUSHALL"], ["GET", "k"]):
+        assert rig.engine.execute(other.session, [word.encode() for word in words]) is WAIT, words
+    for words in (["GET", "small"], ["PING"], ["INFO"]):
+        assert rig.engine.execute(other.session, [word.encode() for word in words]) is not WAIT, words
+    rig.turn.end()
+    assert os.path.getsize(rig.log.path) == before
+    assert reply_of(work) is OK
+    assert os.path.getsize(rig.log.path) == rig.log.written_bytes
+    assert rig.engine.execute(other.session, [b"SET", b"free", b"2"]) is OK
+    rig.settle()
+    assert keys_in(rig) == {b"small", b"free", b"k"}
+
+
+def test_what_expires_meanwhile_is_logged_behind_it(rig: Rig) -> None:
+    client, other = rig.connect(), rig.connect()
+    other.ask("SET short 1 PX 10")
+    rig.settle()
+    work = begin(rig, client, "SET", "k", VALUE)
+    until_written_in_part(rig, work)
+    rig.store.tick(rig.store.now_ms + 20)
+    other.ask("GET short")
+    rig.turn.end()
+    assert rig.log.pieces
+    assert reply_of(work) is OK
+    rig.settle()
+    log = Path(rig.log.path).read_bytes()
+    assert log.endswith(encode("DEL", "short"))
+    assert keys_in(rig) == {b"k"}
+
+
+def test_under_always_its_reply_waits_for_the_fsync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig(tmp_path, monkeypatch, "always")
+    client, other = rig.connect(), rig.connect()
+    assert reply_of(begin(rig, client, "SET", "k", VALUE)) is OK
+    assert rig.instance.witness is not None
+    rig.instance.witness.note_long(client.session)  # as the connection does
+    rig.turn.replies.append((client, [b"+OK\r\n"], False))
+    other.ask("EXISTS k")
+    rig.turn.end()
+    assert not client.take()
+    assert not other.take()
+    rig.fsync()
+    assert client.take() == b"+OK\r\n"
+    assert other.take() == b":1\r\n"
+    rig.close()
+
+
+@pytest.mark.parametrize("when", ["before", "amid"])
+def test_a_log_that_fails_keeps_it_for_the_next_try(rig: Rig, when: str) -> None:
+    client, other = rig.connect(), rig.connect()
+    other.ask("SET before 1")
+    rig.settle()
+    size = os.path.getsize(rig.log.path)
+    work = begin(rig, client, "SET", "k", VALUE)
+    if when == "amid":
+        until_written_in_part(rig, work)
+    rig.failing_writes = True
+    assert reply_of(work) is OK  # which the turn makes MISCONF of
+    assert rig.log.failure is not None
+    assert os.path.getsize(rig.log.path) == size
+    assert isinstance(rig.engine.execute(other.session, [b"SET", b"after", b"1"]), CommandError)
+    rig.failing_writes = False
+    rig.turn.each_second()
+    rig.settle()
+    assert rig.log.failure is None
+    other.ask("SET after 1")
+    rig.settle()
+    assert keys_in(rig) == {b"before", b"k", b"after"}
+
+
+def test_an_fsync_that_fails_amid_it_is_repaired_with_all_of_it(rig: Rig) -> None:
+    client, other = rig.connect(), rig.connect()
+    other.ask("SET before 1")
+    rig.turn.end()
+    work = begin(rig, client, "SET", "k", VALUE)
+    if rig.config.appendfsync == "everysec":
+        rig.turn.each_second()
+    rig.failing_syncs = 1
+    if rig.config.appendfsync == "everysec":
+        until_written_in_part(rig, work)
+        rig.run_fsync()
+        assert rig.log.fsync_failure is not None
+        reply_of(work)
+    else:
+        rig.run_fsync()  # the batch waits for what the turn holds, which is now for the repair
+        reply_of(work)
+    assert rig.log.failure is not None
+    rig.settle()
+    for _ in range(3):
+        rig.turn.each_second()
+        rig.settle()
+    assert rig.log.failure is None
+    assert rig.log.synced_bytes == rig.log.written_bytes == os.path.getsize(rig.log.path)
+    assert keys_in(rig) == {b"before", b"k"}
+
+
+def test_a_process_that_ends_amid_it_leaves_nothing_of_it(rig: Rig) -> None:
+    client = rig.connect()
+    client.ask("SET before 1")
+    rig.settle()
+    work = begin(rig, client, "SET", "k", VALUE)
+    until_written_in_part(rig, work)
+    torn = Path(rig.log.path).read_bytes()
+    rig.log.close()
+    work.close()
+    assert len(Path(rig.log.path).read_bytes()) < len(torn)
+    assert keys_in(rig) == {b"before"}
+    rig.log.open()
+
+
+def test_a_rewrite_takes_the_logs_place_only_behind_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig(tmp_path, monkeypatch, "everysec")
+    client = rig.connect()
+    client.ask("SET before 1")
+    client.ask("BGREWRITEAOF")
+    rig.turn.end()
+    work = begin(rig, client, "SET", "k", VALUE)
+    until_written_in_part(rig, work)
+    for _ in range(5):
+        rig.turn.rewriter.step(lambda: False)
+        for _ in range(len(rig.jobs)):
+            rig.fsync()
+    assert rig.instance.rewrite.running
+    assert reply_of(work) is OK
+    for _ in range(10):
+        rig.turn.rewriter.step(lambda: False)
+        rig.settle()
+    assert not rig.instance.rewrite.running
+    assert keys_in(rig) == {b"before", b"k"}
+    rig.close()
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["APPEND", "k", b"tail"], VALUE + b"tail"),
+        (["APPEND", "k", VALUE], VALUE + VALUE),
+        (["APPEND", "nokey", VALUE], VALUE),
+        (["SETRANGE", "k", 10, b"patch"], VALUE[:10] + b"patch" + VALUE[15:]),
+        (["SETRANGE", "k", len(VALUE) + 2, b"x"], VALUE + b"\0\0x"),
+        (["SETRANGE", "nokey", 1, VALUE], b"\0" + VALUE),
+        (["SET", "k", VALUE[:-1], "KEEPTTL"], VALUE[:-1]),
+        (["GETSET", "k", VALUE[:-1]], VALUE[:-1]),
+        (["MSET", "a", VALUE, "k", VALUE[1:]], VALUE[1:]),
+    ],
+    ids=lambda words: str(words[0]) if isinstance(words, list) else "",
+)
+def test_commands_on_huge_strings_do_what_they_do_with_small_ones(words: list[Any], expected: bytes) -> None:
+    bench = Bench(default_ttl="0")
+    client = bench.connect()
+    client.ask("SET", "k", VALUE)
+    argv = [word if isinstance(word, bytes) else str(word).encode() for word in words]
+    key = b"k" if words[0] == "MSET" else argv[1]
+    assert bench.engine.execute_huge(client.session, argv.copy()) is WAIT
+    work, client.session.work = client.session.work, None
+    assert work is not None
+    steps = 0
+    try:
+        while True:
+            next(work)
+            steps += 1
+    except StopIteration as end:
+        reply = end.value
+    assert reply == {"APPEND": len(expected), "SETRANGE": len(expected), "GETSET": VALUE}.get(words[0], OK)
+    assert bench.store.databases[0].get(key) == expected
+    assert bench.store.claim is None
+    if words[0] in ("APPEND", "SETRANGE") and words[1] == "k":
+        assert steps > HUGE_BYTES >> 20
+    again = Bench(default_ttl="0")
+    for record in bench.log.records:
+        again.engine.apply(0, record)
+    assert again.store.databases[0].entries == bench.store.databases[0].entries
+
+
+def test_what_is_refused_is_refused_and_an_expired_key_is_logged_all_the_same() -> None:
+    bench = Bench(default_ttl="0")
+    client = bench.connect()
+    client.ask("SET", "k", "1", "PX", "1")
+    client.ask("SET", "full", VALUE)
+    bench.advance(1)
+    bench.log.records.clear()
+    bench.engine.execute_huge(client.session, [b"SET", b"k", VALUE, b"NX", b"XX"])
+    assert client.session.work is not None
+    with pytest.raises(CommandError, match="syntax"):
+        at_once(client.session.work)
+    bench.engine.execute_huge(client.session, [b"SET", b"k", VALUE, b"XX"])
+    assert client.session.work is not None
+    assert at_once(client.session.work) is None
+    assert bench.log.records == [[b"DEL", b"k"]]
+    assert client.ask("APPEND", "full", "x") is WAIT
+    work, client.session.work = client.session.work, None
+    assert work is not None
+    client.ask("DEL", "full")
+    assert at_once(work) == 1  # what was there when it was its turn
+
+
+# ---- the server
+
+
+def served_until(other: Raw, busy: Raw, reply: bytes) -> int:
+    """Return how many requests of another client were answered before a reply was there."""
+    served = 0
+    busy.sock.setblocking(False)
+    while True:
+        try:
+            got = busy.sock.recv(len(reply))
+        except BlockingIOError:
+            assert other.ask("GET", "small") == b"$1\r\n1\r\n"
+            served += 1
+        else:
+            busy.sock.setblocking(True)
+            assert got == reply
+            return served
+
+
+SIZE = 48 << 20
+LONG: dict[str, Callable[[], tuple[bytes, bytes]]] = {
+    "SET": lambda: (encode("SET", "k", bytes(SIZE)), b"+OK\r\n"),
+    "APPEND": lambda: (encode("APPEND", "k", "x"), b":%d\r\n" % (SIZE + 1)),
+    "SETRANGE": lambda: (encode("SETRANGE", "k", 1, "x"), b":%d\r\n" % (SIZE + 1)),
+}
+
+
+def test_others_are_served_while_a_huge_value_is_written_and_a_restart_finds_it(godis: GodisProcess) -> None:
+    with godis.raw() as busy, godis.raw() as other:
+        assert other.ask("SET", "small", "1") == b"+OK\r\n"
+        for name, make in LONG.items():
+            wire, reply = make()
+            busy.send(wire[:-2])
+            served_before = parse(other.ask("GET", "small"))
+            assert served_before == b"1"
+            busy.send(wire[-2:])
+            assert served_until(other, busy, reply) >= 5, name
+    godis.kill9()
+    godis.start()
+    with godis.raw() as client:
+        assert parse(client.ask("STRLEN", "k")) == SIZE + 1
+        assert parse(client.ask("GETRANGE", "k", 0, 2)) == b"\0x\0"
+        assert parse(client.ask("GETRANGE", "k", -2, -1)) == b"\0x"
+
+
+def test_a_kill_while_it_is_written_leaves_a_torn_tail_and_nothing_of_it(godis: GodisProcess) -> None:
+    assert godis.log is not None
+    with godis.raw() as busy, godis.raw() as other:
+        assert other.ask("SET", "small", "1") == b"+OK\r\n"
+        before = godis.log.stat().st_size
+        busy.send(LONG["SET"]()[0])
+        while godis.log.stat().st_size == before:
+            assert other.ask("PING") == b"+PONG\r\n"
+        godis.kill9()
+    size = godis.log.stat().st_size
+    godis.start()
+    with godis.raw() as client:
+        assert parse(client.ask("GET", "small")) == b"1"
+        assert parse(client.ask("EXISTS", "k")) == (size > SIZE)
+        assert client.ask("SET", "k", "new") == b"+OK\r\n"

@@ -22,12 +22,13 @@ the limit was lowered or a log was loaded above it, is worked off by the server'
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from entries import NO_DEADLINE
 from store import Keyspace, Store
 from usage import NEW_KEY_BYTES, Frequency, Memory, Recency, Usage, Uses
 
+AT_ONCE_PLACES = 2048  # of a database; their keys are counted when the limit is set
 POOL_KEYS = 16
 MOST_KEYS = 64  # beyond what a command needs: some two milliseconds
 STEP_KEYS = 8  # between two looks at the time
@@ -49,11 +50,12 @@ class Eviction:
         self._pooled: set[tuple[bytes, int]] = set()  # keys in the pool, each with its database
         self._drawn: list[bytes] = []  # keys with a deadline, where those are few; see `_draw_rare`
         self._next_database = 0  # for the random policies
+        self._counting: Iterator[None] | None = None  # of a database
 
     # ---- settings
 
     def follow(self, limit_bytes: int, policy: str, samples: int, log_factor: int, decay_minutes: int) -> None:
-        """Take over the settings. Counts all keys where the limit is new: O(keys)."""
+        """Take over the settings. Where the limit is new, it holds when `step` has counted all keys."""
         self._policy, self._samples = policy, samples
         self._log_factor, self._decay_minutes = log_factor, decay_minutes
         self._pool.clear()
@@ -61,6 +63,8 @@ class Eviction:
         self._drawn.clear()
         self.limit_bytes = limit_bytes
         self.memory = (self.memory or Memory(self.base_bytes)) if limit_bytes else None
+        if self.memory is None:
+            self._counting = None
         for db in self._store.databases:
             self._follow(db)
 
@@ -75,9 +79,10 @@ class Eviction:
                 self._store.garbage.append(known.table)
         if self.memory is None:
             usage.end()
-        elif usage.memory is None:
-            usage.begin(self.memory, db.entries, db.dated)
         db.usage = usage if usage.uses is not None or usage.memory is not None else None
+        if self.memory is not None and usage.memory is None and len(db.order) <= AT_ONCE_PLACES:
+            for _ in db.begin_account(self.memory):
+                pass
 
     def _uses_after(self, known: Uses | None) -> Uses | None:
         if self.by_frequency:  # even without a limit, since whoever chooses it may ask for OBJECT FREQ
@@ -120,13 +125,30 @@ class Eviction:
         return True
 
     def step(self, out_of_time: Callable[[], bool]) -> bool:
-        """Evict what is above the limit, until it is done or `out_of_time`; return whether there is no more to do."""
+        """Count what is not counted yet, then evict what is above the limit; return whether all of it is done."""
+        if not self._count(out_of_time):
+            return False
         while self.memory is not None and self.memory.used_bytes > self.limit_bytes:
             for _ in range(STEP_KEYS):
                 if not self._evict():
                     return True
             if out_of_time():
                 return False
+        return True
+
+    def _count(self, out_of_time: Callable[[], bool]) -> bool:
+        """Count until `out_of_time`; return whether each database has an account, or needs none."""
+        while self.memory is not None:
+            if self._counting is None:
+                missing = (db for db in self._store.databases if db.usage is None or db.usage.memory is None)
+                db = next(missing, None)
+                if db is None:
+                    return True
+                self._counting = db.begin_account(self.memory)
+            for _ in self._counting:
+                if out_of_time():
+                    return False
+            self._counting = None
         return True
 
     def _evict(self) -> bool:

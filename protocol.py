@@ -417,7 +417,9 @@ def split_line(line: bytes) -> list[bytes] | None:
         if match is None:
             return None
         bare, double, single = match.groups(b"")
-        words.append(bare + _ESCAPE.sub(_unescape, double) + single.replace(b"\\'", b"'"))
+        if b"\\" in double:
+            double = _ESCAPE.sub(_unescape, double)
+        words.append(bare + double + single.replace(b"\\'", b"'"))
         position = match.end()
     return words
 

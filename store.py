@@ -36,7 +36,7 @@ from claim import Claim
 from entries import LONG_BYTES, NO_DEADLINE, TAIL_BYTES, Entry, deadline_of, entry_of, tail, value_of
 from errors import WRONG_TYPE, CommandError
 from expiry import SLICE, ExpiryIndex
-from usage import DEADLINE_BYTES, Recency, Usage
+from usage import DEADLINE_BYTES, Memory, Recency, Usage
 
 NoneType = type(None)  # types.NoneType, which Python 3.10 has under this name only
 STRING_OR_NONE = {bytes, NoneType}
@@ -411,6 +411,7 @@ class Keyspace:
             self.snapshot.before_change(key)
         known = self.entries[key]
         if self.usage is not None:
+            self.usage.about_to_change(key, known)
             self.usage.add(DEADLINE_BYTES * ((deadline_ms != NO_DEADLINE) - (deadline_of(known) != NO_DEADLINE)))
         self._place(key, entry_of(value_of(known), deadline_ms), deadline_ms)
 
@@ -521,6 +522,32 @@ class Keyspace:
         while not self.expiry.forget_due(last_second):
             yield
 
+    def begin_account(self, memory: Memory) -> Iterator[None]:
+        """Begin an account of what all keys take, in small steps; it is right at the end, whatever happens meanwhile.
+
+        Nothing is in it before the first key is counted. A flush or the end of the limit ends it, and where the
+        database is swapped meanwhile another may be left without one.
+        """
+        while self._read >= 0:  # a compaction moves keys
+            self._compact_order()
+            yield
+        self.usage = usage = self.usage or Usage(self.store)
+        if usage.memory is not None:
+            return
+        order, entries, walks = self.order, self.entries, self.walks
+        tally = usage.begin(memory)
+        walks.add(tally)
+        try:
+            for start in range(0, len(order), SLICE):
+                if usage.tally is not tally:
+                    return
+                usage.count_some(order[start : start + SLICE], entries)
+                yield
+            if usage.tally is tally:
+                self.store.garbage.append(usage.end_tally())
+        finally:
+            walks.discard(tally)
+
     def _account(self, key: bytes, value: Any, deadline_ms: int) -> None:
         """Note that `put` uses a key, and the bytes that it brings and takes."""
         usage = self.usage
@@ -584,7 +611,7 @@ class Keyspace:
         assert not self.entries.keys() & self.ghosts, "a key is its own ghost"
         assert self.dated == len(list(self.dated_keys())), "the count of deadlines is off"
         self.expiry.check(self.store.expired_until_ms)
-        if self.usage is not None and self.usage.memory is not None:
+        if self.usage is not None and self.usage.memory is not None and self.usage.tally is None:
             assert self.usage.held_bytes == self.usage.count(self.entries, self.dated), "the account is off"
         if self.usage is not None and self.usage.uses is not None:
             assert self.usage.uses.table.keys() <= self.entries.keys(), "a use without a key"

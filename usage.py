@@ -19,7 +19,7 @@ write to the next, and half of the keys would be evicted at that moment.)
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from random import Random
 from sys import getsizeof
 from typing import Protocol
@@ -140,15 +140,42 @@ class Memory:
         self.used_bytes = base_bytes
 
 
+class Tally:
+    """A count of what all keys take, in slices: while it goes on, of each key that changes what it took before.
+
+    Changes are added to the account from the start of the count on; so what is counted is each key as it was then. One
+    that has changed before it is reached stands in `changed`; of others it does not matter, for they are counted.
+    """
+
+    __slots__ = ("changed", "entry_bytes")
+
+    def __init__(self, entry_bytes: int) -> None:
+        self.entry_bytes = entry_bytes
+        self.changed: dict[bytes, int] = {}  # 0: it was not there
+
+    def size_of(self, key: bytes, entry: Entry | None) -> int:
+        """Return what a key takes that has this entry, or none."""
+        if entry is None:
+            return 0
+        dated = deadline_of(entry) != NO_DEADLINE
+        return self.entry_bytes + getsizeof(key) + size_of(entry) + dated * DEADLINE_BYTES
+
+    def note(self, key: bytes, entry: Entry | None) -> None:
+        """Note a key that is about to change."""
+        if key not in self.changed:
+            self.changed[key] = self.size_of(key, entry)
+
+
 class Usage:
     """The account of one database: `uses` and `memory` are there as far as somebody asks for them."""
 
-    __slots__ = ("entry_bytes", "held_bytes", "memory", "store", "uses")
+    __slots__ = ("entry_bytes", "held_bytes", "memory", "store", "tally", "uses")
 
     def __init__(self, store: Surroundings) -> None:
         self.store = store
         self.uses: Uses | None = None
         self.memory: Memory | None = None
+        self.tally: Tally | None = None  # of a count that goes on
         self.held_bytes = 0  # this database's part of `memory`
         self.entry_bytes = ENTRY_BYTES
 
@@ -168,10 +195,32 @@ class Usage:
 
     # ---- bytes
 
-    def begin(self, memory: Memory, entries: Mapping[bytes, Entry], dated: int) -> None:
-        """Count what is there, and count on from now. O(keys): 0.3 µs each."""
+    def begin(self, memory: Memory) -> Tally:
+        """Count on from now; what is there by now is to be counted by `count_some`."""
         self.memory = memory
-        self.add(self.count(entries, dated))
+        self.tally = Tally(self.entry_bytes)
+        return self.tally
+
+    def count_some(self, keys: Iterable[bytes | None], entries: Mapping[bytes, Entry]) -> None:
+        """Count some of the keys, each once; a place may be of one that is no more."""
+        tally = self.tally
+        assert tally is not None
+        changed, size = tally.changed, 0
+        for key in keys:
+            if key is not None:
+                known = changed.get(key)
+                size += tally.size_of(key, entries.get(key)) if known is None else known
+        self.add(size)
+
+    def end_tally(self) -> dict[bytes, int]:
+        """Note that all is counted, and return what may be forgotten."""
+        tally, self.tally = self.tally, None
+        return tally.changed if tally is not None else {}
+
+    def about_to_change(self, key: bytes, entry: Entry | None) -> None:
+        """Hear of a key that is about to change; due before each change of its account."""
+        if self.tally is not None:
+            self.tally.note(key, entry)
 
     def count(self, entries: Mapping[bytes, Entry], dated: int) -> int:
         """Return what all keys take, of which so many have a deadline. O(keys)."""
@@ -180,6 +229,7 @@ class Usage:
 
     def end(self) -> None:
         """Count no more."""
+        self.tally = None
         self.add(-self.held_bytes)
         self.memory = None
 
@@ -191,6 +241,7 @@ class Usage:
 
     def written(self, key: bytes, old: Entry | None, entry: Entry) -> None:
         """Note that an entry takes another's place, or a new key's (`old` is None)."""
+        self.about_to_change(key, old)
         if old is None:
             if self.uses is not None:
                 self.uses.admit(key)
@@ -200,6 +251,7 @@ class Usage:
 
     def removed(self, key: bytes, entry: Entry) -> None:
         """Note that a key goes, with its deadline or without."""
+        self.about_to_change(key, entry)
         if self.uses is not None:
             self.uses.table.pop(key, None)
         dated = deadline_of(entry) != NO_DEADLINE
@@ -207,6 +259,7 @@ class Usage:
 
     def cleared(self) -> None:
         """Note that all keys go."""
+        self.tally = None
         self.add(-self.held_bytes)
         if self.uses is not None:
             self.uses.table = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import count
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -16,7 +17,8 @@ from servers import GodisProcess, Raw, RedisProcess, wait_until
 import errors
 from config import POLICIES
 from errors import CommandError
-from eviction import MOST_KEYS, POOL_KEYS
+from eviction import AT_ONCE_PLACES, MOST_KEYS, POOL_KEYS
+from expiry import SLICE
 from store import Keyspace
 from usage import DEADLINE_BYTES, MOST_COUNT, NEW_COUNT
 
@@ -401,3 +403,85 @@ def test_random_keys_of_all_databases_go() -> None:
     databases: list[Keyspace] = bench.store.databases
     assert abs(len(databases[0]) - len(databases[1])) < 20
     assert len(set(bench.log.databases)) == 2
+
+
+# ---- a limit that is new
+
+
+KEYS = 3 * AT_ONCE_PLACES
+
+
+def filled() -> tuple[Bench, Client]:
+    """Return an instance without a limit, with more keys than are counted at once."""
+    bench = Bench(default_ttl="0")
+    client = bench.connect()
+    for number in range(KEYS):
+        client.ask("SET", f"key:{number}", "x" * (number % 50), *([] if number % 3 else ["EX", "1000"]))
+    return bench, client
+
+
+def test_a_new_limit_holds_when_all_keys_are_counted_in_slices() -> None:
+    bench, client = filled()
+    client.ask("CONFIG", "SET", "maxmemory", "100mb", "maxmemory-policy", "allkeys-lru")
+    eviction, db = bench.instance.eviction, bench.store.databases[0]
+    steps = 0
+    before = used_bytes(bench)
+    while not eviction.step(lambda: True):
+        steps += 1
+        assert used_bytes(bench) >= before
+        before = used_bytes(bench)
+    assert steps >= KEYS // SLICE
+    db.check()
+    assert used_bytes(bench) > KEYS * 100
+    assert not db.walks
+    client.ask("CONFIG", "SET", "maxmemory", str(used_bytes(bench) // 2))
+    while not eviction.step(lambda: True):
+        pass
+    assert len(db) < KEYS
+
+
+def change(random: Random, client: Client) -> None:
+    """Change something, whether it is counted already or not."""
+    key, other = (f"key:{random.randrange(KEYS + 500)}" for _ in "ab")
+    choices: list[list[Any]] = [
+        ["SET", key, "y" * random.randrange(100)],
+        ["SET", key, "y" * random.randrange(100), "KEEPTTL"],
+        ["SET", key, "y", "PX", random.choice([1, 10**6])],
+        ["DEL", key, other],
+        ["APPEND", key, "more"],
+        ["EXPIRE", key, 500],
+        ["PERSIST", key],
+        ["RENAME", key, other],
+        ["GET", key],
+        ["SELECT", random.randrange(2)],
+        ["COPY", key, other, "DB", random.randrange(2), "REPLACE"],
+        ["SWAPDB", 0, 1],
+        ["FLUSHDB"],
+        ["CONFIG", "SET", "maxmemory-policy", random.choice(POLICIES)],
+        ["CONFIG", "SET", "maxmemory", random.choice(["0", "100mb", "100mb"])],
+    ]
+    (words,) = random.choices(choices, [*[20] * 11, 1, 0.03, 1, 0.3])
+    client.ask(*words)
+
+
+def test_the_account_is_right_at_the_end_whatever_is_changed_while_keys_are_counted() -> None:
+    random = Random(9)
+    for _ in range(15):
+        bench, client = filled()
+        for _ in range(random.randrange(2000)):
+            client.ask("DEL", f"key:{random.randrange(KEYS)}")  # so that a compaction may be under way
+        client.ask("CONFIG", "SET", "maxmemory", "100mb")
+        slices = 0
+        while not bench.instance.eviction.step(lambda: True) or slices < 5:
+            slices += 1
+            bench.advance(0.001)
+            for _ in range(random.randrange(30)):
+                change(random, client)
+        client.ask("CONFIG", "SET", "maxmemory", "100mb")
+        bench.instance.eviction.step(never)
+        for db in bench.store.databases:
+            db.check()
+            assert not db.walks
+            assert db.usage is not None
+            assert db.usage.memory is bench.instance.eviction.memory
+        assert used_bytes(bench) == sum(db.usage.held_bytes for db in bench.store.databases if db.usage)

@@ -57,6 +57,7 @@ GATHER_SHARE = 0.5  # of what the last fsync took: so long the next one waits fo
 LONG_FSYNC_SECONDS = 0.001  # after a shorter one it does not
 MOST_GATHER_SECONDS = 0.01
 MOST_HELD_INPUT_BYTES = 1 << 25  # received since the oldest of the replies that wait; who waits then is not read from
+MOST_HELD_TURNS = 1000  # the same: replies can be long where requests are short
 UNWRITTEN = sys.maxsize  # a position of the log
 MOST_UNSYNCED_SECONDS = 2.0  # everysec: so long an acknowledged write may wait for its fsync before others wait, too
 IN_TIME_SECONDS = 1.0  # an fsync that ends so soon ends the hold-up
@@ -330,7 +331,10 @@ class Turn:
 
     def _holds_much(self) -> bool:
         """Say whether so much has come while replies waited that the memory for it has to end somewhere."""
-        return bool(self.held) and self.held[-1].input_bytes - self.held[0].input_bytes > MOST_HELD_INPUT_BYTES
+        held = self.held
+        return len(held) > MOST_HELD_TURNS or (
+            bool(held) and held[-1].input_bytes - held[0].input_bytes > MOST_HELD_INPUT_BYTES
+        )
 
     def _pause(self, held: Held) -> None:
         """Read no more from those who wait: the back-pressure, since a pipeline goes on though nothing is answered."""

@@ -31,7 +31,7 @@ from config import Config
 from engine import Engine
 from session import Instance, Session
 from store import Store
-from turn import MOST_HELD_INPUT_BYTES
+from turn import MOST_HELD_INPUT_BYTES, MOST_HELD_TURNS
 
 THOROUGHNESS = int(os.environ.get("GODIS_SOAK", "1"))
 OK = b"+OK\r\n"
@@ -267,6 +267,22 @@ def test_what_is_written_during_an_fsync_waits_for_the_next(rig: Rig) -> None:
     assert not rig.jobs
 
 
+def test_a_log_that_is_written_during_an_fsync_for_a_rewrite_holds_nobody_up_for_longer(rig: Rig) -> None:
+    writer, other = prepared(rig)
+    writer.ask("SET a 1")
+    rig.turn.end()
+    rig.run_fsync()  # the loop has not heard of its end
+    other.ask("SET b 2", "BGREWRITEAOF")
+    rig.turn.end()
+    assert not rig.log.pieces, "a rewrite begins with what is written"
+    rig.fsync()
+    assert (writer.take(), other.take()) == (OK, b"")
+    while rig.instance.rewrite.in_progress:
+        rig.turn.rewriter.step(lambda: True)
+        rig.settle()
+    assert other.take().startswith(OK)
+
+
 def test_an_fsync_that_begins_amid_a_turn_does_not_cover_that_turn(rig: Rig) -> None:
     writer, reader = prepared(rig)
     rig.store.tick(START_MS + 2000)
@@ -385,6 +401,21 @@ def test_who_waits_is_not_read_from_while_too_much_waits(rig: Rig) -> None:
     assert not writer.paused
 
 
+def test_who_waits_is_not_read_from_while_the_replies_of_very_many_turns_wait(rig: Rig) -> None:
+    writer, reader = prepared(rig)
+    for _ in range(MOST_HELD_TURNS):
+        writer.ask("INCR n")
+        rig.turn.end()
+    assert not writer.paused
+    reader.ask("KEYS *")
+    rig.turn.end()
+    assert reader.paused
+    assert not writer.paused, "it has asked for nothing more"
+    rig.settle()
+    assert not reader.paused
+    assert reader.take().startswith(b"*")
+
+
 # ---- failures
 
 
@@ -476,6 +507,24 @@ def test_whatever_failed_to_be_synced_is_tried_again_until_it_is(
     writer.ask("SET a 2")
     rig.settle()
     assert writer.take() == OK
+
+
+def test_lastsave_is_the_last_fsync_that_succeeded(rig: Rig) -> None:
+    writer, reader = prepared(rig)
+    for seconds, failing, expected in [(5, 0, 5), (10, 1, 5), (15, 0, 15)]:
+        rig.store.tick(START_MS + 1000 * seconds)
+        writer.ask("SET a 1")
+        rig.turn.end()
+        rig.failing_syncs = failing
+        rig.fsync()
+        if not failing and rig.log.failure:
+            rig.turn.each_second()
+            rig.settle()
+        reader.ask("LASTSAVE")
+        rig.turn.end()
+        assert reader.take() == b":%d\r\n" % (START_MS // 1000 + expected)
+        rig.turn.each_second()
+        rig.settle()
 
 
 def test_a_policy_of_no_fsyncs_repairs_what_one_before_it_failed_to_sync(lazy_rig: Rig) -> None:

@@ -251,19 +251,24 @@ def test_under_always_who_reads_what_was_written_in_slices_waits_for_its_fsync(
 ) -> None:
     rig = Rig(tmp_path, monkeypatch)
     client, other, third = rig.connect(), rig.connect(), rig.connect()
+    counting, late, late_counting = rig.connect(), rig.connect(), rig.connect()
     rig.engine.execute(client.session, [b"MSET", *map(str.encode, PAIRS)])
     assert client.session.work is not None
     at_once(client.session.work)
     other.ask(f"GET {KEYS[7]}")
     third.ask("GET free")
+    counting.ask("DBSIZE")
     rig.turn.end()
-    assert not other.take()
+    assert (other.take(), counting.take()) == (b"", b"")
     assert third.take() == b"$-1\r\n"
-    other.ask(f"GET {KEYS[8]}")
+    late.ask(f"GET {KEYS[8]}")  # while the fsync runs
+    late_counting.ask("DBSIZE")
     rig.turn.end()
-    assert not other.take()
+    assert (late.take(), late_counting.take()) == (b"", b"")
     rig.fsync()
     assert b"value of key:7" in other.take()
+    assert b"value of key:8" in late.take()
+    assert counting.take() == late_counting.take() == b":%d\r\n" % MANY
     other.ask(f"GET {KEYS[8]}")
     rig.turn.end()
     assert b"value of key:8" in other.take()

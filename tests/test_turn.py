@@ -146,6 +146,17 @@ def test_a_reply_that_tells_of_an_unsynced_key_waits_for_its_fsync(rig: Rig, req
     assert reader.take() != b""
 
 
+@pytest.mark.parametrize("request_line", SEES_A)
+def test_a_reply_that_tells_of_a_key_of_its_own_turn_waits_too(rig: Rig, request_line: str) -> None:
+    writer, reader = prepared(rig)
+    writer.ask("SET a new")
+    reader.ask(request_line)
+    rig.turn.end()
+    assert (writer.take(), reader.take()) == (b"", b"")
+    rig.settle()
+    assert reader.take() != b""
+
+
 @pytest.mark.parametrize("request_line", SEES_NOTHING)
 def test_a_reply_that_does_not_is_sent_while_the_fsync_hangs(rig: Rig, request_line: str) -> None:
     writer, reader = prepared(rig)
@@ -714,6 +725,23 @@ def test_nothing_unsynced_is_nothing_too_old(lazy_rig: Rig) -> None:
     assert writer.take() == OK + OK
     rig.settle()
     assert delayed(rig) == 0
+
+
+def test_the_two_seconds_hold_for_an_fsync_that_ran_when_everysec_began(rig: Rig) -> None:
+    writer, operator = prepared(rig)
+    writer.ask("SET a 1")
+    rig.turn.end()
+    operator.ask("CONFIG SET appendfsync everysec")
+    rig.turn.end()
+    for seconds, acknowledged in [(1.75, OK), (0.5, b"")]:
+        rig.pass_seconds(seconds)
+        writer.take()
+        writer.ask("SET a 2")
+        rig.turn.end()
+        assert writer.take() == acknowledged
+    assert delayed(rig) == 1
+    rig.settle()
+    assert writer.take() == OK
 
 
 def test_a_hold_up_ends_when_the_policy_is_no(lazy_rig: Rig) -> None:

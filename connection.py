@@ -23,7 +23,7 @@ from __future__ import annotations
 import logging
 import socket
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import islice
@@ -146,37 +146,66 @@ class Connection:
             self.session.query_bytes = self.session.output_bytes = int
 
     def _serve(self) -> None:
-        turn, session, parser = self.turn, self.session, self.parser
-        log, store, statistics = turn.log, turn.store, self.statistics
-        buffer, replies = turn.receive_buffer, turn.replies
-        receive_into, park, feed = self.sock.recv_into, gevent.get_hub().switch, parser.feed
+        session, parser, log = self.session, self.parser, self.turn.log
+        park = gevent.get_hub().switch
         self._start_reading()
         while True:
-            park()
-            try:
-                size = receive_into(buffer)
-            except BlockingIOError:
-                continue
-            except OSError:
+            requests, replies = park()  # from `_receive`
+            if requests is None:
                 return
-            if not size:
-                return
-            session.active_ms = store.now_ms
-            statistics.input_bytes += size
-            self.logged = len(log.pieces)
-            pieces = self._run(feed(buffer, size), [])
+            pieces = self._run(requests, [], replies)
             parser.authenticated = session.authenticated
             if parser.error is not None and not session.closing:
                 pieces.append(b"-%b\r\n" % parser.error)
-                statistics.query_limit_disconnections += parser.error.endswith(QUERY_TOO_BIG)
+                self.statistics.query_limit_disconnections += parser.error.endswith(QUERY_TOO_BIG)
                 session.closing = True
             if pieces:
-                replies.append((self, pieces, len(log.pieces) != self.logged))
+                self.turn.replies.append((self, pieces, self._has_logged()))
             if session.closing:
                 return
 
-    def _run(self, requests: Iterable[list[bytes]], pieces: list[bytes]) -> list[bytes]:
+    def _receive(self) -> None:
+        """Receive, and answer what is plain; wake the greenlet for the rest. Runs in the hub, whenever bytes are there.
+
+        Plain is one request that is complete and never waits, with a reply in few bytes. The plain way is to let the
+        greenlet do it all, as it does for a pipeline: two switches a request, which copy its stack, 1.7 µs of 12.5 of
+        a SET at P=1, and 3.8 of 26 with 5000 clients, whose stacks are in no cache.
+        """
+        turn, session, parser, statistics = self.turn, self.session, self.parser, self.statistics
+        try:
+            size = self.sock.recv_into(turn.receive_buffer)
+            requests = parser.feed(turn.receive_buffer, size)
+        except BlockingIOError:
+            return
+        except OSError:
+            size = 0
+        except MemoryError as error:
+            self.greenlet.throw(error)
+            return
+        if not size:
+            self.greenlet.switch((None, None))
+            return
+        session.active_ms = turn.store.now_ms
+        statistics.input_bytes += size
+        self.logged = logged = len(turn.log.pieces)
+        if type(requests) is not list or len(requests) != 1 or parser.text_seen or parser.error or session.muted:
+            self.greenlet.switch((requests, None))
+            return
+        reply = self.execute(requests[0])
+        pieces = [OK_PIECE] if reply is OK else _plain_pieces(reply, session.resp3)
+        if pieces is None or session.closing:
+            self.greenlet.switch((requests, [reply]))
+            return
+        statistics.commands_processed += 1
+        session.last_command = requests[0][0]
+        turn.replies.append((self, pieces, len(turn.log.pieces) != logged))
+
+    def _run(
+        self, requests: Iterable[list[bytes]], pieces: list[bytes], replies: Sequence[Reply] | None = None
+    ) -> list[bytes]:
         """Execute requests; return `pieces` and those of their replies, as far as they are still to be sent.
+
+        `replies`: of requests that have run already.
 
         The loop of the fast path: what is neither a string nor OK leaves it for `encode`, and whatever needs looking at
         (text, muted replies, waiting, closing) leaves it for `_run_with_care`.
@@ -185,9 +214,10 @@ class Connection:
         if (type(requests) is not list and type(requests) is not Columns) or not requests:
             return self._run_with_care(self._counted(requests), pieces)
         self.statistics.commands_processed += len(requests)
-        if self.parser.text_seen or session.muted:
+        if replies is None and (self.parser.text_seen or session.muted):
             return self._run_with_care(requests, pieces)
-        replies = self.execute_many(session, requests) if len(requests) >= PIPELINE else None
+        if len(requests) >= PIPELINE:
+            replies = self.execute_many(session, requests)
         if replies is not None and replies[0] is OK and replies.count(OK) == len(replies):
             session.last_command = requests[-1][0]  # one by one, the replies of SETs take 3 % of all at P=100
             pieces.append(OK_PIECE * len(replies))
@@ -422,7 +452,7 @@ class Connection:
     def _start_reading(self) -> None:
         self.parked = not self.turn.ending
         if self.parked and not self.outbox:
-            self.readable.start(self.greenlet.switch)
+            self.readable.start(self._receive)
 
     def follow_settings(self) -> None:
         """Take over what CONFIG SET changed."""
@@ -555,7 +585,7 @@ class Connection:
         self.turn.slow_readers.discard(self)
         self.soft_limit_since = 0.0
         if self.parked:
-            self.readable.start(self.greenlet.switch)
+            self.readable.start(self._receive)
         self._sent_all()
 
     def follow_soft_limit(self, now: float) -> None:
@@ -595,3 +625,12 @@ class Connection:
         else:
             gevent.kill(self.greenlet)  # at the next turn, not here
         self.turn.wake()
+
+
+def _plain_pieces(reply: Reply, resp3: bool) -> list[bytes] | None:
+    """Spell a reply that is short; None where it is another, or not to be sent as it is."""
+    if type(reply) is bytes:
+        return [HEADERS[len(reply)], reply, CRLF] if len(reply) < TABLED else None
+    if type(reply) is int:
+        return [b":%d\r\n" % reply]
+    return [NULL_RESP3 if resp3 else NULL_BULK] if reply is None else None

@@ -303,8 +303,8 @@ class Turn:
                 self.rewriter.begin()
         if self._stops_waiting:
             self._stop_waiting()
-        elif begins and self.held and not (self.held[-1].failure or self.log.fsync_failure):
-            self.start_fsync()
+        elif begins:
+            self._fsync_held()
         self._deliver(free, None)
         self._release()
 
@@ -346,6 +346,12 @@ class Turn:
         for connection in self._paused:
             connection.resume_reading()
         self._paused.clear()
+
+    def _fsync_held(self) -> None:
+        """Begin the fsync that replies wait for, if any do and the log could be written."""
+        if self.held and self.held[-1].end_bytes > self.log.synced_bytes:
+            if not (self.held[-1].failure or self.log.fsync_failure):
+                self.start_fsync()
 
     def _has_gathered(self) -> bool:
         """Say whether the next fsync need not wait for those whom the last one answered; else look again in time."""
@@ -484,6 +490,9 @@ class Turn:
             self._unsynced.end_fsync()
             if self._policy == "everysec" and monotonic() - self._safe_until < IN_TIME_SECONDS:
                 self._stops_waiting = True
+            if took < LONG_FSYNC_SECONDS and self.held:  # before the replies are sent, which takes about as long
+                self.write_log()
+                self._fsync_held()
         self._release()
         self._watch_fsync()  # should one run already: a rewrite's
         held_up = self._unsynced is not None and self._policy == "everysec" and not self._stops_waiting

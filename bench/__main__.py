@@ -19,7 +19,7 @@ def floors(report: Report, rounds: int, seconds: float, keys: int, connections: 
     compare.compare(report, compare.ALWAYS, rounds, seconds)
     compare.log_cost(report, rounds, seconds)
     compare.connections(report, rounds, seconds, connections // 2)
-    latency.latency(report, latency.Plan(rounds, 2 * seconds))
+    latency.latency(report, latency.Plan(2 * rounds, seconds / 4))
     footprint.footprint(report, keys, connections, 5 * seconds)
     replay.replay(report, keys)
     stalls.stalls(report, keys)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import resource
 import socket
 import subprocess
@@ -59,6 +60,59 @@ def test_each_request_chooses_its_dialect(godis: GodisProcess) -> None:
         assert client.read_line() == b"1"
         assert client.read_reply() == b":1\r\n"
         assert client.read_line() == b"ERR value not found or expired"
+
+
+# Requests of all kinds of replies, and of all ways through a connection: plain, refused, without a reply, in RESP3.
+MIXED_SESSION = [
+    ("SET", "k", "v"),
+    ("GET", "k"),
+    ("GET", "nokey"),
+    ("INCR", "n"),
+    ("INCR", "k"),
+    ("CLIENT", "REPLY", "SKIP"),
+    ("INCR", "n"),
+    ("MGET", "k", "n"),
+    ("NOSUCH",),
+    ("SET", "long", "x" * 5000),
+    ("GET", "long"),
+    *[("SET", "k", "w")] * 5,
+    *[("GET", "k")] * 5,
+    ("HELLO", "3"),
+    ("GET", "nokey"),
+    ("CLIENT", "REPLY", "OFF"),
+    ("INCR", "n"),
+    ("CLIENT", "REPLY", "ON"),
+    ("GET", "n"),
+    ("QUIT",),
+]
+
+
+def requests_in_pieces(pieces: str) -> Iterator[bytes]:
+    """Spell the session's requests as a client sends them in so many pieces."""
+    requests = [encode(*words) for words in MIXED_SESSION]
+    wire = b"".join(requests)
+    size = {"of one request": 1, "of a few requests": 3, "of five requests": 5}.get(pieces)
+    if size:
+        yield from (b"".join(requests[start : start + size]) for start in range(0, len(requests), size))
+    elif pieces == "of a few bytes":
+        yield from (wire[start : start + 7] for start in range(0, len(wire), 7))
+    else:
+        yield wire
+
+
+@pytest.mark.parametrize("pieces", ["of one request", "of a few requests", "of five requests", "of a few bytes"])
+def test_replies_are_the_same_in_whatever_pieces_requests_come(shared_godis: GodisProcess, pieces: str) -> None:
+    replies = []
+    for way in ("in one piece", pieces):
+        with shared_godis.raw() as operator, shared_godis.raw() as client:
+            operator.ask("FLUSHALL")
+            for piece in requests_in_pieces(way):
+                client.send(piece)
+                operator.ask("PING")  # so that the server has most likely read it before the next comes
+            replies.append(re.sub(rb"\r\nid\r\n:\d+", b"", client.read_all()))  # HELLO's, which is another each time
+            assert operator.ask("GET", "n") == b"$1\r\n3\r\n"
+    assert replies[0] == replies[1]
+    assert replies[0].count(b"+OK\r\n") == 1 + 1 + 5 + 1 + 1
 
 
 def test_text_commands_pipeline_and_lists_take_a_line_each(godis: GodisProcess) -> None:

@@ -257,10 +257,11 @@ class Turn:
         """Write what the log holds back, and follow how that went."""
         log = self.log
         log.write(self.store.now_ms)
-        for held in reversed(self.held):
-            if held.end_bytes != UNWRITTEN:
-                break
-            held.end_bytes, held.failure = log.written_bytes, log.failure
+        if not log.pieces or log.failure is not None:  # else a long batch is on its way before them
+            for held in reversed(self.held):
+                if held.end_bytes != UNWRITTEN:
+                    break
+                held.end_bytes, held.failure = log.written_bytes, log.failure
         self._follow_log()
 
     def _deliver(self, replies: list[ConnectionReplies], failure: bytes | None) -> None:
@@ -349,9 +350,9 @@ class Turn:
 
     def _fsync_held(self) -> None:
         """Begin the fsync that replies wait for, if any do and the log could be written."""
-        if self.held and self.held[-1].end_bytes > self.log.synced_bytes:
-            if not (self.held[-1].failure or self.log.fsync_failure):
-                self.start_fsync()
+        last = self.held[-1] if self.held else None
+        if last and last.end_bytes > self.log.synced_bytes and not (last.failure or self.log.fsync_failure):
+            self.start_fsync()
 
     def _has_gathered(self) -> bool:
         """Say whether the next fsync need not wait for those whom the last one answered; else look again in time."""

@@ -465,6 +465,11 @@ class Connection:
         self.parked = False
         self.readable.stop()
 
+    @property
+    def waits_for_us(self) -> bool:
+        """Say whether the client has asked for something, and it is not its fault that nothing comes."""
+        return not self.outbox and (not self.parked or self.turn.holds(self))
+
     def pause_reading(self) -> None:
         """Let what the client sends lie in the socket until `resume_reading`; only if its greenlet waits for that."""
         if self.parked:
@@ -569,6 +574,7 @@ class Connection:
                 if not data:
                     return
                 sent = self.sock.send(data)
+                self.session.active_ms = self.turn.store.now_ms
                 allowance -= sent
                 self.outbox_bytes -= sent
                 if sent < len(self.outbox[0]):

@@ -373,10 +373,15 @@ class Server:
         for connection in list(self.turn.slow_readers):
             connection.follow_soft_limit(now)
         if self.config.timeout_seconds:
-            oldest_ms = self.store.now_ms - self.config.timeout_seconds * 1000
-            for connection in list(self.connections.values()):
-                if connection.session.active_ms < oldest_ms and not connection.session.closing:
-                    self._abort(connection)
+            self._drop_idle(self.store.now_ms - self.config.timeout_seconds * 1000)
+
+    def _drop_idle(self, oldest_ms: int) -> None:
+        """Drop who has neither said nor taken anything since then, but for those who wait for us."""
+        for connection in list(self.connections.values()):
+            if connection.waits_for_us:
+                connection.session.active_ms = self.store.now_ms
+            elif connection.session.active_ms < oldest_ms:
+                self._abort(connection)
 
 
 def clock_ahead_ms() -> int:

@@ -330,6 +330,10 @@ class Turn:
                 self._pause(held)
         return free
 
+    def holds(self, connection: Receiver) -> bool:
+        """Say whether a connection waits for the log."""
+        return connection in self._last_held
+
     def _holds_much(self) -> bool:
         """Say whether so much has come while replies waited that the memory for it has to end somewhere."""
         held = self.held

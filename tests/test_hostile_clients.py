@@ -340,6 +340,46 @@ def test_the_timeout_closes_who_is_idle_and_nobody_else(tmp_path: Path) -> None:
         idle.close()
 
 
+def test_the_timeout_closes_nobody_who_waits_for_the_server(tmp_path: Path) -> None:
+    with GodisProcess(tmp_path, "--timeout", "1") as godis, godis.raw() as waiting, godis.raw() as operator:
+        operator.ask("CLIENT", "PAUSE", 60_000, "WRITE")
+        idle = godis.raw()
+        waiting.send(encode("SET", "k", "v"))
+        wait_until(lambda: operator.ask("PING") and has_gone(idle), 10, "the idle client is closed")
+        operator.ask("CLIENT", "UNPAUSE")
+        assert waiting.read_reply() == b"+OK\r\n"
+        assert waiting.ask("PING") == b"+PONG\r\n"
+        idle.close()
+
+
+def test_the_timeout_closes_nobody_who_takes_a_long_reply_bit_by_bit_but_who_takes_nothing(tmp_path: Path) -> None:
+    value = bytes(100 * MEBIBYTE)
+    with GodisProcess(tmp_path, "--timeout", "1") as godis, godis.raw() as reader, godis.raw() as operator:
+        assert operator.ask("SET", "large", value) == b"+OK\r\n"
+        deaf = godis.raw()
+        deaf.send(encode("GET", "large") + encode("QUIT"))
+        reader.send(encode("GET", "large"))
+        assert reader.read_line() == b"$%d" % len(value)
+        left = len(value)
+
+        def take() -> int:
+            nonlocal left
+            left -= len(reader.read_exactly(MEBIBYTE // 16))
+            return left
+
+        wait_until(lambda: take() and field(operator, "connected_clients") == 2, 10, "the deaf client is dropped")
+        assert reader.read_exactly(left + 2) == bytes(left) + b"\r\n"
+        deaf.close()
+
+
+def has_gone(client: Raw) -> bool:
+    """Say whether the server has closed a connection by now."""
+    client.sock.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        return client.sock.recv(1) == b""
+    return False
+
+
 def keepalive_timer(godis: GodisProcess, client: Raw) -> str:
     """Return what `ss` says of the timer of the server's end of a connection."""
     require(shutil.which("ss"), "ss (iproute2) is not installed")

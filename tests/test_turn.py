@@ -1045,6 +1045,19 @@ def test_a_hanging_fsync_under_always_holds_up_only_who_saw_what_it_syncs(tmp_pa
         assert curious.read_exactly(len(b"$3\r\nnew\r\n+PONG\r\n")) == b"$3\r\nnew\r\n+PONG\r\n"
 
 
+def test_who_waits_for_an_fsync_is_not_idle(tmp_path: Path) -> None:
+    with (
+        SlowDiskGodis(tmp_path, 3, "--appendfsync", "always", "--timeout", "1", when="1") as godis,
+        godis.raw() as writer,
+        godis.raw() as idle,
+    ):
+        writer.send(encode("SET", "a", "new"))
+        assert idle.is_closed()
+        assert unanswered(writer), "the idle one was to be closed before the end of the fsync"
+        assert writer.read_reply() == OK
+        assert writer.ask("GET", "a") == b"$3\r\nnew\r\n"
+
+
 def test_replies_in_two_turns_and_a_close_all_wait_for_their_fsync(tmp_path: Path) -> None:
     """The end of a connection waits for all that is held for it, not for the first of it."""
     with SlowDiskGodis(tmp_path, 0.5, "--appendfsync", "always") as godis, godis.raw() as client:

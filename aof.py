@@ -35,10 +35,11 @@ import stat
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, BinaryIO
+from zlib import crc32
 
 from log_lock import LogLock, claim_directory
-from log_reader import SELECT_0, Fault, Kind, frame, frame_head, frame_head_in_steps, units
-from log_records import Records, Steps
+from log_reader import SELECT_0, Fault, Kind, frame, frame_head, units
+from log_records import Now, Records, Steps
 from log_replay import ReplayReport, cannot_use, not_regular, replay, sync_directory
 from protocol import blocks
 
@@ -140,7 +141,7 @@ class AppendOnlyLog(Records):
         self.failure = self.write_failure or self.fsync_failure
         return not self.pieces
 
-    def take_in_slices(self, effects: Records, keys: list[set[bytes]], garbage: list[Any], now_ms: int) -> Steps:
+    def take_in_slices(self, effects: Records, keys: list[set[bytes]], garbage: list[Any], now: Now) -> Steps:
         """`take_in`; many megabytes are written here, as a batch of their own, a megabyte a step.
 
         While `is_busy`, nobody may change anything, for all that is logged then comes behind it. Where it cannot be
@@ -154,15 +155,20 @@ class AppendOnlyLog(Records):
             effects.pieces.append(SELECT_0)
             pieces.append(SELECT_0)
             effects._database = 0
-        head = yield from frame_head_in_steps(pieces, now_ms)
+        checksum = 0
+        for piece in pieces:
+            checksum = crc32(piece, checksum)
+            yield
         self.is_busy = True
         try:
             while self.pieces and self.failure is None:
                 yield  # the turn knows when these may be written
-            if self.failure is None and (yield from self._write_in_steps((head, *pieces))):
-                garbage += keys
-                self._last_ms = now_ms
-                return
+            if self.failure is None:
+                self._last_ms = now()
+                head = frame_head(pieces, self._last_ms, checksum)
+                if (yield from self._write_in_steps((head, *pieces))):
+                    garbage += keys
+                    return
         finally:
             self.is_busy = False
         later = self.pieces.copy()
@@ -444,7 +450,7 @@ class NullLog:
         """Return what forgets, too."""
         return self
 
-    def take_in_slices(self, effects: NullLog, keys: list[set[bytes]], garbage: list[Any], now_ms: int) -> Steps:
+    def take_in_slices(self, effects: NullLog, keys: list[set[bytes]], garbage: list[Any], now: Now) -> Steps:
         """Forget what was set aside."""
         garbage += keys
         yield from ()

@@ -43,6 +43,7 @@ from protocol import (
     BLOCK_BYTES,
     HEADERS,
     HugeRequest,
+    LongLine,
     RequestParser,
     TextRequest,
     aggregate,
@@ -219,6 +220,8 @@ class Connection:
         """
         session = self.session
         if (type(requests) is not list and type(requests) is not Columns) or not requests:
+            if type(requests) is LongLine and time() > self.turn.late:
+                pieces = self._drain(pieces, in_line=True)
             return self._run_with_care(self._counted(requests), pieces)
         self.statistics.commands_processed += len(requests)
         if replies is None and (self.parser.text_seen or session.muted):

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from enum import Enum
 from typing import BinaryIO, NamedTuple
 
@@ -33,6 +33,7 @@ from columns import split_columns
 from protocol import encode_command
 
 BLOCK_BYTES = 1 << 20
+CRC_POLYNOMIAL = 0xEDB88320
 HEAD = re.compile(rb"#([1-9][0-9]{0,9}) ([0-9a-f]{8}) ([0-9]{1,14})\r\n")
 LONGEST_HEAD = 1 + 10 + 1 + 8 + 1 + 14 + 2
 # Not a line that ends as a head does: that one is a head whose start is damaged, and its payload would pass unverified.
@@ -102,25 +103,38 @@ def frame(payload: bytes, now_ms: int) -> bytes:
     return b"#%d %08x %b%b" % (len(payload), zlib.crc32(payload, zlib.crc32(time)), time, payload)
 
 
-def frame_head(payload: Sequence[bytes], now_ms: int) -> bytes:
-    """Make what stands before the payload of a batch, which is given in pieces."""
-    steps = frame_head_in_steps(payload, now_ms)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            head: bytes = end.value
-            return head
+def frame_head(payload: Sequence[bytes | memoryview], now_ms: int, checksum: int | None = None) -> bytes:
+    """Make what stands before the payload of a batch, which is given in pieces; with its checksum, if that is known."""
+    if checksum is None:
+        checksum = 0
+        for piece in payload:
+            checksum = zlib.crc32(piece, checksum)
+    time, size = b"%d\r\n" % now_ms, sum(map(len, payload))
+    return b"#%d %08x %b" % (size, join_checksums(zlib.crc32(time), checksum, size), time)
 
 
-def frame_head_in_steps(payload: Sequence[bytes | memoryview], now_ms: int) -> Generator[None, None, bytes]:
-    """Do what `frame_head` does, a piece a step."""
-    time = b"%d\r\n" % now_ms
-    checksum = zlib.crc32(time)
-    for piece in payload:
-        checksum = zlib.crc32(piece, checksum)
-        yield
-    return b"#%d %08x %b" % (sum(map(len, payload)), checksum, time)
+def join_checksums(first: int, second: int, size: int) -> int:
+    """Return the CRC-32 of two pieces, the second of them so long, from theirs.
+
+    As zlib's crc32_combine, which Python does not have: the first one times x to the power of the second's bits. Such a
+    polynomial has the power 0 at the highest of 32 bits.
+    """
+    power, square = 1 << 31, 1 << 23  # x**0, x**8
+    while size:
+        if size & 1:
+            power = _multiply(power, square)
+        square = _multiply(square, square)
+        size >>= 1
+    return _multiply(power, first) ^ second
+
+
+def _multiply(left: int, right: int) -> int:
+    product = 0
+    for bit in range(31, -1, -1):
+        if left >> bit & 1:
+            product ^= right
+        right = right >> 1 ^ (CRC_POLYNOMIAL if right & 1 else 0)
+    return product
 
 
 # Bytes to units

@@ -7,7 +7,7 @@ taken over when it is done.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from columns import CRLF, TABLED
@@ -23,6 +23,7 @@ LARGE_BYTES = 1 << 20  # a record that is not copied once more for its batch
 
 
 Steps = Iterator[None]
+Now = Callable[[], int]  # in Unix ms
 
 
 class Records:
@@ -50,7 +51,7 @@ class Records:
             self.has_large = True
             self._database = effects._database
 
-    def take_in_slices(self, effects: Records, keys: list[set[bytes]], garbage: list[Any], now_ms: int) -> Steps:
+    def take_in_slices(self, effects: Records, keys: list[set[bytes]], garbage: list[Any], now: Now) -> Steps:
         """`take_in` in steps, since there may be a lot of them."""
         self.take_in(effects, keys, garbage)
         yield from ()

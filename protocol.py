@@ -47,6 +47,7 @@ from replies import PONG, Deleted, LongArray, Members, NoReply, NullArray, Push,
 MAX_BULK_BYTES = 512 * 1024 * 1024
 MAX_QUERY_BYTES = 1024 * 1024 * 1024
 MAX_LINE_BYTES = 64 * 1024
+LONG_LINE_BYTES = 8 * 1024
 MAX_ELEMENTS = 1024 * 1024
 MAX_ELEMENTS_BEFORE_AUTH = 10
 MAX_BULK_BYTES_BEFORE_AUTH = 16 * 1024
@@ -79,6 +80,16 @@ def _new_reader() -> hiredis.Reader:
 
 class TextRequest(list[bytes]):
     """An argv that came as a line of text: answered in text."""
+
+
+class LongLine(Iterator[list[bytes]]):
+    """Requests of which the first is a long line, so that to take it takes long: 12 ms for 60 KB of quotes."""
+
+    def __init__(self, requests: Iterator[list[bytes]]) -> None:
+        self._requests = requests
+
+    def __next__(self) -> list[bytes]:
+        return next(self._requests)
 
 
 class HugeRequest(list[bytes]):
@@ -138,6 +149,8 @@ class RequestParser:
         self._chunk += chunk
         if not self.authenticated:
             return self._one_by_one()
+        if len(self._chunk) > LONG_LINE_BYTES and self._is_at_text():
+            return LongLine(self._one_by_one())
         argv = self._next()
         if argv is None:
             return ()
@@ -145,6 +158,11 @@ class RequestParser:
         self._chunk, self._position = b"", 0
         requests = [argv, *self._all(chunk)] if chunk else [argv]
         return iter(requests) if type(argv) is HugeRequest else requests  # what is no list is executed with care
+
+    def _is_at_text(self) -> bool:
+        """Say whether what is under way is a line of text."""
+        begun = self._argv or self._missing_elements or self._missing_bulk_bytes
+        return not begun and self._chunk[self._position] != _STAR
 
     def _all(self, chunk: bytes) -> Sequence[list[bytes]]:
         """Return all requests of a chunk that begins with a request."""

@@ -45,6 +45,7 @@ MOST_LOOKS = 2048  # at keys that may have expired, to count those that have not
 
 
 Steps = Iterator[None]
+Now = Callable[[], int]  # in Unix ms
 
 
 class EffectLog(Protocol):
@@ -58,7 +59,7 @@ class EffectLog(Protocol):
 
     def aside(self) -> Any: ...  # an EffectLog whose effects come into this one by `take_in`, if they do
 
-    def take_in_slices(self, effects: Any, keys: list[set[bytes]], garbage: list[Any], now_ms: int) -> Steps: ...
+    def take_in_slices(self, effects: Any, keys: list[set[bytes]], garbage: list[Any], now: Now) -> Steps: ...
 
     def take_in(self, effects: Any, keys: list[set[bytes]], garbage: list[Any]) -> None: ...
 

@@ -30,7 +30,7 @@ from typing import Any
 
 from aof import AppendOnlyLog
 from commands import FIRST, READONLY, TABLE, WRITE, Command
-from log_records import Records, Steps
+from log_records import Now, Records, Steps
 from session import Session
 
 ALL = None  # stands for every key
@@ -84,9 +84,9 @@ class Unsynced:
         self._garbage = garbage
         self.log.take_in(effects, [], garbage)
 
-    def take_in_slices(self, effects: Records, keys: list[set[bytes]], garbage: list[Any], now_ms: int) -> Steps:
+    def take_in_slices(self, effects: Records, keys: list[set[bytes]], garbage: list[Any], now: Now) -> Steps:
         """`take_in` in steps; the keys are claimed by their command until it is done."""
-        yield from self.log.take_in_slices(effects, [], garbage, now_ms)
+        yield from self.log.take_in_slices(effects, [], garbage, now)
         self._recent_many += keys
         self._garbage = garbage
 

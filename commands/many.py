@@ -188,5 +188,5 @@ def writing(session: Session, claim: Claim, work: Work) -> Work:
         except Exception:
             store.log.take_in(claim.effects, claim.sets, store.garbage)
             raise
-        yield from store.log.take_in_slices(claim.effects, claim.sets, store.garbage, store.now_ms)
+        yield from store.log.take_in_slices(claim.effects, claim.sets, store.garbage, lambda: store.now_ms)
     return reply

@@ -14,7 +14,7 @@ from config import Config
 from engine import Engine
 from protocol import encode
 from session import Instance, Session
-from store import Steps, Store
+from store import Now, Steps, Store
 
 START_MS = 1_700_000_000_123
 
@@ -46,7 +46,7 @@ class RecordedLog:
     def aside(self) -> RecordedLog:
         return RecordedLog()
 
-    def take_in_slices(self, effects: RecordedLog, keys: list[set[bytes]], garbage: list[Any], now_ms: int) -> Steps:
+    def take_in_slices(self, effects: RecordedLog, keys: list[set[bytes]], garbage: list[Any], now: Now) -> Steps:
         self.take_in(effects, keys, garbage)
         yield
 

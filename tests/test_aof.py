@@ -8,10 +8,13 @@ import resource
 import subprocess
 import sys
 import threading
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from log_model import FAR_MS, NOW_MS, read_log, set_, write_log
 from servers import ROOT, wait_until
 
@@ -19,7 +22,7 @@ import aof
 import log_records
 from aof import AppendOnlyLog, LogLock, NullLog, claim_directory
 from errors import LogError
-from log_reader import frame
+from log_reader import frame, join_checksums
 
 
 @pytest.fixture
@@ -628,3 +631,8 @@ def test_a_batch_for_whose_copy_there_is_no_memory_is_the_same_in_the_file(
         assert len(files[-1]) == log.written_bytes
         log.close()
     assert files[0] == files[1]
+
+
+@given(st.binary(max_size=300), st.binary(max_size=3000))
+def test_checksums_are_joined_as_if_they_were_made_of_all_at_once(first: bytes, second: bytes) -> None:
+    assert join_checksums(zlib.crc32(first), zlib.crc32(second), len(second)) == zlib.crc32(first + second)

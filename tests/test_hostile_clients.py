@@ -251,6 +251,27 @@ def test_a_pipeline_of_slow_commands_lets_others_in_between(godis: GodisProcess,
         assert 0 < executed < count / 2  # most of them were still to be done
 
 
+def test_of_many_long_lines_one_is_read_a_turn(godis: GodisProcess, witness: Witness) -> None:
+    with contextlib.ExitStack() as stack:
+        crowd = [stack.enter_context(godis.raw()) for _ in range(30)]
+        line = b"EXISTS" + b" ''" * 20_000
+        for greedy in crowd:
+            greedy.send(line)
+        wait_until(lambda: field(witness.client, "total_net_input_bytes") > 30 * len(line), what="they are there")
+        for greedy in crowd:
+            greedy.send(b"\n")
+        assert witness.is_served()
+        for greedy in crowd:
+            greedy.sock.setblocking(False)
+        answered = 0
+        for greedy in crowd:
+            with contextlib.suppress(BlockingIOError):
+                answered += bool(greedy.sock.recv(1, socket.MSG_PEEK))
+            greedy.sock.setblocking(True)
+        assert answered < len(crowd)
+        assert {greedy.read_line() for greedy in crowd} == {b"0"}
+
+
 def test_a_long_list_is_sent_in_parts_between_which_others_are_served(godis: GodisProcess, witness: Witness) -> None:
     values = {f"key:{number}": b"value %d" % number for number in range(50_000)}
     with godis.client() as client:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,7 @@ def test_while_it_is_logged_others_read_and_who_writes_or_asks_for_it_waits(rig:
     rig.settle()
     work = begin(rig, client, "SET", "k", VALUE)
     next(work)
+    rig.store.tick(rig.store.now_ms + 10)
     assert rig.engine.execute(other.session, [b"SET", b"free", b"1"]) is OK  # until the file is written to
     assert rig.engine.execute(other.session, [b"GET", b"k"]) is WAIT
     rig.settle()
@@ -93,6 +95,10 @@ def test_while_it_is_logged_others_read_and_who_writes_or_asks_for_it_waits(rig:
     assert os.path.getsize(rig.log.path) == before
     assert reply_of(work) is OK
     assert os.path.getsize(rig.log.path) == rig.log.written_bytes
+    times = [
+        int(head[1]) for head in re.finditer(rb"^#\d+ [0-9a-f]{8} (\d+)\r$", Path(rig.log.path).read_bytes(), re.M)
+    ]
+    assert times == sorted(times), "a batch has the time at which it is written"
     assert rig.engine.execute(other.session, [b"SET", b"free", b"2"]) is OK
     rig.settle()
     assert keys_in(rig) == {b"small", b"free", b"k"}

@@ -24,6 +24,7 @@ from protocol import (
     MAX_BULK_BYTES_BEFORE_AUTH,
     MAX_ELEMENTS,
     MAX_LINE_BYTES,
+    LongLine,
     RequestParser,
     bulk_header,
     encode,
@@ -563,3 +564,24 @@ def test_heads_of_any_size_are_right() -> None:
         assert bulk_header(size) == b"$%d\r\n" % size
     assert len(protocol.HEADERS) == 1024
     assert columns.CRLF == b"\r\n"
+
+
+def test_a_long_line_is_parsed_when_it_is_taken_and_not_before() -> None:
+    parser = RequestParser()
+    line = b"SET k " + b"'a b' " * 3000
+    wire = line + b"\nGET k\n" + b"*1\r\n$4\r\nPING\r\n"
+    requests: list[list[bytes]] = []
+    kinds = []
+    for start in range(0, len(wire), 5000):
+        some = parser.feed(wire[start : start + 5000], len(wire[start : start + 5000]))
+        kinds.append(type(some))
+        requests += some
+    assert requests == [[b"SET", b"k", *[b"a b"] * 3000], [b"GET", b"k"], [b"PING"]]
+    assert kinds[-1] is LongLine
+    waiting = parser.feed(line, len(line))
+    assert list(waiting) == []
+    taken = parser.feed(b"'\n", 2)
+    assert type(taken) is LongLine
+    assert parser.error is None
+    assert list(taken) == []
+    assert parser.error == b"ERR Protocol error: unbalanced quotes in request"

@@ -251,10 +251,11 @@ def test_under_always_who_reads_what_was_written_in_slices_waits_for_its_fsync(
 ) -> None:
     rig = Rig(tmp_path, monkeypatch)
     client, other, third = rig.connect(), rig.connect(), rig.connect()
-    counting, late, late_counting = rig.connect(), rig.connect(), rig.connect()
+    counting, late, late_counting, later = rig.connect(), rig.connect(), rig.connect(), rig.connect()
     rig.engine.execute(client.session, [b"MSET", *map(str.encode, PAIRS)])
     assert client.session.work is not None
     at_once(client.session.work)
+    rig.connect().ask("SET small 1")  # into the same batch
     other.ask(f"GET {KEYS[7]}")
     third.ask("GET free")
     counting.ask("DBSIZE")
@@ -263,12 +264,14 @@ def test_under_always_who_reads_what_was_written_in_slices_waits_for_its_fsync(
     assert third.take() == b"$-1\r\n"
     late.ask(f"GET {KEYS[8]}")  # while the fsync runs
     late_counting.ask("DBSIZE")
+    later.ask("GET small")
     rig.turn.end()
-    assert (late.take(), late_counting.take()) == (b"", b"")
+    assert (late.take(), late_counting.take(), later.take()) == (b"", b"", b"")
     rig.fsync()
     assert b"value of key:7" in other.take()
     assert b"value of key:8" in late.take()
-    assert counting.take() == late_counting.take() == b":%d\r\n" % MANY
+    assert later.take() == b"$1\r\n1\r\n"
+    assert counting.take() == late_counting.take() == b":%d\r\n" % (MANY + 1)
     other.ask(f"GET {KEYS[8]}")
     rig.turn.end()
     assert b"value of key:8" in other.take()

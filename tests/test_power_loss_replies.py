@@ -33,6 +33,7 @@ class NothingToldIsLost(NothingUnsyncedIsShown):
 
     def __init__(self) -> None:
         self.told: list[Asked] = []
+        self.starts = 0
         super().__init__()
 
     def make_rig(self) -> Rig:
@@ -55,6 +56,7 @@ class NothingToldIsLost(NothingUnsyncedIsShown):
 
     def examine(self, found: State) -> None:
         """Look whether what a start finds was true at some time, and whether it belies a reply."""
+        self.starts += 1
         ends = [end for end, state in self.history if state == found]
         if not ends:
             raise Lost(f"found {found}, which never was")
@@ -133,17 +135,25 @@ def live(machine: NothingToldIsLost, random: Random, steps: int) -> None:
         action()
 
 
-def live_and_lose_power(seeds: range) -> None:
+def live_and_lose_power(seeds: range) -> tuple[int, int]:
+    """Return how many starts after a loss of power there were, and how many replies before them."""
+    starts = replies = 0
     for seed in seeds:
         machine = NothingToldIsLost()
         try:
             live(machine, Random(seed), 150)
         finally:
             machine.teardown()
+        starts, replies = starts + machine.starts, replies + len(machine.told)
+    return starts, replies
 
 
+@pytest.mark.timeout(60 + 5 * THOROUGHNESS)
 def test_wherever_the_power_goes_nothing_that_a_reply_told_is_lost() -> None:
-    live_and_lose_power(range(5 * THOROUGHNESS))
+    starts, replies = live_and_lose_power(range(5 * THOROUGHNESS))
+    print(f"{starts} starts after a loss of power, {replies} replies")
+    assert starts > 100
+    assert replies > 50
 
 
 @pytest.mark.parametrize("mutate", MUTANTS)

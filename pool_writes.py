@@ -142,8 +142,8 @@ class Writer:
     def _gather(self) -> None:
         """Wait for writes; if many were answered a moment ago, for those clients' next ones, but not for long.
 
-        Two thirds more commands an entry with 50 clients that send one write after another, and so fewer entries. With
-        a third of the time entries are a fifth smaller where clients and etcd share two cores, and SETs a tenth slower.
+        Two thirds more commands an entry with 50 clients that send one write after another, and so fewer entries. Where
+        clients and etcd share two cores, a third of this time made entries a quarter smaller, and SETs a quarter fewer.
         """
         for enough, seconds in ((self._expected, GATHER_SECONDS), (1, None)):
             self._enough = enough

@@ -37,7 +37,8 @@ import gevent.ssl
 from config import Endpoint, PoolAddress
 from errors import StartError
 
-CONNECT_SECONDS = 1.0
+CONNECT_SECONDS = 0.5  # twice as much after each time in a row that it was not enough
+MOST_CONNECT_SECONDS = 4.0
 RECEIVE_BYTES = 1 << 18
 CLOCK_SECONDS = 60  # for so long an endpoint's clock is believed to go as ours does
 
@@ -182,6 +183,7 @@ class Channel:
         self._sock: Any = None
         self._buffer = b""
         self._date = b""  # of the last answer
+        self._connect_seconds = CONNECT_SECONDS
 
     @property
     def endpoint(self) -> Endpoint:
@@ -351,12 +353,15 @@ class Channel:
         self._sock.sendall(head.encode() + data)
 
     def _connect(self) -> None:
-        with gevent.Timeout(CONNECT_SECONDS, TimeoutError("timed out")):  # it includes the look for the address
+        seconds = self._connect_seconds
+        self._connect_seconds = min(2 * seconds, MOST_CONNECT_SECONDS)
+        with gevent.Timeout(seconds, TimeoutError("timed out")):  # it includes the look for the address
             self._buffer = b""
-            self._sock = gevent.socket.create_connection(self.endpoint, CONNECT_SECONDS)
+            self._sock = gevent.socket.create_connection(self.endpoint, seconds)
             self._sock.setsockopt(gevent.socket.IPPROTO_TCP, gevent.socket.TCP_NODELAY, 1)
             if self._etcd.context is not None:
                 self._sock = self._etcd.context.wrap_socket(self._sock, server_hostname=self.endpoint.host)
+        self._connect_seconds = CONNECT_SECONDS
 
     def _receive(self) -> bytes:
         data: bytes = self._sock.recv(RECEIVE_BYTES)

@@ -10,7 +10,7 @@ what it hears of the log, and when it must leave; what an entry does is `replica
     membership <--> etcd            `pool_members`: who is there
     snapshotter --> etcd            `pool_archive`: the keys as of an entry, and the trim of the log
     recovery <----- etcd or a file  `pool_recovery`, `pool_local`: what an instance begins with
-    _watch_over                     answers who waits too long; a tick where keys are due; a snapshot when it is time
+    _watch_over, `pool_watchdog`    answers who waits too long; a tick where keys are due; a snapshot when it is time
 
 **Trouble.** `confirmed_at` is when the log last answered. After UNCONFIRMED_SECONDS without, writes are refused at once
 (POOLDOWN), and so are those that wait unsent. Those that were sent are answered POOLUNKNOWN after UNKNOWN_SECONDS.
@@ -26,8 +26,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from random import Random, SystemRandom
-from threading import Thread
-from time import monotonic, sleep
+from time import monotonic
 from typing import Any, TypeVar
 
 import gevent
@@ -41,15 +40,17 @@ from etcd import Channel, Compacted, Etcd, KeyValue, Refused, Unreachable, key_v
 from pool_archive import Archive, Snapshotter
 from pool_clock import PoolClock
 from pool_local import Identity, LocalSnapshot
-from pool_members import Membership
+from pool_members import Membership, agree_on_settings
 from pool_post import APPEND_SECONDS, Post
 from pool_reads import Readers
 from pool_recovery import Recovery
+from pool_watchdog import Watchdog
 from pool_writes import Writer
 from replica import Gap, Replica
 from session import Instance, PoolState
 
-CONFIRM_SECONDS = 1.0
+CONFIRM_SECONDS = 0.5  # twice as much after each time in a row that it was not enough
+MOST_CONFIRM_SECONDS = 2.0
 HEALTH_SECONDS = 1.0  # between two signs of life
 UNCONFIRMED_SECONDS = 3.0
 LAG_SECONDS = 0.4  # of a watch that shows nothing though there is more; each time in a row it is twice as much
@@ -80,7 +81,7 @@ class Pool:
         )
         self.confirmed_at = monotonic()
         prefix = config.pool.prefix.encode()
-        self._log_key, self._settings_key = prefix + b"/log", prefix + b"/settings"
+        self._log_key = prefix + b"/log"
         context = None
         if config.pool.tls:
             context = tls_context(config.pool_ca_file, config.pool_cert_file, config.pool_key_file)
@@ -119,7 +120,7 @@ class Pool:
         # watching over it
         self._tick_at = 0.0
         self._chance = Random()
-        self._beat = monotonic()
+        self._watchdog = Watchdog(FROZEN_SECONDS, self.leave)
         self._follow_settings()
         instance.settings_changed.append(self._follow_settings)
 
@@ -129,7 +130,7 @@ class Pool:
         """Wait for etcd, and take over all that the pool has. Raises StartError, PoolError."""
         start = monotonic()
         self._read_head()
-        self._until_answered(self._agree_on_settings)
+        self._until_answered(partial(agree_on_settings, self._reads, self.config))
         self._recovery.run()
         self._read_head()
         self._spawn(self._follow)
@@ -154,7 +155,7 @@ class Pool:
         """Serve: from now on writes go into the log."""
         for job in (self.writer.run, self._confirm, self._membership.run, self._watch_over):
             self._spawn(job)
-        Thread(target=self._end_if_frozen, daemon=True).start()
+        self._watchdog.start()
 
     def stop(self) -> None:
         """Do nothing more, and let the others know at once that this instance is gone."""
@@ -200,15 +201,6 @@ class Pool:
                     logger.warning("waiting for etcd: %s", error)
                 gevent.sleep(0.2)
 
-    def _agree_on_settings(self) -> None:
-        """Refuse to join a pool that has other databases: its entries would mean something else here."""
-        mine = {"format": 1, "databases": self.config.databases}
-        absent = {"key": text64(self._settings_key), "target": "CREATE", "create_revision": 0}
-        if not self._reads.put_if([absent], self._settings_key, json.dumps(mine).encode(), 5.0):
-            theirs = json.loads(self._reads.range(self._settings_key, 5.0)[0].value)
-            if theirs != mine:
-                raise StartError(f"the pool has {theirs}, and this instance {mine}: --databases must be alike")
-
     def _wait_until_caught_up(self) -> None:
         shown = monotonic()
         while True:
@@ -241,10 +233,10 @@ class Pool:
 
     # ---- how far the log goes
 
-    def _head(self, channel: Channel) -> KeyValue | None:
+    def _head(self, channel: Channel, seconds: float = MOST_CONFIRM_SECONDS) -> KeyValue | None:
         """Ask for the log's last entry, without its bytes. Raises PoolError if it is not the log that we know."""
         known = self.replica.index
-        found = channel.call("kv/range", self._range_body, CONFIRM_SECONDS)
+        found = channel.call("kv/range", self._range_body, seconds)
         cluster = found["header"]["cluster_id"]
         if self._cluster and cluster != self._cluster:
             raise PoolError("etcd is another cluster than before")
@@ -253,10 +245,8 @@ class Pool:
         head = key_value(found["kvs"][0]) if found.get("kvs") else None
         if (head.mod_revision if head else 0) < known:
             raise PoolError("etcd has lost entries that were applied here")
-        if head is not None:
-            self._first_revision = head.create_revision
-        elif not self.replica.index:
-            self._first_revision = int(found["header"]["revision"]) + 1
+        if not self.replica.index:
+            self._first_revision = head.create_revision if head else int(found["header"]["revision"]) + 1
         self._note_head(head.version if head else 0)
         return head
 
@@ -275,19 +265,21 @@ class Pool:
         return self._until_answered(lambda: self._head(self._reads))
 
     def _confirm(self) -> None:
-        readers = self.readers
+        readers, seconds = self.readers, CONFIRM_SECONDS
         while True:
             readers.wanted.wait(HEALTH_SECONDS)
             readers.ask()
             start = monotonic()
             try:
-                head = self._head(self._reads)
+                head = self._head(self._reads, seconds)
             except (Unreachable, Refused) as error:
+                seconds = min(2 * seconds, MOST_CONFIRM_SECONDS)
                 self.state.trouble = str(error)
                 readers.ask_again()
                 gevent.sleep(0.05)
                 readers.wanted.set()
             else:
+                seconds = max(CONFIRM_SECONDS, min(2 * (monotonic() - start), MOST_CONFIRM_SECONDS))
                 self._note_confirmed(start)
                 readers.answer(head.mod_revision if head else 0, self.replica.index)
 
@@ -345,6 +337,7 @@ class Pool:
     def _take(self, found: KeyValue) -> None:
         if not found.version:
             raise PoolError("the log was deleted from etcd")
+        self._first_revision = found.create_revision
         with self._between_entries:
             applied = self.replica.apply(found.mod_revision, found.version, found.value)
             if applied is None:
@@ -372,20 +365,28 @@ class Pool:
     def _watch_over(self) -> None:
         while True:
             gevent.sleep(WATCH_OVER_SECONDS)
-            self._beat = now = monotonic()
+            now = monotonic()
+            self._watchdog.beat(now)
             self.follow_health()
             self._follow_clock()
             self.writer.answer_who_waits_too_long(now)
             self.readers.fail_who_waits_too_long(now, UNCONFIRMED_SECONDS)
             if self._post.under_way_seconds(now) > LATE_SECONDS:
                 self.readers.wanted.set()  # the answer shows whether another leads now
-            if self.replica.version < self.state.head_entries and now - self._progress_at > self._lag_seconds:
+            if self._is_watch_silent(now):
                 self._progress_at = now
                 self._lag_seconds = min(2 * self._lag_seconds, MOST_LAG_SECONDS)
                 self._watch.close()  # its member may be cut off from the others
             self._tick_if_due(now)
             if self._membership.lease and self._snapshotter.is_due(now):
                 self._spawn(partial(self._snapshotter.run, self._membership.lease))
+
+    def _is_watch_silent(self, now: float) -> bool:
+        """Say whether the log is known to be longer than what the watch has shown for a while."""
+        last = self._progress_at
+        if self.replica.version >= self.state.head_entries:  # as far as etcd was asked; but it may have told of a put
+            last = max(last, self.writer.missing_since)
+        return now - last > self._lag_seconds
 
     def _tick_if_due(self, now: float) -> None:
         """Let the log's clock go on where keys are due and nobody writes; of all instances one does, most likely."""
@@ -397,14 +398,3 @@ class Pool:
         elif now >= self._tick_at and not self.writer.is_busy():
             self._tick_at = 0.0
             self.writer.add_tick()
-
-    def _end_if_frozen(self) -> None:
-        """Run in a thread: a loop that does not turn answers nobody, and whoever balances must not think it lives."""
-        while True:
-            before = monotonic()
-            sleep(1)
-            if monotonic() - before > 3:  # the process was stopped: the loop has yet to have a chance
-                self._beat = monotonic()
-            elif monotonic() - self._beat > FROZEN_SECONDS:
-                logger.error("the event loop has not turned for %d s", FROZEN_SECONDS)
-                self.leave("it is frozen")

@@ -1,5 +1,6 @@
-"""Who is in a pool: each instance's key with a lease, and the list of all.
+"""Who is in a pool: what all must have alike, each instance's key with a lease, and the list of all.
 
+    <prefix>/settings        JSON: the first instance's
     <prefix>/instances/ID    JSON: name, address, how far it is; gone LEASE_SECONDS after its instance
 
 The lease also holds the lock of whoever writes a snapshot.
@@ -14,14 +15,29 @@ from typing import Any
 
 import gevent
 
-from etcd import Channel, KeyValue, Refused, Unreachable, after_prefix
+from config import Config
+from errors import StartError
+from etcd import Channel, KeyValue, Refused, Unreachable, after_prefix, text64
 from session import PoolMember, PoolState
 
 ANNOUNCE_SECONDS = 2.0
 LEASE_SECONDS = 10
 SECONDS = 2.0  # for one call
+JOIN_SECONDS = 5.0
 
 logger = logging.getLogger("godis")
+
+
+def agree_on_settings(channel: Channel, config: Config) -> None:
+    """Refuse to join a pool that has other databases: its entries would mean something else here. Raises StartError."""
+    assert config.pool is not None
+    key = config.pool.prefix.encode() + b"/settings"
+    mine = {"format": 1, "databases": config.databases}
+    absent = {"key": text64(key), "target": "CREATE", "create_revision": 0}
+    if not channel.put_if([absent], key, json.dumps(mine).encode(), JOIN_SECONDS):
+        theirs = json.loads(channel.range(key, JOIN_SECONDS)[0].value)
+        if theirs != mine:
+            raise StartError(f"the pool has {theirs}, and this instance {mine}: --databases must be alike")
 
 
 class Membership:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Sequence
+from math import inf
 from time import monotonic
 
 from gevent.event import Event
@@ -65,6 +66,7 @@ class Flight:
         self.size = size
         self.since = monotonic()
         self.progress = self.since  # when the last part of it was taken
+        self.is_there = False  # in the log, as etcd says
         self.over = Event()
 
     def answer(self, replies: list[Reply]) -> None:
@@ -126,6 +128,11 @@ class Writer:
         """Say whether writes wait for their replies."""
         return bool(self._queue or self._flights)
 
+    @property
+    def missing_since(self) -> float:
+        """Say since when an entry of ours has been in the log without coming back; infinite: since never."""
+        return min((flight.progress for flight in self._flights.values() if flight.is_there), default=inf)
+
     def run(self) -> None:
         """Bring what is submitted into the log, for ever."""
         while True:
@@ -183,6 +190,7 @@ class Writer:
             state.appended_bytes += len(entry)
             flight.progress = monotonic()
         state.appended_commands += flight.commands
+        flight.is_there = True
 
     @staticmethod
     def _refusal(error: Refused) -> bytes:

@@ -37,6 +37,7 @@ pool -> pool_clock
 pool_post -> session
 pool -> pool_members -> etcd
 pool -> pool_reads -> leaves
+pool -> pool_watchdog -> leaves
 pool_archive -> replica -> pool_snapshot
 pool_writes -> session
 pool_members -> session

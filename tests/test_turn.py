@@ -691,6 +691,26 @@ def test_the_next_fsync_begins_at_once_when_the_last_one_took_its_second(lazy_ri
     assert delayed(rig) == (seconds >= 1)
 
 
+def test_what_a_turn_wrote_amid_which_a_hold_up_begins_is_not_shown_before_it_is_in_the_log(lazy_rig: Rig) -> None:
+    rig = lazy_rig
+    writer, reader = prepared(rig)
+    writer.ask("SET b 1")
+    rig.turn.end()
+    rig.pass_seconds(1.75)
+    assert rig.jobs
+    assert writer.take() == OK
+    writer.ask("SET a 2")
+    rig.pass_seconds(0.5)
+    assert delayed(rig) == 1
+    rig.turn.end()
+    reader.ask("GET a")
+    rig.turn.end()
+    assert rig.log.pieces, "it is not written while an fsync runs"
+    assert (writer.take(), reader.take()) == (b"", b"")
+    rig.settle()
+    assert (writer.take(), reader.take()) == (OK, b"$1\r\n2\r\n")
+
+
 def test_an_fsync_that_was_due_while_another_ran_begins_when_that_ends(lazy_rig: Rig) -> None:
     rig = lazy_rig
     writer, _ = prepared(rig)

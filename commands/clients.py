@@ -14,6 +14,7 @@ from commands import ADMIN, LOADING, NOSCRIPT, STALE, TABLE, command, container
 from commands.arguments import MAX_INTEGER, MIN_INTEGER, parse_bounded
 from commands.connection import DEFAULT_USER, check_client_name, is_plain
 from commands.introspection import describe_subcommands
+from commands.many import word_by_word
 from errors import (
     CLIENT_ID_TOO_SMALL,
     INVALID_CLIENT_ID,
@@ -30,7 +31,7 @@ from errors import (
     UNKNOWN_OR_WRONG_SUBCOMMAND,
     CommandError,
 )
-from replies import NO_REPLY, OK, Farewell, Reply, Verbatim
+from replies import NO_REPLY, OK, Farewell, Reply, Verbatim, Work
 from session import Pause, Session
 
 CLIENT_TYPES = (b"NORMAL", b"MASTER", b"REPLICA", b"SLAVE", b"PUBSUB")  # of which only normal ones exist here
@@ -175,7 +176,8 @@ def client_info(session: Session, argv: list[bytes]) -> Reply:
 def client_list(session: Session, argv: list[bytes]) -> Reply:
     """Describe all connections, those of a type, or those with these ids.
 
-    Differs from Redis: the fields about memory that has no counterpart here are 0.
+    Differs from Redis: an id that is named twice counts once, and the fields about memory that has no counterpart here
+    are 0.
     """
     session.last_command = b"CLIENT|LIST"
     clients = session.instance.clients
@@ -186,11 +188,22 @@ def client_list(session: Session, argv: list[bytes]) -> Reply:
     elif words[0].upper() == b"TYPE" and len(words) == 2:
         chosen = filter(_of_type(words[1]), clients.values())
     elif words[0].upper() == b"ID" and len(words) > 1:
-        ids = [parse_bounded(word, MIN_INTEGER, MAX_INTEGER, INVALID_CLIENT_ID) for word in words[1:]]
-        chosen = (clients[number] for number in ids if number in clients)
+        return word_by_word(session, argv, _listed(session, words[1:]))
     else:
         raise CommandError(SYNTAX)
     return Verbatim(b"".join(map(describe, chosen)))
+
+
+def _listed(session: Session, words: list[bytes]) -> Work:
+    clients = session.instance.clients
+    lines: dict[int, bytes] = {}
+    for word in words:
+        number = parse_bounded(word, MIN_INTEGER, MAX_INTEGER, INVALID_CLIENT_ID)
+        client = clients.get(number)
+        if client is not None and number not in lines:
+            lines[number] = describe(client)
+        yield
+    return Verbatim(b"".join(lines.values()))
 
 
 @command(
@@ -225,7 +238,7 @@ def _kill(session: Session, filters: list[Filter], skip_me: bool) -> int:
 
 
 def _parse_filters(words: list[bytes]) -> tuple[list[Filter], bool]:
-    filters: list[Filter] = []
+    filters: dict[bytes, Filter] = {}  # as in Redis the last one of a kind counts
     skip_me = True
     for position in range(0, len(words), 2):
         if position + 1 == len(words):
@@ -234,10 +247,10 @@ def _parse_filters(words: list[bytes]) -> tuple[list[Filter], bool]:
         if option == b"SKIPME" and value.upper() in (b"YES", b"NO"):
             skip_me = value.upper() == b"YES"
         elif option in FILTERS:
-            filters.append(FILTERS[option](value))
+            filters[option] = FILTERS[option](value)
         else:
             raise CommandError(SYNTAX)
-    return filters, skip_me
+    return list(filters.values()), skip_me
 
 
 def _has_id(value: bytes) -> Filter:

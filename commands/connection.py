@@ -92,16 +92,18 @@ def hello(session: Session, argv: list[bytes]) -> Reply:
         raise CommandError(NOPROTO)
     credentials: list[bytes] = []
     name: bytes | None = None
-    rest = argv[2:]
-    while rest:
-        option = rest[0].upper()
-        if option == b"AUTH" and len(rest) >= 3:
-            credentials, rest = rest[1:3], rest[3:]
-        elif option == b"SETNAME" and len(rest) >= 2:
-            name, rest = rest[1], rest[2:]
+    place = 2
+    while place < len(argv):
+        option, left = argv[place].upper(), len(argv) - place - 1
+        if option == b"AUTH" and left >= 2:
+            credentials = argv[place + 1 : place + 3]
+            place += 3
+        elif option == b"SETNAME" and left >= 1:
+            name = argv[place + 1]
             check_client_name(name)
+            place += 2
         else:
-            raise CommandError(HELLO_OPTION % rest[0])
+            raise CommandError(HELLO_OPTION % argv[place])
     if credentials:
         authenticate(session, *credentials)
     if not session.authenticated:

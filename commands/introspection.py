@@ -23,10 +23,11 @@ from commands import (
     command,
     container,
 )
+from commands.many import PART_WORDS, word_by_word
 from commands.patterns import compile_pattern
 from commands.syntax import arguments
 from errors import INVALID_COMMAND, INVALID_COMMAND_ARITY, NO_KEY_ARGUMENTS, SYNTAX, CommandError
-from replies import Members, Reply, Status
+from replies import LongArray, Members, Reply, Status, Work
 from session import Session
 
 GROUPS = {  # module of commands/ -> Redis's name for the family
@@ -101,6 +102,7 @@ def describe_subcommands(name: bytes) -> list[Reply]:
 # ---- COMMAND INFO
 
 
+@cache  # 25 µs each
 def _info(row: Command) -> list[Reply]:
     return [
         row.name.lower(),
@@ -142,8 +144,16 @@ def command_info(session: Session, argv: list[bytes]) -> Reply:
     """
     if len(argv) == 2:
         return command_all(session, argv)
-    rows = [find(name) for name in argv[2:]]
-    return [_info(row) if row else None for row in rows]
+    return word_by_word(session, argv, _infos(argv))
+
+
+def _infos(argv: list[bytes]) -> Work:
+    chunks: list[tuple[Reply, ...]] = []
+    for start in range(2, len(argv), PART_WORDS):
+        rows = map(find, argv[start : start + PART_WORDS])
+        chunks.append(tuple(_info(row) if row else None for row in rows))
+        yield
+    return LongArray(chunks)
 
 
 # ---- COMMAND DOCS
@@ -169,8 +179,17 @@ def command_docs(session: Session, argv: list[bytes]) -> Reply:
 
     Differs from Redis: there is no complexity and no history.
     """
-    rows = [find(name) for name in argv[2:]] if len(argv) > 2 else TABLE.values()
-    return {row.name.lower(): _docs(row) for row in rows if row}
+    if len(argv) == 2:
+        return {row.name.lower(): _docs(row) for row in TABLE.values()}
+    return word_by_word(session, argv, _some_docs(argv))
+
+
+def _some_docs(argv: list[bytes]) -> Work:
+    docs: dict[Reply, Reply] = {}
+    for start in range(2, len(argv), PART_WORDS):
+        docs |= {row.name.lower(): _docs(row) for row in map(find, argv[start : start + PART_WORDS]) if row}
+        yield
+    return docs
 
 
 # ---- COMMAND COUNT, LIST, GETKEYS

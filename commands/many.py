@@ -24,6 +24,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from claim import Claim
+from commands.slices import at_once
 from entries import value_of
 from replies import OK, WAIT, Deleted, LongArray, Reply, Work
 from session import Session
@@ -43,6 +44,11 @@ def leave(session: Session, work: Work) -> Reply:
     """Leave the work to the server."""
     session.work = work
     return WAIT
+
+
+def word_by_word(session: Session, argv: list[bytes], work: Work, most_words: int = AT_ONCE_WORDS) -> Reply:
+    """Do a work that has nothing to do with keys, at once where a request has few words."""
+    return leave(session, work) if len(argv) > most_words else at_once(work)
 
 
 def counting(session: Session, argv: list[bytes], look: Callable[[bytes], Any]) -> Work:

@@ -25,8 +25,9 @@ from commands import (
 )
 from commands.arguments import parse_integer
 from commands.introspection import describe_subcommands
+from commands.many import word_by_word
 from commands.patterns import compile_pattern
-from config import BY_NAME, SettingError
+from config import BY_NAME, Config, SettingError
 from entries import NO_DEADLINE, size_of
 from errors import (
     DEBUG_REFUSED,
@@ -43,10 +44,11 @@ from errors import (
     UNKNOWN_SETTING,
     CommandError,
 )
-from replies import NO_REPLY, OK, Reply, Status
+from replies import NO_REPLY, OK, Reply, Status, Work
 from session import Session
 
 GLOB = b"*?["
+MANY_PATTERNS = 64  # of CONFIG GET; each is matched with every setting's name
 POINTER_BYTES = 8
 OPERATOR = ADMIN | NOSCRIPT | LOADING | STALE
 
@@ -71,9 +73,13 @@ def config_get(session: Session, argv: list[bytes]) -> Reply:
 
     Differs from Redis: the settings are those of Godis, listed in the README.
     """
-    config = session.instance.config
+    return word_by_word(session, argv, _settings(session.instance.config, argv[2:]), MANY_PATTERNS)
+
+
+def _settings(config: Config, words: list[bytes]) -> Work:
     found: dict[Reply, Reply] = {}
-    for word in argv[2:]:
+    for word in words:
+        yield
         if any(character in word for character in GLOB):
             matches = compile_pattern(word.lower())
             found |= {name.encode(): _to_bytes(config.get(name)) for name in BY_NAME if matches(name.encode())}

@@ -278,6 +278,38 @@ def test_under_always_who_reads_what_was_written_in_slices_waits_for_its_fsync(
     rig.close()
 
 
+# ---- words that are no keys
+
+
+def test_thousands_of_words_that_are_no_keys_are_answered_in_slices_too() -> None:
+    bench = Bench()
+    client, other = bench.connect(), bench.connect()
+    ids = [client.session.id, other.session.id, 99]
+    cases: list[tuple[list[Any], int]] = [
+        (["COMMAND", "INFO", "get", "nosuch"], 3000),
+        (["COMMAND", "DOCS", "get", "set"], 3000),
+        (["CONFIG", "GET", "max*", "port"], 100),
+        (["CLIENT", "LIST", "ID", *ids], 3000),
+    ]
+    for words, many in cases:
+        few = client.ask(*words)
+        assert few is not WAIT
+        at = 3 if words[1] == "LIST" else 2
+        repeated = [word for word in words[at:] for _ in range(many)]
+        reply = at_once(begin(client, *words[:at], *repeated))
+        if words[1] == "INFO":
+            assert reply == [each for each in few for _ in range(many)]
+        else:
+            assert reply == few
+
+
+def test_the_last_filter_of_a_kind_counts_when_clients_are_killed() -> None:
+    bench = Bench()
+    client, first, second = bench.connect(), bench.connect(), bench.connect()
+    assert client.ask("CLIENT", "KILL", *["ID", str(first.session.id)] * 50_000, "ID", second.session.id) == 1
+    assert bench.killed == [second.session]
+
+
 # ---- the server
 
 CROWDED = 30_000  # keys; enough for some twenty slices

@@ -15,8 +15,8 @@ not know how a connection reads or sends; it tells it when.
   may let a write wait for an fsync of the same file, and with it the whole loop.
 - Clients that were just answered write again at once, and would miss an fsync that began with the end of the last one:
   two groups would take turns, each fsync half full. So after a long one the next waits a moment for them, half of
-  what the last took, and no longer than until as many wait as did before. After a short one it begins at once: then a
-  group is executed while the other's fsync runs.
+  what the last took, and no longer than until as many wait as did before. After a short one it begins at once, before
+  the last one's replies are sent: then a group is answered and executed while the other's fsync runs.
 - While a connection has replies in `held`, all its later ones go there, too: so its replies stay in order. When too
   much has come while replies waited, those who wait are not read from until there is less.
 - When the fsync fails, the connections that wait are told and cut off: neither OK nor an error for one request would be

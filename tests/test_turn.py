@@ -278,6 +278,28 @@ def test_what_is_written_during_an_fsync_waits_for_the_next(rig: Rig) -> None:
     assert not rig.jobs
 
 
+@pytest.mark.parametrize("seconds", [0, 1 / 64])
+def test_the_next_fsync_begins_before_the_replies_of_a_short_one_are_sent(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    first, second = prepared(rig)
+    first.ask("SET a new")
+    rig.turn.end()
+    second.ask("SET b new")
+    rig.turn.end()
+    begun: list[int] = []  # fsyncs, when a reply is sent
+    monkeypatch.setattr(Client, "send", lambda client, pieces: begun.append(len(rig.jobs)))
+    rig.seconds += seconds  # that the fsync takes; a long one's replies go out first, for it waits for their clients
+    job, done = rig.jobs.pop()
+    job()
+    done()
+    assert begun == [0 if seconds else 1]
+    monkeypatch.undo()
+    rig.gather()
+    rig.fsync()
+    assert second.take() == OK
+
+
 def test_a_log_that_is_written_during_an_fsync_for_a_rewrite_holds_nobody_up_for_longer(rig: Rig) -> None:
     writer, other = prepared(rig)
     writer.ask("SET a 1")

@@ -79,7 +79,7 @@ class AppendOnlyLog(Records):
         self._writing = False
         self._torn = False  # bytes of a failed write may stand after written_bytes
         self.is_busy = False  # a long batch is on its way, between whose steps others are served
-        self._in_steps = False  # it is being written
+        self.in_steps = False  # it is being written, and the file must stay what it is
         self._last_ms = 0
         self._unsynced: bytes | None = None  # what a repair has cut off and must write again
 
@@ -126,7 +126,7 @@ class AppendOnlyLog(Records):
 
         They are kept, too, while a long batch is written in steps.
         """
-        if not self.pieces or self._in_steps:
+        if not self.pieces or self.in_steps:
             return self.failure is None
         if self._database:
             self.pieces.append(SELECT_0)
@@ -179,7 +179,7 @@ class AppendOnlyLog(Records):
     def _write_in_steps(self, batch: Sequence[bytes | memoryview]) -> Generator[None, None, bool]:
         """Write a batch, a piece a step, and nothing else meanwhile; return whether it is in the file."""
         self.measure()
-        self._in_steps = self._writing = True
+        self.in_steps = self._writing = True
         try:
             self._cut_torn_end()
             self._torn = True
@@ -193,7 +193,7 @@ class AppendOnlyLog(Records):
             with suppress(OSError):
                 self._cut_torn_end()
         finally:
-            self._in_steps = self._writing = False
+            self.in_steps = self._writing = False
             self.failure = self.write_failure or self.fsync_failure
         return self.write_failure is None
 
@@ -406,7 +406,7 @@ class AppendOnlyLog(Records):
             return
         if self.fsync_failure is not None:
             self.fsync()
-        self._in_steps = False  # what was half written is not in the log
+        self.in_steps = False  # what was half written is not in the log
         with suppress(OSError):
             self._cut_torn_end()
         self.write(self._last_ms)
@@ -427,6 +427,7 @@ class NullLog:
     fsync_failure: bytes | None = None
     damage = ""
     is_busy = False
+    in_steps = False
     written_bytes = 0
     synced_bytes = 0
     size_bytes = 0

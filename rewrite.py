@@ -405,7 +405,7 @@ class Rewriter:
     def follow_fsync(self) -> None:
         """Put the new log in place if the fsync that just ended was the rewrite's. No fsync runs meanwhile."""
         run = self._run
-        if run is None or not run.settled or self._log.is_busy:  # it is settled once more, then
+        if run is None or not run.settled or self._log.in_steps:  # then it is settled once more
             return
         try:
             run.replace_log()

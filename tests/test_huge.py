@@ -223,6 +223,39 @@ def test_a_rewrite_takes_the_logs_place_only_behind_it(tmp_path: Path, monkeypat
     rig.close()
 
 
+def test_a_rewrite_takes_the_logs_place_while_a_long_batch_waits_for_what_the_turn_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = Rig(tmp_path, monkeypatch, "always")
+    client, other = rig.connect(), rig.connect()
+    client.ask("SET before 1")
+    rig.settle()
+    client.ask("BGREWRITEAOF")
+    rig.turn.end()
+    while not rig.turn.rewriter.needs_fsync:
+        rig.turn.rewriter.step(lambda: False)
+        if rig.jobs:
+            rig.fsync()
+    assert rig.turn.syncing
+    work = begin(rig, client, "SET", "k", VALUE)
+    other.ask("SET free 1")
+    while not rig.log.is_busy:
+        next(work)
+    rig.turn.end()
+    assert rig.log.pieces
+    reply = None
+    for _ in range(30):
+        reply = next(work, OK)
+        rig.turn.end()
+        if rig.jobs:
+            rig.fsync()
+    assert reply is OK
+    assert not rig.instance.rewrite.running
+    rig.settle()
+    assert keys_in(rig) == {b"before", b"free", b"k"}
+    rig.close()
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -380,3 +382,56 @@ def test_a_kill_while_it_is_written_leaves_a_torn_tail_and_nothing_of_it(godis: 
         assert parse(client.ask("GET", "small")) == b"1"
         assert parse(client.ask("EXISTS", "k")) == (size > SIZE)
         assert client.ask("SET", "k", "new") == b"+OK\r\n"
+
+
+# ---- all of it side by side
+
+NAMES = [f"key:{number}" for number in range(5000)]
+REQUESTS = 400 if "GODIS_SOAK" in os.environ else 12
+MIXED: list[Callable[[list[str]], bytes]] = [
+    lambda keys: encode("MSET", *(word for key in keys for word in (key, "v"))),
+    lambda keys: encode("MSETNX", *(word for key in keys for word in (key, "n"))),
+    lambda keys: encode("DEL", *keys),
+    lambda keys: encode("MGET", *keys),
+    lambda keys: encode("EXISTS", *keys),
+    lambda keys: encode("SET", keys[0], VALUE),
+    lambda keys: encode("APPEND", keys[1], VALUE),
+    lambda keys: encode("SET", keys[2], "x", "PX", 5),
+    lambda keys: encode("GET", keys[2]),
+    lambda keys: encode("INCR", "counter"),
+    lambda keys: encode("KEYS", "*1"),
+    lambda keys: encode("DBSIZE"),
+    lambda keys: encode("BGREWRITEAOF"),
+    lambda keys: encode("LCS", keys[0], keys[1]),
+]
+
+
+def ask_at_random(godis: GodisProcess, seed: int, trouble: list[BaseException]) -> None:
+    random = Random(seed)
+    try:
+        with godis.raw(timeout=60) as raw:
+            for _ in range(REQUESTS):
+                raw.send(random.choice(MIXED)(random.sample(NAMES, 2500)))
+                raw.read_reply()
+    except BaseException as error:  # to be raised where the test sees it
+        trouble.append(error)
+
+
+@pytest.mark.parametrize("policy", ["everysec", "always"])
+def test_long_commands_and_short_ones_and_rewrites_all_come_to_an_end(tmp_path: Path, policy: str) -> None:
+    """And what they left is what a start finds."""
+    with GodisProcess(tmp_path, "--appendfsync", policy, "--default-ttl", "0") as godis:
+        trouble: list[BaseException] = []
+        clients = [threading.Thread(target=ask_at_random, args=(godis, seed, trouble)) for seed in range(5)]
+        for client in clients:
+            client.start()
+        for client in clients:
+            client.join()
+        assert not trouble
+        with godis.raw() as raw:
+            before = raw.ask("DBSIZE"), raw.ask("MGET", *NAMES)
+        godis.terminate()
+        godis.start()
+        with godis.raw() as raw:
+            assert (raw.ask("DBSIZE"), raw.ask("MGET", *NAMES)) == before
+        assert "Traceback" not in godis.stderr()

@@ -3,9 +3,10 @@
     python -m bench.hostile [--only PART-OF-A-NAME] [--rounds 3]
     python -m bench.hostile --turns                                  the longest turn of Godis instead
 
-The attack runs on the clients' core, and so does a `load.Prober`, which goes before it. Both servers keep a log
-(everysec) and get the same attack, each on a fresh process. "Nothing" is the floor: what the machine's neighbours
-leave. Shown are the median of the longest waits of the rounds, and the worst. `nan`: the server ended.
+The attack runs on the clients' core, and so does a `load.Prober`, which goes before it and asks anew when it was
+answered. Both servers keep a log (everysec) and get the same attack, each on a fresh process. "Nothing" is the floor:
+what the machine's neighbours leave. Shown are the median of the longest waits of the rounds, and the worst. `nan`: the
+server ended.
 
 With --turns it is Godis alone, and the CPU time that its longest turn took, in which nobody else is served: it can be
 measured on a busy machine, too, though caches that others use make it longer. A core that is shared has the client
@@ -285,7 +286,7 @@ def longest_wait(peer: str, attack: Attack, seconds: float) -> float:
     with serving(peer, SETTINGS[peer]) as server:
         attack.prepare(server.port)
         with crowd_around(server.port, CROWD if attack.crowded else 0):
-            with Prober(server.port, SETTLE_SECONDS) as prober:
+            with Prober(server.port, SETTLE_SECONDS, catches_up=False) as prober:
                 attacked(server.port, attack, seconds)
             ended = server.process.poll() is not None
     return math.nan if ended or not prober.waits_ms else prober.waits_ms[-1]

@@ -118,13 +118,15 @@ class Prober:
     """A process that sends a PING, or another request, again and again while something goes on: how long do they wait?
 
     What is due is sent whether or not the last was answered in time, and its wait counts from when it was due:
-    so a stall counts for each that it delays (no coordinated omission). It goes before all else on its core, where the
-    system allows that, so that a client beside it does not count as the server's stall.
+    so a stall counts for each that it delays (no coordinated omission). One that does not catch up asks anew when it was
+    answered, so that its waits are those of single requests. It goes before all else on its core, where the system
+    allows that, so that a client beside it does not count as the server's stall.
     """
 
-    def __init__(self, port: int, settle_seconds: float, request: bytes = PING) -> None:
+    def __init__(self, port: int, settle_seconds: float, request: bytes = PING, catches_up: bool = True) -> None:
         self.port = port
         self.request = request
+        self.catches_up = catches_up
         self.settle_seconds = settle_seconds
         self.pipe, there = multiprocessing.Pipe()
         self.process = multiprocessing.Process(target=self._probe, args=(there,), daemon=True)
@@ -158,6 +160,8 @@ class Prober:
             answer = b"none yet"
             while answer and not pipe.poll():
                 due += PROBE_SECONDS
+                if not self.catches_up:
+                    due = max(due, time.monotonic())
                 time.sleep(max(0.0, due - time.monotonic()))
                 with contextlib.suppress(TimeoutError):  # then it has waited that long
                     connection.sendall(self.request)

@@ -118,8 +118,8 @@ class Prober:
     """A process that sends a PING, or another request, again and again while something goes on: how long do they wait?
 
     What is due is sent whether or not the last was answered in time, and its wait counts from when it was due:
-    so a stall counts for each that it delays (no coordinated omission). One that does not catch up asks anew when it was
-    answered, so that its waits are those of single requests. It goes before all else on its core, where the system
+    so a stall counts for each that it delays (no coordinated omission). One that does not catch up asks anew when it
+    was answered, so that its waits are those of single requests. It goes before all else on its core, where the system
     allows that, so that a client beside it does not count as the server's stall.
     """
 

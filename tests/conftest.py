@@ -9,7 +9,6 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-import hypothesis
 import pytest
 from hypothesis import settings
 from instances import Bench
@@ -18,21 +17,22 @@ from servers import GodisProcess, Raw, RedisProcess, require
 # Else each start of a server compiles it anew, which doubles it: 0.1 s, some hundred times.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
-hypothesis.settings.register_profile("godis", deadline=None)  # a busy machine must not decide a test
-hypothesis.settings.load_profile("godis")
+LONGEST = ("test_pool_faults.py", "test_bench.py")  # begin first: one alone at the end would have others wait
+SOAK = "GODIS_SOAK" in os.environ
+# Half of the usual examples, since each run makes other ones; and a busy machine must not decide a test.
+settings.register_profile("godis", max_examples=1000 if SOAK else 50, deadline=None)
+settings.load_profile("godis")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what is only for the long runs, or only for the others: neither is skipped for want of anything."""
     left_out = [item for item in items if any(not mark.kwargs["runs"] for mark in item.iter_markers("soak"))]
-    items[:] = [item for item in items if item not in left_out]
+    kept = [item for item in items if item not in left_out]
+    items[:] = sorted(kept, key=lambda item: item.path.name not in LONGEST)
     config.hook.pytest_deselected(items=left_out)
 
 
-collect_ignore = [] if "GODIS_SOAK" in os.environ else ["test_soak.py"]  # it takes minutes
-
-settings.register_profile("busy machine", deadline=None)  # no test fails because it took long
-settings.load_profile("busy machine")
+collect_ignore = [] if SOAK else ["test_soak.py"]  # it takes minutes
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from servers import ROOT, require
 RUNS = [
     "always --rounds 1 --seconds 0.1 --depths 1",
     "compare --rounds 1 --seconds 0.01 --keyspace 100 --clients 2 --depths 2 --tests set,text-get",
-    "latency --rounds 1 --seconds 0.05 --rate 500 --keys 100 --clients 2",
+    "latency --pairs 1 --rounds 1 --seconds 0.05 --rate 500 --keys 100 --clients 2",
     "footprint --keys 100 --connections 2 --seconds 0.01",
     "replay --commands 100 --rounds 1",
     "stalls --keys 100 --seconds 0.02",

@@ -164,7 +164,7 @@ class Replication(RuleBasedStateMachine):
 
 
 TestReplication = Replication.TestCase
-TestReplication.settings = settings(max_examples=50, stateful_step_count=80)
+TestReplication.settings = settings(max_examples=30, stateful_step_count=80)
 
 
 def answers(client: Client) -> list[Any]:

@@ -175,7 +175,7 @@ def test_accepts_what_a_real_register_answered(operations: list[Operation]) -> N
     assert find_violation(operations) is None
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(spoilt_histories())
 def test_judges_as_one_that_tries_every_order(operations: list[Operation]) -> None:
     assert (find_violation(operations) is None) == is_linearizable_by_trying_it_all(operations)

@@ -113,7 +113,7 @@ def test_no_byte_of_a_batch_can_be_replaced_unnoticed() -> None:
                 list(units(BytesIO(data), len(data)))
 
 
-@settings(max_examples=150, derandomize=True)
+@settings(max_examples=75, derandomize=True)
 @given(data=st.data())
 def test_batches_that_were_not_damaged_are_kept_whatever_happened_to_others(data: st.DataObject) -> None:
     batches = [[set_(b"%d" % number, b"v" * number * 7)] for number in range(12)]

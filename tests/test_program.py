@@ -378,7 +378,7 @@ def test_a_signal_ends_it_with_code_0_and_everything_kept(tmp_path: Path, sent: 
 
 def test_what_was_read_before_the_signal_is_answered(godis: GodisProcess) -> None:
     with godis.raw() as raw:
-        raw.send(b"".join(encode("INCR", "n") for _ in range(1000)))
+        raw.send(b"".join(encode("INCR", "n") for _ in range(500)))  # read at once: what is not, the end resets
         assert raw.read_reply() == b":1\r\n"
         godis.process.send_signal(signal.SIGTERM)
         rest = raw.read_all()

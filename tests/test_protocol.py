@@ -232,7 +232,7 @@ hostile_input = st.lists(st.sampled_from([b"*1\r\n", b"*2\r\n", *ELEMENTS]), min
 places = st.lists(st.integers(1, 200), max_size=4)
 
 
-@settings(max_examples=500)
+@settings(max_examples=200)
 @given(wire=mutated_requests() | hostile_input, places=places, first=places)
 @example(wire=b"*1\r\n+$PING\r\n" + PING, places=[], first=[])
 @example(wire=b"*2\r\n$1\r\na\r\n*+status\r\n" + PING, places=[], first=[])

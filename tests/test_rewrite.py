@@ -169,7 +169,7 @@ def do(rig: Rig, action: tuple[Any, ...]) -> None:
             rig.ask(*action)
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(st.integers(0, 150), st.lists(st.one_of(COMMANDS, COMMANDS, OTHERS), max_size=120))
 def test_whatever_happens_meanwhile_the_new_log_says_what_the_keyspace_holds(
     count: int, actions: list[tuple[Any, ...]]
@@ -194,7 +194,7 @@ def test_whatever_happens_meanwhile_the_new_log_says_what_the_keyspace_holds(
         assert not os.path.exists(rig.path + ".rewrite")
 
 
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(st.lists(st.one_of(COMMANDS, st.tuples(st.just("step"))), max_size=80), st.integers(0, 2**32))
 def test_the_snapshot_alone_is_the_keyspace_at_the_moment_of_the_start(
     actions: list[tuple[Any, ...]], seed: int

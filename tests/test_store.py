@@ -228,7 +228,7 @@ class KeyspaceMachine(RuleBasedStateMachine):
 
 
 TestKeyspace = KeyspaceMachine.TestCase
-TestKeyspace.settings = settings(max_examples=60, stateful_step_count=40, suppress_health_check=[HealthCheck.too_slow])
+TestKeyspace.settings = settings(max_examples=40, stateful_step_count=40, suppress_health_check=[HealthCheck.too_slow])
 
 
 # ---- slices and bounds

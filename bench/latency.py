@@ -4,8 +4,8 @@ The loop is open: requests have due times at even distances, and one is sent whe
 was answered, on the next of some connections. Its latency counts from when it was due. So a stall counts for each
 request that came due meanwhile (no coordinated omission), and so does what the client itself is late.
 
-The client, in Python, must not be what is measured. It has a core to itself and never sleeps; how late it sent is
-measured as well, and shown. A run in which its 99th percentile was later than LATE_US is thrown away and repeated, at
+The client, in Python, must not be what is measured. It has a core to itself, never sleeps and collects no garbage; how
+late it sent is measured as well, and shown. A run in which its 99th percentile was later than LATE_US is thrown away and repeated, at
 most as often as there are rounds; if that does not help, the line says so.
 
 The rate is half of what the slower server can do with as many connections: measured before, by a closed loop. The
@@ -17,12 +17,15 @@ place in memory, does to one of them is then in some of the runs, and the median
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import select
 import socket
 import statistics
 import time
 from array import array
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import cycle
 
@@ -126,9 +129,19 @@ def measure(test: str, plan: Plan) -> tuple[float, dict[str, list[Waits]]]:
     return plan.rate, found
 
 
+@contextlib.contextmanager
+def collecting_nothing() -> Iterator[None]:
+    """Keep Python's collector of cycles away from this process: with all requests made, it would take milliseconds."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
 def measure_pair(test: str, plan: Plan) -> tuple[Plan, dict[str, list[Waits]]]:
     """Run a test on both servers in turn; return the plan with its rate, too."""
-    with both() as servers:
+    with both() as servers, collecting_nothing():
         requests = {}
         for name, server in servers.items():
             server.fill(plan.keys, VALUE.encode())

@@ -25,7 +25,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -33,7 +33,7 @@ from typing import NamedTuple
 
 from pool_load import Load
 from rig.etcd_cluster import EtcdCluster
-from servers import HOST, GodisProcess, RedisProcess, encode, parse
+from servers import HOST, GodisProcess, RedisProcess, encode, free_port, parse
 
 from bench.rig import Floor, Report, key, parser, ratio
 
@@ -43,6 +43,7 @@ FILL_DEPTH = 50
 WARM_REQUESTS = 5_000
 FILL_BATCH = 1000
 SETTLE_SECONDS = 2.0
+BUS_OFFSET = 10_000
 SET_FLOOR = Floor(12, unit="k/s")
 SHARE_FLOOR = Floor(0.65)  # of Redis Cluster's SETs, on a machine that is too slow for the other
 GET_FLOOR = Floor(0.9)
@@ -123,6 +124,15 @@ def pooled(instances: int, reads: str) -> Iterator[Address]:
         yield Address([instance.port for instance in members])
 
 
+def port_with_a_bus() -> int:
+    """Find a free port of which that of the cluster's bus, which Redis adds, is free as well."""
+    while True:
+        port = free_port()
+        with socket.socket() as bus, suppress(OSError):
+            bus.bind((HOST, port + BUS_OFFSET))
+            return port
+
+
 @contextmanager
 def redis_cluster() -> Iterator[Address]:
     """Three masters, each of which syncs its log before it answers."""
@@ -131,7 +141,7 @@ def redis_cluster() -> Iterator[Address]:
         ports = []
         for _ in range(3):
             directory = running.enter_context(tempfile.TemporaryDirectory())
-            ports.append(running.enter_context(RedisProcess(Path(directory), *flags)).port)
+            ports.append(running.enter_context(RedisProcess(Path(directory), *flags, port=port_with_a_bus())).port)
         addresses = [f"{HOST}:{port}" for port in ports]
         make = ["redis-cli", "--cluster", "create", *addresses, "--cluster-replicas", "0", "--cluster-yes"]
         subprocess.run(make, check=True, capture_output=True)

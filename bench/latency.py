@@ -5,8 +5,8 @@ was answered, on the next of some connections. Its latency counts from when it w
 request that came due meanwhile (no coordinated omission), and so does what the client itself is late.
 
 The client, in Python, must not be what is measured. It has a core to itself, never sleeps and collects no garbage; how
-late it sent is measured as well, and shown. A run in which its 99th percentile was later than LATE_US is thrown away and repeated, at
-most as often as there are rounds; if that does not help, the line says so.
+late it sent is measured as well, and shown. A run in which its 99th percentile was later than LATE_US is thrown away
+and repeated, at most as often as there are rounds; if that does not help, the line says so.
 
 The rate is half of what the slower server can do with as many connections: measured before, by a closed loop. The
 servers take turns in many short runs, and are started anew a few times: what a neighbour on the host, or an unlucky

@@ -46,7 +46,7 @@ soak: $(VENV)/test.stamp ## kill, spoil, load and compare for long: make soak RO
 		tests/test_hostile_clients.py $(ARGS)
 
 soak-pool: $(VENV)/test.stamp ## break each part of a pool so many times, under load: make soak-pool ROUNDS=20
-	GODIS_SOAK=$(ROUNDS) GODIS_SEED=$$(date +%s) $(PY) -m pytest tests/test_pool_faults.py $(ARGS)
+	GODIS_SOAK=$(ROUNDS) GODIS_SEED=$$(date +%s) $(PY) -m pytest tests/test_pool_faults.py tests/test_bench.py $(ARGS)
 
 fuzz: $(VENV)/fuzz.stamp ## throw made-up input at parsers, logs and a server: make fuzz SECONDS=3600
 	cd tests && PYTHONPATH=..:. ../$(PY) -m fuzzing $(SECONDS) $(ARGS)

@@ -325,10 +325,16 @@ def protected(pool: ComposeProject, tmp_path: Path) -> Iterator[ComposeProject]:
     secret.chmod(0o644)  # the instances are user 10001
     pool.engine.environment["GODIS_PASSWORD_FILE"] = str(secret)
     project = ComposeProject(pool.engine, COMPOSE_FILE, PASSWORD_FILE)
-    project.up("--scale", "godis=3")
+    bring_up_anew(pool, project)
     yield project
+    bring_up_anew(project, pool)
     del pool.engine.environment["GODIS_PASSWORD_FILE"]
-    pool.up("--scale", "godis=3")
+
+
+def bring_up_anew(before: ComposeProject, after: ComposeProject) -> None:
+    """Replace all instances at once; without a balancer meanwhile, which would find none of them and be unhealthy."""
+    before.compose("rm", "--stop", "--force", "nginx")
+    after.up("--scale", "godis=3")
 
 
 def test_pool_with_a_password_asks_each_client_for_it_and_is_healthy(

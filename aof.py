@@ -38,7 +38,7 @@ from typing import Any, BinaryIO
 from zlib import crc32
 
 from log_lock import LogLock, claim_directory
-from log_reader import SELECT_0, Fault, Kind, frame, frame_head, units
+from log_reader import Fault, Kind, frame, frame_head, units
 from log_records import Now, Records, Steps
 from log_replay import ReplayReport, cannot_use, not_regular, replay, sync_directory
 from protocol import blocks
@@ -128,9 +128,7 @@ class AppendOnlyLog(Records):
         """
         if not self.pieces or self.in_steps:
             return self.failure is None
-        if self._database:
-            self.pieces.append(SELECT_0)
-            self._database = 0
+        self.end_in_0()
         self._last_ms = now_ms
         self._writing = True
         try:
@@ -151,10 +149,9 @@ class AppendOnlyLog(Records):
         if sum(map(len, pieces)) < LONG_BATCH_BYTES:
             self.take_in(effects, keys, garbage)
             return
-        if effects._database:
-            effects.pieces.append(SELECT_0)
-            pieces.append(SELECT_0)
-            effects._database = 0
+        known = len(effects.pieces)
+        effects.end_in_0()
+        pieces += effects.pieces[known:]
         checksum = 0
         for piece in pieces:
             checksum = crc32(piece, checksum)
@@ -346,9 +343,7 @@ class AppendOnlyLog(Records):
 
     def take_batch(self, now_ms: int) -> bytes:
         """Hand out this turn's records as one batch, for `copy_in` to write."""
-        if self._database:
-            self.pieces.append(SELECT_0)
-            self._database = 0
+        self.end_in_0()
         batch = frame(b"".join(self.pieces), now_ms)
         self.pieces.clear()
         self.has_large = False

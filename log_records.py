@@ -122,6 +122,11 @@ class Records:
         self.pieces.append(encode_command((b"SELECT", b"%d" % db)))
         self._database = db
 
+    def end_in_0(self) -> None:
+        """Select the first database again: each batch begins in it."""
+        if self._database:
+            self._select(0)
+
     def _remember_deadline(self, deadline_ms: int) -> None:
         self._deadline_ms = deadline_ms
         if deadline_ms < 0:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 from instances import Bench
+from rig.etcd_cluster import EtcdNode, require_etcd
 from servers import GodisProcess, Raw, RedisProcess, require
 
 # Else each start of a server compiles it anew, which doubles it: 0.1 s, some hundred times.
@@ -65,6 +66,16 @@ def real(redis_server: RedisProcess) -> Iterator[Raw]:
     """A connection to the real redis-server."""
     with redis_server.raw() as client:
         yield client
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdNode]:
+    """One node of etcd for all tests of a module."""
+    require_etcd()
+    node = EtcdNode("one", tmp_path_factory.mktemp("etcd"))
+    node.start()
+    yield node
+    node.stop()
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ What a command logs is kept in a list; what it wants done to the process or to o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
 
@@ -13,10 +13,23 @@ from commands import TABLE
 from config import Config
 from engine import Engine
 from protocol import encode
+from replies import Work
 from session import Instance, Session
 from store import Now, Steps, Store
 
 START_MS = 1_700_000_000_123
+
+
+def driven(work: Work, between: Callable[[], object] = lambda: None) -> tuple[Any, int]:
+    """Do a work to its end, with something else between its steps; return its reply, and how many steps it took."""
+    steps = 0
+    try:
+        while True:
+            next(work)
+            steps += 1
+            between()
+    except StopIteration as end:
+        return end.value, steps
 
 
 class RecordedLog:

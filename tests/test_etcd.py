@@ -22,15 +22,6 @@ SECONDS = 5.0
 Connect = Callable[..., Channel]
 
 
-@pytest.fixture(scope="module")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdNode]:
-    require_etcd()
-    node = EtcdNode("one", tmp_path_factory.mktemp("etcd"))
-    node.start()
-    yield node
-    node.stop()
-
-
 def etcd_at(*endpoints: str, user: str = "", password: str = "", context: Any = None) -> Etcd:
     places = tuple(Endpoint(host, int(port)) for host, _, port in (place.rpartition(":") for place in endpoints))
     return Etcd(PoolAddress(places, "/test", user, password, context is not None), context)

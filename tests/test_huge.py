@@ -11,7 +11,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from instances import Bench
+from instances import Bench, driven
 from log_model import read_log
 from servers import GodisProcess, Raw, encode, parse
 from stepped_turn import Client, Rig
@@ -48,14 +48,6 @@ def keys_in(rig: Rig) -> set[bytes]:
     model, report = read_log(copy)
     assert not report.torn_bytes
     return {key for _, key in model.data}
-
-
-def reply_of(work: Work) -> Any:
-    try:
-        while True:
-            next(work)
-    except StopIteration as end:
-        return end.value
 
 
 @pytest.fixture(params=["everysec", "always"])
@@ -95,7 +87,7 @@ def test_while_it_is_logged_others_read_and_who_writes_or_asks_for_it_waits(rig:
         assert rig.engine.execute(other.session, [word.encode() for word in words]) is not WAIT, words
     rig.turn.end()
     assert os.path.getsize(rig.log.path) == before
-    assert reply_of(work) is OK
+    assert driven(work)[0] is OK
     assert os.path.getsize(rig.log.path) == rig.log.written_bytes
     times = [
         int(head[1]) for head in re.finditer(rb"^#\d+ [0-9a-f]{8} (\d+)\r$", Path(rig.log.path).read_bytes(), re.M)
@@ -116,7 +108,7 @@ def test_what_expires_meanwhile_is_logged_behind_it(rig: Rig) -> None:
     other.ask("GET short")
     rig.turn.end()
     assert rig.log.pieces
-    assert reply_of(work) is OK
+    assert driven(work)[0] is OK
     rig.settle()
     log = Path(rig.log.path).read_bytes()
     assert log.endswith(encode("DEL", "short"))
@@ -126,7 +118,7 @@ def test_what_expires_meanwhile_is_logged_behind_it(rig: Rig) -> None:
 def test_under_always_its_reply_waits_for_the_fsync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rig = Rig(tmp_path, monkeypatch, "always")
     client, other = rig.connect(), rig.connect()
-    assert reply_of(begin(rig, client, "SET", "k", VALUE)) is OK
+    assert driven(begin(rig, client, "SET", "k", VALUE))[0] is OK
     assert rig.instance.witness is not None
     rig.instance.witness.note_long(client.session)  # as the connection does
     rig.turn.replies.append((client, [b"+OK\r\n"], False))
@@ -150,7 +142,7 @@ def test_a_log_that_fails_keeps_it_for_the_next_try(rig: Rig, when: str) -> None
     if when == "amid":
         until_written_in_part(rig, work)
     rig.failing_writes = True
-    assert reply_of(work) is OK  # which the turn makes MISCONF of
+    assert driven(work)[0] is OK  # which the turn makes MISCONF of
     assert rig.log.failure is not None
     assert os.path.getsize(rig.log.path) == size
     assert isinstance(rig.engine.execute(other.session, [b"SET", b"after", b"1"]), CommandError)
@@ -175,10 +167,10 @@ def test_an_fsync_that_fails_amid_it_is_repaired_with_all_of_it(rig: Rig) -> Non
         until_written_in_part(rig, work)
         rig.run_fsync()
         assert rig.log.fsync_failure is not None
-        reply_of(work)
+        driven(work)
     else:
         rig.run_fsync()  # the batch waits for what the turn holds, which is now for the repair
-        reply_of(work)
+        driven(work)
     assert rig.log.failure is not None
     rig.settle()
     for _ in range(3):
@@ -216,7 +208,7 @@ def test_a_rewrite_takes_the_logs_place_only_behind_it(tmp_path: Path, monkeypat
         for _ in range(len(rig.jobs)):
             rig.fsync()
     assert rig.instance.rewrite.running
-    assert reply_of(work) is OK
+    assert driven(work)[0] is OK
     for _ in range(10):
         rig.turn.rewriter.step(lambda: False)
         rig.settle()
@@ -282,13 +274,7 @@ def test_commands_on_huge_strings_do_what_they_do_with_small_ones(words: list[An
     assert bench.engine.execute_huge(client.session, argv.copy()) is WAIT
     work, client.session.work = client.session.work, None
     assert work is not None
-    steps = 0
-    try:
-        while True:
-            next(work)
-            steps += 1
-    except StopIteration as end:
-        reply = end.value
+    reply, steps = driven(work)
     assert reply == {"APPEND": len(expected), "SETRANGE": len(expected), "GETSET": VALUE}.get(words[0], OK)
     assert bench.store.databases[0].get(key) == expected
     assert bench.store.claim is None

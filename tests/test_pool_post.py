@@ -10,7 +10,7 @@ import gevent.socket
 import pytest
 from gevent.event import Event
 from gevent.pool import Group
-from rig.etcd_cluster import EtcdNode, require_etcd
+from rig.etcd_cluster import EtcdNode
 from servers import HOST, free_port
 from test_etcd import etcd_at
 
@@ -20,15 +20,6 @@ from session import PoolState
 
 SECONDS = 10.0
 TOO_LARGE = bytes(2_000_000)
-
-
-@pytest.fixture(scope="module")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdNode]:
-    require_etcd()
-    node = EtcdNode("one", tmp_path_factory.mktemp("etcd"))
-    node.start()
-    yield node
-    node.stop()
 
 
 class Silent:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from random import Random
 
 import pytest
-from instances import Bench
+from instances import Bench, driven
 from servers import GodisProcess, Raw, encode, parse, wait_until
 
 from commands.slices import AT_ONCE_PLACES, at_once
@@ -103,12 +103,7 @@ def test_a_small_keyspace_is_listed_at_once_and_a_large_one_in_slices() -> None:
     client.ask("SET", "one more", "")
     assert client.ask("KEYS", "*") is WAIT
     assert client.session.work is not None
-    reply = None
-    try:
-        while True:
-            next(client.session.work)
-    except StopIteration as end:
-        reply = end.value
+    reply, _ = driven(client.session.work)
     assert type(reply) is LongArray
     assert reply.size == len(set(reply.members())) == AT_ONCE_PLACES + 1
     client.ask("KEYS", "*[37]")

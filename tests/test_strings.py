@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from fakes import START_MS, Dialogue
+from instances import driven
 from servers import Failure, RedisProcess, parse
 
 import commands.strings
@@ -326,14 +327,7 @@ def test_what_takes_long_is_compared_in_steps_and_as_it_was_at_the_beginning() -
         assert dialogue.client.ask("LCS", "left", "right", *options) is WAIT
         work = dialogue.client.session.work
         assert work is not None
-        steps = 0
-        try:
-            while True:
-                next(work)
-                steps += 1
-                dialogue.client.ask("SET", "left", "changed")
-        except StopIteration as end:
-            reply = end.value
+        reply, steps = driven(work, lambda: dialogue.client.ask("SET", "left", "changed"))
         assert steps > 2 * len(left) // STEP_ROWS
         ranges: list[Any] = [[[a, a + n - 1], [b, b + n - 1], n] for a, b, n in expected]
         length = sum(n for _, _, n in expected)

@@ -253,10 +253,11 @@ class Turn:
             self.replies.clear()
             self._deliver(replies, log.failure)
 
-    def write_log(self) -> None:
-        """Write what the log holds back, and follow how that went."""
+    def write_log(self, again: bool = False) -> None:
+        """Write what the log holds back, and follow how that went; what failed only where it is to be tried `again`."""
         log = self.log
-        log.write(self.store.now_ms)
+        if again or log.failure is None:
+            log.write(self.store.now_ms)
         if not log.pieces or log.failure is not None:  # else a long batch is on its way before them
             for held in reversed(self.held):
                 if held.end_bytes != UNWRITTEN:
@@ -452,7 +453,7 @@ class Turn:
     def each_second(self) -> None:
         """Try once more what has failed, and sync what is written, unless the policy leaves that to the system."""
         if not self.syncing or self._unsynced is None:
-            self.write_log()
+            self.write_log(again=True)
         if self.syncing:
             self._again = True
         elif self.log.fsync_failure is not None:  # whatever the policy, and if only a name is unsynced

@@ -54,8 +54,8 @@ class SteppedTurn(Turn):
     def _in_thread(self, job: Job, done: Job) -> None:
         self.rig.jobs.append((job, done))
 
-    def write_log(self) -> None:
-        super().write_log()
+    def write_log(self, again: bool = False) -> None:
+        super().write_log(again)
         self.rig.after_write()
 
     def _after(self, seconds: float, job: Job) -> Timer:
@@ -80,6 +80,7 @@ class Rig:
         self.timers: list[Timer] = []
         self.failing_syncs = 0
         self.failing_writes = False
+        self.writes_tried = 0
         self.after_write: Job = lambda: None
         self.during_sync: Job = lambda: None  # what happens while the next fsync waits for the disk
         patch.setattr(turn_module, "monotonic", lambda: self.seconds)
@@ -107,6 +108,7 @@ class Rig:
         self._disk_sync(descriptor)
 
     def _write(self, write: Callable[[AppendOnlyLog, bytes], None], log: AppendOnlyLog, data: bytes) -> None:
+        self.writes_tried += 1
         if self.failing_writes:
             write(log, data[: len(data) // 2])
             raise OSError(errno.EIO, os.strerror(errno.EIO))

@@ -19,7 +19,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from log_model import Record, set_, write_log
+from log_model import Record, read_log, set_, write_log
 from servers import GodisProcess, Raw, encode, parse, require, wait_until
 from stepped_turn import DATABASES, START_MS, Client, Rig
 from test_rewrite import State, state_of
@@ -493,12 +493,38 @@ def test_a_key_whose_write_failed_is_not_shown_until_it_is_written_and_synced(ri
     assert curious.take() == MISCONF
     rig.turn.each_second()
     rig.failing_writes = False
-    rig.turn.write_log()
+    rig.turn.write_log(again=True)
     waiting = rig.connect().ask("GET a")
     rig.turn.end()
     assert waiting.take() == b""
     rig.settle()
     assert waiting.take() == b"$3\r\nnew\r\n"
+
+
+@pytest.mark.parametrize("policy", ["always", "everysec"])
+def test_what_could_not_be_written_is_tried_again_each_second_and_not_each_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policy: str
+) -> None:
+    rig = Rig(tmp_path, monkeypatch, policy)
+    rig.failing_writes = True
+    rig.connect().ask("SET a 1")
+    rig.turn.end()
+    assert rig.writes_tried == 1
+    for _ in range(20):
+        refused, read = rig.connect().ask("SET b 2"), rig.connect().ask("GET other")
+        rig.turn.end()
+        assert refused.take() == MISCONF
+        assert read.take() == b"$-1\r\n"
+    assert rig.writes_tried == 1
+    for second in range(3):
+        rig.turn.each_second()
+        assert rig.writes_tried == 2 + second
+    rig.failing_writes = False
+    rig.turn.each_second()
+    rig.settle()
+    assert rig.log.failure is None
+    assert read_log(tmp_path / "log.txt")[0].data == {(0, b"a"): (b"1", None)}
+    rig.close()
 
 
 def rewrite_with_a_failing_fsync(rig: Rig, after_rename: bool) -> None:

@@ -16,6 +16,7 @@ COPY --from=packages /packages /usr/local
 WORKDIR /app
 COPY *.py ./
 COPY commands ./commands
+COPY pool ./pool
 RUN python -m compileall -q . && install -d -o 10001 -g 10001 /data
 
 ENV PYTHONUNBUFFERED=1 \

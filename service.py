@@ -25,7 +25,7 @@ from store import Store
 from version import VERSION
 
 if TYPE_CHECKING:
-    from pool import Pool
+    from pool.pool import Pool
     from tls import ServerTls
 
 logger = logging.getLogger("godis")
@@ -115,8 +115,8 @@ def serve_in_pool(config: Config) -> int:
 
 def start_in_pool(config: Config) -> tuple[Pool, Server]:
     """Catch up and listen. Raises StartError."""
-    from pool import Pool  # noqa: PLC0415  # an instance alone need not pay for what it does not use
-    from pool_server import PoolServer  # noqa: PLC0415
+    from pool.pool import Pool  # noqa: PLC0415  # an instance alone need not pay for what it does not use
+    from pool.server import PoolServer  # noqa: PLC0415
 
     tls = load_tls(config)
     log = NullLog()

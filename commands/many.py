@@ -11,7 +11,7 @@ So it is as atomic as any other, for clients and in the log: one batch holds all
 had parts. A million keys take a second or two in which who asks for one of them waits, and nobody else.
 
 In a pool such a command runs from start to end: instances apply the log's entries one after the other, and an entry is
-at most as long as `pool_entry` allows. So it does where a log is replayed.
+at most as long as `pool/entry.py` allows. So it does where a log is replayed.
 
 Refused: to make such a command fast enough to be run at once. A look into a dict of a million keys is waiting for
 memory, 0.3 µs each, whatever is done with what it finds.

@@ -16,7 +16,7 @@ from rig.etcd_cluster import EtcdNode, require_etcd
 from servers import HOST, free_port, require
 
 from config import Config, Endpoint, PoolAddress, SettingError, parse_pool, show_pool
-from etcd import Channel, Compacted, Etcd, Refused, Unreachable, after_prefix, text64, tls_context
+from pool.etcd import Channel, Compacted, Etcd, Refused, Unreachable, after_prefix, text64, tls_context
 
 SECONDS = 5.0
 Connect = Callable[..., Channel]
@@ -253,7 +253,7 @@ def make_certificates(directory: Path) -> None:
 
 def test_tls_with_certificates_on_both_sides(tmp_path: Path, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     require_etcd()
-    monkeypatch.setattr("etcd.CONNECT_SECONDS", SECONDS)  # a busy machine shakes hands slowly
+    monkeypatch.setattr("pool.etcd.CONNECT_SECONDS", SECONDS)  # a busy machine shakes hands slowly
     make_certificates(tmp_path)
     certificate = ["--cert-file=" + str(tmp_path / "node.pem"), "--key-file=" + str(tmp_path / "node.key")]
     trusted = ["--client-cert-auth", "--trusted-ca-file=" + str(tmp_path / "ca.pem")]

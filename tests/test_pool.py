@@ -26,9 +26,9 @@ Join = Callable[..., GodisProcess]
 WITH_OTHER_TIMES = """
 import sys
 sys.path.insert(0, {root!r})
-import pool, pool_writes
+import pool.pool, pool.writes
 for name, seconds in {times}.items():
-    vars(pool if name in vars(pool) else pool_writes)[name] = seconds
+    vars(pool.pool if name in vars(pool.pool) else pool.writes)[name] = seconds
 {more}
 import godis
 sys.exit(godis.main(sys.argv[1:]))
@@ -175,7 +175,7 @@ def test_an_instance_that_starts_catches_up_from_the_log_and_from_a_snapshot(joi
 
 # Whoever starts so tells of each chunk of a snapshot that it asks etcd for.
 TELL_OF_CHUNKS = """
-import etcd
+from pool import etcd
 find = etcd.Channel.range
 def tell(channel, key, *args, **options):
     if b"/chunk/" in key and not options:

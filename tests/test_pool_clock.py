@@ -7,8 +7,8 @@ from email.utils import formatdate
 import pytest
 from test_etcd import etcd_at
 
-import etcd
-from pool_clock import PoolClock
+from pool import etcd
+from pool.clock import PoolClock
 
 NOW = 1_700_000_000.25  # by all clocks that are right
 LIMIT_MS = 600_000

@@ -14,8 +14,8 @@ from rig.etcd_cluster import EtcdNode
 from servers import HOST, free_port
 from test_etcd import etcd_at
 
-from etcd import text64
-from pool_post import PATIENCE_SECONDS, Post
+from pool.etcd import text64
+from pool.post import PATIENCE_SECONDS, Post
 from session import PoolState
 
 SECONDS = 10.0
@@ -115,7 +115,7 @@ def test_another_member_is_asked_while_the_first_is_silent(node: EtcdNode, silen
 def test_a_member_that_is_gone_costs_no_patience(
     node: EtcdNode, post_at: MakePost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pool_post.PATIENCE_SECONDS", 100 * PATIENCE_SECONDS)
+    monkeypatch.setattr("pool.post.PATIENCE_SECONDS", 100 * PATIENCE_SECONDS)
     post = post_at(node.endpoint, f"{HOST}:{free_port()}")
     with gevent.Timeout(SECONDS):
         assert post.put(entry(b"gone", b"v"), 1) is None
@@ -125,8 +125,8 @@ def test_a_member_that_is_gone_costs_no_patience(
 def test_another_leader_makes_it_send_at_once_what_the_last_one_may_have_lost(
     node: EtcdNode, silent: Silent, post_at: MakePost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pool_post.APPEND_SECONDS", 1000 * SECONDS)
-    monkeypatch.setattr("pool_post.PATIENCE_SECONDS", 1000 * SECONDS)
+    monkeypatch.setattr("pool.post.APPEND_SECONDS", 1000 * SECONDS)
+    monkeypatch.setattr("pool.post.PATIENCE_SECONDS", 1000 * SECONDS)
     post = post_at(node.endpoint, silent.endpoint)
     putting = gevent.spawn(post.put, entry(b"again", b"v"), 1)
     assert silent.asked.wait(SECONDS)

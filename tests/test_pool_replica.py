@@ -18,8 +18,8 @@ from aof import NullLog
 from config import Config
 from engine import Engine
 from errors import CommandError, PoolError
-from pool_entry import MOST_BYTES, PART_BYTES, Body, commands_of, pack, unpack
-from replica import FORGET_ENTRIES, FORGET_MS, SWEEP_ENTRIES, Gap, Replica
+from pool.entry import MOST_BYTES, PART_BYTES, Body, commands_of, pack, unpack
+from pool.replica import FORGET_ENTRIES, FORGET_MS, SWEEP_ENTRIES, Gap, Replica
 from replies import OK
 from session import Instance
 from store import Store

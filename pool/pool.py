@@ -1,16 +1,16 @@
 """A member of a pool: its greenlets, which bring writes into the one log, and what is in the log into the store.
 
-The log is one key of etcd: each put on it is an entry (`pool_entry`), etcd's history of the key is the log, its
+The log is one key of etcd: each put on it is an entry (`entry`), etcd's history of the key is the log, its
 revision is the entry's index, the key's version counts entries without a gap. This module owns how an instance joins,
 what it hears of the log, and when it must leave; what an entry does is `replica`'s business.
 
-    writer -> post ------> etcd     `pool_writes`, `pool_post`: what clients write, as entries, until they are there
+    writer -> post ------> etcd     `writes`, `post`: what clients write, as entries, until they are there
     replica <- _follow <----+       a watch: each entry of any instance, applied in order; ours are answered
-    readers <- _confirm <---+       `pool_reads`: how far the log goes now, for reads that must see it; a sign of life
-    membership <--> etcd            `pool_members`: who is there
-    snapshotter --> etcd            `pool_archive`: the keys as of an entry, and the trim of the log
-    recovery <----- etcd or a file  `pool_recovery`, `pool_local`: what an instance begins with
-    _watch_over, `pool_watchdog`    answers who waits too long; a tick where keys are due; a snapshot when it is time
+    readers <- _confirm <---+       `reads`: how far the log goes now, for reads that must see it; a sign of life
+    membership <--> etcd            `members`: who is there
+    snapshotter --> etcd            `archive`: the keys as of an entry, and the trim of the log
+    recovery <----- etcd or a file  `recovery`, `local_snapshot`: what an instance begins with
+    _watch_over, `watchdog`         answers who waits too long; a tick where keys are due; a snapshot when it is time
 
 **Trouble.** `confirmed_at` is when the log last answered. After UNCONFIRMED_SECONDS without, writes are refused at once
 (POOLDOWN), and so are those that wait unsent. Those that were sent are answered POOLUNKNOWN after UNKNOWN_SECONDS.
@@ -36,17 +36,17 @@ from gevent.pool import Group
 from config import Config
 from engine import Engine
 from errors import PoolError, StartError
-from etcd import Channel, Compacted, Etcd, KeyValue, Refused, Unreachable, key_value, text64, tls_context
-from pool_archive import Archive, Snapshotter
-from pool_clock import PoolClock
-from pool_local import Identity, LocalSnapshot
-from pool_members import Membership, agree_on_settings
-from pool_post import APPEND_SECONDS, Post
-from pool_reads import Readers
-from pool_recovery import Recovery
-from pool_watchdog import Watchdog
-from pool_writes import Writer
-from replica import Gap, Replica
+from pool.archive import Archive, Snapshotter
+from pool.clock import PoolClock
+from pool.etcd import Channel, Compacted, Etcd, KeyValue, Refused, Unreachable, key_value, text64, tls_context
+from pool.local_snapshot import Identity, LocalSnapshot
+from pool.members import Membership, agree_on_settings
+from pool.post import APPEND_SECONDS, Post
+from pool.reads import Readers
+from pool.recovery import Recovery
+from pool.replica import Gap, Replica
+from pool.watchdog import Watchdog
+from pool.writes import Writer
 from session import Instance, PoolState
 
 CONFIRM_SECONDS = 0.5  # twice as much after each time in a row that it was not enough

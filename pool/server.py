@@ -23,8 +23,8 @@ from commands import READONLY, TABLE, WRITE, Command
 from connection import Connection
 from engine import Engine
 from errors import POOL_STALE, POOL_TOO_LARGE, CommandError
-from pool import UNCONFIRMED_SECONDS, Pool
-from pool_entry import MOST_BYTES
+from pool.entry import MOST_BYTES
+from pool.pool import UNCONFIRMED_SECONDS, Pool
 from replies import CONFIRM, SUBMIT, WAIT, Reply
 from server import Server, clock_ahead_ms
 from session import Instance, Session

@@ -12,11 +12,11 @@ import zlib
 from functools import partial
 from time import monotonic
 
-from etcd import Channel, Refused, key_value, text64
-from pool_archive import Archive, Ask, Snapshotter
-from pool_local import LocalSnapshot, Meta, Unusable
-from pool_snapshot import Loader
-from replica import Replica
+from pool.archive import Archive, Ask, Snapshotter
+from pool.etcd import Channel, Refused, key_value, text64
+from pool.local_snapshot import LocalSnapshot, Meta, Unusable
+from pool.replica import Replica
+from pool.snapshot import Loader
 
 SECONDS = 5.0  # for one call
 

@@ -22,7 +22,7 @@ from time import monotonic
 
 from gevent.event import Event
 
-from etcd import Channel, Etcd, Refused, Unreachable
+from pool.etcd import Channel, Etcd, Refused, Unreachable
 from session import PoolState
 
 APPEND_SECONDS = 1.5  # for one attempt

@@ -1,7 +1,7 @@
 """Writes on their way into a pool's log, and their replies on the way back.
 
 It owns the queue, and the making of entries from it. It must not know what an entry does, how it gets into the log
-(`pool_post`), nor how it comes back: it is told.
+(`post`), nor how it comes back: it is told.
 
     submit -> queue -> gather -> one entry -> post -> take_own -> replies
 
@@ -20,10 +20,10 @@ from time import monotonic
 from gevent.event import Event
 
 from errors import POOL_DOWN, POOL_ENTRY_REFUSED, POOL_FULL, POOL_UNKNOWN, CommandError
-from etcd import Refused, text64
-from pool_clock import PoolClock
-from pool_entry import Body, pack
-from pool_post import APPEND_SECONDS, Post
+from pool.clock import PoolClock
+from pool.entry import Body, pack
+from pool.etcd import Refused, text64
+from pool.post import APPEND_SECONDS, Post
 from replies import Reply
 from session import PoolState
 from store import Store

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pool_local import MAGIC, LocalSnapshot, Unusable
+from pool.local_snapshot import MAGIC, LocalSnapshot, Unusable
 
 IDENTITY = {"cluster": "14841639068965178418", "prefix": "/godis", "first": 3}
 META = {"index": 7, "version": 5, "clock_ms": 1_700_000_000_000, "seen": [[1, 2, 3, 4]]}
@@ -95,7 +95,7 @@ def test_a_snapshot_of_another_log_is_refused(path: Path, name: str, value: Any)
 
 def test_a_snapshot_of_another_version_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("pool_local.VERSION", "0.9.0")
+        patch.setattr("pool.local_snapshot.VERSION", "0.9.0")
         write(path)
     with pytest.raises(Unusable, match=r"written by Godis 0\.9\.0"):
         at(path).read_meta()

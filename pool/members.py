@@ -17,7 +17,7 @@ import gevent
 
 from config import Config
 from errors import StartError
-from etcd import Channel, KeyValue, Refused, Unreachable, after_prefix, text64
+from pool.etcd import Channel, KeyValue, Refused, Unreachable, after_prefix, text64
 from session import PoolMember, PoolState
 
 ANNOUNCE_SECONDS = 2.0

@@ -29,8 +29,8 @@ from typing import Any, NamedTuple
 from engine import Engine
 from entries import NO_DEADLINE
 from errors import PoolError
-from pool_entry import commands_of, unpack
-from pool_snapshot import Loader, Snapshot, dump
+from pool.entry import commands_of, unpack
+from pool.snapshot import Loader, Snapshot, dump
 from replies import Reply
 from store import Store
 

@@ -27,10 +27,10 @@ from gevent.lock import BoundedSemaphore
 
 from config import Config
 from errors import PoolError
-from etcd import Channel, Refused, Unreachable, after_prefix, text64
-from pool_local import Copy, Meta
-from pool_snapshot import Loader, Snapshot
-from replica import Replica
+from pool.etcd import Channel, Refused, Unreachable, after_prefix, text64
+from pool.local_snapshot import Copy, Meta
+from pool.replica import Replica
+from pool.snapshot import Loader, Snapshot
 from session import PoolState
 
 FORMAT = 1

@@ -1,7 +1,7 @@
 """A pool's snapshot in a file of this machine: a shortcut past etcd for an instance that starts again.
 
 It owns the file: its format, how it comes to be whole or not at all, and whether one may be used. It knows neither etcd
-nor the loop. The chunks are those that etcd gets (`pool_archive`):
+nor the loop. The chunks are those that etcd gets (`archive`):
 
     GODIS POOL SNAPSHOT 1\\n
     u32 length, a chunk       … as many as there are

@@ -37,6 +37,7 @@ from gevent import getcurrent
 from gevent.event import Event
 
 from columns import CRLF, TABLED, Columns
+from commands import LONGEST_NAME_BYTES, fold
 from engine import Engine
 from errors import QUERY_TOO_BIG, CommandError
 from protocol import (
@@ -264,7 +265,7 @@ class Connection:
                 # Only here, since a command that takes long answers neither OK nor a plain string: see `Computed`.
                 if own_end and (now := time()) > own_end and now > self.turn.late:
                     pieces = self._drain(pieces, in_line=True)
-        session.last_command = requests[-1 - length_hint(rest)][0]
+        session.last_command = requests[-1 - length_hint(rest)][0][:LONGEST_NAME_BYTES]  # else a huge one stays
         return pieces
 
     def _run_in_slices(self, requests: list[list[bytes]], pieces: list[bytes]) -> list[bytes]:
@@ -347,7 +348,7 @@ class Connection:
     def _answer(self, argv: list[bytes], reply: Reply, pieces: list[bytes]) -> list[bytes]:
         """Put the reply of a request that ran behind `pieces`, as its dialect spells it; return what is to be sent."""
         session = self.session
-        session.last_command = argv[0]
+        session.last_command = argv[0][:LONGEST_NAME_BYTES]
         self.parser.authenticated = session.authenticated
         is_text = type(argv) is TextRequest
         if session.muted and session.suppress():
@@ -356,7 +357,7 @@ class Connection:
             return self._send_long(reply, pieces, is_text)
         if not is_text:
             return self._encode(reply, pieces)
-        row = self.engine.table.get(argv[0].upper())
+        row = self.engine.table.get(fold(argv[0]))
         if type(reply) is not Farewell:
             encode_text(reply, pieces.append, row.text_null if row else b"(nil)")
         return pieces

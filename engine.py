@@ -20,10 +20,10 @@ import commands.server
 import commands.strings  # noqa: F401  (the modules fill the table when imported)
 from claim import Claim
 from columns import columns_of
-from commands import DENYOOM, NO_AUTH, READONLY, TABLE, WRITE, Command, RunMany
+from commands import DENYOOM, LONGEST_NAME_BYTES, NO_AUTH, READONLY, TABLE, WRITE, Command, RunMany, fold
 from commands.many import AT_ONCE_WORDS, leave, writing
 from commands.slices import at_once
-from errors import INTERNAL, LOG_FAILED, NO_MEMORY, OUT_OF_MEMORY, UNKNOWN_COMMAND, CommandError
+from errors import INTERNAL, LOG_FAILED, NO_MEMORY, OUT_OF_MEMORY, QUOTED_BYTES, UNKNOWN_COMMAND, CommandError
 from errors import NO_AUTH as NO_AUTH_TEXT
 from replies import WAIT, Reply, Work
 from session import Instance, Session
@@ -43,15 +43,9 @@ class Engine:
 
     def lookup(self, argv: list[bytes]) -> Command:
         """Return the row of a request. Raises CommandError as Redis words it."""
-        row = self.table.get(argv[0]) or self.table.get(argv[0].upper())
+        row = self.table.get(argv[0]) or self.table.get(fold(argv[0]))
         if row is None:
-            name, *arguments = argv
-            listed = b""
-            for argument in arguments:
-                if len(listed) >= 128:
-                    break
-                listed += b"'%b' " % argument[: 128 - len(listed)]
-            raise CommandError(UNKNOWN_COMMAND % (name[:128], listed))
+            raise unknown_command(argv)
         return row
 
     def execute(self, session: Session, argv: list[bytes]) -> Reply:
@@ -80,7 +74,9 @@ class Engine:
 
     def execute_huge(self, session: Session, argv: list[bytes]) -> Reply:
         """Run a request of many megabytes: what it logs is written in slices, unless it waits for something else."""
-        row = self.table.get(argv[0]) or self.table.get(argv[0].upper())
+        if len(argv[0]) > LONGEST_NAME_BYTES:  # to look it up takes long
+            return self.refuse(unknown_command(argv))
+        row = self.table.get(argv[0]) or self.table.get(fold(argv[0]))
         if row is None or not row.flags & WRITE or not row.accepts(len(argv)) or self.instance.pool is not None:
             return self.execute(session, argv)
         return leave(session, self._work_on_huge(row, session, argv))
@@ -179,7 +175,7 @@ class Engine:
     def _is_claimed(self, claim: Claim, row: Command, argv: list[bytes]) -> bool:
         """Say whether a long command is at work where a request would read or write."""
         if row.subcommands and len(argv) > 1:
-            row = row.subcommands.get(argv[1].upper(), row)
+            row = row.subcommands.get(fold(argv[1]), row)
         if not row.flags & (WRITE if not claim.writes else WRITE | READONLY):
             return False
         if row.flags & WRITE and self.instance.log.is_busy:
@@ -203,9 +199,11 @@ class Engine:
         """Run a command from start to end, whatever it would leave to be done in slices."""
         session = self.replaying
         reply = row.run(session, argv)
-        if reply is WAIT and session.work is not None:
+        while reply is WAIT and session.work is not None:
             work, session.work = session.work, None
-            return at_once(work)
+            reply = at_once(work)
+            if reply is WAIT:  # the request was only made shorter
+                reply = row.run(session, argv)
         return reply
 
     def answer(self, db: int, argv: list[bytes]) -> Reply:
@@ -226,6 +224,16 @@ class Engine:
             return False
         session.db = session.store.databases[db]
         return self._run_many(row, row.run_many, session, batch) is not None
+
+
+def unknown_command(argv: list[bytes]) -> CommandError:
+    """Return the error for a request of a command that is not there, with the beginning of its arguments."""
+    listed = b""
+    for argument in argv[1:QUOTED_BYTES]:
+        if len(listed) >= QUOTED_BYTES:
+            break
+        listed += b"'%b' " % argument[: QUOTED_BYTES - len(listed)]
+    return CommandError(UNKNOWN_COMMAND % (argv[0][:QUOTED_BYTES], listed))
 
 
 def _nothing() -> Work:

@@ -39,6 +39,8 @@ class StartError(Exception):
     """The server cannot start; the message says what to do."""
 
 
+QUOTED_BYTES = 128  # of what a client sent, in an error
+
 # arguments
 SYNTAX = b"ERR syntax error"
 NOT_AN_INTEGER = b"ERR value is not an integer or out of range"
@@ -98,6 +100,7 @@ DB_OUT_OF_RANGE = b"ERR DB index is out of range"
 NOT_AN_INT = b"ERR value is out of range, value must between -2147483648 and 2147483647"
 
 # CLIENT
+CLIENT_NAME_TOO_LONG = b"ERR Names of clients and libraries have at most 1024 bytes"
 INVALID_CLIENT_NAME = b"ERR Client names cannot contain spaces, newlines or special characters."
 INVALID_CLIENT_INFO = b"ERR %b cannot contain spaces, newlines or special characters."
 UNKNOWN_CLIENT_INFO = b"ERR Unrecognized option '%b'"

@@ -273,7 +273,7 @@ class RequestParser:
                 position += 2
                 missing -= 1
             elif argv:
-                if self._taken_bytes > HUGE_BYTES and len(argv) <= MOST_HUGE_WORDS:
+                if self._taken_bytes > HUGE_BYTES and (len(argv) <= MOST_HUGE_WORDS or len(argv[0]) > MAX_LINE_BYTES):
                     argv = HugeRequest(argv)
                 self._position, self._argv, self._missing_elements, self._taken_bytes = position, [], 0, 0
                 return argv

@@ -29,7 +29,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from aof import AppendOnlyLog
-from commands import FIRST, READONLY, TABLE, WRITE, Command
+from commands import FIRST, READONLY, TABLE, WRITE, Command, fold
 from log_records import Now, Records, Steps
 from session import Session
 
@@ -121,7 +121,7 @@ class Unsynced:
     def note(self, session: Session, row: Command, argv: list[bytes]) -> None:
         """Note whether a request, which is about to run, reads what is unsynced."""
         if row.subcommands and len(argv) > 1:
-            row = row.subcommands.get(argv[1].upper(), row)
+            row = row.subcommands.get(fold(argv[1]), row)
         if row.keys is FIRST:
             self.note_keys(session, (argv[1],))
         elif row.keys.first and len(argv) <= MANY_WORDS:

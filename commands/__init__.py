@@ -22,12 +22,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from errors import UNKNOWN_SUBCOMMAND, WRONG_ARITY, CommandError
+from errors import QUOTED_BYTES, UNKNOWN_SUBCOMMAND, WRONG_ARITY, CommandError
 from replies import Reply
 from session import Session
 
 Run = Callable[[Session, "list[bytes]"], Reply]
 RunMany = Callable[..., Sequence[Reply] | None]
+
+LONGEST_NAME_BYTES = 64  # longer than any name of a command or an option
 
 # flags, named as COMMAND names them
 WRITE = 1
@@ -98,9 +100,9 @@ class Command:
 
     def subcommand(self, argv: list[bytes]) -> Command:
         """Return the row of a container's subcommand. Raises CommandError if there is none of that name and length."""
-        row = self.subcommands.get(argv[1].upper())
+        row = self.subcommands.get(fold(argv[1]))
         if row is None:
-            raise CommandError(UNKNOWN_SUBCOMMAND % (argv[1][:128], self.name))
+            raise CommandError(UNKNOWN_SUBCOMMAND % (argv[1][:QUOTED_BYTES], self.name))
         if not row.accepts(len(argv)):
             raise row.wrong_arity()
         return row
@@ -114,6 +116,11 @@ class Command:
 
 
 TABLE: dict[bytes, Command] = {}
+
+
+def fold(word: bytes) -> bytes:
+    """Return the name of a command or an option in upper case; of what is too long to be one, the beginning."""
+    return word[:LONGEST_NAME_BYTES].upper()
 
 
 def command(

@@ -11,6 +11,7 @@ from store import Keyspace, Store
 
 MAX_INTEGER = 2**63 - 1
 MIN_INTEGER = -(2**63)
+LONGEST_INTEGER = len(b"%d" % MIN_INTEGER)
 
 # option -> milliseconds in its unit, whether it counts from now
 EXPIRY_OPTIONS = {b"EX": (1000, True), b"PX": (1, True), b"EXAT": (1000, False), b"PXAT": (1, False)}
@@ -18,6 +19,8 @@ EXPIRY_OPTIONS = {b"EX": (1000, True), b"PX": (1, True), b"EXAT": (1000, False),
 
 def parse_integer(text: bytes) -> int:
     """Return the 64-bit integer that a text spells. Raises CommandError unless it is spelled in the one right way."""
+    if len(text) > LONGEST_INTEGER:  # to read it takes long
+        raise CommandError(NOT_AN_INTEGER)
     try:
         number = int(text)
     except ValueError:

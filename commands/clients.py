@@ -10,13 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from commands import ADMIN, LOADING, NOSCRIPT, STALE, TABLE, command, container
+from commands import ADMIN, LOADING, NOSCRIPT, STALE, TABLE, command, container, fold
 from commands.arguments import MAX_INTEGER, MIN_INTEGER, parse_bounded
-from commands.connection import DEFAULT_USER, check_client_name, is_plain
+from commands.connection import DEFAULT_USER, LONGEST_CLIENT_NAME_BYTES, check_client_name, is_plain
 from commands.introspection import describe_subcommands
-from commands.many import word_by_word
+from commands.many import AT_ONCE_WORDS, word_by_word
+from commands.options import shorten
 from errors import (
     CLIENT_ID_TOO_SMALL,
+    CLIENT_NAME_TOO_LONG,
     INVALID_CLIENT_ID,
     INVALID_CLIENT_INFO,
     INVALID_PAUSE_MODE,
@@ -24,6 +26,7 @@ from errors import (
     NEGATIVE_TIMEOUT,
     NO_SUCH_CLIENT,
     NO_SUCH_USER,
+    QUOTED_BYTES,
     SYNTAX,
     TIMEOUT_TOO_LARGE,
     UNKNOWN_CLIENT_INFO,
@@ -54,7 +57,10 @@ def client_id(session: Session, argv: list[bytes]) -> Reply:
 
 @command("CLIENT|SETNAME", "connection-name", arity=3, flags=PLAIN, since="2.6.9")
 def client_setname(session: Session, argv: list[bytes]) -> Reply:
-    """Give this connection a name, or take it away with an empty one."""
+    """Give this connection a name, or take it away with an empty one.
+
+    Differs from Redis: a name has at most 1024 bytes, as have those that SETINFO and HELLO give.
+    """
     _, _, name = argv
     check_client_name(name)
     session.name = name
@@ -74,11 +80,13 @@ def client_setinfo(session: Session, argv: list[bytes]) -> Reply:
     Differs from Redis 7.0, which does not have it yet.
     """
     _, _, attribute, value = argv
-    if attribute.upper() not in (b"LIB-NAME", b"LIB-VER"):
-        raise CommandError(UNKNOWN_CLIENT_INFO % attribute)
+    if fold(attribute) not in (b"LIB-NAME", b"LIB-VER"):
+        raise CommandError(UNKNOWN_CLIENT_INFO % attribute[:QUOTED_BYTES])
+    if len(value) > LONGEST_CLIENT_NAME_BYTES:
+        raise CommandError(CLIENT_NAME_TOO_LONG)
     if not is_plain(value):
-        raise CommandError(INVALID_CLIENT_INFO % attribute)
-    if attribute.upper() == b"LIB-NAME":
+        raise CommandError(INVALID_CLIENT_INFO % attribute[:QUOTED_BYTES])
+    if fold(attribute) == b"LIB-NAME":
         session.library_name = value
     else:
         session.library_version = value
@@ -101,15 +109,15 @@ def client_no_touch(session: Session, argv: list[bytes]) -> Reply:
 
 
 def _parse_switch(word: bytes) -> bool:
-    if word.upper() not in (b"ON", b"OFF"):
+    if fold(word) not in (b"ON", b"OFF"):
         raise CommandError(SYNTAX)
-    return word.upper() == b"ON"
+    return fold(word) == b"ON"
 
 
 @command("CLIENT|REPLY", "<ON | OFF | SKIP>", arity=3, flags=PLAIN, since="3.2.0")
 def client_reply(session: Session, argv: list[bytes]) -> Reply:
     """Choose whether commands are answered: all, none, or all but the next."""
-    mode = argv[2].upper()
+    mode = fold(argv[2])
     if mode == b"ON":
         session.unmute()
         return OK
@@ -149,7 +157,7 @@ def _flags(client: Session) -> str:
 
 def _command_name(word: bytes) -> str:
     """Name a command as the table does: what a client sent may be anything."""
-    parent, _, child = word.upper().partition(b"|")
+    parent, _, child = fold(word).partition(b"|")
     row = TABLE.get(parent)
     if row is not None and child:
         row = row.subcommands.get(child)
@@ -185,9 +193,9 @@ def client_list(session: Session, argv: list[bytes]) -> Reply:
     words = argv[2:]
     if not words:
         chosen = clients.values()
-    elif words[0].upper() == b"TYPE" and len(words) == 2:
+    elif fold(words[0]) == b"TYPE" and len(words) == 2:
         chosen = filter(_of_type(words[1]), clients.values())
-    elif words[0].upper() == b"ID" and len(words) > 1:
+    elif fold(words[0]) == b"ID" and len(words) > 1:
         return word_by_word(session, argv, _listed(session, words[1:]))
     else:
         raise CommandError(SYNTAX)
@@ -220,6 +228,8 @@ def client_kill(session: Session, argv: list[bytes]) -> Reply:
         if not _kill(session, [_from_address(argv[2])], skip_me=False):
             raise CommandError(NO_SUCH_CLIENT)
         return Farewell(b"OK") if session.closing else OK
+    if len(argv) > AT_ONCE_WORDS:
+        return shorten(session, argv, 2, dict.fromkeys([*FILTERS, b"SKIPME"], 1), _parse_filters)
     filters, skip_me = _parse_filters(argv[2:])
     return _kill(session, filters, skip_me)
 
@@ -243,9 +253,9 @@ def _parse_filters(words: list[bytes]) -> tuple[list[Filter], bool]:
     for position in range(0, len(words), 2):
         if position + 1 == len(words):
             raise CommandError(SYNTAX)
-        option, value = words[position].upper(), words[position + 1]
-        if option == b"SKIPME" and value.upper() in (b"YES", b"NO"):
-            skip_me = value.upper() == b"YES"
+        option, value = fold(words[position]), words[position + 1]
+        if option == b"SKIPME" and fold(value) in (b"YES", b"NO"):
+            skip_me = fold(value) == b"YES"
         elif option in FILTERS:
             filters[option] = FILTERS[option](value)
         else:
@@ -259,14 +269,14 @@ def _has_id(value: bytes) -> Filter:
 
 
 def _of_type(value: bytes) -> Filter:
-    if value.upper() not in CLIENT_TYPES:
-        raise CommandError(UNKNOWN_CLIENT_TYPE % value)
-    return lambda client: value.upper() == b"NORMAL"
+    if fold(value) not in CLIENT_TYPES:
+        raise CommandError(UNKNOWN_CLIENT_TYPE % value[:QUOTED_BYTES])
+    return lambda client: fold(value) == b"NORMAL"
 
 
 def _of_user(value: bytes) -> Filter:
     if value != DEFAULT_USER:
-        raise CommandError(NO_SUCH_USER % value)
+        raise CommandError(NO_SUCH_USER % value[:QUOTED_BYTES])
     return lambda client: True  # every client is the default user, before AUTH too
 
 
@@ -293,9 +303,9 @@ def client_pause(session: Session, argv: list[bytes]) -> Reply:
 
     Differs from Redis: CLIENT commands do not wait, so that CLIENT UNPAUSE can end any pause.
     """
-    mode = argv[3].upper() if len(argv) == 4 else b"ALL"
+    mode = fold(argv[3]) if len(argv) == 4 else b"ALL"
     if len(argv) > 4:
-        raise CommandError(UNKNOWN_OR_WRONG_SUBCOMMAND % (argv[1], b"CLIENT"))
+        raise CommandError(UNKNOWN_OR_WRONG_SUBCOMMAND % (argv[1][:QUOTED_BYTES], b"CLIENT"))
     if mode not in (b"ALL", b"WRITE"):
         raise CommandError(INVALID_PAUSE_MODE)
     timeout_ms = parse_bounded(argv[2], MIN_INTEGER, MAX_INTEGER, INVALID_TIMEOUT)

@@ -12,15 +12,19 @@ from __future__ import annotations
 import logging
 from hmac import compare_digest
 
-from commands import ALLOW_BUSY, FAST, LOADING, NO_AUTH, NOSCRIPT, STALE, command
+from commands import ALLOW_BUSY, FAST, LOADING, NO_AUTH, NOSCRIPT, STALE, command, fold
 from commands.arguments import MAX_INTEGER, MIN_INTEGER, parse_bounded, parse_database
+from commands.many import AT_ONCE_WORDS
+from commands.options import shorten
 from errors import (
     AUTH_WITHOUT_PASSWORD,
+    CLIENT_NAME_TOO_LONG,
     HELLO_OPTION,
     HELLO_UNAUTHENTICATED,
     INVALID_CLIENT_NAME,
     INVALID_PROTOCOL,
     NOPROTO,
+    QUOTED_BYTES,
     SYNTAX,
     WRONG_ARITY,
     WRONG_PASSWORD,
@@ -33,6 +37,7 @@ from version import REDIS_VERSION
 logger = logging.getLogger("godis")
 
 DEFAULT_USER = b"default"
+LONGEST_CLIENT_NAME_BYTES = 1024
 ALWAYS = NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | ALLOW_BUSY  # what a client may ask before anything else
 
 
@@ -51,7 +56,9 @@ def is_plain(word: bytes) -> bool:
 
 
 def check_client_name(name: bytes) -> None:
-    """Refuse a name that is not plain."""
+    """Refuse a name that is not plain, or so long that CLIENT LIST would be of names."""
+    if len(name) > LONGEST_CLIENT_NAME_BYTES:
+        raise CommandError(CLIENT_NAME_TOO_LONG)
     if not is_plain(name):
         raise CommandError(INVALID_CLIENT_NAME)
 
@@ -90,20 +97,9 @@ def hello(session: Session, argv: list[bytes]) -> Reply:
     version = parse_bounded(argv[1], MIN_INTEGER, MAX_INTEGER, INVALID_PROTOCOL) if len(argv) > 1 else None
     if version not in (None, 2, 3):
         raise CommandError(NOPROTO)
-    credentials: list[bytes] = []
-    name: bytes | None = None
-    place = 2
-    while place < len(argv):
-        option, left = argv[place].upper(), len(argv) - place - 1
-        if option == b"AUTH" and left >= 2:
-            credentials = argv[place + 1 : place + 3]
-            place += 3
-        elif option == b"SETNAME" and left >= 1:
-            name = argv[place + 1]
-            check_client_name(name)
-            place += 2
-        else:
-            raise CommandError(HELLO_OPTION % argv[place])
+    if len(argv) > AT_ONCE_WORDS:
+        return shorten(session, argv, 2, {b"AUTH": 2, b"SETNAME": 1}, _parse_greeting)
+    credentials, name = _parse_greeting(argv[2:])
     if credentials:
         authenticate(session, *credentials)
     if not session.authenticated:
@@ -121,6 +117,25 @@ def hello(session: Session, argv: list[bytes]) -> Reply:
         b"role": b"master",
         b"modules": [],
     }
+
+
+def _parse_greeting(words: list[bytes]) -> tuple[list[bytes], bytes | None]:
+    """Read user and password, if any, and a name or None. Raises CommandError."""
+    credentials: list[bytes] = []
+    name: bytes | None = None
+    place = 0
+    while place < len(words):
+        option, left = fold(words[place]), len(words) - place - 1
+        if option == b"AUTH" and left >= 2:
+            credentials = words[place + 1 : place + 3]
+            place += 3
+        elif option == b"SETNAME" and left >= 1:
+            name = words[place + 1]
+            check_client_name(name)
+            place += 2
+        else:
+            raise CommandError(HELLO_OPTION % words[place][:QUOTED_BYTES])
+    return credentials, name
 
 
 @command("SELECT", "index", arity=2, flags=LOADING | STALE | FAST)

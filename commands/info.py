@@ -11,9 +11,10 @@ import platform
 import sys
 from collections.abc import Callable, Iterable
 
-from commands import LOADING, STALE, command
+from commands import LOADING, STALE, command, fold
+from commands.many import PART_WORDS, word_by_word
 from entries import NO_DEADLINE
-from replies import Reply, Verbatim
+from replies import Reply, Verbatim, Work
 from session import Instance, Session
 from store import Keyspace
 from version import REDIS_VERSION, VERSION
@@ -261,10 +262,19 @@ def info(session: Session, argv: list[bytes]) -> Reply:
 
     Differs from Redis: only what is known and true here is told; `used_memory` is what the whole process occupies.
     """
-    wanted = {word.decode(errors="replace").lower() for word in argv[1:]} or ALL_SECTIONS
+    return word_by_word(session, argv, _told(session.instance, argv))
+
+
+def _told(instance: Instance, argv: list[bytes]) -> Work:
+    known = ALL_SECTIONS | {title.lower() for title in SECTIONS}
+    wanted = set() if len(argv) > 1 else ALL_SECTIONS
+    for start in range(1, len(argv), PART_WORDS):
+        names = {fold(word).decode(errors="replace").lower() for word in argv[start : start + PART_WORDS]}
+        wanted = wanted | (names & known)
+        yield
     texts = [
-        "".join([f"# {title}\r\n", *(f"{name}:{value}\r\n" for name, value in fields(session.instance))])
+        "".join([f"# {title}\r\n", *(f"{name}:{value}\r\n" for name, value in fields(instance))])
         for title, fields in SECTIONS.items()
-        if (title.lower() in wanted or wanted & ALL_SECTIONS) and (title != "Pool" or session.instance.pool is not None)
+        if (title.lower() in wanted or wanted & ALL_SECTIONS) and (title != "Pool" or instance.pool is not None)
     ]
     return Verbatim("\r\n".join(texts).encode("utf-8", "surrogateescape"))

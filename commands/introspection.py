@@ -22,9 +22,10 @@ from commands import (
     Command,
     command,
     container,
+    fold,
 )
 from commands.many import PART_WORDS, word_by_word
-from commands.patterns import compile_pattern
+from commands.patterns import MAX_PATTERN_BYTES, compile_pattern
 from commands.syntax import arguments
 from errors import INVALID_COMMAND, INVALID_COMMAND_ARITY, NO_KEY_ARGUMENTS, SYNTAX, CommandError
 from replies import LongArray, Members, Reply, Status, Work
@@ -61,7 +62,7 @@ FURTHER_CATEGORIES = {  # what Redis says beyond the rules
 
 def find(name: bytes) -> Command | None:
     """Return the row of a name such as get or client|id, or None."""
-    parent, _, child = name.upper().partition(b"|")
+    parent, _, child = fold(name).partition(b"|")
     row = TABLE.get(parent)
     if row is not None and child:
         return row.subcommands.get(child)
@@ -212,9 +213,9 @@ def command_list(session: Session, argv: list[bytes]) -> Reply:
     """List the names of all commands, or of those that pass a filter."""
     if len(argv) == 2:
         return [row.name.lower() for row in all_rows()]
-    if len(argv) != 5 or argv[2].upper() != b"FILTERBY":
+    if len(argv) != 5 or fold(argv[2]) != b"FILTERBY":
         raise CommandError(SYNTAX)
-    kind, text = argv[3].upper(), argv[4].lower()
+    kind, text = fold(argv[3]), argv[4][: MAX_PATTERN_BYTES + 1].lower()
     if kind == b"ACLCAT":
         return [row.name.lower() for row in all_rows() if b"@" + text in categories(row)]
     if kind == b"PATTERN":
@@ -229,9 +230,9 @@ def command_list(session: Session, argv: list[bytes]) -> Reply:
 def command_getkeys(session: Session, argv: list[bytes]) -> Reply:
     """List the arguments of a request that are keys."""
     request = argv[2:]
-    row = TABLE.get(request[0].upper())
+    row = TABLE.get(fold(request[0]))
     if row is not None and row.subcommands:
-        row = row.subcommands.get(request[1].upper())
+        row = row.subcommands.get(fold(request[1]))
     if row is None:
         raise CommandError(INVALID_COMMAND)
     if not row.keys.first:

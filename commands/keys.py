@@ -8,11 +8,27 @@ The module is long because the family is: some thirty commands, of which none is
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import Any
 
-from commands import ALL, DENYOOM, FAST, FIRST, FIRST_TWO, LOADING, READONLY, STALE, WRITE, Keys, command, container
+from commands import (
+    ALL,
+    DENYOOM,
+    FAST,
+    FIRST,
+    FIRST_TWO,
+    LOADING,
+    READONLY,
+    STALE,
+    WRITE,
+    Keys,
+    command,
+    container,
+    fold,
+)
 from commands.arguments import MAX_INTEGER, MIN_INTEGER, parse_bounded, parse_database, parse_integer
-from commands.many import counting, deleting, is_long, leave, unlinking
+from commands.many import AT_ONCE_WORDS, counting, deleting, is_long, leave, unlinking
+from commands.options import shorten
 from commands.patterns import compile_pattern
 from commands.rebuilding import rebuild
 from commands.slices import any_live, in_slices, listing, places_at_once
@@ -28,6 +44,7 @@ from errors import (
     NO_LRU,
     NO_SUCH_KEY,
     NX_AND_OTHERS,
+    QUOTED_BYTES,
     SAME_OBJECT,
     SYNTAX,
     UNSUPPORTED_OPTION,
@@ -189,7 +206,9 @@ def pexpireat(session: Session, argv: list[bytes]) -> Reply:
     return _expire(session, argv, b"pexpireat", 1, 0)
 
 
-def _expire(session: Session, argv: list[bytes], command: bytes, unit_ms: int, base_ms: int) -> int:
+def _expire(session: Session, argv: list[bytes], command: bytes, unit_ms: int, base_ms: int) -> Reply:
+    if len(argv) > AT_ONCE_WORDS:
+        return shorten(session, argv, 3, {}, _parse_conditions)
     _, key, amount, *words = argv
     conditions = _parse_conditions(words)
     after_base_ms = parse_integer(amount) * unit_ms
@@ -207,9 +226,9 @@ def _parse_conditions(words: list[bytes]) -> set[bytes]:
     """Read the options of EXPIRE. Raises CommandError for one that is unknown and for two that contradict."""
     conditions = set()
     for word in words:
-        condition = word.upper()
+        condition = fold(word)
         if condition not in (b"NX", b"XX", b"GT", b"LT"):
-            raise CommandError(UNSUPPORTED_OPTION % word)
+            raise CommandError(UNSUPPORTED_OPTION % word[:QUOTED_BYTES])
         conditions.add(condition)
     if b"NX" in conditions and len(conditions) > 1:
         raise CommandError(NX_AND_OTHERS)
@@ -251,8 +270,10 @@ def scan(session: Session, argv: list[bytes]) -> Reply:
     Differs from Redis: COUNT is taken for at most 2048, and for less with a long pattern, so that no call holds up
     other clients.
     """
-    _, text, *words = argv
-    cursor = _parse_cursor(text)
+    cursor = _parse_cursor(argv[1])
+    if len(argv) > AT_ONCE_WORDS:
+        return shorten(session, argv, 2, {b"MATCH": 1, b"COUNT": 1, b"TYPE": 1}, _parse_scan_options)
+    words = argv[2:]
     pattern, count, type_name = _parse_scan_options(words)
     db = session.db
     following, found = db.scan(cursor, min(count, places_at_once(pattern)))
@@ -278,7 +299,7 @@ def _parse_scan_options(words: list[bytes]) -> tuple[bytes, int, bytes | None]:
     pattern, count, type_name = b"*", 10, None
     rest = iter(words)
     for word in rest:
-        option = word.upper()
+        option = fold(word)
         value = next(rest, None)
         if value is None:
             raise CommandError(SYNTAX)
@@ -289,7 +310,7 @@ def _parse_scan_options(words: list[bytes]) -> tuple[bytes, int, bytes | None]:
             if count < 1:
                 raise CommandError(SYNTAX)
         elif option == b"TYPE":
-            type_name = value.lower()
+            type_name = fold(value).lower()
         else:
             raise CommandError(SYNTAX)
     return pattern, count, type_name
@@ -355,18 +376,10 @@ def _rename(db: Keyspace, old: bytes, new: bytes) -> None:
 )
 def copy(session: Session, argv: list[bytes]) -> Reply:
     """Copy value and end of a key to another key."""
+    if len(argv) > AT_ONCE_WORDS:
+        return shorten(session, argv, 3, {b"DB": 1}, partial(_parse_copy_options, session))
     _, source, destination, *words = argv
-    target = session.db
-    replace = False
-    rest = iter(words)
-    for word in rest:
-        option = word.upper()
-        if option == b"REPLACE":
-            replace = True
-        elif option == b"DB" and (index := next(rest, None)) is not None:
-            target = parse_database(index, session.store)
-        else:
-            raise CommandError(SYNTAX)
+    target, replace = _parse_copy_options(session, words)
     if target is session.db and source == destination:
         raise CommandError(SAME_OBJECT)
     value = session.db.read(source)
@@ -374,6 +387,21 @@ def copy(session: Session, argv: list[bytes]) -> Reply:
         return 0
     _place(target, destination, value, session.db.deadline_ms(source))
     return 1
+
+
+def _parse_copy_options(session: Session, words: list[bytes]) -> tuple[Keyspace, bool]:
+    """Read where a copy goes, and whether it replaces what is there. Raises CommandError."""
+    target, replace = session.db, False
+    rest = iter(words)
+    for word in rest:
+        option = fold(word)
+        if option == b"REPLACE":
+            replace = True
+        elif option == b"DB" and (index := next(rest, None)) is not None:
+            target = parse_database(index, session.store)
+        else:
+            raise CommandError(SYNTAX)
+    return target, replace
 
 
 @command("MOVE", "key db", arity=3, flags=WRITE | FAST, keys=FIRST)
@@ -436,7 +464,7 @@ def flushall(session: Session, argv: list[bytes]) -> Reply:
 
 
 def _check_flush_mode(argv: list[bytes]) -> None:
-    if len(argv) > 2 or (len(argv) == 2 and argv[1].upper() not in (b"ASYNC", b"SYNC")):
+    if len(argv) > 2 or (len(argv) == 2 and fold(argv[1]) not in (b"ASYNC", b"SYNC")):
         raise CommandError(SYNTAX)
 
 

@@ -5,7 +5,7 @@ What they tell is what the pool's own module notes in `PoolState`; they ask nobo
 
 from __future__ import annotations
 
-from commands import LOADING, STALE, command, container
+from commands import LOADING, STALE, command, container, fold
 from commands.introspection import describe_subcommands
 from errors import NO_POOL, UNKNOWN_READ_MODE, CommandError
 from replies import OK, Reply
@@ -51,7 +51,7 @@ def readmode(session: Session, argv: list[bytes]) -> Reply:
     Differs from Redis, which does not have it.
     """
     _pool(session)
-    mode = argv[1].lower()
+    mode = fold(argv[1]).lower()
     if mode not in (b"local", b"linearizable"):
         raise CommandError(UNKNOWN_READ_MODE)
     session.linearizable = mode == b"linearizable"

@@ -22,11 +22,13 @@ from commands import (
     Keys,
     command,
     container,
+    fold,
 )
 from commands.arguments import parse_integer
 from commands.introspection import describe_subcommands
-from commands.many import word_by_word
-from commands.patterns import compile_pattern
+from commands.many import AT_ONCE_WORDS, word_by_word
+from commands.options import shorten
+from commands.patterns import MAX_PATTERN_BYTES, compile_pattern
 from config import BY_NAME, Config, SettingError
 from entries import NO_DEADLINE, size_of
 from errors import (
@@ -36,6 +38,7 @@ from errors import (
     NO_LOG,
     NO_SHUTDOWN,
     NOT_A_FLOAT,
+    QUOTED_BYTES,
     REWRITING,
     SETTING_REFUSED,
     SHUTDOWN_REFUSED,
@@ -49,6 +52,7 @@ from session import Session
 
 GLOB = b"*?["
 MANY_PATTERNS = 64  # of CONFIG GET; each is matched with every setting's name
+MAX_VALUE_BYTES = 1 << 16  # of a setting
 POINTER_BYTES = 8
 OPERATOR = ADMIN | NOSCRIPT | LOADING | STALE
 
@@ -80,6 +84,7 @@ def _settings(config: Config, words: list[bytes]) -> Work:
     found: dict[Reply, Reply] = {}
     for word in words:
         yield
+        word = word[: MAX_PATTERN_BYTES + 1]  # noqa: PLW2901 - a longer one is no name, and too long for a pattern
         if any(character in word for character in GLOB):
             matches = compile_pattern(word.lower())
             found |= {name.encode(): _to_bytes(config.get(name)) for name in BY_NAME if matches(name.encode())}
@@ -95,11 +100,13 @@ def config_set(session: Session, argv: list[bytes]) -> Reply:
         raise CommandError(SYNTAX)
     values: dict[str, str] = {}
     for word, value in zip(argv[2::2], argv[3::2], strict=True):
-        name = _to_text(word).lower()
+        name = _to_text(fold(word)).lower()
         if name not in BY_NAME:
-            raise CommandError(UNKNOWN_SETTING % word)
+            raise CommandError(UNKNOWN_SETTING % word[:QUOTED_BYTES])
         if name in values:
             raise CommandError(SETTING_REFUSED % (word, b"duplicate parameter"))
+        if len(value) > MAX_VALUE_BYTES:
+            raise CommandError(SETTING_REFUSED % (word, b"argument is too long"))
         values[name] = _to_text(value)
     try:
         session.instance.config.change(values)
@@ -176,15 +183,22 @@ def shutdown(session: Session, argv: list[bytes]) -> Reply:
     Differs from Redis: SAVE and NOSAVE make no difference, since there are no snapshots. While the log cannot be
     written, only FORCE ends the server.
     """
-    options = {word.upper() for word in argv[1:]}
-    if options - {b"NOSAVE", b"SAVE", b"NOW", b"FORCE", b"ABORT"} or {b"NOSAVE", b"SAVE"} <= options:
-        raise CommandError(SYNTAX)
+    if len(argv) > AT_ONCE_WORDS:
+        return shorten(session, argv, 1, {}, _parse_shutdown_options)
+    options = _parse_shutdown_options(argv[1:])
     if b"ABORT" in options:
         raise CommandError(NO_SHUTDOWN if len(options) == 1 else SYNTAX)
     if session.instance.log.failure is not None and b"FORCE" not in options:
         raise CommandError(SHUTDOWN_REFUSED)  # what is not in the log would be lost
     session.instance.shutdown = True
     return NO_REPLY
+
+
+def _parse_shutdown_options(words: list[bytes]) -> set[bytes]:
+    options = set(map(fold, words))
+    if options - {b"NOSAVE", b"SAVE", b"NOW", b"FORCE", b"ABORT"} or {b"NOSAVE", b"SAVE"} <= options:
+        raise CommandError(SYNTAX)
+    return options
 
 
 # ---- looking inside
@@ -199,8 +213,8 @@ def debug(session: Session, argv: list[bytes]) -> Reply:
     allowed = session.instance.config.debug_command
     if allowed == "no" or (allowed == "local" and not session.is_local):
         raise CommandError(DEBUG_REFUSED)
-    if argv[1].upper() != b"SLEEP" or len(argv) != 3:
-        raise CommandError(UNKNOWN_OR_WRONG_SUBCOMMAND % (argv[1], b"DEBUG"))
+    if fold(argv[1]) != b"SLEEP" or len(argv) != 3:
+        raise CommandError(UNKNOWN_OR_WRONG_SUBCOMMAND % (argv[1][:QUOTED_BYTES], b"DEBUG"))
     try:
         seconds = float(argv[2])
     except ValueError:
@@ -218,19 +232,24 @@ def memory_usage(session: Session, argv: list[bytes]) -> Reply:
     Differs from Redis: objects count what Python says, and each key has an equal share of the tables. SAMPLES is
     taken and has no effect, since a string has nothing to sample.
     """
-    key, options = argv[2], argv[3:]
-    while options:
-        if options[0].upper() != b"SAMPLES" or len(options) == 1:
-            raise CommandError(SYNTAX)
-        if parse_integer(options[1]) < 0:
-            raise CommandError(SYNTAX)
-        options = options[2:]
+    if len(argv) > AT_ONCE_WORDS:
+        return shorten(session, argv, 3, {b"SAMPLES": 1}, _check_samples)
+    key = argv[2]
+    _check_samples(argv[3:])
     db = session.db
     if not db.is_live(key):
         return None
     share_bytes = sys.getsizeof(db.entries) // len(db)
     places = 1 + (db.deadline_ms(key) != NO_DEADLINE)  # in `order`, and in `due`
     return sys.getsizeof(key) + size_of(db.entries[key]) + share_bytes + places * POINTER_BYTES
+
+
+def _check_samples(words: list[bytes]) -> None:
+    rest = iter(words)
+    for word in rest:
+        count = next(rest, None)
+        if fold(word) != b"SAMPLES" or count is None or parse_integer(count) < 0:
+            raise CommandError(SYNTAX)
 
 
 @command("MEMORY|HELP", arity=2, flags=LOADING | STALE, since="4.0.0")

@@ -15,10 +15,11 @@ from io import BytesIO
 from typing import NamedTuple
 
 from claim import Claim
-from commands import ALL, DENYOOM, FAST, FIRST, FIRST_TWO, PAIRS, READONLY, WRITE, command, for_many
+from commands import ALL, DENYOOM, FAST, FIRST, FIRST_TWO, PAIRS, READONLY, WRITE, command, fold, for_many
 from commands.arguments import EXPIRY_OPTIONS, MAX_INTEGER, MIN_INTEGER, parse_deadline, parse_integer
 from commands.long_double import add, parse, spell
-from commands.many import getting, is_long, leave, setting, setting_new, writing
+from commands.many import AT_ONCE_WORDS, getting, is_long, leave, setting, setting_new, writing
+from commands.options import shorten
 from commands.slices import at_once
 from commands.subsequence import common_length, common_ranges, is_quick, is_too_large
 from entries import NO_DEADLINE
@@ -45,6 +46,7 @@ from store import Keyspace
 MAX_STRING_BYTES = 512 * 1024 * 1024  # proto-max-bulk-len: what a client can send in one piece
 HUGE_BYTES = 4 << 20  # a copy of more is made in slices
 STEP_BYTES = 1 << 20
+EXPIRY_VALUES = dict.fromkeys(EXPIRY_OPTIONS, 1)  # how many words follow the option
 
 
 def rebuild(key: bytes, value: bytes, deadline_ms: int) -> list[list[bytes]]:
@@ -113,9 +115,11 @@ def set_string(session: Session, argv: list[bytes]) -> Reply:
 
 
 def _set_with_options(session: Session, argv: list[bytes]) -> Reply:
+    if len(argv) > AT_ONCE_WORDS:
+        return shorten(session, argv, 3, EXPIRY_VALUES, _parse_set_options)
     _, key, value, *words = argv
     db = session.db
-    life, conditions = _parse_options(words, lives={b"KEEPTTL"}, conditions={b"NX", b"XX", b"GET"})
+    life, conditions = _parse_set_options(words)
     deadline_ms = life.deadline_ms(session, b"set")
     returns_old = b"GET" in conditions
     old = None
@@ -140,7 +144,7 @@ def set_many(
     if columns:
         if len(columns) != 2 or any(words.count(words[0]) != len(words) for words in columns):
             return None
-        option, amount = columns[0][0].upper(), columns[1][0]
+        option, amount = fold(columns[0][0]), columns[1][0]
         if option not in EXPIRY_OPTIONS:
             return None
         try:
@@ -164,13 +168,22 @@ class Life(NamedTuple):
         return session.store.default_deadline_ms
 
 
+def _parse_set_options(words: list[bytes]) -> tuple[Life, set[bytes]]:
+    return _parse_options(words, lives={b"KEEPTTL"}, conditions={b"NX", b"XX", b"GET"})
+
+
+def _parse_getex_options(words: list[bytes]) -> Life:
+    life, _ = _parse_options(words, lives={b"PERSIST"}, conditions=set())
+    return life
+
+
 def _parse_options(words: list[bytes], lives: set[bytes], conditions: set[bytes]) -> tuple[Life, set[bytes]]:
     """Read the options of SET or GETEX: how long, and the conditions met. Raises CommandError for what contradicts."""
     life = Life(b"", b"")
     met: set[bytes] = set()
     rest = iter(words)
     for word in rest:
-        option = word.upper()
+        option = fold(word)
         if option in conditions:
             met.add(option)
             continue
@@ -248,9 +261,11 @@ def getdel(session: Session, argv: list[bytes]) -> Reply:
 )
 def getex(session: Session, argv: list[bytes]) -> Reply:
     """Get the string value of a key and change when it ends."""
+    if len(argv) > AT_ONCE_WORDS:
+        return shorten(session, argv, 2, EXPIRY_VALUES, _parse_getex_options)
     _, key, *words = argv
     db = session.db
-    life, _ = _parse_options(words, lives={b"PERSIST"}, conditions=set())
+    life = _parse_getex_options(words)
     value = db.string(key)
     if value is None or not life.option:
         return value
@@ -519,6 +534,8 @@ def lcs(session: Session, argv: list[bytes]) -> Reply:
 
     Differs from Redis: refused beyond 1 MiB each or 2**27 pairs of bytes.
     """
+    if len(argv) > AT_ONCE_WORDS:
+        return shorten(session, argv, 3, {b"MINMATCHLEN": 1}, _parse_lcs_options)
     _, key1, key2, *words = argv
     read = session.db.read
     left, right = [b"" if value is None else value for value in map(read, (key1, key2))]
@@ -553,7 +570,7 @@ def _parse_lcs_options(words: list[bytes]) -> tuple[set[bytes], int]:
     shortest = 0
     rest = iter(words)
     for word in rest:
-        option = word.upper()
+        option = fold(word)
         options.add(option)
         if option == b"MINMATCHLEN":
             length = next(rest, None)

@@ -19,7 +19,7 @@ from time import monotonic, time
 from typing import TYPE_CHECKING, Any
 
 from aof import NullLog
-from commands import READONLY, TABLE, WRITE, Command
+from commands import READONLY, TABLE, WRITE, Command, fold
 from connection import Connection
 from engine import Engine
 from errors import POOL_STALE, POOL_TOO_LARGE, CommandError
@@ -59,7 +59,7 @@ def _waiting(row: Command, waiting: int, careful: bool) -> Command:
 
 
 def _run_subcommand(row: Command, waiting: int, careful: bool, session: Session, argv: list[bytes]) -> Reply:
-    child = row.subcommands.get(argv[1].upper()) if len(argv) > 1 else None
+    child = row.subcommands.get(fold(argv[1])) if len(argv) > 1 else None
     if child is None or not child.flags & waiting or not child.accepts(len(argv)):
         return row.run(session, argv)
     return _reason(child) if careful else WAIT
@@ -159,7 +159,7 @@ class PoolConnection(Connection):
         return reply
 
     def _is_write(self, argv: list[bytes]) -> bool:
-        row = self.engine.table.get(argv[0]) or self.engine.table.get(argv[0].upper())
+        row = self.engine.table.get(argv[0]) or self.engine.table.get(fold(argv[0]))
         return row is not None and bool(row.flags & WRITE)
 
     def _submit(self, pieces: list[bytes]) -> list[bytes]:

@@ -303,13 +303,6 @@ def test_thousands_of_words_that_are_no_keys_are_answered_in_slices_too() -> Non
             assert reply == few
 
 
-def test_the_last_filter_of_a_kind_counts_when_clients_are_killed() -> None:
-    bench = Bench()
-    client, first, second = bench.connect(), bench.connect(), bench.connect()
-    assert client.ask("CLIENT", "KILL", *["ID", str(first.session.id)] * 50_000, "ID", second.session.id) == 1
-    assert bench.killed == [second.session]
-
-
 # ---- the server
 
 CROWDED = 30_000  # keys; enough for some twenty slices

@@ -327,14 +327,15 @@ class Connection:
 
     def _carry_out(self, argv: list[bytes], pieces: list[bytes]) -> tuple[list[bytes], Reply]:
         """Execute a request, and wait for what it waits for; return its reply, and `pieces` if they are still here."""
-        is_huge = type(argv) is HugeRequest
-        reply = self.engine.execute_huge(self.session, argv) if is_huge else self.execute(argv)
+        execute = partial(self.engine.execute_huge, self.session) if type(argv) is HugeRequest else self.execute
+        self.session.work = None  # of the first try, in the fast loop: this one may need none
+        reply = execute(argv)
         while reply is WAIT:
             if self.session.work is not None:
                 pieces, reply = self._work(pieces, argv)
             else:
                 pieces = self._wait(pieces)
-                reply = self.execute(argv)
+                reply = execute(argv)
         return pieces, reply
 
     def _is_attack(self, argv: list[bytes]) -> bool:

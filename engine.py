@@ -25,6 +25,7 @@ from commands.many import AT_ONCE_WORDS, leave, writing
 from commands.slices import at_once
 from errors import INTERNAL, LOG_FAILED, NO_MEMORY, OUT_OF_MEMORY, QUOTED_BYTES, UNKNOWN_COMMAND, CommandError
 from errors import NO_AUTH as NO_AUTH_TEXT
+from eviction import Making
 from replies import WAIT, Reply, Work
 from session import Instance, Session
 
@@ -165,11 +166,21 @@ class Engine:
             return True
         if instance.pool is not None:
             instance.pool.check(row.name, row.flags & WRITE, row.flags & READONLY)
-        if row.flags & DENYOOM and not instance.eviction.make_room(argv):
-            raise CommandError(OUT_OF_MEMORY)
+        if row.flags & DENYOOM and not self._has_room(session, argv):
+            return True
         instance.store.noting = not session.no_touch or row.name == b"TOUCH"
         if instance.witness is not None:
             instance.witness.note(session, row, argv)
+        return False
+
+    def _has_room(self, session: Session, argv: list[bytes]) -> bool:
+        """Say whether there is memory for a request, or leave it to be made in slices. Raises CommandError."""
+        room = self.instance.eviction.make_room(argv)
+        if not room:
+            raise CommandError(OUT_OF_MEMORY)
+        if room is True:
+            return True
+        session.work = _waiting_for(room)
         return False
 
     def _is_claimed(self, claim: Claim, row: Command, argv: list[bytes]) -> bool:
@@ -234,6 +245,14 @@ def unknown_command(argv: list[bytes]) -> CommandError:
             break
         listed += b"'%b' " % argument[: QUOTED_BYTES - len(listed)]
     return CommandError(UNKNOWN_COMMAND % (argv[0][:QUOTED_BYTES], listed))
+
+
+def _waiting_for(room: Making) -> Work:
+    """Make room, then let the request be executed again."""
+    has_room = yield from room
+    if not has_room:
+        raise CommandError(OUT_OF_MEMORY)
+    return WAIT
 
 
 def _nothing() -> Work:

@@ -15,14 +15,15 @@ The pool makes five samples nearly as good as a list of all keys by use, which w
 and each key two pointers. What differs from Redis: ranks are absolute (a time, not an idle time), so those drawn long
 ago compare with new ones; and a key in the pool is ranked again before it goes.
 
-The work for one command is bounded: as many bytes as it brings, and at most MOST_KEYS beyond that. What is more, since
+The work for one command is bounded: as many bytes as it brings, and at most MOST_KEYS beyond that. Where it brings more
+than MOST_KEYS make room for, they go in slices, and it is executed when that is done. What is more than it needs, since
 the limit was lowered or a log was loaded above it, is worked off by the server's housekeeping in slices.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 
 from entries import NO_DEADLINE
 from store import Keyspace, Store
@@ -32,6 +33,8 @@ AT_ONCE_PLACES = 2048  # of a database; their keys are counted when the limit is
 POOL_KEYS = 16
 MOST_KEYS = 64  # beyond what a command needs: some two milliseconds
 STEP_KEYS = 8  # between two looks at the time
+Making = Generator[None, None, bool]  # of room, which is there in the end or not
+SAMPLED_SECONDS, SAMPLED_KEYS = 128, 32
 DRAWS = 100  # until it is sure that few keys have a deadline
 
 
@@ -100,10 +103,10 @@ class Eviction:
 
     # ---- making room
 
-    def make_room(self, argv: list[bytes]) -> bool:
+    def make_room(self, argv: list[bytes]) -> bool | Making:
         """Evict until there is room for what a request brings; False: it has none, and may not run.
 
-        More than it needs is left to `step`, except for MOST_KEYS.
+        Where more than MOST_KEYS have to go, what is returned does it: a key a step.
         """
         memory = self.memory
         if memory is None:
@@ -114,14 +117,26 @@ class Eviction:
             return True
         if self.base_bytes + need_bytes > self.limit_bytes:
             return False  # all keys would go for nothing
+        making = self._make_room(memory, need_bytes)
+        try:
+            for _ in range(MOST_KEYS + 1):
+                next(making)
+        except StopIteration as done:
+            has_room: bool = done.value
+            return has_room
+        return making
+
+    def _make_room(self, memory: Memory, need_bytes: int) -> Making:
+        """Evict until there is room, a key a step; more than is needed is left to `step`, except for MOST_KEYS."""
         enough_bytes = memory.used_bytes - need_bytes
         evicted = 0
-        while memory.used_bytes + need_bytes > self.limit_bytes:
+        while self.memory is memory and memory.used_bytes + need_bytes > self.limit_bytes:
             if evicted >= MOST_KEYS and memory.used_bytes <= enough_bytes:
                 return True
             if not self._evict():
                 return False
             evicted += 1
+            yield
         return True
 
     def step(self, out_of_time: Callable[[], bool]) -> bool:
@@ -232,7 +247,7 @@ class Eviction:
         return self._draw_rare(db)
 
     def _draw_rare(self, db: Keyspace) -> bytes:
-        """`_draw` where nearly all keys are no candidates: from a list of them all, which serves for many draws."""
+        """`_draw` where nearly all keys are no candidates: from a list of some or all, which serves for many draws."""
         drawn = self._drawn
         while True:
             while drawn:
@@ -241,4 +256,14 @@ class Eviction:
                 drawn.pop()
                 if self._may_go(db, key):
                     return key
-            drawn += db.dated_keys() if self._policy.startswith("volatile") else db.entries
+            if self._policy.startswith("volatile"):
+                drawn += self._some_dated(db) or db.dated_keys()  # to look for them all takes 0.1 s in a million keys
+            else:
+                drawn += db.entries
+
+    def _some_dated(self, db: Keyspace) -> list[bytes]:
+        """Return up to some thousands of the keys with a deadline: of some seconds some that end in them."""
+        due, sample = db.expiry.due, self._store.random.sample
+        buckets = [due[second] for second in sample(list(due), min(SAMPLED_SECONDS, len(due)))]
+        keys = [key for bucket in buckets for key in sample(bucket, min(SAMPLED_KEYS, len(bucket)))]
+        return [key for key in dict.fromkeys(keys) if self._may_go(db, key)]

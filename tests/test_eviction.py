@@ -11,14 +11,16 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from instances import Bench, Client
-from servers import GodisProcess, Raw, RedisProcess, wait_until
+from instances import Bench, Client, driven
+from servers import GodisProcess, Raw, RedisProcess, encode, parse, wait_until
 
 import errors
+from commands.slices import at_once
 from config import POLICIES
 from errors import CommandError
 from eviction import AT_ONCE_PLACES, MOST_KEYS, POOL_KEYS
 from expiry import SLICE
+from replies import OK, WAIT
 from store import Keyspace
 from usage import DEADLINE_BYTES, MOST_COUNT, NEW_COUNT
 
@@ -165,6 +167,89 @@ def test_the_work_for_one_command_is_bounded_and_the_rest_is_done_in_slices() ->
         next(slices)
     assert used_bytes(bench) <= 100_000
     assert next(slices) > 10
+
+
+@pytest.mark.parametrize("policy", ["allkeys-lru", "allkeys-random", "volatile-ttl"])
+def test_who_needs_much_room_waits_until_it_is_made_in_slices(policy: str) -> None:
+    bench, client = limited(policy, 2_000_000)
+    other = bench.connect()
+    for number in range(3000):
+        client.ask("SET", f"key:{number}", "x")
+    wanted = used_bytes(bench) // 2
+    client.ask("CONFIG", "SET", "maxmemory", str(used_bytes(bench) + 1000))
+    assert client.ask("SET", "large", "x" * wanted) is WAIT
+    assert bench.store.evicted_keys == MOST_KEYS + 1
+    work, client.session.work = client.session.work, None
+    assert work is not None
+    reply, steps = driven(work, lambda: other.ask("SET", "other", "1"))
+    assert (reply, steps) == (WAIT, bench.store.evicted_keys - MOST_KEYS - 1)
+    assert steps > 1000
+    assert client.ask("SET", "large", "x" * wanted) is OK
+    assert used_bytes(bench) <= bench.instance.eviction.limit_bytes
+    assert client.ask("STRLEN", "large") == wanted
+
+
+def test_where_the_room_that_is_made_in_slices_is_not_enough_the_request_is_refused() -> None:
+    bench, client = limited("volatile-lru", 2_000_000, default_ttl="0")
+    for number in range(3000):
+        client.ask("SET", f"key:{number}", "x", *(["EX", "1000"] if number < 500 else []))
+    wanted = used_bytes(bench) // 2
+    client.ask("CONFIG", "SET", "maxmemory", str(used_bytes(bench) + 1000))
+    assert client.ask("SET", "large", "x" * wanted) is WAIT
+    assert client.session.work is not None
+    with pytest.raises(errors.CommandError) as refused:
+        at_once(client.session.work)
+    assert refused.value.text == errors.OUT_OF_MEMORY
+    assert bench.store.evicted_keys == 500
+
+
+def test_room_is_not_made_any_further_when_the_limit_is_gone() -> None:
+    bench, client = limited("allkeys-random", 2_000_000)
+    for number in range(3000):
+        client.ask("SET", f"key:{number}", "x")
+    wanted = used_bytes(bench) // 2
+    client.ask("CONFIG", "SET", "maxmemory", str(used_bytes(bench) + 1000))
+    assert client.ask("SET", "large", "x" * wanted) is WAIT
+    client.ask("CONFIG", "SET", "maxmemory", "0")
+    assert client.session.work is not None
+    assert at_once(client.session.work) is WAIT
+    assert bench.store.evicted_keys == MOST_KEYS + 1
+
+
+def info(raw: Raw, name: str) -> int:
+    return next(
+        int(line[len(name) + 1 :]) for line in parse(raw.ask("INFO")).decode().split() if line.startswith(name + ":")
+    )
+
+
+def test_others_are_served_while_room_is_made(tmp_path: Path) -> None:
+    value = "x" * 5_000_000
+    flags = ("--maxmemory", "1gb", "--maxmemory-policy", "allkeys-random")
+    with GodisProcess(tmp_path, *flags) as godis, godis.raw() as busy, godis.raw() as other:
+        for start in range(0, 20_000, 1000):
+            words = [word for number in range(start, start + 1000) for word in (f"key:{number}", "x" * 100)]
+            assert busy.ask("MSET", *words) == b"+OK\r\n"
+        limit = info(other, "used_memory") + 100_000
+        busy.ask("CONFIG", "SET", "maxmemory", limit)
+        busy.send(encode("SET", "large", value))
+        busy.sock.setblocking(False)
+        served, reply = 0, b""
+        while not reply:
+            try:
+                reply = busy.sock.recv(10)
+            except BlockingIOError:
+                assert other.ask("PING") == b"+PONG\r\n"
+                served += 1
+        assert reply == b"+OK\r\n"
+        assert info(other, "evicted_keys") > 5000
+        assert info(other, "used_memory") <= limit
+        assert served >= 20
+        left = parse(other.ask("DBSIZE"))
+        godis.kill9()
+        godis.start()
+        with godis.raw() as again:
+            assert parse(again.ask("DBSIZE")) == left
+            assert parse(again.ask("STRLEN", "large")) == len(value)
 
 
 # ---- who goes

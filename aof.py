@@ -442,6 +442,9 @@ class NullLog:
     def append_sets(self, db: int, keys: Sequence[bytes], values: Sequence[bytes], deadline_ms: int) -> None:
         """Forget many SETs."""
 
+    def append_alike(self, db: int, name: bytes, keys: Sequence[bytes], *words: bytes) -> None:
+        """Forget many commands."""
+
     def aside(self) -> NullLog:
         """Return what forgets, too."""
         return self

@@ -644,6 +644,8 @@ def _plain_pieces(replies: Sequence[Reply], resp3: bool) -> list[bytes] | None:
     """Spell replies that are short; None where one of them is not, or needs a closer look."""
     if replies[0] is OK and replies.count(OK) == len(replies):
         return [OK_PIECE * len(replies)]  # one by one, the replies of SETs take 3 % of all at P=100
+    if type(replies[0]) is int and set(map(type, replies)) == {int}:
+        return [(":%d\r\n" * len(replies) % tuple(replies)).encode()]  # one by one, 70 ns more of an INCR
     pieces: list[bytes] = []
     for reply in replies:
         if type(reply) is bytes:

@@ -112,6 +112,24 @@ class Records:
         # their memory serves the next pipeline. 0.15 µs of the 1.4 of a SET at P=100 with 50 clients.
         self.pieces.append(b"".join(pieces))
 
+    def append_alike(self, db: int, name: bytes, keys: Sequence[bytes], *words: bytes) -> None:
+        """Put `name key word ...` behind all that there are, for each of some keys."""
+        if not keys:
+            return
+        if db != self._database:
+            self._select(db)
+        before_key = b"*%d\r\n$%d\r\n%b\r\n" % (2 + len(words), len(name), name)
+        behind_key = CRLF + b"".join([b"$%d\r\n%b\r\n" % (len(word), word) for word in words])
+        try:
+            # Joined by what is the same in all of them: 0.05 µs a record; by `append` 0.5.
+            keys = [HEADERS[len(key)] + key for key in keys]
+        except IndexError:
+            keys = [b"$%d\r\n%b" % (len(key), key) for key in keys]
+        records = before_key + (behind_key + before_key).join(keys) + behind_key
+        self.pieces.append(records)
+        if len(records) > LARGE_BYTES:
+            self.has_large = True
+
     def _before_long(self, value_size: int) -> bytes:
         """Return what stands before a value that is not in the tables."""
         if value_size > LARGE_BYTES:

@@ -26,7 +26,7 @@ It is longer than most modules because whatever changes a key has to keep all of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from itertools import islice
 from random import Random
 from typing import Any, Protocol
@@ -56,6 +56,8 @@ class EffectLog(Protocol):
     def append_set(self, db: int, key: bytes, value: bytes, deadline_ms: int) -> None: ...
 
     def append_sets(self, db: int, keys: Sequence[bytes], values: Sequence[bytes], deadline_ms: int) -> None: ...
+
+    def append_alike(self, db: int, name: bytes, keys: Sequence[bytes], *words: bytes) -> None: ...
 
     def aside(self) -> Any: ...  # an EffectLog whose effects come into this one by `take_in`, if they do
 
@@ -257,16 +259,25 @@ class Keyspace:
 
     def strings(self, keys: Sequence[bytes]) -> list[bytes | None] | None:
         """Do what `string` does for each key; None, and nothing is done, where one of them needs a closer look."""
-        if self.usage is not None or not self.expiry.suspects.isdisjoint(keys):
+        entries = self.look_many(keys) if self.usage is None else None
+        return entries and [entry and entry[:-TAIL_BYTES] for entry in entries]
+
+    def look_many(self, keys: Sequence[bytes]) -> list[bytes | None] | None:
+        """Do what `look` does for each key, and return its entry, if it is there, of a short string; None as above."""
+        entries = self.short_strings(keys)
+        if entries is None:
             return None
-        entries = list(map(self.entries.get, keys))
-        kinds = set(map(type, entries))
-        if not kinds <= STRING_OR_NONE:
-            return None
-        misses = entries.count(None) if NoneType in kinds else 0
+        misses = entries.count(None) if None in entries else 0
         self.store.misses += misses
         self.store.hits += len(entries) - misses
-        return [entry and entry[:-TAIL_BYTES] for entry in entries]  # type: ignore[misc]
+        return entries
+
+    def short_strings(self, keys: Sequence[bytes]) -> list[bytes | None] | None:
+        """Return the entries of keys, where none has expired and none is anything else; None as above."""
+        if not self.expiry.suspects.isdisjoint(keys):
+            return None
+        entries = list(map(self.entries.get, keys))
+        return entries if STRING_OR_NONE.issuperset(map(type, entries)) else None  # type: ignore[return-value]
 
     def deadline_ms(self, key: bytes) -> int:
         """Return the deadline of a live key, or NO_DEADLINE."""
@@ -400,11 +411,26 @@ class Keyspace:
         if self.snapshot is not None:
             self.snapshot.before_change(key)
         known = self.entries.get(key)
+        # Between two short strings only the entry changes, and nobody has to be told: 0.4 µs less of an INCR.
+        if type(known) is bytes and type(value) is bytes and len(value) < LONG_BYTES and self.usage is None:
+            self.entries[key] = value + known[-TAIL_BYTES:]
+            return
         deadline_ms = deadline_of(known)
         entry = entry_of(value, deadline_ms)
         if self.usage is not None:
             self.usage.written(key, known, entry)
         self._place(key, entry, deadline_ms)
+
+    def replace_many(self, keys: Iterable[bytes], values: Iterable[bytes]) -> None:
+        """`replace` for each key and its value, a short string."""
+        entries = self.entries
+        plain = self.snapshot is None and self.usage is None
+        for key, value in zip(keys, values):  # noqa: B905 - as many as there are keys
+            known = entries.get(key)
+            if plain and type(known) is bytes:
+                entries[key] = value + known[-TAIL_BYTES:]
+            else:
+                self.replace(key, value)
 
     def set_deadline(self, key: bytes, deadline_ms: int) -> None:
         """Set the deadline of a key that is there."""
@@ -424,6 +450,28 @@ class Keyspace:
         else:
             self.set_deadline(key, deadline_ms)
             self.effect(b"PEXPIREAT", key, b"%d" % deadline_ms)
+
+    def end_many_at(self, keys: Sequence[bytes], deadline_ms: int) -> list[int] | None:
+        """Do what `end_at` does for each key, and return whether it was there; None, and nothing is done, as above."""
+        if self.snapshot is not None or self.usage is not None or deadline_ms <= self.store.expired_until_ms:
+            return None
+        known = self.short_strings(keys)
+        if known is None:
+            return None
+        entries, end, endless = self.entries, tail(deadline_ms), tail(NO_DEADLINE)
+        found = [key for key, entry in zip(keys, known, strict=True) if entry is not None]
+        sooner = []
+        for key in found:
+            entry: bytes = entries[key]  # type: ignore[assignment]
+            was = entry[-TAIL_BYTES:]
+            entries[key] = entry[:-TAIL_BYTES] + end
+            if was > end:  # as numbers do, since they are positive; no end is greater than all
+                self.dated += was == endless
+                sooner.append(key)
+        if sooner:
+            self.expiry.add_many(sooner, deadline_ms)
+        self.store.log.append_alike(self.index, b"PEXPIREAT", found, b"%d" % deadline_ms)
+        return [0 if entry is None else 1 for entry in known]
 
     def persist(self, key: bytes) -> bool:
         """Take the deadline from a live key; return whether it had one."""

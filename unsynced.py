@@ -74,6 +74,11 @@ class Unsynced:
         self._recent.update(keys)
         self.log.append_sets(db, keys, values, deadline_ms)
 
+    def append_alike(self, db: int, name: bytes, keys: Sequence[bytes], *words: bytes) -> None:
+        """Note the keys of commands that have one each, and log them."""
+        self._recent.update(keys)
+        self.log.append_alike(db, name, keys, *words)
+
     def aside(self) -> Records:
         """Make records for effects that are not to be logged yet."""
         return self.log.aside()

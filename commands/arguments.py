@@ -6,6 +6,8 @@ zero, no underscore, and not beyond 64 bits. It must not look at keys.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from errors import DB_OUT_OF_RANGE, INVALID_EXPIRE, NOT_AN_INT, NOT_AN_INTEGER, CommandError
 from store import Keyspace, Store
 
@@ -28,6 +30,11 @@ def parse_integer(text: bytes) -> int:
     if b"%d" % number != text or not MIN_INTEGER <= number <= MAX_INTEGER:
         raise CommandError(NOT_AN_INTEGER)
     return number
+
+
+def all_alike(words: Sequence[bytes]) -> bool:
+    """Say whether the words of a column are one and the same."""
+    return words.count(words[0]) == len(words)
 
 
 def parse_bounded(text: bytes, low: int, high: int, error: bytes = NOT_AN_INTEGER) -> int:

@@ -8,6 +8,7 @@ The module is long because the family is: some thirty commands, of which none is
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -25,14 +26,15 @@ from commands import (
     command,
     container,
     fold,
+    for_many,
 )
-from commands.arguments import MAX_INTEGER, MIN_INTEGER, parse_bounded, parse_database, parse_integer
+from commands.arguments import MAX_INTEGER, MIN_INTEGER, all_alike, parse_bounded, parse_database, parse_integer
 from commands.many import AT_ONCE_WORDS, counting, deleting, is_long, leave, unlinking
 from commands.options import shorten
 from commands.patterns import compile_pattern
 from commands.rebuilding import rebuild
 from commands.slices import any_live, in_slices, listing, places_at_once
-from entries import NO_DEADLINE
+from entries import NO_DEADLINE, Entry, deadline_of
 from errors import (
     DB_OUT_OF_RANGE,
     GT_AND_LT,
@@ -84,12 +86,28 @@ def delete(session: Session, argv: list[bytes]) -> Reply:
     return reply
 
 
+@for_many("DEL")
+def delete_many(session: Session, keys: Sequence[bytes], *more: Sequence[bytes]) -> Sequence[Reply] | None:
+    """Delete keys, one a request."""
+    db = session.db
+    if more or db.short_strings(keys) is None:
+        return None
+    removed = db.remove_many(keys)
+    db.store.log.append_alike(
+        db.index, b"DEL", [key for key, entry in zip(keys, removed, strict=True) if entry is not None]
+    )
+    return [0 if entry is None else 1 for entry in removed]
+
+
 @command("UNLINK", "key [key ...]", arity=-2, flags=WRITE | FAST, keys=ALL, since="4.0.0")
 def unlink(session: Session, argv: list[bytes]) -> Reply:
     """Delete keys; answers how many there were."""
     if is_long(session, argv):
         return leave(session, unlinking(session, argv))
     return int(delete(session, argv))  # type: ignore[arg-type]
+
+
+for_many("UNLINK")(delete_many)
 
 
 @command("EXISTS", "key [key ...]", arity=-2, flags=READONLY | FAST, keys=ALL)
@@ -99,6 +117,13 @@ def exists(session: Session, argv: list[bytes]) -> Reply:
     if is_long(session, argv):
         return leave(session, counting(session, argv, look))
     return sum(look(key) is not None for key in argv[1:])
+
+
+@for_many("EXISTS")
+def exists_many(session: Session, keys: Sequence[bytes], *more: Sequence[bytes]) -> Sequence[Reply] | None:
+    """Say which keys are there, one a request."""
+    entries = None if more else session.db.look_many(keys)
+    return entries and [0 if entry is None else 1 for entry in entries]
 
 
 @command("TOUCH", "key [key ...]", arity=-2, flags=READONLY | FAST, keys=ALL, since="3.2.1")
@@ -133,6 +158,20 @@ def pttl(session: Session, argv: list[bytes]) -> Reply:
     return _time_left_ms(session, argv)
 
 
+@for_many("TTL")
+def ttl_many(session: Session, keys: Sequence[bytes]) -> Sequence[Reply] | None:
+    """Get the seconds keys have to live."""
+    entries = session.db.look_many(keys)
+    return entries and [_seconds(_left_ms(session, entry)) for entry in entries]
+
+
+@for_many("PTTL")
+def pttl_many(session: Session, keys: Sequence[bytes]) -> Sequence[Reply] | None:
+    """Get the milliseconds keys have to live."""
+    entries = session.db.look_many(keys)
+    return entries and [_left_ms(session, entry) for entry in entries]
+
+
 @command("EXPIRETIME", "key", arity=2, flags=READONLY | FAST, keys=FIRST, since="7.0.0")
 def expiretime(session: Session, argv: list[bytes]) -> Reply:
     """Get the Unix time in seconds at which a key ends; -1 if it has no end, -2 if it is not there."""
@@ -154,7 +193,14 @@ def _deadline_ms(session: Session, argv: list[bytes]) -> int:
 
 
 def _time_left_ms(session: Session, argv: list[bytes]) -> int:
-    deadline_ms = _deadline_ms(session, argv)
+    return _until_ms(session, _deadline_ms(session, argv))
+
+
+def _left_ms(session: Session, entry: Entry | None) -> int:
+    return -2 if entry is None else _until_ms(session, deadline_of(entry))
+
+
+def _until_ms(session: Session, deadline_ms: int) -> int:
     return deadline_ms if deadline_ms < 0 else max(0, deadline_ms - session.store.now_ms)
 
 
@@ -211,15 +257,35 @@ def _expire(session: Session, argv: list[bytes], command: bytes, unit_ms: int, b
         return shorten(session, argv, 3, {}, _parse_conditions)
     _, key, amount, *words = argv
     conditions = _parse_conditions(words)
-    after_base_ms = parse_integer(amount) * unit_ms
-    deadline_ms = base_ms + after_base_ms
-    if after_base_ms < MIN_INTEGER or deadline_ms > MAX_INTEGER:
-        raise CommandError(INVALID_EXPIRE % command)
+    deadline_ms = _parse_end(amount, command, unit_ms, base_ms)
     db = session.db
     if db.get(key) is None or not _meets(conditions, db.deadline_ms(key), deadline_ms):
         return 0
     db.end_at(key, deadline_ms)
     return 1
+
+
+@for_many("EXPIRE")
+def expire_many(
+    session: Session, keys: Sequence[bytes], seconds: Sequence[bytes], *conditions: Sequence[bytes]
+) -> Sequence[Reply] | None:
+    """Set the seconds that keys have to live, all the same."""
+    if conditions or not all_alike(seconds):
+        return None
+    try:
+        deadline_ms = _parse_end(seconds[0], b"expire", 1000, session.store.now_ms)
+    except CommandError:
+        return None
+    return session.db.end_many_at(keys, deadline_ms)
+
+
+def _parse_end(amount: bytes, command: bytes, unit_ms: int, base_ms: int) -> int:
+    """Return the deadline that an amount of a unit from a moment on means. Raises CommandError."""
+    after_base_ms = parse_integer(amount) * unit_ms
+    deadline_ms = base_ms + after_base_ms
+    if after_base_ms < MIN_INTEGER or deadline_ms > MAX_INTEGER:
+        raise CommandError(INVALID_EXPIRE % command)
+    return deadline_ms
 
 
 def _parse_conditions(words: list[bytes]) -> set[bytes]:

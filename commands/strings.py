@@ -16,13 +16,13 @@ from typing import NamedTuple
 
 from claim import Claim
 from commands import ALL, DENYOOM, FAST, FIRST, FIRST_TWO, PAIRS, READONLY, WRITE, command, fold, for_many
-from commands.arguments import EXPIRY_OPTIONS, MAX_INTEGER, MIN_INTEGER, parse_deadline, parse_integer
+from commands.arguments import EXPIRY_OPTIONS, MAX_INTEGER, MIN_INTEGER, all_alike, parse_deadline, parse_integer
 from commands.long_double import add, parse, spell
 from commands.many import AT_ONCE_WORDS, getting, is_long, leave, setting, setting_new, writing
 from commands.options import shorten
 from commands.slices import at_once
 from commands.subsequence import common_length, common_ranges, is_quick, is_too_large
-from entries import NO_DEADLINE
+from entries import NO_DEADLINE, TAIL_BYTES
 from errors import (
     DECREMENT_OVERFLOW,
     LCS_LENGTH_AND_RANGES,
@@ -47,6 +47,7 @@ MAX_STRING_BYTES = 512 * 1024 * 1024  # proto-max-bulk-len: what a client can se
 HUGE_BYTES = 4 << 20  # a copy of more is made in slices
 STEP_BYTES = 1 << 20
 EXPIRY_VALUES = dict.fromkeys(EXPIRY_OPTIONS, 1)  # how many words follow the option
+FAR = 1 << 62  # neither a number nor a sum of fewer digits is beyond 64 bits
 
 
 def rebuild(key: bytes, value: bytes, deadline_ms: int) -> list[list[bytes]]:
@@ -140,17 +141,25 @@ def set_many(
     session: Session, keys: Sequence[bytes], values: Sequence[bytes], *columns: Sequence[bytes]
 ) -> Sequence[Reply] | None:
     """Set the string values of keys, all with the same option, if any, and that one EX or its like."""
-    deadline_ms = session.store.default_deadline_ms
-    if columns:
-        if len(columns) != 2 or any(words.count(words[0]) != len(words) for words in columns):
-            return None
-        option, amount = fold(columns[0][0]), columns[1][0]
-        if option not in EXPIRY_OPTIONS:
-            return None
-        try:
-            deadline_ms = parse_deadline(option, amount, session.store.now_ms, b"set")
-        except CommandError:
-            return None
+    if not columns:
+        assign_many(session.db, keys, values, session.store.default_deadline_ms)
+        return [OK] * len(keys)
+    if len(columns) != 2:
+        return None
+    options, amounts = columns
+    return _set_many_with(session, fold(options[0]) if all_alike(options) else b"", keys, values, amounts)
+
+
+def _set_many_with(
+    session: Session, option: bytes, keys: Sequence[bytes], values: Sequence[bytes], amounts: Sequence[bytes]
+) -> Sequence[Reply] | None:
+    """Set the string values of keys with an option that is EX or its like."""
+    if option not in EXPIRY_OPTIONS or not all_alike(amounts):
+        return None
+    try:
+        deadline_ms = parse_deadline(option, amounts[0], session.store.now_ms, b"set")
+    except CommandError:
+        return None
     assign_many(session.db, keys, values, deadline_ms)
     return [OK] * len(keys)
 
@@ -211,6 +220,22 @@ def psetex(session: Session, argv: list[bytes]) -> Reply:
     _, key, milliseconds, value = argv
     assign(session.db, key, value, parse_deadline(b"PX", milliseconds, session.store.now_ms, b"psetex"))
     return OK
+
+
+@for_many("SETEX")
+def setex_many(
+    session: Session, keys: Sequence[bytes], seconds: Sequence[bytes], values: Sequence[bytes]
+) -> Sequence[Reply] | None:
+    """Set the string values of keys, all with the same seconds."""
+    return _set_many_with(session, b"EX", keys, values, seconds)
+
+
+@for_many("PSETEX")
+def psetex_many(
+    session: Session, keys: Sequence[bytes], milliseconds: Sequence[bytes], values: Sequence[bytes]
+) -> Sequence[Reply] | None:
+    """Set the string values of keys, all with the same milliseconds."""
+    return _set_many_with(session, b"PX", keys, values, milliseconds)
 
 
 @command("SETNX", "key value", arity=3, flags=WRITE | DENYOOM | FAST, keys=FIRST)
@@ -480,6 +505,52 @@ def decrby(session: Session, argv: list[bytes]) -> Reply:
     if decrement == MIN_INTEGER:
         raise CommandError(DECREMENT_OVERFLOW)
     return _increment(session.db, key, -decrement)
+
+
+@for_many("INCR")
+def incr_many(session: Session, keys: Sequence[bytes]) -> Sequence[Reply] | None:
+    """Add one to the integers that keys spell."""
+    return _increment_many(session.db, keys, 1)
+
+
+@for_many("DECR")
+def decr_many(session: Session, keys: Sequence[bytes]) -> Sequence[Reply] | None:
+    """Take one from the integers that keys spell."""
+    return _increment_many(session.db, keys, -1)
+
+
+@for_many("INCRBY")
+def incrby_many(session: Session, keys: Sequence[bytes], amounts: Sequence[bytes]) -> Sequence[Reply] | None:
+    """Add the same number to the integers that keys spell."""
+    try:
+        return _increment_many(session.db, keys, parse_integer(amounts[0])) if all_alike(amounts) else None
+    except CommandError:
+        return None
+
+
+def _increment_many(db: Keyspace, keys: Sequence[bytes], amount: int) -> list[int] | None:
+    """`_increment` for each key; None, and nothing is done, where one of them needs a closer look."""
+    distinct = list(dict.fromkeys(keys))
+    entries = db.short_strings(distinct) if db.usage is None and -FAR < amount < FAR else None
+    if entries is None:
+        return None
+    texts = [b"0" if entry is None else entry[:-TAIL_BYTES] for entry in entries]
+    try:
+        numbers = list(map(int, texts))
+    except ValueError:
+        return None
+    if [b"%d" % number for number in numbers] != texts:  # as `parse_integer` wants it
+        return None
+    totals = dict(zip(distinct, numbers, strict=True))
+    replies = []
+    for key in keys:
+        totals[key] = total = totals[key] + amount
+        replies.append(total)
+    if not -FAR < min(replies) <= max(replies) < FAR:
+        return None
+    db.replace_many(distinct, [b"%d" % total for total in totals.values()])
+    db.store.log.append_alike(db.index, b"INCRBY", keys, b"%d" % amount)
+    return replies
 
 
 def _increment(db: Keyspace, key: bytes, amount: int) -> int:

@@ -56,6 +56,10 @@ class RecordedLog:
         for key, value in zip(keys, values, strict=True):
             self.append_set(db, key, value, deadline_ms)
 
+    def append_alike(self, db: int, name: bytes, keys: Sequence[bytes], *words: bytes) -> None:
+        for key in keys:
+            self.append(db, [name, key, *words])
+
     def aside(self) -> RecordedLog:
         return RecordedLog()
 

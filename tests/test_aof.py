@@ -97,6 +97,30 @@ def test_a_set_of_ready_pieces_is_the_same_as_the_plain_command(tmp_path: Path, 
     assert files[0] == files[1] == files[2]
 
 
+@pytest.mark.parametrize("size", [0, 1, 1023, 1024, 70_000, log_records.LARGE_BYTES])
+@pytest.mark.parametrize("words", [(), (b"1",), (b"", b"\r\n", b"w" * 2000)])
+def test_records_that_are_alike_are_the_same_as_the_plain_commands(
+    tmp_path: Path, size: int, words: tuple[bytes, ...]
+) -> None:
+    keys = [b"k" * size, b"", b"a", b"\r\n"]
+    files = []
+    for name in ("alike", "plain"):
+        log = AppendOnlyLog(str(tmp_path / name))
+        log.open()
+        for db in (0, 7, 7):
+            if name == "alike":
+                log.append_alike(db, b"NAME", keys, *words)
+                log.append_alike(db + 1, b"NAME", [], *words)
+            else:
+                for key in keys:
+                    log.append(db, [b"NAME", key, *words])
+        assert log.has_large == (size >= log_records.LARGE_BYTES)
+        log.write(NOW_MS)
+        log.close()
+        files.append((tmp_path / name).read_bytes())
+    assert files[0] == files[1]
+
+
 def test_a_changed_deadline_is_written(log: AppendOnlyLog, path: Path) -> None:
     log.append_set(0, b"a", b"1", FAR_MS)
     log.append_set(0, b"b", b"2", FAR_MS + 1)

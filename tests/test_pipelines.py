@@ -35,7 +35,39 @@ alike = st.tuples(st.lists(st.tuples(keys, values), min_size=1, max_size=6), liv
     lambda got: [[b"SET", *pair, *got[1]] for pair in got[0]]
 )
 gets = st.lists(keys.map(lambda key: [b"GET", key]), min_size=1, max_size=6)
-pipelines = st.one_of(alike, gets, st.lists(st.one_of(one_set, keys.map(lambda key: [b"get", key])), min_size=1))
+NUMBERS = [
+    b"0",
+    b"-1",
+    b"9223372036854775807",
+    b"-9223372036854775808",
+    b"4611686018427387904",
+    b"007",
+    b" 1",
+    b"1_0",
+    b"+1",
+]
+some_words = st.sampled_from([*NUMBERS, b"", b"1", b"x", b"60", b"9" * 19, b"9223372036854775", b"NX"])
+NAMES = {
+    1: [b"INCR", b"DECR", b"TTL", b"PTTL", b"EXISTS", b"DEL", b"UNLINK", b"GET", b"TYPE", b"incr"],
+    2: [b"INCRBY", b"DECRBY", b"EXPIRE", b"DEL", b"EXISTS", b"SET", b"SETNX"],
+    3: [b"SETEX", b"PSETEX", b"EXPIRE"],
+}
+one_of_many = st.integers(1, 3).flatmap(
+    lambda count: st.tuples(st.sampled_from(NAMES[count]), keys, *[some_words] * (count - 1)).map(list)
+)
+one_command = st.integers(1, 3).flatmap(
+    lambda count: st.tuples(
+        st.sampled_from(NAMES[count]),
+        st.lists(keys, min_size=1, max_size=6),
+        st.lists(some_words, min_size=count - 1, max_size=count - 1),
+    ).map(lambda got: [[got[0], key, *got[2]] for key in got[1]])
+)
+pipelines = st.one_of(
+    alike,
+    gets,
+    one_command,
+    st.lists(st.one_of(one_set, keys.map(lambda key: [b"get", key]), one_of_many), min_size=1),
+)
 
 
 def state(client: Client) -> object:
@@ -43,7 +75,10 @@ def state(client: Client) -> object:
     statistics = bench.instance.statistics
     return (
         dict(db.entries),
+        list(db.order),
         db.dated,
+        db.expiry.latest_ms,
+        {second: sorted(bucket) for second, bucket in db.expiry.due.items()},
         list(bench.log.records),
         bench.store.hits,
         bench.store.misses,
@@ -53,12 +88,16 @@ def state(client: Client) -> object:
 
 
 @given(
-    before=st.lists(one_set, max_size=6),
+    before=st.lists(one_set | one_of_many, max_size=6),
     pause_ms=st.sampled_from([0, 1, 60, 20_000]),
     idle=st.booleans(),
     pipeline=pipelines,
 )
 @example(before=[[b"SET", b"a", b"1", b"PX", b"1"]], pause_ms=1, idle=False, pipeline=[[b"GET", b"a"]] * 2)
+@example(before=[[b"SET", b"a", b"1"]], pause_ms=0, idle=False, pipeline=[[b"EXPIRE", b"a", b"60"]] * 2)
+@example(
+    before=[[b"INCR", b"a"], [b"SET", b"b", b"x"]], pause_ms=0, idle=False, pipeline=[[b"EXPIRE", b"a", b"60"]] * 2
+)
 @example(before=[[b"SET", b"a", b"1", b"EX", b"10"]], pause_ms=0, idle=False, pipeline=[[b"SET", b"a", b"2"]] * 2)
 def test_a_pipeline_at_once_does_what_its_requests_do(
     before: list[list[bytes]], pause_ms: int, idle: bool, pipeline: list[list[bytes]]
@@ -90,7 +129,16 @@ def test_a_pipeline_at_once_does_what_its_requests_do(
         ([[b"SET", b"a", b"1"], [b"set", b"a", b"1"]], False),
         ([[b"SET", b"a", b"1"], [b"SET", b"a", b"1", b"NX"]], False),
         ([[b"SET", b"a"]] * 4, False),
-        ([[b"INCR", b"a"]] * 4, False),
+        ([[b"INCR", b"a"]] * 4, True),
+        ([[b"INCRBY", b"a", b"-7"]] * 4, True),
+        ([[b"INCRBY", b"a", b"7"], [b"INCRBY", b"a", b"8"]], False),
+        ([[b"EXPIRE", b"a", b"60"]] * 4, True),
+        ([[b"EXPIRE", b"a", b"-1"]] * 4, False),
+        ([[b"SETEX", b"a", b"60", b"1"]] * 4, True),
+        ([[b"PSETEX", b"a", b"0", b"1"]] * 4, False),
+        ([[b"DEL", b"a"]] * 4, True),
+        ([[b"DEL", b"a", b"b"]] * 4, False),
+        ([[b"TTL", b"a"]] * 4, True),
         ([[b"NOSUCH"]] * 4, False),
     ],
 )

@@ -139,6 +139,11 @@ COMMANDS = st.one_of(
     st.tuples(st.just("SWAPDB"), st.integers(0, DATABASES - 1), st.integers(0, DATABASES - 1)),
     st.tuples(st.sampled_from(["FLUSHDB", "FLUSHALL"])),
 )
+ALIKE = st.tuples(
+    st.just("many"),
+    st.sampled_from(["SET {} 8", "INCR {}", "EXPIRE {} 2", "DEL {}", "SETEX {} 2 8", "GET {}"]),
+    st.lists(KEYS, min_size=1, max_size=6),
+)
 OTHERS = st.one_of(
     st.tuples(st.just("step")),
     st.tuples(st.just("walk")),
@@ -163,6 +168,11 @@ def do(rig: Rig, action: tuple[Any, ...]) -> None:
         case ("wait", milliseconds):
             rig.end_turn()
             rig.store.tick(rig.store.now_ms + milliseconds)
+        case ("many", line, keys):
+            requests = [line.format(key).encode().split() for key in keys]
+            if rig.engine.execute_many(rig.session, requests) is None:
+                for argv in requests:
+                    rig.ask(*map(bytes.decode, argv))
         case ("housekeeping",):
             rig.store.expire_cycle(lambda: False)
         case _:
@@ -170,7 +180,7 @@ def do(rig: Rig, action: tuple[Any, ...]) -> None:
 
 
 @settings(max_examples=60)
-@given(st.integers(0, 150), st.lists(st.one_of(COMMANDS, COMMANDS, OTHERS), max_size=120))
+@given(st.integers(0, 150), st.lists(st.one_of(COMMANDS, COMMANDS, ALIKE, OTHERS), max_size=120))
 def test_whatever_happens_meanwhile_the_new_log_says_what_the_keyspace_holds(
     count: int, actions: list[tuple[Any, ...]]
 ) -> None:
@@ -195,7 +205,7 @@ def test_whatever_happens_meanwhile_the_new_log_says_what_the_keyspace_holds(
 
 
 @settings(max_examples=50)
-@given(st.lists(st.one_of(COMMANDS, st.tuples(st.just("step"))), max_size=80), st.integers(0, 2**32))
+@given(st.lists(st.one_of(COMMANDS, ALIKE, st.tuples(st.just("step"))), max_size=80), st.integers(0, 2**32))
 def test_the_snapshot_alone_is_the_keyspace_at_the_moment_of_the_start(
     actions: list[tuple[Any, ...]], seed: int
 ) -> None:

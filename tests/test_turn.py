@@ -214,10 +214,13 @@ def test_the_keys_of_an_effect_are_those_that_wait(rig: Rig, line: str, waiting:
     assert {key for key, reader in readers.items() if not reader.take()} == set(waiting.split())
 
 
-def test_a_pipeline_at_once_is_looked_at_by_its_keys(rig: Rig) -> None:
+@pytest.mark.parametrize("line", ["SET {} 1", "INCR {}", "INCRBY {} 7", "EXPIRE {} 60", "SETEX {} 60 1", "DEL {}"])
+def test_a_pipeline_at_once_is_looked_at_by_its_keys(rig: Rig, line: str) -> None:
     writer, reader = prepared(rig)
     other = rig.connect()
-    writer.ask(*(f"SET k{number} 1" for number in range(9)))
+    writer.ask("MSET " + " ".join(f"k{number} 5" for number in range(9)))
+    rig.settle()
+    writer.ask(*(line.format(f"k{number}") for number in range(9)))
     rig.turn.end()
     reader.ask(*(f"GET {key}" for key in ["a", "b", "k5", "c"]))
     other.ask(*(f"GET {key}" for key in "abca"))

@@ -285,7 +285,7 @@ class Connection:
         resp3 = self.session.resp3
         if not isinstance(reply, (list, dict)):
             encode(reply, pieces.append, resp3)
-            return pieces
+            return self._drain(pieces) if isinstance(reply, memoryview) else pieces
         head, members = aggregate(reply, resp3)
         pieces.append(head)
         rest, made, own_end, passed = iter(members), 0, time() + OWN_SECONDS, False

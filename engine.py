@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import commands.clients
 import commands.connection
@@ -21,7 +22,7 @@ import commands.strings  # noqa: F401  (the modules fill the table when imported
 from claim import Claim
 from columns import columns_of
 from commands import DENYOOM, LONGEST_NAME_BYTES, NO_AUTH, READONLY, TABLE, WRITE, Command, RunMany, fold
-from commands.many import AT_ONCE_WORDS, leave, writing
+from commands.many import AT_ONCE_WORDS, leave, logging_in_slices
 from commands.slices import at_once
 from errors import INTERNAL, LOG_FAILED, NO_MEMORY, OUT_OF_MEMORY, QUOTED_BYTES, UNKNOWN_COMMAND, CommandError
 from errors import NO_AUTH as NO_AUTH_TEXT
@@ -86,20 +87,7 @@ class Engine:
         """Run a request in one go, and log it in slices; its keys are its own meanwhile."""
         if (self.instance.gated or not session.authenticated) and self._must_wait(session, row, argv):
             return WAIT
-        store = session.store
-        log, claim = store.log, Claim(store.log.aside())
-        claim.add(row.key_arguments(argv))
-        store.log = claim.effects
-        refusal = None
-        try:
-            reply = row.run(session, argv)
-        except CommandError as error:
-            refusal = error
-        finally:
-            store.log = log
-        yield from writing(session, claim, _nothing())  # also where it is refused: a key may have expired
-        if refusal is not None:
-            raise refusal
+        reply = yield from logging_in_slices(session, row.key_arguments(argv), partial(row.run, session, argv))
         if reply is WAIT and session.work is not None:  # it copies in slices, too
             work, session.work = session.work, None
             reply = yield from work
@@ -253,9 +241,3 @@ def _waiting_for(room: Making) -> Work:
     if not has_room:
         raise CommandError(OUT_OF_MEMORY)
     return WAIT
-
-
-def _nothing() -> Work:
-    """Do nothing more."""
-    yield from ()
-    return None

@@ -451,7 +451,7 @@ def _unescape(match: re.Match[bytes]) -> bytes:
 
 # ---------------------------------------------------------------------------------------------- replies
 
-Put = Callable[[bytes], None]
+Put = Callable[[Any], None]  # takes bytes, or a part of some
 
 
 def bulk_header(size: int) -> bytes:
@@ -510,6 +510,10 @@ def encode(reply: Any, put: Put, resp3: bool) -> None:
             put(bulk_header(len(reply)))
             put(reply)
             put(CRLF)
+    elif isinstance(reply, memoryview):
+        put(bulk_header(len(reply)))
+        put(reply)
+        put(CRLF)
     elif reply is None:
         put(b"_\r\n" if resp3 else b"$-1\r\n")
     elif isinstance(reply, bool):
@@ -572,7 +576,9 @@ def encode_text(reply: Any, put: Put, null: bytes = b"(nil)") -> None:
         put(CRLF)
 
 
-def _text_line(reply: Any, null: bytes) -> bytes:
+def _text_line(reply: Any, null: bytes) -> bytes | memoryview:
+    if isinstance(reply, memoryview):
+        return reply
     if isinstance(reply, bytes):
         return b"+PONG" if reply == PONG and isinstance(reply, Status) else reply
     if reply is None or isinstance(reply, NullArray):

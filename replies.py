@@ -1,5 +1,6 @@
 """What a command may return, beyond plain Python values.
 
+    memoryview  the same, of a part of a long string
     bytes  bulk string     int    integer        None  null           bool   boolean (RESP3; 1/0 in RESP2)
     list   array           dict   map            set   set            float  double
     Status simple string   CommandError (returned or raised)  error    LongArray  array, sent bit by bit
@@ -75,7 +76,19 @@ class Farewell(Status):
 
 
 Reply = Union[
-    None, bool, int, float, bytes, list[Any], dict[Any, Any], set[Any], LongArray, NullArray, NoReply, Exception
+    None,
+    bool,
+    int,
+    float,
+    bytes,
+    memoryview,
+    list[Any],
+    dict[Any, Any],
+    set[Any],
+    LongArray,
+    NullArray,
+    NoReply,
+    Exception,
 ]
 Work = Generator[None, None, Reply]  # a reply that takes long to make, in steps of some microseconds; see `slices`
 

@@ -200,10 +200,30 @@ def many_words(name: bytes, value: bytes = b"") -> bytes:
     return encode(name, *(b"key:%07d" % number for number in range(1_000_000)))
 
 
+def long_values(count: int, value: bytes) -> bytes:
+    """Make an MSET of so many keys, all with this value."""
+    return encode(b"MSET", *(word for number in range(count) for word in (b"key:%07d" % number, value)))
+
+
 def fill(port: int) -> None:
     """Set a million keys."""
     for start in range(0, 1_000_000, 100_000):
         ask(port, b"".join(encode(b"SET", b"key:%07d" % number, b"v") for number in range(start, start + 100_000)))
+
+
+def options(*words: bytes, first: tuple[bytes, ...]) -> Act:
+    """Make an attack that is one request of a million words, nearly all of them options."""
+    return once(lambda: encode(*first, *words * (1_000_000 // len(words))))
+
+
+def fill_to_the_limit(port: int) -> None:
+    """Set a million keys, and let there be no room for another."""
+    ask(port, encode(b"CONFIG", b"SET", b"maxmemory-policy", b"allkeys-lru", b"maxmemory", b"4gb"))
+    fill(port)
+    with connect(port) as connection:
+        connection.sendall(encode(b"INFO", b"memory"))
+        used = int(connection.recv(MEBIBYTE).partition(b"used_memory:")[2].split()[0])
+    ask(port, encode(b"CONFIG", b"SET", b"maxmemory", b"%d" % used))
 
 
 def huge(size: int) -> Callable[[int], None]:
@@ -253,6 +273,35 @@ ATTACKS: dict[str, Attack] = {
     "SETRANGE k 536870911 x": Attack(lambda port, _seconds: huge(HUGE)(port)),
     "APPEND to 400 MB": Attack(once(lambda: encode(b"APPEND", b"huge", b"x")), huge(400 * MEBIBYTE)),
     "DEL of 512 MB": Attack(once(lambda: encode(b"DEL", b"huge")), huge(HUGE)),
+    "COPY of 512 MB": Attack(once(lambda: encode(b"COPY", b"huge", b"copy")), huge(HUGE)),
+    "MOVE of 512 MB": Attack(once(lambda: encode(b"MOVE", b"huge", b"1")), huge(HUGE)),
+    "GETRANGE of 512 MB": Attack(once(lambda: encode(b"GETRANGE", b"huge", b"1", b"-1")), huge(HUGE)),
+    "a name of a command of 512 MB": Attack(once(lambda: encode(bytes(HUGE)))),
+    "an option of 512 MB": Attack(once(lambda: encode(b"SET", b"k", b"v", bytes(HUGE)))),
+    "a number of 512 MB": Attack(once(lambda: encode(b"INCRBY", b"k", b"1" * HUGE))),
+    "a client's name of 512 MB": Attack(once(lambda: encode(b"CLIENT", b"SETNAME", b"x" * HUGE))),
+    "MSET of 300 000 values of 2 KB": Attack(once(lambda: long_values(300_000, b"x" * 2048))),
+    "KEYS with a long pattern, and a key of 1 MB": Attack(
+        once(lambda: encode(b"KEYS", b"*" + b"?" * 1000 + b"x*")),
+        lambda port: ask(port, encode(b"SET", b"k" * MEBIBYTE, b"v")),
+    ),
+    "SCAN with a pattern, and 2000 keys of 10 KB": Attack(
+        once(lambda: encode(b"SCAN", b"0", b"MATCH", b"*" + b"?" * 20 + b"x*", b"COUNT", b"2000")),
+        lambda port: ask(port, b"".join(encode(b"SET", b"%05d" % n + b"k" * 10_000, b"v") for n in range(2000))),
+    ),
+    "a million options of SET": Attack(options(b"EX", b"100", first=(b"SET", b"k", b"v"))),
+    "a million options of EXPIRE": Attack(options(b"NX", first=(b"EXPIRE", b"k", b"100"))),
+    "a million options of SCAN": Attack(options(b"COUNT", b"1", first=(b"SCAN", b"0"))),
+    "a million options of LCS": Attack(options(b"LEN", first=(b"LCS", b"k", b"k"))),
+    "a million options of HELLO": Attack(options(b"SETNAME", b"a", first=(b"HELLO", b"2"))),
+    "a million options of CLIENT KILL": Attack(options(b"ID", b"99", first=(b"CLIENT", b"KILL"))),
+    "a million sections of INFO": Attack(options(b"memory", first=(b"INFO",))),
+    "a million names for COMMAND DOCS": Attack(options(b"get", first=(b"COMMAND", b"DOCS"))),
+    "a million patterns for CONFIG GET": Attack(options(b"port", first=(b"CONFIG", b"GET"))),
+    "a million words that are no options": Attack(options(b"junk", first=(b"SET", b"k", b"v"))),
+    "SET of 100 MB for which 300 000 keys have to go": Attack(
+        once(lambda: encode(b"SET", b"huge", bytes(100 * MEBIBYTE))), fill_to_the_limit
+    ),
     "CLIENT LIST of thousands": Attack(once(lambda: encode(b"CLIENT", b"LIST")), crowded=True),
     "CLIENT KILL of thousands": Attack(kill_crowd, crowded=True),
     "INFO with thousands of clients": Attack(once(lambda: encode(b"INFO") * 100), crowded=True),

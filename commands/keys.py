@@ -8,7 +8,7 @@ The module is long because the family is: some thirty commands, of which none is
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from functools import partial
 from typing import Any
 
@@ -29,11 +29,11 @@ from commands import (
     for_many,
 )
 from commands.arguments import MAX_INTEGER, MIN_INTEGER, all_alike, parse_bounded, parse_database, parse_integer
-from commands.many import AT_ONCE_WORDS, counting, deleting, is_long, leave, unlinking
+from commands.many import AT_ONCE_WORDS, HUGE_BYTES, counting, deleting, is_long, leave, logging_in_slices, unlinking
 from commands.options import shorten
-from commands.patterns import compile_pattern
+from commands.patterns import compile_pattern, is_quick
 from commands.rebuilding import rebuild
-from commands.slices import any_live, in_slices, listing, places_at_once
+from commands.slices import AT_ONCE_PLACES, any_live, in_slices, listing, matching, places_at_once
 from entries import NO_DEADLINE, Entry, deadline_of
 from errors import (
     DB_OUT_OF_RANGE,
@@ -52,7 +52,7 @@ from errors import (
     UNSUPPORTED_OPTION,
     CommandError,
 )
-from replies import OK, Deleted, Reply, Status
+from replies import OK, Deleted, Reply, Status, Work
 from session import Session
 from store import Keyspace
 
@@ -326,7 +326,9 @@ def keys(session: Session, argv: list[bytes]) -> Reply:
     time is listed once; one that comes or goes meanwhile may be listed or not.
     """
     _, pattern = argv
-    return in_slices(session, listing(session.db, pattern), places_at_once(pattern))
+    order = session.db.order
+    quick = len(order) <= AT_ONCE_PLACES and is_quick(pattern, filter(None, order))
+    return in_slices(session, listing(session.db, pattern), quick)
 
 
 @command("SCAN", "cursor [MATCH pattern] [COUNT count] [TYPE type]", arity=-2, flags=READONLY, since="2.8.0")
@@ -343,10 +345,18 @@ def scan(session: Session, argv: list[bytes]) -> Reply:
     pattern, count, type_name = _parse_scan_options(words)
     db = session.db
     following, found = db.scan(cursor, min(count, places_at_once(pattern)))
-    if pattern != b"*":
-        found = list(filter(compile_pattern(pattern), found))
     if type_name is not None:
         found = [key for key in found if TYPE_NAMES[type(db.peek(key))] == type_name]
+    if pattern == b"*":
+        return [b"%d" % following, found]
+    matches = compile_pattern(pattern)
+    if is_quick(pattern, found):
+        return [b"%d" % following, list(filter(matches, found))]
+    return leave(session, _scanned(following, matching(pattern, matches, found)))
+
+
+def _scanned(following: int, matching: Generator[None, None, list[bytes]]) -> Work:
+    found = yield from matching
     return [b"%d" % following, found]
 
 
@@ -448,10 +458,17 @@ def copy(session: Session, argv: list[bytes]) -> Reply:
     target, replace = _parse_copy_options(session, words)
     if target is session.db and source == destination:
         raise CommandError(SAME_OBJECT)
-    value = session.db.read(source)
+    copying = partial(_copy, session.db, source, target, destination, replace)
+    if _is_huge(session.db.look(source)):
+        return leave(session, logging_in_slices(session, [source, destination], copying))
+    return copying()
+
+
+def _copy(db: Keyspace, source: bytes, target: Keyspace, destination: bytes, replace: bool) -> int:
+    value = db.read(source)
     if value is None or (target.get(destination) is not None and not replace):
         return 0
-    _place(target, destination, value, session.db.deadline_ms(source))
+    _place(target, destination, value, db.deadline_ms(source))
     return 1
 
 
@@ -478,6 +495,11 @@ def move(session: Session, argv: list[bytes]) -> Reply:
     target = parse_database(index, session.store)
     if target is db:
         raise CommandError(SAME_OBJECT)
+    moving = partial(_move, db, target, key)
+    return leave(session, logging_in_slices(session, [key], moving)) if _is_huge(db.look(key)) else moving()
+
+
+def _move(db: Keyspace, target: Keyspace, key: bytes) -> int:
     value = db.get(key)
     if value is None or target.get(key) is not None:
         return 0
@@ -490,8 +512,16 @@ def move(session: Session, argv: list[bytes]) -> Reply:
 def _place(db: Keyspace, key: bytes, value: Any, deadline_ms: int) -> None:
     """Put a value under a key and log it whole, since the log knows no effect that spans databases."""
     db.put(key, value, deadline_ms)
+    if type(value) is bytes:
+        db.store.log.append_set(db.index, key, value, deadline_ms)  # without a copy
+        return
     for effect in rebuild(key, value, deadline_ms):
         db.effect(*effect)
+
+
+def _is_huge(value: Any) -> bool:
+    """Say whether a value takes long to be logged."""
+    return type(value) is bytes and len(value) > HUGE_BYTES
 
 
 @command("SWAPDB", "index1 index2", arity=3, flags=WRITE | FAST, since="4.0.0")

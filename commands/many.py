@@ -26,10 +26,12 @@ from typing import Any
 from claim import Claim
 from commands.slices import at_once
 from entries import value_of
+from errors import CommandError
 from replies import OK, WAIT, Deleted, LongArray, Reply, Work
 from session import Session
 from store import Keyspace
 
+HUGE_BYTES = 4 << 20  # of a value: a copy of more is made in slices
 AT_ONCE_WORDS = 2048  # of a request; some milliseconds
 PART_WORDS = 256  # an even number, since some come in pairs
 MOST_TEXT_WORDS = 32768  # a line of text holds no more
@@ -180,6 +182,31 @@ def _reading(session: Session, claim: Claim) -> Iterator[None]:
             yield
     finally:
         session.store.garbage += claim.sets
+
+
+def logging_in_slices(session: Session, keys: list[bytes], run: Callable[[], Reply]) -> Work:
+    """Run a command in one go, and log it in slices; its keys are its own meanwhile."""
+    store = session.store
+    log, claim = store.log, Claim(store.log.aside())
+    claim.add(keys)
+    store.log = claim.effects
+    refusal = None
+    try:
+        reply = run()
+    except CommandError as error:
+        refusal = error
+    finally:
+        store.log = log
+    yield from writing(session, claim, _nothing())  # also where it is refused: a key may have expired
+    if refusal is not None:
+        raise refusal
+    return reply
+
+
+def _nothing() -> Work:
+    """Do nothing more."""
+    yield from ()
+    return None
 
 
 def writing(session: Session, claim: Claim, work: Work) -> Work:

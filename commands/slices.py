@@ -15,17 +15,15 @@ met, which takes more memory than the reply.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterable
 
-from commands.patterns import compile_pattern
+from commands.patterns import compile_pattern, is_quick, matches_in_steps
 from replies import WAIT, LongArray, Reply, Work
 from session import Session
 from store import Keyspace
 
 AT_ONCE_PLACES = 2048  # of a keyspace; about two milliseconds
-SHORT_PATTERN_BYTES = (
-    32  # matched in less than a microsecond; at worst it takes a nanosecond a byte of it and of the key
-)
+SHORT_PATTERN_BYTES = 32  # matched in less than a microsecond with a key of some ten bytes
 
 
 def places_at_once(pattern: bytes) -> int:
@@ -33,9 +31,9 @@ def places_at_once(pattern: bytes) -> int:
     return AT_ONCE_PLACES // (1 + (len(pattern) // SHORT_PATTERN_BYTES) ** 2)
 
 
-def in_slices(session: Session, work: Work, most_places: int = AT_ONCE_PLACES) -> Reply:
-    """Leave the work to the server, or do it at once where that takes no time."""
-    if len(session.db.order) <= most_places:
+def in_slices(session: Session, work: Work, is_quick: bool = True) -> Reply:
+    """Leave the work to the server, or do it at once where the keyspace is small and that takes no time."""
+    if is_quick and len(session.db.order) <= AT_ONCE_PLACES:
         return at_once(work)
     session.work = work
     return WAIT
@@ -53,20 +51,18 @@ def at_once(work: Work) -> Reply:
 
 def listing(db: Keyspace, pattern: bytes) -> Work:
     """List all keys that match a pattern. Raises CommandError if it is too long."""
-    return _listing(db, len(pattern) > SHORT_PATTERN_BYTES, None if pattern == b"*" else compile_pattern(pattern))
+    return _listing(db, pattern, None if pattern == b"*" else compile_pattern(pattern))
 
 
-def _listing(db: Keyspace, slow: bool, matches: Callable[[bytes], object] | None) -> Work:
+def _listing(db: Keyspace, pattern: bytes, matches: Callable[[bytes], object] | None) -> Work:
     chunks: list[tuple[bytes, ...]] = []
     try:
         for keys in db.walk():
             if matches is None:
                 chunks.append(keys)
-            elif slow:
-                for key in keys:
-                    if matches(key):
-                        chunks.append((key,))
-                    yield
+            elif not is_quick(pattern, keys):
+                found = yield from matching(pattern, matches, keys)
+                chunks.append(tuple(found))
             elif chunk := tuple(filter(matches, keys)):
                 chunks.append(chunk)
             yield
@@ -74,6 +70,18 @@ def _listing(db: Keyspace, slow: bool, matches: Callable[[bytes], object] | None
         db.store.garbage.append(chunks)  # to free it takes as long as to make it
         raise
     return LongArray(chunks)
+
+
+def matching(
+    pattern: bytes, matches: Callable[[bytes], object], keys: Iterable[bytes]
+) -> Generator[None, None, list[bytes]]:
+    """List which of some keys match, one after the other: for long keys and patterns."""
+    found = []
+    for key in keys:
+        if matches(key) if is_quick(pattern, (key,)) else (yield from matches_in_steps(pattern, key)):
+            found.append(key)
+        yield
+    return found
 
 
 def any_live(db: Keyspace) -> Work:

@@ -18,7 +18,7 @@ from claim import Claim
 from commands import ALL, DENYOOM, FAST, FIRST, FIRST_TWO, PAIRS, READONLY, WRITE, command, fold, for_many
 from commands.arguments import EXPIRY_OPTIONS, MAX_INTEGER, MIN_INTEGER, all_alike, parse_deadline, parse_integer
 from commands.long_double import add, parse, spell
-from commands.many import AT_ONCE_WORDS, getting, is_long, leave, setting, setting_new, writing
+from commands.many import AT_ONCE_WORDS, HUGE_BYTES, getting, is_long, leave, setting, setting_new, writing
 from commands.options import shorten
 from commands.slices import at_once
 from commands.subsequence import common_length, common_ranges, is_quick, is_too_large
@@ -44,7 +44,6 @@ from session import Session
 from store import Keyspace
 
 MAX_STRING_BYTES = 512 * 1024 * 1024  # proto-max-bulk-len: what a client can send in one piece
-HUGE_BYTES = 4 << 20  # a copy of more is made in slices
 STEP_BYTES = 1 << 20
 EXPIRY_VALUES = dict.fromkeys(EXPIRY_OPTIONS, 1)  # how many words follow the option
 FAR = 1 << 62  # neither a number nor a sum of fewer digits is beyond 64 bits
@@ -414,7 +413,8 @@ def getrange(session: Session, argv: list[bytes]) -> Reply:
         return b""
     # Redis takes an end before the string for its first byte
     start, end = (place if place >= 0 else max(0, len(value) + place) for place in (start, end))
-    return value[start : end + 1]
+    part = memoryview(value)[start : end + 1]
+    return part if len(part) > HUGE_BYTES else value[start : end + 1]
 
 
 command("SUBSTR", "key start end", arity=4, flags=READONLY, keys=FIRST)(getrange)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -17,8 +18,8 @@ from servers import GodisProcess, Raw, encode, parse
 from stepped_turn import Client, Rig
 
 from aof import LONG_BATCH_BYTES
+from commands.many import HUGE_BYTES
 from commands.slices import at_once
-from commands.strings import HUGE_BYTES
 from errors import CommandError
 from protocol import HugeRequest, RequestParser
 from replies import OK, WAIT, Work
@@ -153,6 +154,61 @@ def test_a_log_that_fails_keeps_it_for_the_next_try(rig: Rig, when: str) -> None
     other.ask("SET after 1")
     rig.settle()
     assert keys_in(rig) == {b"before", b"k", b"after"}
+
+
+@pytest.mark.parametrize(
+    ("words", "left"),
+    [
+        (["COPY", "k", "copy"], {(0, b"k"), (0, b"copy")}),
+        (["COPY", "k", "copy", "DB", "1"], {(0, b"k"), (1, b"copy")}),
+        (["MOVE", "k", "1"], {(1, b"k")}),
+    ],
+)
+def test_a_copy_of_megabytes_is_logged_in_slices_and_whole(
+    rig: Rig, words: list[str], left: set[tuple[int, bytes]]
+) -> None:
+    client, other = rig.connect(), rig.connect()
+    driven(begin(rig, client, "SET", "k", VALUE, "EX", 1000))
+    rig.settle()
+    argv = [word.encode() for word in words]
+    assert rig.engine.execute(client.session, argv) is WAIT
+    work, client.session.work = client.session.work, None
+    assert work is not None
+    until_written_in_part(rig, work)
+    for asked in (["GET", "k"], ["SET", "free", "1"], ["DBSIZE"]):
+        assert rig.engine.execute(other.session, [word.encode() for word in asked]) is WAIT, asked
+    assert rig.engine.execute(other.session, [b"PING"]) is not WAIT
+    reply, steps = driven(work)
+    assert (reply, steps >= 2) == (1, True)
+    rig.settle()
+    model, _ = read_log(Path(rig.log.path))
+    assert model.data.keys() == left
+    assert {value for value, _ in model.data.values()} == {VALUE}
+    assert len({deadline_ms for _, deadline_ms in model.data.values()}) == 1
+
+
+def test_a_copy_that_is_refused_when_its_turn_comes_changes_nothing(rig: Rig) -> None:
+    client, other = rig.connect(), rig.connect()
+    driven(begin(rig, client, "SET", "k", VALUE))
+    assert rig.engine.execute(client.session, [b"COPY", b"k", b"copy"]) is WAIT
+    other.ask("SET copy first")
+    assert client.session.work is not None
+    assert driven(client.session.work)[0] == 0
+    assert rig.engine.execute(other.session, [b"GET", b"copy"]) == b"first"
+
+
+@pytest.mark.parametrize("asked", [b"GETRANGE k 1 -1\r\n", encode("GETRANGE", "k", 1, -1)], ids=["text", "RESP"])
+def test_a_part_of_many_megabytes_is_sent_without_a_copy(shared_godis: GodisProcess, asked: bytes) -> None:
+    value = os.urandom(HUGE_BYTES).hex().encode()
+    with shared_godis.raw() as raw, shared_godis.raw() as other:
+        assert raw.ask("SET", "k", value) == b"+OK\r\n"
+        raw.send(asked + encode("GETRANGE", "k", 5, 9))
+        assert raw.sock.recv(1, socket.MSG_PEEK)
+        if asked[0] == ord("*"):
+            assert raw.read_line() == b"$%d" % (len(value) - 1)
+        assert other.ask("SET", "k", "another") == b"+OK\r\n"
+        assert raw.read_exactly(len(value) + 1) == value[1:] + b"\r\n"
+        assert raw.read_reply() == b"$2\r\ner\r\n"
 
 
 def test_an_fsync_that_fails_amid_it_is_repaired_with_all_of_it(rig: Rig) -> None:

@@ -6,10 +6,14 @@ from random import Random
 
 import pytest
 from fakes import START_MS, Dialogue
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from instances import driven
 from servers import RedisProcess, parse
 
 import errors
-from commands.patterns import MAX_PATTERN_BYTES, compile_pattern
+from commands import patterns
+from commands.patterns import MAX_PATTERN_BYTES, compile_pattern, matches_in_steps
 from replies import Deleted
 
 CASES = [
@@ -236,6 +240,32 @@ def test_random_patterns_find_what_redis_finds(redis_server: RedisProcess) -> No
 def test_no_pattern_explodes(pattern: bytes) -> None:
     # An exponential matcher needs 2**30 steps for these: the test's own time limit would end it.
     assert not compile_pattern(pattern)(b"a" * 5000)
+
+
+PATTERN_PIECES = st.sampled_from([b"*", b"*", b"?", b"a", b"b", b"\n", b"[ab]", b"[^a]", b"[a-]", b"\\*", b"[", b"[]"])
+
+
+@settings(max_examples=300)
+@given(
+    pieces=st.lists(PATTERN_PIECES, max_size=8),
+    key=st.lists(st.sampled_from([b"a", b"b", b"c", b"*", b"\n"]), max_size=40).map(b"".join),
+    pairs=st.integers(10, 60),
+)
+def test_matching_in_steps_finds_what_matching_at_once_finds(pieces: list[bytes], key: bytes, pairs: int) -> None:
+    pattern = b"".join(pieces)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(patterns, "QUICK_PAIRS", pairs)
+        found, _ = driven(matches_in_steps(pattern, key))
+    assert found == bool(compile_pattern(pattern)(key))
+
+
+def test_a_long_key_is_matched_with_a_long_pattern_in_steps() -> None:
+    key = b"k" * 100_000
+    found, steps = driven(matches_in_steps(b"*" + b"?" * 1000 + b"x*", key))
+    assert not found
+    assert steps >= 100
+    found, steps = driven(matches_in_steps(b"*" + b"?" * 1000 + b"x", key + b"x"))
+    assert (found, steps) == (True, 0)
 
 
 def test_patterns_have_a_limit() -> None:

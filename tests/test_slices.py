@@ -162,7 +162,7 @@ def test_a_scan_of_all_at_once_is_answered_in_part() -> None:
 
 def test_a_long_pattern_is_matched_with_fewer_keys_at_once() -> None:
     client = Bench().connect()
-    for number in range(100):
+    for number in range(1000):
         client.ask("SET", f"key:{number}", "")
     pattern = "*" + "?" * 200 + "*"
     assert client.ask("KEYS", pattern) is WAIT
@@ -178,6 +178,19 @@ def test_a_long_pattern_is_matched_with_fewer_keys_at_once() -> None:
         calls += 1
     assert found == [b"k" * 300]
     assert calls > 1
+
+
+@pytest.mark.parametrize("words", [["KEYS", "*?x*"], ["SCAN", 0, "MATCH", "*?x*", "COUNT", 1000, "TYPE", "string"]])
+def test_long_keys_are_matched_in_slices_however_few_they_are(words: list[str | int]) -> None:
+    client = Bench().connect()
+    wanted = {b"k" * 100_000 + b"x%d" % number for number in range(4)}
+    for number in range(8):
+        client.ask("SET", b"k" * 100_000 + b"%b%d" % (b"x" if number < 4 else b"y", number), "")
+    assert client.ask(*words) is WAIT
+    assert client.session.work is not None
+    reply, steps = driven(client.session.work, lambda: client.ask("DEL", *wanted))
+    assert set(reply.members() if words[0] == "KEYS" else reply[1]) == wanted
+    assert steps >= 8
 
 
 # ---- the server

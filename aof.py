@@ -145,17 +145,16 @@ class AppendOnlyLog(Records):
         While `is_busy`, nobody may change anything, for all that is logged then comes behind it. Where it cannot be
         written, it is left to the next `write`, as any other.
         """
-        pieces: list[bytes | memoryview] = list(_cut(blocks(effects.pieces)))
-        if sum(map(len, pieces)) < LONG_BATCH_BYTES:
+        if sum(map(len, effects.pieces)) < LONG_BATCH_BYTES:
             self.take_in(effects, keys, garbage)
             return
+        pieces, checksum = yield from _checked(effects.pieces)
         known = len(effects.pieces)
         effects.end_in_0()
-        pieces += effects.pieces[known:]
-        checksum = 0
-        for piece in pieces:
+        for piece in effects.pieces[known:]:
+            pieces.append(piece)
             checksum = crc32(piece, checksum)
-            yield
+        known = len(effects.pieces)
         self.is_busy = True
         try:
             while self.pieces and self.failure is None:
@@ -164,14 +163,40 @@ class AppendOnlyLog(Records):
                 self._last_ms = now()
                 head = frame_head(pieces, self._last_ms, checksum)
                 if (yield from self._write_in_steps((head, *pieces))):
-                    garbage += keys
+                    self._take_late(effects, known)
+                    garbage += [*keys, effects.pieces, pieces]
                     return
         finally:
             self.is_busy = False
-        later = self.pieces.copy()
-        self.pieces.clear()
         self.take_in(effects, keys, garbage)
-        self.pieces += later
+
+    def _take_late(self, effects: Records, known: int) -> None:
+        """Take over what came behind the `known` pieces, which end in database 0: keys that expired since."""
+        late = effects.pieces[known:]
+        if late:
+            self.end_in_0()
+            self.pieces += late
+            self._database = effects._database
+
+    def write_again(self, garbage: list[Any], now: Now) -> Steps:
+        """Try once more to write what could not be written; where that may be much, a megabyte a step.
+
+        Nobody else may call `write` until it is done.
+        """
+        failure = self.write_failure
+        if not self.has_large or failure is None or failure is REPLACED or self.fsync_failure is not None:
+            self.write(now())
+            return
+        self.end_in_0()
+        known = len(self.pieces)
+        pieces, checksum = yield from _checked(self.pieces[:known])
+        if self.write_failure is not failure or self.fsync_failure is not None:
+            return  # what is wrong is something else by now
+        self._last_ms = now()
+        head = frame_head(pieces, self._last_ms, checksum)
+        if (yield from self._write_in_steps((head, *pieces))):
+            garbage += [self.pieces[:known], pieces]
+            del self.pieces[:known]
 
     def _write_in_steps(self, batch: Sequence[bytes | memoryview]) -> Generator[None, None, bool]:
         """Write a batch, a piece a step, and nothing else meanwhile; return whether it is in the file."""
@@ -185,6 +210,7 @@ class AppendOnlyLog(Records):
                 yield
             self._torn = False
             self.written_bytes += sum(map(len, batch))
+            self.write_failure = None
         except OSError as error:
             self.write_failure = _text(error)
             with suppress(OSError):
@@ -462,6 +488,10 @@ class NullLog:
         """Say that nothing is left to write."""
         return True
 
+    def write_again(self, garbage: list[Any], now: Now) -> Steps:
+        """Say that nothing is left to write."""
+        yield from ()
+
     def fsync(self) -> None:
         """Do nothing."""
 
@@ -470,6 +500,16 @@ class NullLog:
 
     def close(self) -> None:
         """Do nothing."""
+
+
+def _checked(pieces: Iterable[bytes]) -> Generator[None, None, tuple[list[bytes | memoryview], int]]:
+    """Gather pieces in blocks of at most a megabyte, a step each; return them with their checksum."""
+    gathered, checksum = [], 0
+    for piece in _cut(blocks(pieces)):
+        gathered.append(piece)
+        checksum = crc32(piece, checksum)
+        yield
+    return gathered, checksum
 
 
 def _cut(pieces: Iterable[bytes]) -> Iterator[bytes | memoryview]:

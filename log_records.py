@@ -32,12 +32,15 @@ class Records:
     def __init__(self) -> None:
         self.pieces: list[bytes] = []
         self.has_large = False  # some pieces are large
+        self.is_aside = False
         self._database = NO_DATABASE
         self._remember_deadline(-1)
 
     def aside(self) -> Records:
         """Make records for effects that are not to be logged yet."""
-        return Records()
+        records = Records()
+        records.is_aside = True
+        return records
 
     def take_in(self, effects: Records, keys: list[set[bytes]], garbage: list[Any]) -> None:
         """Put effects that were set aside behind all that there are.
@@ -105,8 +108,11 @@ class Records:
             for key, value in pairs:
                 pieces += (heads[len(key)], key, BETWEEN[len(value)], value, tail)
         except IndexError:  # a size beyond the tables
+            known = len(self.pieces)
             for key, value in zip(keys, values):  # noqa: B905
                 self.append_set(db, key, value, deadline_ms)
+            if self.is_aside and not self.has_large:  # of millions of pieces each later step would take long
+                self.pieces[known:] = [b"".join(self.pieces[known:])]
             return
         # Joined here, and not only with the turn: so keys and values are freed while they are in the caches, and
         # their memory serves the next pipeline. 0.15 µs of the 1.4 of a SET at P=100 with 50 clients.

@@ -346,6 +346,9 @@ class Server:
                 if not self.instance.eviction.step(lambda end=end: monotonic() > end):  # type: ignore[misc]
                     pause = SLICE_SECONDS
             end = monotonic() + SLICE_SECONDS
+            if self.turn.writes_again and not self.turn.write_again(lambda end=end: monotonic() > end):  # type: ignore[misc]
+                pause = SLICE_SECONDS
+            end = monotonic() + SLICE_SECONDS
             if not self.rewriter.step(lambda end=end: monotonic() > end):  # type: ignore[misc]
                 pause = SLICE_SECONDS  # shorter, since what clients change meanwhile costs memory
             collector.keep_off(sum(map(len, self.store.databases)))

@@ -47,6 +47,7 @@ import collector
 from aof import AppendOnlyLog, NullLog
 from config import Config
 from errors import LOG_FAILED
+from log_records import Steps
 from replies import Reply, Work
 from rewrite import Rewriter
 from session import Instance, Session
@@ -127,6 +128,7 @@ class Turn:
         self._stops_waiting = False  # when this turn ends
         self.ending = False  # no connection reads any more
         self.rewriter = Rewriter(log, instance, self._in_thread, self.start_fsync)
+        self._writing_again: Steps | None = None  # what failed
         self._known_failure: bytes | None = None  # what the operator and the engine were told of the log
         self._resumed = Event()
         instance.resumed = self._resumed.set
@@ -253,10 +255,10 @@ class Turn:
             self.replies.clear()
             self._deliver(replies, log.failure)
 
-    def write_log(self, again: bool = False) -> None:
-        """Write what the log holds back, and follow how that went; what failed only where it is to be tried `again`."""
+    def write_log(self) -> None:
+        """Write what the log holds back, unless it failed, and follow how that went."""
         log = self.log
-        if again or log.failure is None:
+        if log.failure is None:
             log.write(self.store.now_ms)
         if not log.pieces or log.failure is not None:  # else a long batch is on its way before them
             for held in reversed(self.held):
@@ -453,7 +455,7 @@ class Turn:
     def each_second(self) -> None:
         """Try once more what has failed, and sync what is written, unless the policy leaves that to the system."""
         if not self.syncing or self._unsynced is None:
-            self.write_log(again=True)
+            self.write_again(lambda: True)
         if self.syncing:
             self._again = True
         elif self.log.fsync_failure is not None:  # whatever the policy, and if only a name is unsynced
@@ -462,6 +464,22 @@ class Turn:
             self._safe_until = monotonic()
         elif self._policy != "no":
             self.start_fsync()
+
+    def write_again(self, out_of_time: Callable[[], bool]) -> bool:
+        """Try once more to write what failed, or go on with that, until `out_of_time`; return whether it is over."""
+        if self._writing_again is None:
+            self._writing_again = self.log.write_again(self.store.garbage, lambda: self.store.now_ms)
+        for _ in self._writing_again:
+            if out_of_time():
+                return False
+        self._writing_again = None
+        self.write_log()
+        return True
+
+    @property
+    def writes_again(self) -> bool:
+        """Say whether such a try is under way."""
+        return self._writing_again is not None
 
     def start_fsync(self) -> None:
         """Sync what is written, in a thread; what is written meanwhile waits for the next."""

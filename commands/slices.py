@@ -62,7 +62,8 @@ def _listing(db: Keyspace, pattern: bytes, matches: Callable[[bytes], object] | 
                 chunks.append(keys)
             elif not is_quick(pattern, keys):
                 found = yield from matching(pattern, matches, keys)
-                chunks.append(tuple(found))
+                if found:
+                    chunks.append(tuple(found))
             elif chunk := tuple(filter(matches, keys)):
                 chunks.append(chunk)
             yield

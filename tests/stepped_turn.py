@@ -54,8 +54,8 @@ class SteppedTurn(Turn):
     def _in_thread(self, job: Job, done: Job) -> None:
         self.rig.jobs.append((job, done))
 
-    def write_log(self, again: bool = False) -> None:
-        super().write_log(again)
+    def write_log(self) -> None:
+        super().write_log()
         self.rig.after_write()
 
     def _after(self, seconds: float, job: Job) -> Timer:

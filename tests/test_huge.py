@@ -16,9 +16,10 @@ from instances import Bench, driven
 from log_model import read_log
 from servers import GodisProcess, Raw, encode, parse
 from stepped_turn import Client, Rig
+from test_rewrite import replayed, state_of
 
-from aof import LONG_BATCH_BYTES
-from commands.many import HUGE_BYTES
+from aof import LONG_BATCH_BYTES, STEP_BYTES
+from commands.many import AT_ONCE_WORDS, HUGE_BYTES, PART_WORDS
 from commands.slices import at_once
 from errors import CommandError
 from protocol import HugeRequest, RequestParser
@@ -133,6 +134,18 @@ def test_under_always_its_reply_waits_for_the_fsync(tmp_path: Path, monkeypatch:
     rig.close()
 
 
+def until_all_is_written(rig: Rig, size: int) -> None:
+    """Let housekeeping write what failed; meanwhile reads are answered, and writes are refused."""
+    other, steps = rig.connect(), 0
+    while not rig.turn.write_again(lambda: True):
+        assert isinstance(rig.engine.execute(other.session, [b"SET", b"x", b"1"]), CommandError)
+        assert rig.engine.execute(other.session, [b"GET", b"before"]) == b"1"
+        rig.turn.end()
+        assert rig.log.written_bytes == size
+        steps += 1
+    assert steps >= len(VALUE) // STEP_BYTES
+
+
 @pytest.mark.parametrize("when", ["before", "amid"])
 def test_a_log_that_fails_keeps_it_for_the_next_try(rig: Rig, when: str) -> None:
     client, other = rig.connect(), rig.connect()
@@ -147,8 +160,15 @@ def test_a_log_that_fails_keeps_it_for_the_next_try(rig: Rig, when: str) -> None
     assert rig.log.failure is not None
     assert os.path.getsize(rig.log.path) == size
     assert isinstance(rig.engine.execute(other.session, [b"SET", b"after", b"1"]), CommandError)
+    rig.turn.each_second()
+    assert rig.turn.writes_again
+    while not rig.turn.write_again(lambda: True):
+        assert rig.log.failure is not None
+    assert rig.log.failure is not None
+    assert os.path.getsize(rig.log.path) == size
     rig.failing_writes = False
     rig.turn.each_second()
+    until_all_is_written(rig, size)
     rig.settle()
     assert rig.log.failure is None
     other.ask("SET after 1")
@@ -209,6 +229,79 @@ def test_a_part_of_many_megabytes_is_sent_without_a_copy(shared_godis: GodisProc
         assert other.ask("SET", "k", "another") == b"+OK\r\n"
         assert raw.read_exactly(len(value) + 1) == value[1:] + b"\r\n"
         assert raw.read_reply() == b"$2\r\ner\r\n"
+
+
+def test_a_key_that_is_evicted_while_it_is_written_does_not_come_back(rig: Rig) -> None:
+    """Its DEL comes behind the batch, in its database, whatever others had to log meanwhile."""
+    client, other = rig.connect(), rig.connect()
+    rig.engine.execute(client.session, [b"SELECT", b"1"])
+    rig.engine.execute(other.session, [b"SELECT", b"2"])
+    other.ask("SET short 1 PX 10")
+    rig.settle()
+    work = begin(rig, client, "SET", "k", VALUE)
+    until_written_in_part(rig, work)
+    rig.store.databases[1].evict(b"k")
+    rig.store.tick(rig.store.now_ms + 20)
+    other.ask("GET short")
+    assert driven(work)[0] is OK
+    rig.settle()
+    assert rig.engine.execute(client.session, [b"APPEND", b"k", b"x"]) == 1
+    assert rig.engine.execute(other.session, [b"SET", b"after", b"1"]) is OK
+    rig.settle()
+    assert replayed(rig.log.path) == state_of(rig.store)
+
+
+def test_after_a_failure_amid_it_what_others_logged_stays_in_its_database(rig: Rig) -> None:
+    client, other = rig.connect(), rig.connect()
+    rig.engine.execute(other.session, [b"SELECT", b"1"])
+    other.ask("SET short 1 PX 10")
+    rig.settle()
+    work = begin(rig, client, "SET", "k", VALUE)
+    until_written_in_part(rig, work)
+    rig.store.tick(rig.store.now_ms + 20)
+    other.ask("GET short")  # to be logged, in database 1
+    rig.failing_writes = True
+    driven(work)
+    assert rig.log.failure is not None
+    client.ask("GET k")
+    rig.store.databases[0].evict(b"k")  # as reads go on to expire keys: in database 0
+    rig.failing_writes = False
+    while not rig.turn.write_again(lambda: True):
+        rig.turn.end()
+    rig.settle()
+    assert rig.log.failure is None
+    assert replayed(rig.log.path) == state_of(rig.store) == {}
+
+
+def test_what_failed_is_written_whole_at_the_end_though_it_was_being_tried_again(rig: Rig) -> None:
+    client = rig.connect()
+    work = begin(rig, client, "SET", "k", VALUE)
+    rig.failing_writes = True
+    driven(work)
+    rig.failing_writes = False
+    while os.path.getsize(rig.log.path) <= rig.log.written_bytes:
+        assert not rig.turn.write_again(lambda: True)
+    rig.log.close()
+    assert keys_in(rig) == {b"k"}
+
+
+def test_of_long_values_the_records_are_gathered_while_a_command_is_executed(rig: Rig) -> None:
+    """Millions of pieces, joined at its end, held up everybody for seconds."""
+    client = rig.connect()
+    words = [word for number in range(AT_ONCE_WORDS) for word in (b"%d" % number, VALUE[:3000])]
+    assert rig.engine.execute(client.session, [b"MSET", *words]) is WAIT
+    assert client.session.work is not None
+    work, most, done = client.session.work, 0, False
+    while not done:
+        try:
+            next(work)
+        except StopIteration:
+            done = True
+        claim = rig.store.claim
+        most = max(most, len(claim.effects.pieces) if claim is not None else 0)
+    assert 1 < most <= 2 * AT_ONCE_WORDS // PART_WORDS + 2
+    rig.settle()
+    assert len(keys_in(rig)) == AT_ONCE_WORDS
 
 
 def test_an_fsync_that_fails_amid_it_is_repaired_with_all_of_it(rig: Rig) -> None:

@@ -496,7 +496,7 @@ def test_a_key_whose_write_failed_is_not_shown_until_it_is_written_and_synced(ri
     assert curious.take() == MISCONF
     rig.turn.each_second()
     rig.failing_writes = False
-    rig.turn.write_log(again=True)
+    assert rig.turn.write_again(lambda: True)
     waiting = rig.connect().ask("GET a")
     rig.turn.end()
     assert waiting.take() == b""

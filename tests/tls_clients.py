@@ -33,9 +33,9 @@ class TlsGodis(GodisProcess):
         return [python, program, *override(tls_flags(self.certificates, self.port), flags[2:])]
 
     def raw(self, timeout: float = 30, who: str | None = "client", context: ssl.SSLContext | None = None) -> Raw:
-        context = context or self.context(who)
-        sock = self.connect(timeout)
+        sock = self.connect(timeout)  # first: while a server starts, this is all that is tried, again and again
         try:
+            context = context or self.context(who)
             return Raw(context.wrap_socket(sock, server_hostname=HOST, suppress_ragged_eofs=False))
         except BaseException:
             sock.close()

@@ -27,9 +27,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO, Any
 
-from servers import require, wait_until
+from servers import dies_with_parent, require, wait_until
 
-from rig.namespaces import NetworkNamespace, dies_with_parent
+from rig.namespaces import NetworkNamespace
 
 DEBIAN_PACKAGES = (
     "docker.io",

@@ -23,9 +23,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from servers import HOST, free_port, require, wait_until
+from servers import HOST, dies_with_parent, free_port, require, wait_until
 
-from rig.namespaces import NetworkNamespace, dies_with_parent
+from rig.namespaces import NetworkNamespace
 
 READY_SECONDS = 30
 STOP_SECONDS = 20

@@ -2,7 +2,7 @@
 
 A namespace lives as long as something holds it. Here that is an open file of the test process, never a name under
 /run/netns: runs cannot collide, and however the tests end, the kernel clears up. For the same reason each process
-that is started in a namespace is to be killed when its parent dies (`dies_with_parent`).
+that is started in a namespace is to be killed when its parent dies (`servers.dies_with_parent`).
 
 A thread may change its namespace, and a socket stays for ever in the one that it was made in. So a test needs no
 helper process to talk to another host: it enters, connects, leaves, and keeps the socket.
@@ -23,11 +23,6 @@ CLONE_NEWNET = 0x40000000
 OWN_NAMESPACE = "/proc/thread-self/ns/net"
 
 _libc = ctypes.CDLL(None, use_errno=True)
-
-
-def dies_with_parent(argv: list[str], signal: str = "KILL") -> list[str]:
-    """Make a command line whose process gets the signal when the process that started it is gone."""
-    return ["setpriv", "--pdeathsig", signal, *argv]
 
 
 def ip(*words: str) -> None:

@@ -25,11 +25,11 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from servers import HOST, ROOT, GodisProcess, Raw, require, wait_until
+from servers import HOST, ROOT, GodisProcess, Raw, dies_with_parent, require, wait_until
 
 from rig.dns import DnsStub
 from rig.etcd_cluster import EtcdCluster, EtcdNode, require_etcd
-from rig.namespaces import NetworkNamespace, dies_with_parent
+from rig.namespaces import NetworkNamespace
 from rig.network import Host, Network
 
 NGINX_CONF = ROOT / "nginx" / "nginx.conf"
@@ -83,7 +83,7 @@ class Instance(GodisProcess):
         super().__init__(own_directory, port=PORT, log=None, env=given | env)
 
     def command(self) -> list[str]:
-        return dies_with_parent([*self.program, *super().command()])
+        return [*self.program, *super().command()]
 
     def launch(self) -> None:
         with self.host.entered():

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from log_model import FAR_MS, HOUR_MS, NOW_MS, Model, Record, read_log, resp, set_, write_log
+from log_model import FAR_MS, HOUR_MS, IN_MEMORY, NOW_MS, Model, Record, read_log, resp, set_, write_log
 
 from errors import CommandError, LogError
 from log_check import Examiner, Findings, repair
@@ -117,7 +117,7 @@ def test_no_byte_of_a_batch_can_be_replaced_unnoticed() -> None:
 @given(data=st.data())
 def test_batches_that_were_not_damaged_are_kept_whatever_happened_to_others(data: st.DataObject) -> None:
     batches = [[set_(b"%d" % number, b"v" * number * 7)] for number in range(12)]
-    with tempfile.TemporaryDirectory() as directory, pytest.MonkeyPatch.context() as patch:
+    with tempfile.TemporaryDirectory(dir=IN_MEMORY) as directory, pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda _descriptor: None)
         path = Path(directory, "log.txt")
         sizes = [0, *write_log(path, batches)]

@@ -13,7 +13,7 @@ import hiredis
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from log_model import FAR_MS, HOUR_MS, NOW_MS, Model, Record, read_log, resp, set_, write_log
+from log_model import FAR_MS, HOUR_MS, IN_MEMORY, NOW_MS, Model, Record, read_log, resp, set_, write_log
 from servers import ROOT
 
 from aof import AppendOnlyLog, ReplayReport, replay
@@ -517,7 +517,7 @@ batches = st.lists(st.lists(records, min_size=1, max_size=5), max_size=6)
 
 @given(batches=batches, block_bytes=st.integers(1, 300))
 def test_what_was_written_is_replayed_at_any_block_size(batches: list[list[Record]], block_bytes: int) -> None:
-    with tempfile.TemporaryDirectory() as directory:
+    with tempfile.TemporaryDirectory(dir=IN_MEMORY) as directory:
         path = Path(directory) / "log.txt"
         write_log(path, batches)
         history: list[Record] = []

@@ -16,7 +16,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from log_model import NOW_MS, set_, write_log
+from log_model import IN_MEMORY, NOW_MS, set_, write_log
 from power_loss import SECTOR_BYTES, Disk, Recorder, StoredFile, put
 from test_rewrite import DATABASES, START_MS, Rig, State, state_of
 
@@ -51,6 +51,13 @@ def recover(path: str) -> State:
     return state_of(store)
 
 
+def start_on(state: dict[str, bytes | None], root: str) -> State:
+    """Start on what a crash left of a disk, and return what is found. Raises LogError."""
+    with tempfile.TemporaryDirectory(dir=IN_MEMORY) as directory:
+        put(state, root, directory + "/disk")
+        return recover(directory + "/disk/log.txt")
+
+
 class Witness:
     """Knows what was true after each batch, and examines what a crash leaves of it."""
 
@@ -82,15 +89,13 @@ class Witness:
                 continue
             self._seen.add(number)
             self.examined += 1
-            with tempfile.TemporaryDirectory() as directory:
-                put(state, self.recorder.disk.root, directory + "/disk")
-                try:
-                    found = recover(directory + "/disk/log.txt")
-                except LogError as error:
-                    if not garbage:
-                        raise Lost(f"refused: {error}") from error
-                    self.refused += 1
-                    continue
+            try:
+                found = start_on(state, self.recorder.disk.root)
+            except LogError as error:
+                if not garbage:
+                    raise Lost(f"refused: {error}") from error
+                self.refused += 1
+                continue
             if found not in allowed:
                 raise Lost(f"found {found}, not one of {allowed}")
 
@@ -203,13 +208,18 @@ def test_a_rename_may_be_undone_until_the_directory_is_synced(tmp_path: Path, mo
 # The log and its rewrite
 
 
+@pytest.fixture
+def disk() -> Iterator[Path]:
+    """A directory to be made, and recorded."""
+    with tempfile.TemporaryDirectory(dir=IN_MEMORY) as directory:
+        yield Path(directory) / "disk"
+
+
 @pytest.mark.parametrize("garbage", [False, True])
 @pytest.mark.parametrize("page_bytes", [SECTOR_BYTES, 4096])
-def test_what_an_fsync_vouched_for_is_there_wherever_the_power_goes(
-    tmp_path: Path, page_bytes: int, garbage: bool
-) -> None:
+def test_what_an_fsync_vouched_for_is_there_wherever_the_power_goes(disk: Path, page_bytes: int, garbage: bool) -> None:
     """Where a lost page shows what its block held before, a start may be refused; never is it wrong."""
-    with recorded_rig(tmp_path / "disk", page_bytes) as (rig, recorder):
+    with recorded_rig(disk, page_bytes) as (rig, recorder):
         witness = Witness(rig, recorder, Random(page_bytes))
         recorder.after_call = partial(witness.examine, garbage)
         live(rig, witness, Random(page_bytes + garbage))
@@ -264,9 +274,9 @@ MUTANTS = [forget_directories, forget_the_copy, promise_what_is_written, believe
 
 
 @pytest.mark.parametrize("mutate", MUTANTS)
-def test_a_log_that_syncs_too_little_is_caught(tmp_path: Path, mutate: Callable[[pytest.MonkeyPatch], None]) -> None:
+def test_a_log_that_syncs_too_little_is_caught(disk: Path, mutate: Callable[[pytest.MonkeyPatch], None]) -> None:
     """The layer proves something only if it finds what is wrong."""
-    with recorded_rig(tmp_path / "disk") as (rig, recorder), pytest.MonkeyPatch.context() as patch:
+    with recorded_rig(disk) as (rig, recorder), pytest.MonkeyPatch.context() as patch:
         mutate(patch)
         witness = Witness(rig, recorder, Random(1), most=20)
         recorder.after_call = witness.examine
@@ -288,20 +298,17 @@ def examine_each_call(directory: Path, run: Callable[[], None], allowed: list[St
                 if (number := hash(frozenset(state.items()))) in seen:
                     continue
                 seen.add(number)
-                with tempfile.TemporaryDirectory() as copy:
-                    put(state, recorder.disk.root, copy + "/disk")
-                    found = found_or_refused(copy + "/disk/log.txt")
-                    assert found in allowed, state
+                assert found_or_refused(partial(start_on, state, recorder.disk.root)) in allowed, state
 
         recorder.after_call = examine
         run()
     return len(seen)
 
 
-def found_or_refused(path: str) -> State:
+def found_or_refused(start: Callable[[], State]) -> State:
     """Start on a log; a refusal is a state, too."""
     try:
-        return recover(path)
+        return start()
     except LogError:
         return {(0, b"refused"): (b"", -1)}
 
@@ -316,30 +323,28 @@ def written(path: Path) -> list[State]:
     return states
 
 
-def test_a_start_that_cuts_a_torn_tail_off_may_itself_lose_power(tmp_path: Path) -> None:
-    directory = tmp_path / "disk"
-    directory.mkdir()
-    path = directory / "log.txt"
+def test_a_start_that_cuts_a_torn_tail_off_may_itself_lose_power(disk: Path) -> None:
+    disk.mkdir()
+    path = disk / "log.txt"
     states = written(path)
     with path.open("ab") as file:
         file.write(b"#700 12345678 1700000000000\r\n*1")
 
-    assert examine_each_call(directory, lambda: read_state(path, states[-1]), [states[-1]]) >= 4
+    assert examine_each_call(disk, lambda: read_state(path, states[-1]), [states[-1]]) >= 4
 
 
 def read_state(path: Path, expected: State) -> None:
     assert recover(str(path)) == expected
 
 
-def test_a_repair_that_loses_power_leaves_the_damaged_log_or_the_mended_one(tmp_path: Path) -> None:
-    directory = tmp_path / "disk"
-    directory.mkdir()
-    path = directory / "log.txt"
+def test_a_repair_that_loses_power_leaves_the_damaged_log_or_the_mended_one(disk: Path) -> None:
+    disk.mkdir()
+    path = disk / "log.txt"
     last = written(path)[-1]
     content = bytearray(path.read_bytes())
     content[len(content) // 2 - 20] ^= 1
     path.write_bytes(content)
-    refused = found_or_refused(str(path))
+    refused = found_or_refused(partial(recover, str(path)))
 
     def examined(log: str) -> Findings:
         with open(log, "rb") as file:
@@ -347,7 +352,7 @@ def test_a_repair_that_loses_power_leaves_the_damaged_log_or_the_mended_one(tmp_
 
     mended = dict(last)
     del mended[0, b"k1"]
-    states = examine_each_call(directory, lambda: repaired(path, examined), [refused, mended])
+    states = examine_each_call(disk, lambda: repaired(path, examined), [refused, mended])
     assert states > 10
     assert recover(str(path)) == mended
 

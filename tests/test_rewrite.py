@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from log_model import IN_MEMORY
 from servers import GodisProcess, RedisProcess, require, wait_until
 
 import aof
@@ -184,7 +185,7 @@ def do(rig: Rig, action: tuple[Any, ...]) -> None:
 def test_whatever_happens_meanwhile_the_new_log_says_what_the_keyspace_holds(
     count: int, actions: list[tuple[Any, ...]]
 ) -> None:
-    with tempfile.TemporaryDirectory() as directory:
+    with tempfile.TemporaryDirectory(dir=IN_MEMORY) as directory:
         rig = Rig(directory)
         for number in range(count):
             rig.ask("SELECT", number % DATABASES)
@@ -209,7 +210,7 @@ def test_whatever_happens_meanwhile_the_new_log_says_what_the_keyspace_holds(
 def test_the_snapshot_alone_is_the_keyspace_at_the_moment_of_the_start(
     actions: list[tuple[Any, ...]], seed: int
 ) -> None:
-    with tempfile.TemporaryDirectory() as directory:
+    with tempfile.TemporaryDirectory(dir=IN_MEMORY) as directory:
         rig = Rig(directory)
         random = Random(seed)
         for number in range(300):

@@ -19,7 +19,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from log_model import Record, read_log, set_, write_log
+from log_model import IN_MEMORY, Record, read_log, set_, write_log
 from servers import GodisProcess, Raw, encode, parse, require, wait_until
 from stepped_turn import DATABASES, START_MS, Client, Rig
 from test_rewrite import State, state_of
@@ -905,7 +905,7 @@ class NothingUnsyncedIsShown(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.directory = tempfile.TemporaryDirectory()
+        self.directory = tempfile.TemporaryDirectory(dir=IN_MEMORY)
         self.patch = pytest.MonkeyPatch()
         self.rig = self.make_rig()
         self.history: list[tuple[int, State]] = [(0, {})]

@@ -22,6 +22,7 @@ from random import Random
 import pytest
 from faults import SteeredGodis, Strace, limit_file_size
 from log_model import read_log, set_, write_log
+from program import Done, run_here
 from servers import GODIS, HOST, GodisProcess, Raw, encode, parse, require, wait_until
 
 SOAK = "GODIS_SOAK" in os.environ
@@ -53,9 +54,8 @@ def restart(godis: GodisProcess) -> None:
     assert "Traceback" not in godis.stderr()
 
 
-def check(directory: Path, *args: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(GODIS), "check", "log.txt", *args]
-    return subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=60, check=False)
+def check(directory: Path, *args: str) -> Done:
+    return run_here(directory, "check", "log.txt", *args)
 
 
 # ---- the disk fails

@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 import redis
 from log_model import FAR_MS, Record, read_log, set_, write_log
+from program import RUN_SECONDS, run_here
 from servers import GODIS, GodisProcess, RedisProcess, require, wait_until
 
-RUN_SECONDS = 30
 BATCHES: list[list[Record]] = [
     [set_(b"a", b"1"), set_(b"b", b"2", db=9)],
     [(9, [b"DEL", b"b"])],
@@ -27,19 +27,10 @@ BATCHES: list[list[Record]] = [
 
 
 def run(directory: Path, *args: str, env: dict[str, str] | None = None) -> tuple[int, str, str]:
-    """Run the program to its end; return its exit code, stdout and stderr."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("GODIS_")}
-    done = subprocess.run(
-        [sys.executable, str(GODIS), *args],
-        cwd=directory,
-        env=inherited | {"TZ": "UTC"} | (env or {}),
-        capture_output=True,
-        timeout=RUN_SECONDS,
-        check=False,
-    )
-    stdout, stderr = done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
-    assert "Traceback" not in stderr, stderr
-    return done.returncode, stdout, stderr
+    """Run the program to its end, here; return its exit code, stdout and stderr."""
+    done = run_here(directory, *args, env={"TZ": "UTC"} | (env or {}))
+    assert "Traceback" not in done.stderr, done.stderr
+    return done.returncode, done.stdout, done.stderr
 
 
 @pytest.fixture

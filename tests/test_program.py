@@ -7,34 +7,19 @@ import re
 import signal
 import socket
 import stat
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from instances import Bench
+from program import RUN_SECONDS, Done, run, run_here
 from servers import GODIS, HOST, ROOT, GodisProcess, encode, free_port, require, wait_until
 
 from config import SETTINGS
 from version import VERSION
 
-RUN_SECONDS = 20
 
-
-def run(directory: Path, *args: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    """Run a Godis that is expected to end by itself."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("GODIS_")}
-    return subprocess.run(
-        [sys.executable, str(GODIS), *args],
-        cwd=directory,
-        env=inherited | (env or {}),
-        capture_output=True,
-        text=True,
-        timeout=RUN_SECONDS,
-        check=False,
-    )
-
-
-def assert_refused(done: subprocess.CompletedProcess[str], code: int, *said: str) -> None:
+def assert_refused(done: Done, code: int, *said: str) -> None:
     """The program ended with this code after one line that says all of this."""
     last = done.stderr.strip().splitlines()[-1]
     assert done.returncode == code, done.stderr
@@ -49,7 +34,7 @@ def assert_refused(done: subprocess.CompletedProcess[str], code: int, *said: str
 
 
 def test_help_and_the_readme_show_every_flag_and_its_default(tmp_path: Path) -> None:
-    done = run(tmp_path, "--help")
+    done = run_here(tmp_path, "--help")
     assert done.returncode == 0
     assert done.stdout.startswith("Godis")
     flags = {setting.option: setting.default for setting in SETTINGS if setting.option}
@@ -72,7 +57,7 @@ def test_version_is_shown(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("args", [["--nosuch"], ["serve"], ["--port"], ["ping", "pong"], ["--no-log=1"]])
 def test_a_wrong_command_line_gets_the_usage_and_code_2(tmp_path: Path, args: list[str]) -> None:
-    done = run(tmp_path, *args)
+    done = run_here(tmp_path, *args)
     assert done.returncode == 2
     assert "Usage:" in done.stderr
     assert "Traceback" not in done.stderr
@@ -95,7 +80,7 @@ def test_a_wrong_command_line_gets_the_usage_and_code_2(tmp_path: Path, args: li
     ],
 )
 def test_a_bad_value_is_refused_in_one_line_that_names_the_flag(tmp_path: Path, flag: str, value: str) -> None:
-    done = run(tmp_path, f"{flag}={value}")
+    done = run_here(tmp_path, f"{flag}={value}")
     assert_refused(done, 1, flag, value)
     assert len(done.stderr.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
@@ -126,7 +111,7 @@ def test_the_port_and_the_log_can_come_from_variables(tmp_path: Path) -> None:
     port = free_port()
     variables = {"GODIS_PORT": str(port), "GODIS_LOG": "named.txt", "GODIS_REQUIREPASS": "secret"}
     with BareGodis(tmp_path, port=port, env=variables) as godis:
-        assert run(tmp_path, "ping", env=variables).returncode == 0
+        assert run_here(tmp_path, "ping", env=variables).returncode == 0
         assert godis.terminate() == 0
     assert (tmp_path / "named.txt").exists()
 
@@ -134,10 +119,10 @@ def test_the_port_and_the_log_can_come_from_variables(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "seconds"), [("0", -1), ("100", 100), ("100s", 100), ("30m", 1800), ("6h", 21600), ("2d", 172800)]
 )
-def test_the_default_ttl_has_units(tmp_path: Path, given: str, seconds: int) -> None:
-    with GodisProcess(tmp_path, "--default-ttl", given) as godis, godis.client() as client:
-        client.set("k", "v")
-        assert seconds - 20 < client.ttl("k") <= seconds
+def test_the_default_ttl_has_units(given: str, seconds: int) -> None:
+    client = Bench(default_ttl=given).connect()
+    client.ask("SET", "k", "v")
+    assert client.ask("TTL", "k") == seconds
 
 
 def test_the_number_of_databases_can_be_set(tmp_path: Path) -> None:
@@ -184,10 +169,10 @@ def test_ping_exits_0_while_the_server_serves_and_1_after(godis: GodisProcess, t
 def test_ping_needs_the_password(tmp_path: Path) -> None:
     with GodisProcess(tmp_path, "--requirepass", "secret") as godis:
         port = str(godis.port)
-        assert run(tmp_path, "ping", "--port", port, "--requirepass", "secret").returncode == 0
-        assert run(tmp_path, "ping", "--port", port, env={"GODIS_REQUIREPASS": "secret"}).returncode == 0
-        assert_refused(run(tmp_path, "ping", "--port", port), 1, "NOAUTH")
-        assert_refused(run(tmp_path, "ping", "--port", port, "--requirepass", "guess"), 1, "WRONGPASS")
+        assert run_here(tmp_path, "ping", "--port", port, "--requirepass", "secret").returncode == 0
+        assert run_here(tmp_path, "ping", "--port", port, env={"GODIS_REQUIREPASS": "secret"}).returncode == 0
+        assert_refused(run_here(tmp_path, "ping", "--port", port), 1, "NOAUTH")
+        assert_refused(run_here(tmp_path, "ping", "--port", port, "--requirepass", "guess"), 1, "WRONGPASS")
 
 
 # ---- the password from a file
@@ -203,8 +188,8 @@ def test_the_password_can_come_from_the_first_line_of_a_file(tmp_path: Path) -> 
         assert password not in Path(f"/proc/{godis.pid}/cmdline").read_bytes()
         assert password not in raw.ask("INFO")
         port = str(godis.port)
-        assert run(tmp_path, "ping", "--port", port, env={"GODIS_REQUIREPASS_FILE": str(file)}).returncode == 0
-        assert_refused(run(tmp_path, "ping", "--port", port), 1, "NOAUTH")
+        assert run_here(tmp_path, "ping", "--port", port, env={"GODIS_REQUIREPASS_FILE": str(file)}).returncode == 0
+        assert_refused(run_here(tmp_path, "ping", "--port", port), 1, "NOAUTH")
         assert raw.ask("CONFIG", "SET", "requirepass-file", "x").startswith(b"-ERR CONFIG SET failed")
 
 
@@ -216,18 +201,20 @@ def test_a_file_without_a_password_is_refused(tmp_path: Path, content: bytes | N
     if content is not None:
         file.write_bytes(content)
     for mode in ([], ["ping"]):
-        assert_refused(run(tmp_path, *mode, "--requirepass-file", "password"), 1, "--requirepass-file password", said)
+        assert_refused(
+            run_here(tmp_path, *mode, "--requirepass-file", "password"), 1, "--requirepass-file password", said
+        )
     assert not (tmp_path / "log.txt").exists()
     (tmp_path / "some.log").touch()
-    assert run(tmp_path, "check", "some.log", env={"GODIS_REQUIREPASS_FILE": "password"}).returncode == 0
+    assert run_here(tmp_path, "check", "some.log", env={"GODIS_REQUIREPASS_FILE": "password"}).returncode == 0
 
 
 def test_two_passwords_are_a_usage_error(tmp_path: Path) -> None:
     (tmp_path / "password").write_text("secret\n")
-    refused = run(tmp_path, "--requirepass", "other", "--requirepass-file", "password")
+    refused = run_here(tmp_path, "--requirepass", "other", "--requirepass-file", "password")
     assert_refused(refused, 2, "--requirepass-file", "--requirepass as well")
     assert "other" not in refused.stderr
-    refused = run(tmp_path, "--requirepass-file", "password", env={"GODIS_REQUIREPASS": "other"})
+    refused = run_here(tmp_path, "--requirepass-file", "password", env={"GODIS_REQUIREPASS": "other"})
     assert_refused(refused, 2, "--requirepass-file")
 
 

@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 import redis
 from certificates import KEY_PASSWORD, Certificates
+from program import run, run_here
 from servers import HOST, GodisProcess, Raw, RedisProcess, encode, free_port, parse, require, wait_until
-from test_program import assert_refused, run
+from test_program import assert_refused
 from test_server import outward_address
 from tls_clients import TlsGodis, override, redis_py, tls_flags
 
@@ -674,24 +675,26 @@ def test_authorities_can_come_from_a_directory(tmp_path: Path, certificates: Cer
 def test_ping_asks_a_server_that_has_only_tls(tmp_path: Path, certificates: Certificates) -> None:
     with TlsGodis(tmp_path, certificates, "--requirepass", "secret") as godis:
         flags = [*tls_flags(certificates, godis.port), "--requirepass", "secret"]
-        done = run(tmp_path, "ping", *flags)
+        done = run_here(tmp_path, "ping", *flags)
         assert (done.returncode, done.stdout, done.stderr) == (0, "PONG\n", "")
-        assert_refused(run(tmp_path, "ping", *flags[:-2]), 1, "NOAUTH")
+        assert_refused(run_here(tmp_path, "ping", *flags[:-2]), 1, "NOAUTH")
         variables = {
             "GODIS_" + flag[2:].upper().replace("-", "_"): value
             for flag, value in zip(flags[::2], flags[1::2], strict=True)
         }
-        assert run(tmp_path, "ping", env=variables).returncode == 0
+        assert run_here(tmp_path, "ping", env=variables).returncode == 0
         certless = ["--tls-cert-file", "", "--tls-key-file", ""]
         distrustful = [*certless, "--tls-ca-cert-file", certificates.cert("foreign-authority")]
         assert_refused(
-            run(tmp_path, "ping", *override(flags, distrustful)), 1, str(godis.port), "certificate verify failed"
+            run_here(tmp_path, "ping", *override(flags, distrustful)), 1, str(godis.port), "certificate verify failed"
         )
-        assert_refused(run(tmp_path, "ping", *override(flags, certless)), 1, str(godis.port))
+        assert_refused(run_here(tmp_path, "ping", *override(flags, certless)), 1, str(godis.port))
         wait_until(lambda: says_handshake_failed(godis, "peer did not return a certificate"))
-        assert_refused(run(tmp_path, "ping", *override(flags, ["--tls-ca-cert-file", "nosuch"])), 1, "no TLS", "nosuch")
+        assert_refused(
+            run_here(tmp_path, "ping", *override(flags, ["--tls-ca-cert-file", "nosuch"])), 1, "no TLS", "nosuch"
+        )
         godis.kill9()
-        assert_refused(run(tmp_path, "ping", *flags), 1, str(godis.port), "refused")
+        assert_refused(run_here(tmp_path, "ping", *flags), 1, str(godis.port), "refused")
 
 
 def test_ping_can_have_a_certificate_of_its_own(tmp_path: Path, certificates: Certificates) -> None:
@@ -707,12 +710,12 @@ def test_ping_can_have_a_certificate_of_its_own(tmp_path: Path, certificates: Ce
 
     with ServerOnly(tmp_path, certificates, *flags) as godis:
         all_flags = override(tls_flags(certificates, godis.port), flags)
-        assert_refused(run(tmp_path, "ping", *all_flags), 1, str(godis.port))
+        assert_refused(run_here(tmp_path, "ping", *all_flags), 1, str(godis.port))
         wait_until(lambda: says_handshake_failed(godis, "certificate of the client refused: unsuitable certificate"))
-        assert run(tmp_path, "ping", *all_flags, *own).returncode == 0
+        assert run_here(tmp_path, "ping", *all_flags, *own).returncode == 0
 
 
 def test_ping_asks_the_plain_port_where_there_is_one(tmp_path: Path, certificates: Certificates) -> None:
     flags = tls_flags(certificates, free_port())[2:]
     with GodisProcess(tmp_path, *flags) as godis:
-        assert run(tmp_path, "ping", "--port", str(godis.port), *flags).returncode == 0
+        assert run_here(tmp_path, "ping", "--port", str(godis.port), *flags).returncode == 0

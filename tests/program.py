@@ -1,0 +1,83 @@
+"""The program run to its end: as a process, or by its `main` in the process of the tests.
+
+A process takes a tenth of a second of CPU to begin, nearly all for modules that are loaded here already. So tables of
+cases call `main`, the same code but for the one line that makes its result the exit code; each kind of end is seen
+of a process, too. What starts to serve, or waits for a signal, is a process always.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
+
+from servers import GODIS
+
+import godis
+
+RUN_SECONDS = 30
+
+Done = subprocess.CompletedProcess[str]
+
+
+def run(directory: Path, *args: str, env: Mapping[str, str] | None = None) -> Done:
+    """Run a Godis that is expected to end by itself."""
+    return subprocess.run(
+        [sys.executable, str(GODIS), *args],
+        cwd=directory,
+        env=_environment(env),
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=RUN_SECONDS,
+        check=False,
+    )
+
+
+def run_here(directory: Path, *args: str, env: Mapping[str, str] | None = None) -> Done:
+    """Do the same without a process."""
+    stdout, stderr = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="replace") for _ in range(2))
+    with _place(directory, _environment(env)), redirect_stdout(stdout), redirect_stderr(stderr):
+        try:
+            code = godis.main(list(args))
+        except SystemExit as end:  # docopt's, of --help
+            code = int(end.code or 0)
+    said = []
+    for stream in (stdout, stderr):
+        stream.flush()
+        said.append(stream.buffer.getvalue().decode(errors="replace"))
+    return Done(args, code, *said)
+
+
+def _environment(env: Mapping[str, str] | None) -> dict[str, str]:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("GODIS_")}
+    return inherited | dict(env or {})
+
+
+@contextmanager
+def _place(directory: Path, environment: dict[str, str]) -> Iterator[None]:
+    """Be in a directory, with these variables, and with no log handlers of the tests'."""
+    environment_before, directory_before = dict(os.environ), os.getcwd()
+    handlers_before, level_before = logging.root.handlers[:], godis.logger.level
+    logging.root.handlers[:] = []
+    _set_environment(environment)
+    os.chdir(directory)
+    try:
+        yield
+    finally:
+        os.chdir(directory_before)
+        _set_environment(environment_before)
+        logging.root.handlers[:] = handlers_before
+        godis.logger.setLevel(level_before)
+
+
+def _set_environment(environment: dict[str, str]) -> None:
+    os.environ.clear()
+    os.environ.update(environment)
+    time.tzset()

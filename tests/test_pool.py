@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
@@ -52,16 +53,13 @@ class Member(GodisProcess):
 
 
 @pytest.fixture
-def node(tmp_path: Path) -> Iterator[EtcdNode]:
-    require_etcd()
-    node = EtcdNode("one", tmp_path)
-    node.start()
-    yield node
-    node.stop()
+def address(node: EtcdNode, tmp_path: Path) -> str:
+    """Where the test's pool is: a prefix of its own in the etcd that all tests share."""
+    return f"etcd://{node.endpoint}/{tmp_path.name}"
 
 
 @pytest.fixture
-def join(node: EtcdNode, tmp_path: Path) -> Iterator[Join]:
+def join(node: EtcdNode, address: str, tmp_path: Path) -> Iterator[Join]:
     """Start instances of one pool."""
     started: list[GodisProcess] = []
 
@@ -69,11 +67,12 @@ def join(node: EtcdNode, tmp_path: Path) -> Iterator[Join]:
         name = name or f"godis{len(started) + 1}"
         directory = tmp_path / name
         directory.mkdir(exist_ok=True)
-        pool = () if "--pool" in args else ("--pool", f"etcd://{node.endpoint}/test")
+        pool = () if "--pool" in args else ("--pool", address)
         started.append(Member(directory, *pool, "--instance-id", name, *args, times=times or {}, more=more))
         return started[-1]
 
     yield start
+    node.resume()  # a test that failed may have left it paused
     for process in started:
         process.stop()
 
@@ -239,13 +238,13 @@ def test_a_restart_begins_with_the_local_snapshot_and_reads_none_of_etcds(join: 
     assert "asked for" in said
 
 
-def test_the_local_snapshot_of_another_pool_is_not_used(join: Join, node: EtcdNode, tmp_path: Path) -> None:
+def test_the_local_snapshot_of_another_pool_is_not_used(join: Join, address: str, tmp_path: Path) -> None:
     path = tmp_path / "pool.snapshot"
     process = join("--pool-local-snapshot", str(path))
     with process.raw() as raw:
         raw.ask("SET", "k", "v")
     assert process.terminate() == 0
-    other = join("--pool-local-snapshot", str(path), "--pool", f"etcd://{node.endpoint}/other")
+    other = join("--pool-local-snapshot", str(path), "--pool", f"{address}/other")
     assert "is not used: it is of another pool" in other.stderr()
     with other.raw() as raw:
         assert parse(raw.ask("DBSIZE")) == 0
@@ -316,11 +315,11 @@ def test_an_instance_alone_has_no_pool(shared_godis: GodisProcess) -> None:
             assert raw.ask(*words) == b"-%b\r\n" % NO_POOL
 
 
-def test_a_log_that_is_gone_ends_the_instance(join: Join, node: EtcdNode) -> None:
+def test_a_log_that_is_gone_ends_the_instance(join: Join, node: EtcdNode, tmp_path: Path) -> None:
     process = join()
     with process.raw() as raw:
         raw.ask("SET", "k", "v")
-    node.call("kv/deleterange", {"key": "L3Rlc3QvbG9n"})  # /test/log
+    node.call("kv/deleterange", {"key": b64encode(f"/{tmp_path.name}/log".encode()).decode()})
     wait_until(lambda: process.process.poll() is not None, what="it ends")
     assert process.process.returncode == 70
     assert "the log was deleted" in process.stderr() or "has lost entries" in process.stderr()
@@ -369,11 +368,11 @@ def test_an_instance_whose_loop_does_not_turn_ends(join: Join) -> None:
     assert "has not turned" in process.stderr()
 
 
-def test_a_clock_that_is_far_ahead_ends_no_keys(join: Join, node: EtcdNode, tmp_path: Path) -> None:
+def test_a_clock_that_is_far_ahead_ends_no_keys(join: Join, address: str, tmp_path: Path) -> None:
     """An instance whose clock is set a day ahead while it serves refuses its clients until the clock is right."""
     directory = tmp_path / "skewed"
     directory.mkdir()
-    pool = ("--pool", f"etcd://{node.endpoint}/test", "--pool-clock-limit", "5m")
+    pool = ("--pool", address, "--pool-clock-limit", "5m")
     skewed = SteeredGodis(directory, *pool, log=None)
     with skewed, join().raw() as steady, skewed.raw() as raw:
         assert raw.ask("SET", "k", "v", "EX", 3600) == b"+OK\r\n"

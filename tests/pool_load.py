@@ -96,15 +96,27 @@ class Record:
 
 
 class Load:
-    """Clients that write and read until they are stopped. `linearizable`: reads see all writes, so they count."""
+    """Clients that write and read until they are stopped. `linearizable`: reads see all writes, so they count.
 
-    def __init__(self, connect: Connect, clients: int = 50, *, linearizable: bool = True, seed: str = "") -> None:
+    `pause_seconds` is how long a client waits before it asks for the next thing.
+    """
+
+    def __init__(
+        self,
+        connect: Connect,
+        clients: int = 50,
+        *,
+        linearizable: bool = True,
+        seed: str = "",
+        pause_seconds: float = 0,
+    ) -> None:
         self.record = Record()
         self.started = self.stopped = 0.0
         self._connect = connect
         self._clients = clients
         self._linearizable = linearizable
         self._seed = seed
+        self._pause_seconds = pause_seconds
         self._stopping = False
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -143,6 +155,8 @@ class Load:
                     connection.open()
                     while not self._stopping:
                         client.do_one(connection)
+                        if self._pause_seconds:
+                            gevent.sleep(self._pause_seconds)
                 except Broken:
                     self.record.broken += 1
                     gevent.sleep(BROKEN_PAUSE_SECONDS)

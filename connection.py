@@ -473,7 +473,7 @@ class Connection:
     @property
     def waits_for_us(self) -> bool:
         """Say whether the client has asked for something, and it is not its fault that nothing comes."""
-        return not self.outbox and (not self.parked or self.turn.holds(self))
+        return not self.outbox and (not self.parked or self.turn.held.holds(self))
 
     def pause_reading(self) -> None:
         """Let what the client sends lie in the socket until `resume_reading`; only if its greenlet waits for that."""

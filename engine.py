@@ -136,14 +136,15 @@ class Engine:
 
     def _must_wait(self, session: Session, row: Command, argv: list[bytes]) -> bool:
         """Say whether a pause holds a command back. Raises CommandError if it may not run at all."""
-        if not self.instance.one_by_one and session.authenticated and self.instance.witness is not None:
-            self.instance.witness.note(session, row, argv)
+        instance = self.instance
+        witness = instance.witness
+        if witness is not None and session.authenticated and not instance.one_by_one:
+            witness.note(session, row, argv)
             return False
         if not session.authenticated and not row.flags & NO_AUTH:
             if row.subcommands and len(argv) > 1:
                 row.subcommand(argv)  # Redis too finds a command before it asks who wants it
             raise CommandError(NO_AUTH_TEXT)
-        instance = self.instance
         claim = instance.store.claim
         if claim is not None and self._is_claimed(claim, row, argv):
             return True
@@ -157,8 +158,8 @@ class Engine:
         if row.flags & DENYOOM and not self._has_room(session, argv):
             return True
         instance.store.noting = not session.no_touch or row.name == b"TOUCH"
-        if instance.witness is not None:
-            instance.witness.note(session, row, argv)
+        if witness is not None:
+            witness.note(session, row, argv)
         return False
 
     def _has_room(self, session: Session, argv: list[bytes]) -> bool:

@@ -3,8 +3,8 @@
     poll -> [clock] -> connection greenlets: receive, parse, execute -> [write log] -> [send replies] -> poll
             check                 io watchers                               prepare
 
-It owns what happens at a turn's two ends, the fsync thread, its policy, and the replies that wait for either. It must
-not know how a connection reads or sends; it tells it when.
+It owns what happens at a turn's two ends, and the policy of fsyncs: when one begins, and which replies wait for it. It
+must not know how a connection reads or sends; it tells it when.
 
 - The clock is read once a turn, before any connection's greenlet runs.
 - Replies are not sent where they are made. At the end of the turn the log is written once, then each connection's
@@ -14,11 +14,9 @@ not know how a connection reads or sends; it tells it when.
   it has to log until that fsync is done is one batch, and shares the next fsync. It is not written before: the system
   may let a write wait for an fsync of the same file, and with it the whole loop.
 - Clients that were just answered write again at once, and would miss an fsync that began with the end of the last one:
-  two groups would take turns, each fsync half full. So after a long one the next waits a moment for them, half of
-  what the last took, and no longer than until as many wait as did before. After a short one it begins at once, before
-  the last one's replies are sent: then a group is answered and executed while the other's fsync runs.
-- While a connection has replies in `held`, all its later ones go there, too: so its replies stay in order. When too
-  much has come while replies waited, those who wait are not read from until there is less.
+  two groups would take turns, each fsync half full. So an fsync waits for them. After one that took
+    less than a ms    it waits for all whom the last two answered, but begins when a poll brings nobody new;
+    longer            it waits for as many as waited before, but for no longer than half of what that one took.
 - When the fsync fails, the connections that wait are told and cut off: neither OK nor an error for one request would be
   true. So is, from then on, who asks for a key that is not synced.
 - Under `everysec` there is a hold-up only when the oldest write that was acknowledged and is not synced becomes two
@@ -32,12 +30,10 @@ It is a little long since the policies of fsync are told apart in nothing but wh
 from __future__ import annotations
 
 import logging
-import sys
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from time import monotonic, time
-from typing import Any, Protocol
+from typing import Any
 
 import gevent
 from gevent.event import Event
@@ -47,58 +43,23 @@ import collector
 from aof import AppendOnlyLog, NullLog
 from config import Config
 from errors import LOG_FAILED
+from held import ConnectionReplies, HeldReplies, Receiver
 from log_records import Steps
 from replies import Reply, Work
 from rewrite import Rewriter
-from session import Instance, Session
+from session import Instance
 from unsynced import Unsynced
 
 RECEIVE_BYTES = 16384
-GATHER_SHARE = 0.5  # of what the last fsync took: so long the next one waits for the clients that were answered
-LONG_FSYNC_SECONDS = 0.001  # after a shorter one it does not
-MOST_GATHER_SECONDS = 0.01
-MOST_HELD_INPUT_BYTES = 1 << 25  # received since the oldest of the replies that wait; who waits then is not read from
-MOST_HELD_TURNS = 1000  # the same: replies can be long where requests are short
-UNWRITTEN = sys.maxsize  # a position of the log
+LONG_FSYNC_SECONDS = 0.001  # after it the next one waits for the clients that were answered
+GATHER_SHARE = 0.5  # ... so long, in what it took
+MOST_GATHER_SECONDS = 0.01  # ... at most; after a shorter one it waits for what the next poll brings
 MOST_UNSYNCED_SECONDS = 2.0  # everysec: so long an acknowledged write may wait for its fsync before others wait, too
 IN_TIME_SECONDS = 1.0  # an fsync that ends so soon ends the hold-up
 SLICE_SECONDS = 0.001  # of slow work, between which clients are served
 TURN_SECONDS = 0.005  # after so long a turn is late: who has more to do goes on in the next
 
 logger = logging.getLogger("godis")
-
-
-class Receiver(Protocol):
-    """A connection, as the turn knows it."""
-
-    logged: int
-
-    @property
-    def session(self) -> Session: ...
-
-    def send(self, pieces: list[bytes]) -> None: ...
-
-    def pause_reading(self) -> None: ...
-
-    def resume_reading(self) -> None: ...
-
-    def abort(self) -> None: ...
-
-    def follow_soft_limit(self, now: float) -> None: ...
-
-
-# A connection, the pieces of its replies, and whether the turn's log holds effects of its requests.
-ConnectionReplies = tuple[Receiver, list[bytes], bool]
-
-
-@dataclass
-class Held:
-    """Replies that wait until the log is synced up to `end_bytes`; `failure`: why it could not be written."""
-
-    replies: list[tuple[Receiver, list[bytes]]]
-    end_bytes: int = UNWRITTEN
-    failure: bytes | None = None
-    input_bytes: int = 0  # received from all clients up to this turn
 
 
 class Turn:
@@ -113,14 +74,16 @@ class Turn:
         self.late = 0.0  # when this turn is late; by the clock of the system, so that it is read only once
         self.receive_buffer = bytearray(RECEIVE_BYTES)  # of all connections: parsed before the next one's greenlet runs
         self.slow_readers: set[Receiver] = set()
-        self.held: deque[Held] = deque()
+        self.held = HeldReplies(log, instance.statistics)
         self.syncing = False
-        self._last_held: dict[Receiver, Held] = {}  # of each connection that waits
         self._paused: list[Receiver] = []  # not read from until less waits
         self._unsynced: Unsynced | None = None  # who must wait: under always, and under everysec while it is held up
         self._again = False  # a second began while an fsync ran
         self._began = 0.0  # the running fsync, in seconds of the monotonic clock
-        self._gathering = 0  # so many connections waited when the last fsync ended
+        self._took = 0.0  # the last one
+        self._gathering = 0  # so many connections are waited for, before the next fsync begins
+        self._gathered_by_poll = 0  # so many waited before the last poll
+        self._last_waited: set[Receiver] = set()  # when the last fsync ended
         self._gather_until = 0.0
         self._gathered: Any = None  # a timer
         self._safe_until = 0.0  # all that was acknowledged before then is synced
@@ -261,10 +224,7 @@ class Turn:
         if log.failure is None:
             log.write(self.store.now_ms)
         if not log.pieces or log.failure is not None:  # else a long batch is on its way before them
-            for held in reversed(self.held):
-                if held.end_bytes != UNWRITTEN:
-                    break
-                held.end_bytes, held.failure = log.written_bytes, log.failure
+            self.held.note_write()
         self._follow_log()
 
     def _deliver(self, replies: list[ConnectionReplies], failure: bytes | None) -> None:
@@ -314,62 +274,38 @@ class Turn:
 
     def _hold(self, replies: list[ConnectionReplies], unsynced: Unsynced) -> list[ConnectionReplies]:
         """Hold the replies of a turn that have to wait, and return the others."""
-        held = Held([])
-        free = []
+        waiting, free, who = [], [], set()
         for reply in replies:
-            connection, pieces, wrote = reply
-            if wrote or unsynced.has_shown(connection.session) or connection in self._last_held:
-                held.replies.append((connection, pieces))
-                self._last_held[connection] = held
+            connection, _, wrote = reply
+            if wrote or unsynced.has_shown(connection.session) or connection in who or self.held.holds(connection):
+                waiting.append(reply)
+                who.add(connection)
             else:
                 free.append(reply)
         unsynced.end_turn()
-        if held.replies:
-            if not self.log.pieces:
-                held.end_bytes = self.log.written_bytes
-            held.input_bytes = self.instance.statistics.input_bytes
-            self.held.append(held)
-            if self._holds_much():
-                self._pause(held)
+        if waiting:
+            self.held.add(waiting, who)
         return free
-
-    def holds(self, connection: Receiver) -> bool:
-        """Say whether a connection waits for the log."""
-        return connection in self._last_held
-
-    def _holds_much(self) -> bool:
-        """Say whether so much has come while replies waited that the memory for it has to end somewhere."""
-        held = self.held
-        return len(held) > MOST_HELD_TURNS or (
-            bool(held) and held[-1].input_bytes - held[0].input_bytes > MOST_HELD_INPUT_BYTES
-        )
-
-    def _pause(self, held: Held) -> None:
-        """Read no more from those who wait: the back-pressure, since a pipeline goes on though nothing is answered."""
-        for connection, _ in held.replies:
-            connection.pause_reading()
-            self._paused.append(connection)
-
-    def _resume(self) -> None:
-        for connection in self._paused:
-            connection.resume_reading()
-        self._paused.clear()
 
     def _fsync_held(self) -> None:
         """Begin the fsync that replies wait for, if any do and the log could be written."""
-        last = self.held[-1] if self.held else None
-        if last and last.end_bytes > self.log.synced_bytes and not (last.failure or self.log.fsync_failure):
+        if self.held.wait_for_fsync():
             self.start_fsync()
 
     def _has_gathered(self) -> bool:
-        """Say whether the next fsync need not wait for those whom the last one answered; else look again in time."""
-        if not self.held or len(self._last_held) >= self._gathering:
-            return True
+        """Say whether the next fsync need not wait for those who are about to write; else look again in time."""
+        waiting = self.held.count()
         left = self._gather_until - monotonic()
-        if left > 0:
+        if not waiting or waiting >= self._gathering or left <= 0:
+            return True
+        if self._took >= LONG_FSYNC_SECONDS:
             self._gathered = self._gathered or self._after(left, self._gather_no_more)
             return False
-        return True
+        if waiting == self._gathered_by_poll:
+            return True
+        self._gathered_by_poll = waiting
+        self.wake()
+        return False
 
     def _gather_no_more(self) -> None:
         """Let the turn in whose time this happens begin the fsync."""
@@ -378,23 +314,13 @@ class Turn:
 
     def _release(self) -> None:
         """Send what need not wait any longer, oldest first; tell those whose writes failed, and cut them off."""
-        log = self.log
-        while self.held:
-            held = self.held[0]
-            synced = held.end_bytes <= log.synced_bytes
-            failure = held.failure or (None if synced else log.fsync_failure)
-            if failure is None and not synced and self._unsynced is not None:
-                break
-            self.held.popleft()
-            for connection, pieces in held.replies:
-                if self._last_held.get(connection) is held:
-                    del self._last_held[connection]
-                if failure is None:
+        while (group := self.held.pop_due(all_are=self._unsynced is None)) is not None:
+            for connection, pieces, _ in group.replies:
+                if group.failure is None:
                     connection.send(pieces)
                 else:
-                    self._tell_and_cut(connection, failure)
-        if self._paused and not self._holds_much():
-            self._resume()
+                    self._tell_and_cut(connection, group.failure)
+        self.held.resume()
 
     # ---- the policy
 
@@ -496,15 +422,24 @@ class Turn:
         """Run a job beside the loop, and call `done` in the loop when it is over."""
         gevent.get_hub().threadpool.spawn(job).rawlink(lambda _result: done())
 
+    def _plan_gathering(self) -> None:
+        """Say whom the next fsync waits for, and until when."""
+        now, waited = monotonic(), self.held.connections()
+        self._took = now - self._began
+        if self._took >= LONG_FSYNC_SECONDS:
+            self._gathering, patience = len(waited), min(GATHER_SHARE * self._took, MOST_GATHER_SECONDS)
+        else:
+            self._gathering, patience = len(waited | self._last_waited), MOST_GATHER_SECONDS
+        self._last_waited, self._gathered_by_poll = waited, 0
+        self._gather_until = now + patience
+
     def _fsynced(self) -> None:
         """Send what waited for this fsync. Runs in the loop, though the fsync ran in a thread."""
         log, began = self.log, self._began
         self.syncing = False
         self.rewriter.follow_fsync()
         self._follow_log()
-        self._gathering = len(self._last_held)
-        took = (now := monotonic()) - began
-        self._gather_until = now + min(GATHER_SHARE * took, MOST_GATHER_SECONDS) if took >= LONG_FSYNC_SECONDS else 0.0
+        self._plan_gathering()
         if log.failure is None:
             self.instance.last_save_second = self.store.now_ms // 1000
         all_synced = log.written_bytes == log.synced_bytes
@@ -514,9 +449,6 @@ class Turn:
             self._unsynced.end_fsync()
             if self._policy == "everysec" and monotonic() - self._safe_until < IN_TIME_SECONDS:
                 self._stops_waiting = True
-            if took < LONG_FSYNC_SECONDS and self.held:  # before the replies are sent, which takes about as long
-                self.write_log()
-                self._fsync_held()
         self._release()
         self._watch_fsync()  # should one run already: a rewrite's
         held_up = self._unsynced is not None and self._policy == "everysec" and not self._stops_waiting

@@ -25,7 +25,7 @@ anything waits as soon as anybody writes.)
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from aof import AppendOnlyLog
@@ -33,9 +33,25 @@ from commands import FIRST, READONLY, TABLE, WRITE, Command, fold
 from log_records import Now, Records, Steps
 from session import Session
 
-ALL = None  # stands for every key
 READS_KEYSPACE = READONLY | WRITE
 MANY_WORDS = 2048  # of a request: to look at each key of a longer one takes too long, so it counts as one for all
+
+
+class _Everything(frozenset[bytes]):
+    """A set of all keys there can be."""
+
+    def __contains__(self, _key: object) -> bool:
+        return True
+
+    def isdisjoint(self, other: Iterable[object]) -> bool:
+        return not any(True for _ in other)
+
+    def __bool__(self) -> bool:
+        return True
+
+
+EVERYTHING = _Everything()
+Names = set[bytes] | frozenset[bytes]
 
 
 class Unsynced:
@@ -43,31 +59,49 @@ class Unsynced:
 
     def __init__(self, log: AppendOnlyLog, everything: bool) -> None:
         self.log = log
+        self._append_set = log.append_set
         self._saw: set[Session] = set()  # who saw something unsynced in this turn
         self._saw_all = False
-        self._recent: set[bytes | None] = set()
-        self._recent_many: list[set[bytes]] = []  # of long commands
+        self._recent: set[bytes] = set()
+        self._recent_many: list[Names] = []  # of long commands
         self._garbage: list[Any] = []  # takes what is long, and freed in slices
-        self._generations: deque[tuple[int, set[Any]]] = deque()  # with the log's position behind
+        self._generations: deque[tuple[int, Names]] = deque()  # with the log's position behind
+        self._look()
         if everything:
             self.hide_everything()
 
     def hide_everything(self) -> None:
         """Count all keys as unsynced, since some are that nobody noted."""
         self._saw_all = True  # so may have all whose requests ran in this turn before
-        self._recent.add(ALL)
+        self._note_many([EVERYTHING])
+
+    def _note_many(self, names: Iterable[Names]) -> None:
+        self._recent_many += names
+        self._look()
+
+    def _look(self) -> None:
+        """Put all sets side by side, since each request looks into them: made for each, they were half of that."""
+        self._all: tuple[Names, ...] = (
+            self._recent,
+            *self._recent_many,
+            *[names for _, names in self._generations],
+        )
 
     # ---- what is written
 
     def append(self, db: int, argv: Sequence[bytes]) -> None:
         """Note the keys of an effect, and log it."""
-        self._recent.update(TABLE[argv[0]].key_arguments(list(argv)) or (ALL,))
+        keys = TABLE[argv[0]].key_arguments(list(argv))
+        if keys:
+            self._recent.update(keys)
+        else:
+            self._note_many([EVERYTHING])
         self.log.append(db, argv)
 
     def append_set(self, db: int, key: bytes, value: bytes, deadline_ms: int) -> None:
         """Note the key of a SET, and log it."""
         self._recent.add(key)
-        self.log.append_set(db, key, value, deadline_ms)
+        self._append_set(db, key, value, deadline_ms)
 
     def append_sets(self, db: int, keys: Sequence[bytes], values: Sequence[bytes], deadline_ms: int) -> None:
         """Note the keys of many SETs, and log them."""
@@ -85,25 +119,24 @@ class Unsynced:
 
     def take_in(self, effects: Records, keys: list[set[bytes]], garbage: list[Any]) -> None:
         """Note the keys of effects that were set aside, and log them."""
-        self._recent_many += keys
+        self._note_many(keys)
         self._garbage = garbage
         self.log.take_in(effects, [], garbage)
 
     def take_in_slices(self, effects: Records, keys: list[set[bytes]], garbage: list[Any], now: Now) -> Steps:
         """`take_in` in steps; the keys are claimed by their command until it is done."""
         yield from self.log.take_in_slices(effects, [], garbage, now)
-        self._recent_many += keys
+        self._note_many(keys)
         self._garbage = garbage
 
     def begin_fsync(self) -> None:
         """Close the generation that an fsync which begins now will cover."""
         if self.log.pieces:  # some of it is not even written
             return
-        recent: list[set[Any]] = [self._recent, *self._recent_many]
-        for names in recent:
-            if names:
-                self._generations.append((self.log.written_bytes, names))
+        recent: list[Names] = [self._recent, *self._recent_many]
+        self._generations.extend((self.log.written_bytes, names) for names in recent if names)
         self._recent, self._recent_many = set(), []
+        self._look()
 
     def end_fsync(self) -> None:
         """Forget what is synced."""
@@ -111,6 +144,7 @@ class Unsynced:
             _, names = self._generations.popleft()
             if len(names) > MANY_WORDS:
                 self._garbage.append(names)
+        self._look()
 
     # ---- what is read
 
@@ -128,7 +162,11 @@ class Unsynced:
         if row.subcommands and len(argv) > 1:
             row = row.subcommands.get(fold(argv[1]), row)
         if row.keys is FIRST:
-            self.note_keys(session, (argv[1],))
+            key = argv[1]
+            for names in self._all:
+                if key in names:
+                    self._saw.add(session)
+                    return
         elif row.keys.first and len(argv) <= MANY_WORDS:
             self.note_keys(session, row.key_arguments(argv))
         elif row.flags & READS_KEYSPACE:
@@ -136,17 +174,10 @@ class Unsynced:
 
     def note_long(self, session: Session) -> None:
         """Note that a request reads what may be any key."""
-        if self._recent or self._recent_many or self._generations:
+        if any(self._all):
             self._saw.add(session)
 
     def note_keys(self, session: Session, keys: Sequence[bytes]) -> None:
         """Note whether one of these keys, which are about to be read, is unsynced."""
-        generations: tuple[set[Any], ...] = (
-            self._recent,
-            *self._recent_many,
-            *[names for _, names in self._generations],
-        )
-        for names in generations:
-            if not names.isdisjoint(keys) or ALL in names:
-                self._saw.add(session)
-                return
+        if not all(names.isdisjoint(keys) for names in self._all):
+            self._saw.add(session)

@@ -26,6 +26,8 @@ server -> tls
 godis -> tls
 connection -> turn -> rewrite -> commands
 turn -> unsynced -> commands
+turn -> held -> aof
+held -> session
 rewrite -> aof
 unsynced -> aof
 godis -> offline -> engine

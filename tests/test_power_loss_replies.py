@@ -84,6 +84,7 @@ def forget_with_any_fsync(patch: pytest.MonkeyPatch) -> None:
     def end_fsync(unsynced: Unsynced) -> None:
         unsynced._generations.clear()
         unsynced._recent.clear()
+        unsynced._look()
 
     patch.setattr(Unsynced, "end_fsync", end_fsync)
 
@@ -95,6 +96,7 @@ def forget_what_is_being_synced(patch: pytest.MonkeyPatch) -> None:
     def begin_and_forget(unsynced: Unsynced) -> None:
         begin_fsync(unsynced)
         unsynced._generations.clear()
+        unsynced._look()
 
     patch.setattr(Unsynced, "begin_fsync", begin_and_forget)
 

@@ -29,9 +29,9 @@ from commands import NO_KEYS, READONLY, WRITE
 from commands.introspection import all_rows
 from config import Config
 from engine import Engine
+from held import MOST_INPUT_BYTES, MOST_TURNS
 from session import Instance, Session
 from store import Store
-from turn import MOST_HELD_INPUT_BYTES, MOST_HELD_TURNS
 
 THOROUGHNESS = int(os.environ.get("GODIS_SOAK", "1"))
 OK = b"+OK\r\n"
@@ -281,26 +281,47 @@ def test_what_is_written_during_an_fsync_waits_for_the_next(rig: Rig) -> None:
     assert not rig.jobs
 
 
-@pytest.mark.parametrize("seconds", [0, 1 / 64])
-def test_the_next_fsync_begins_before_the_replies_of_a_short_one_are_sent(
-    rig: Rig, monkeypatch: pytest.MonkeyPatch, seconds: float
-) -> None:
-    first, second = prepared(rig)
-    first.ask("SET a new")
+def synced_at_once(rig: Rig, *clients: Client) -> bool:
+    """End a turn; say whether it began an fsync, after which these clients are answered."""
     rig.turn.end()
-    second.ask("SET b new")
-    rig.turn.end()
-    begun: list[int] = []  # fsyncs, when a reply is sent
-    monkeypatch.setattr(Client, "send", lambda client, pieces: begun.append(len(rig.jobs)))
-    rig.seconds += seconds  # that the fsync takes; a long one's replies go out first, for it waits for their clients
+    if not rig.jobs:
+        return False
     job, done = rig.jobs.pop()
     job()
     done()
-    assert begun == [0 if seconds else 1]
-    monkeypatch.undo()
-    rig.gather()
-    rig.fsync()
-    assert second.take() == OK
+    assert all(client.take() == OK for client in clients)
+    return True
+
+
+def test_an_fsync_after_a_short_one_waits_for_whom_the_last_two_answered_but_for_nobody_else(rig: Rig) -> None:
+    first, second = prepared(rig)
+    for _ in range(2):
+        rig.seconds += 1  # for which nobody is waited for
+        first.ask("SET a 1")
+        second.ask("SET b 1")
+        assert synced_at_once(rig, first, second)
+    first.ask("SET a 2")
+    assert not synced_at_once(rig), "the second may be about to write"
+    second.ask("SET b 2")
+    assert synced_at_once(rig, first, second)
+    first.ask("SET a 3")
+    assert not synced_at_once(rig)
+    assert synced_at_once(rig, first), "this turn brought nobody"
+    first.ask("SET a 4")
+    assert not synced_at_once(rig)
+    assert synced_at_once(rig, first)
+    first.ask("SET a 5")
+    assert synced_at_once(rig, first), "the second was not among the last two"
+
+
+def test_an_fsync_long_after_the_last_waits_for_nobody(rig: Rig) -> None:
+    first, second = prepared(rig)
+    first.ask("SET a 1")
+    second.ask("SET b 1")
+    assert synced_at_once(rig, first, second)
+    rig.seconds += 1
+    first.ask("SET a 2")
+    assert synced_at_once(rig, first)
 
 
 def test_a_log_that_is_written_during_an_fsync_for_a_rewrite_holds_nobody_up_for_longer(rig: Rig) -> None:
@@ -420,7 +441,7 @@ def test_who_waits_is_not_read_from_while_too_much_waits(rig: Rig) -> None:
     def write(client: Client) -> None:
         client.ask("INCR n")
         reader.ask("GET b")
-        statistics.input_bytes += MOST_HELD_INPUT_BYTES // 2 + 1
+        statistics.input_bytes += MOST_INPUT_BYTES // 2 + 1
         rig.turn.end()
 
     for client, paused in [(writer, False), (second, False), (third, True)]:
@@ -439,7 +460,7 @@ def test_who_waits_is_not_read_from_while_too_much_waits(rig: Rig) -> None:
 
 def test_who_waits_is_not_read_from_while_the_replies_of_very_many_turns_wait(rig: Rig) -> None:
     writer, reader = prepared(rig)
-    for _ in range(MOST_HELD_TURNS):
+    for _ in range(1 + MOST_TURNS):  # the first is on its way already
         writer.ask("INCR n")
         rig.turn.end()
     assert not writer.paused
@@ -1202,7 +1223,7 @@ def test_a_pipeline_without_end_takes_little_memory_while_an_fsync_hangs(tmp_pat
             sender.join()
         status = Path(f"/proc/{godis.pid}/status").read_text()
         peak_bytes = int(status.split("VmHWM:")[1].split()[0]) * 1024
-        assert peak_bytes - before < 5 * MOST_HELD_INPUT_BYTES, "of 96 MB, and as much for their batch, twice"
+        assert peak_bytes - before < 5 * MOST_INPUT_BYTES, "of 96 MB, and as much for their batch, twice"
 
 
 def test_a_hanging_fsync_under_everysec_holds_up_writes_after_two_seconds(tmp_path: Path) -> None:

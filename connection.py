@@ -58,7 +58,6 @@ from session import Session
 from turn import SLICE_SECONDS, Turn
 
 TURN_OUTPUT_BYTES = 1 << 20  # a connection that made so many bytes of replies has to send them before it goes on
-PIPELINE = 4  # requests; fewer are faster executed one by one
 LONG_PIPELINE = 64  # requests; after so many the connection looks at the clock
 OWN_SECONDS = 0.0003  # what a connection may take even if the turn is late: to wait for the next costs a tenth of it
 MEMBERS = 500  # of a list that are encoded at once
@@ -200,7 +199,7 @@ class Connection:
             if len(requests) == 1:
                 replies = [self.execute(requests[0])]
                 pieces = [OK_PIECE] if replies[0] is OK else _plain_pieces(replies, session.resp3)
-            elif len(requests) >= PIPELINE and (replies := self.execute_many(session, requests)):
+            elif requests and (replies := self.execute_many(session, requests)):
                 pieces = _plain_pieces(replies, session.resp3)
             if pieces and not session.closing:
                 statistics.commands_processed += len(requests)

@@ -16,7 +16,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import overload
 
-TABLED = 1024  # sizes below this one are looked up, not formatted: 40 ns against 150
+# Sizes below this one are looked up, not formatted: 40 ns against 150. The tables take a megabyte; with 1024 a GET of
+# 1 KiB at P=16 took 1.2 times as long, and a SET of it that comes alone 1.15 times.
+TABLED = 4096
 HEADS = [b"$%d" % size for size in range(TABLED)]
 CRLF = b"\r\n"
 

@@ -53,11 +53,12 @@ from protocol import (
     encode_head,
     encode_text,
 )
-from replies import OK, SUBMIT, WAIT, Farewell, LongArray, Reply
+from replies import OK, SUBMIT, WAIT, Deleted, Farewell, LongArray, Reply
 from session import Session
 from turn import SLICE_SECONDS, Turn
 
 TURN_OUTPUT_BYTES = 1 << 20  # a connection that made so many bytes of replies has to send them before it goes on
+SHORT_LIST = 64  # members; a longer list is encoded in the greenlet, which can pass the turn on
 LONG_PIPELINE = 64  # requests; after so many the connection looks at the clock
 OWN_SECONDS = 0.0003  # what a connection may take even if the turn is late: to wait for the next costs a tenth of it
 MEMBERS = 500  # of a list that are encoded at once
@@ -655,10 +656,13 @@ def _plain_pieces(replies: Sequence[Reply], resp3: bool) -> list[bytes] | None:
             pieces += (HEADERS[size], reply, CRLF)
         elif reply is None:
             pieces.append(NULL_RESP3 if resp3 else NULL_BULK)
-        elif type(reply) is int:
+        elif type(reply) is int or type(reply) is Deleted:
             pieces.append(b":%d\r\n" % reply)
         elif reply is OK:
             pieces.append(OK_PIECE)
+        elif type(reply) is list and 0 < len(reply) <= SHORT_LIST and (members := _plain_pieces(reply, resp3)):
+            pieces.append(b"*%d\r\n" % len(reply))
+            pieces += members
         else:
             return None
     return pieces

@@ -124,7 +124,7 @@ class Engine:
             return None
         witness = session.instance.witness
         if witness is not None:
-            witness.note_keys(session, columns[0])  # such commands have their key there
+            witness.note_keys(session, columns[0])  # the only keys, but for MSET, whose replies wait as it writes
         return run_many(session, *columns)
 
     def _run_brief(self, session: Session, requests: Sequence[list[bytes]]) -> list[Reply] | None:

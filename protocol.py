@@ -56,12 +56,12 @@ HUGE_BYTES = 4 << 20
 MOST_HUGE_WORDS = 2048  # a request of more is executed in slices in any case
 BLOCK_BYTES = 1 << 16  # what is larger is not joined, which would copy it
 SMALL_BYTES = 4096  # of a first request in a pipeline: for larger ones the search in the proof costs more than it gains
-SMALLER_BYTES = 512  # the same for CRLF, which every byte of a value is looked at for
+SMALLER_BYTES = 2048  # the same for CRLF, which every byte of a value is looked at for
 UNLIKE_PIPELINES = 16  # after a pipeline of different requests, so many are not tried by column
 SHORT = 16  # words; the head of a shorter command is looked up: a quarter off a record of three words
 HEADERS = [b"$%d\r\n" % size for size in range(TABLED)]
 ARRAY_HEADERS = [b"*%d\r\n" % count for count in range(SHORT)]
-_SIZES = {head: size for size, head in enumerate(HEADS)}
+_SIZES = {head: size for size, head in enumerate(HEADS[:1024])}  # within any limit
 _COUNTS = {b"*%d" % count: count for count in range(1, MAX_ELEMENTS_BEFORE_AUTH + 1)}
 _STAR, _CR, _LF = b"*\r\n"
 _TLS_HANDSHAKE = b"\x16\x03"  # how a client of TLS begins; it would wait for ever for an answer to that
@@ -111,6 +111,7 @@ class RequestParser:
         # for the life of the connection
         self.max_bulk_bytes = max_bulk_bytes
         self.max_query_bytes = max_query_bytes
+        self._short_bytes = min(TABLED, max_bulk_bytes)
         self.authenticated = True
         self.error: bytes | None = None
         self.text_seen = False  # whether any request so far came as text
@@ -140,7 +141,7 @@ class RequestParser:
         if self._chunk or self._taken_bytes or not self.authenticated or self.error is not None or not chunk:
             return self._go_on(chunk)
         if chunk.rfind(b"*") == 0:  # one RESP request in the buffer: the most frequent case
-            argv = _one_request(chunk) if size < TABLED else None
+            argv = _one_request(chunk) if size < self._short_bytes else None
             return [argv] if argv is not None else self._rest(chunk)
         return self._all(chunk)
 
@@ -193,7 +194,7 @@ class RequestParser:
         if self._unlike:
             self._unlike -= 1
             return None
-        if chunk.find(b"*", 1, SMALLER_BYTES) < 0:
+        if chunk[2] != _CR or chunk.find(b"*", 1, SMALLER_BYTES) < 0:  # a column takes its time, so not more than nine
             return None
         requests = split_columns(chunk)
         if requests is None:
@@ -381,7 +382,7 @@ def _one_request(chunk: bytes) -> list[bytes] | None:
             return [word1, word2]
     elif len(pieces) % 2 == 0 and not pieces[-1]:
         argv = pieces[2::2]
-        if _COUNTS.get(pieces[0]) == len(argv) and pieces[1:-1:2] == [HEADS[len(word)] for word in argv]:
+        if argv and pieces[0] == b"*%d" % len(argv) and pieces[1:-1:2] == [HEADS[len(word)] for word in argv]:
             return argv
     return None
 

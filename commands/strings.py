@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from io import BytesIO
+from itertools import chain
 from typing import NamedTuple
 
 from claim import Claim
@@ -325,6 +326,16 @@ def mset(session: Session, argv: list[bytes]) -> Reply:
     keys, values = argv[1::2], argv[2::2]
     assign_many(session.db, keys, values, session.store.default_deadline_ms)
     return OK
+
+
+@for_many("MSET")
+def mset_many(session: Session, *columns: Sequence[bytes]) -> Sequence[Reply] | None:
+    """Set the string values of keys, some a request."""
+    if len(columns) % 2:
+        return None
+    keys, values = (list(chain.from_iterable(zip(*half, strict=True))) for half in (columns[::2], columns[1::2]))
+    assign_many(session.db, keys, values, session.store.default_deadline_ms)
+    return [OK] * len(columns[0])
 
 
 @command("MSETNX", "key value [key value ...]", arity=-3, flags=WRITE | DENYOOM, keys=PAIRS, since="1.0.1")

@@ -21,6 +21,7 @@ from servers import ROOT, wait_until
 import aof
 import log_records
 from aof import AppendOnlyLog, LogLock, NullLog, claim_directory
+from columns import TABLED
 from errors import LogError
 from log_reader import frame, join_checksums
 
@@ -75,7 +76,7 @@ def test_the_first_batch_after_opening_selects_its_database_and_later_ones_start
 
 
 @pytest.mark.parametrize("deadline_ms", [1, 999_999_999_999, 1_700_000_000_000, FAR_MS, 10_000_000_000_000, 2**63 - 1])
-@pytest.mark.parametrize("size", [0, 1, 9, 10, 1023, 1024, 70_000])
+@pytest.mark.parametrize("size", [0, 1, 9, 10, TABLED - 1, TABLED, 70_000])
 def test_a_set_of_ready_pieces_is_the_same_as_the_plain_command(tmp_path: Path, size: int, deadline_ms: int) -> None:
     files = []
     for name in ("ready", "many", "plain"):
@@ -97,7 +98,7 @@ def test_a_set_of_ready_pieces_is_the_same_as_the_plain_command(tmp_path: Path, 
     assert files[0] == files[1] == files[2]
 
 
-@pytest.mark.parametrize("size", [0, 1, 1023, 1024, 70_000, log_records.LARGE_BYTES])
+@pytest.mark.parametrize("size", [0, 1, TABLED - 1, TABLED, 70_000, log_records.LARGE_BYTES])
 @pytest.mark.parametrize("words", [(), (b"1",), (b"", b"\r\n", b"w" * 2000)])
 def test_records_that_are_alike_are_the_same_as_the_plain_commands(
     tmp_path: Path, size: int, words: tuple[bytes, ...]

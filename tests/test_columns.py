@@ -6,10 +6,12 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import example, given
 
-from columns import Columns, columns_of, split_columns
+from columns import TABLED, Columns, columns_of, split_columns
 from protocol import RequestParser, encode_command
 
-words = st.binary(max_size=5) | st.sampled_from([b"", b"*1", b"$1", b"\r", b"\n", b"\r\n", b"v" * 1023, b"v" * 1024])
+words = st.binary(max_size=5) | st.sampled_from(
+    [b"", b"*1", b"$1", b"\r", b"\n", b"\r\n", b"v" * (TABLED - 1), b"v" * TABLED]
+)
 like_requests = st.integers(1, 4).flatmap(
     lambda length: st.lists(st.lists(words, min_size=length, max_size=length), min_size=1, max_size=5)
 )

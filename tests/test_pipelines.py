@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from instances import START_MS, Bench, Client
 from servers import GodisProcess
 
+from columns import TABLED
 from commands import TABLE
 from errors import INTERNAL, CommandError
+from protocol import encode_command
 from replies import OK
 
 KEYS = [b"a", b"b", b"c", b"d"]
@@ -49,8 +53,8 @@ NUMBERS = [
 some_words = st.sampled_from([*NUMBERS, b"", b"1", b"x", b"60", b"9" * 19, b"9223372036854775", b"NX"])
 NAMES = {
     1: [b"INCR", b"DECR", b"TTL", b"PTTL", b"EXISTS", b"DEL", b"UNLINK", b"GET", b"TYPE", b"incr"],
-    2: [b"INCRBY", b"DECRBY", b"EXPIRE", b"DEL", b"EXISTS", b"SET", b"SETNX"],
-    3: [b"SETEX", b"PSETEX", b"EXPIRE"],
+    2: [b"INCRBY", b"DECRBY", b"EXPIRE", b"DEL", b"EXISTS", b"SET", b"SETNX", b"MSET"],
+    3: [b"SETEX", b"PSETEX", b"EXPIRE", b"MSET"],
 }
 one_of_many = st.integers(1, 3).flatmap(
     lambda count: st.tuples(st.sampled_from(NAMES[count]), keys, *[some_words] * (count - 1)).map(list)
@@ -62,8 +66,18 @@ one_command = st.integers(1, 3).flatmap(
         st.lists(some_words, min_size=count - 1, max_size=count - 1),
     ).map(lambda got: [[got[0], key, *got[2]] for key in got[1]])
 )
+msets = (
+    st.integers(1, 3)
+    .flatmap(
+        lambda count: st.lists(
+            st.lists(st.tuples(keys, values), min_size=count, max_size=count), min_size=1, max_size=4
+        )
+    )
+    .map(lambda got: [[b"MSET", *[word for pair in pairs for word in pair]] for pairs in got])
+)
 pipelines = st.one_of(
     alike,
+    msets,
     gets,
     one_command,
     st.lists(st.one_of(one_set, keys.map(lambda key: [b"get", key]), one_of_many), min_size=1),
@@ -143,6 +157,8 @@ def test_a_pipeline_at_once_does_what_its_requests_do(
         ([[b"DEL", b"a"]] * 4, True),
         ([[b"DEL", b"a", b"b"]] * 4, True),
         ([[b"TTL", b"a"]] * 4, True),
+        ([[b"MSET", b"a", b"1", b"b", b"2"]] * 4, True),
+        ([[b"MGET", b"a", b"b"]] * 4, False),
         ([[b"NOSUCH"]] * 4, False),
     ],
 )
@@ -177,7 +193,7 @@ def test_a_bug_in_a_pipeline_is_an_error_for_each_request(
 
 
 def test_pipelines_over_the_wire_are_answered_in_order(shared_godis: GodisProcess) -> None:
-    values = [b"v" * size for size in (0, 1, 1023, 1024, 70_000, 3 << 20)]
+    values = [b"v" * size for size in (0, 1, TABLED - 1, TABLED, 70_000, 3 << 20)]
     keys = [b"size:%d" % len(value) for value in values]
     with shared_godis.client() as client:
         pipe = client.pipeline(transaction=False)
@@ -198,3 +214,27 @@ def test_an_ok_is_the_one_that_the_server_knows() -> None:
     replies = client.bench.engine.execute_many(client.session, [[b"SET", b"a", b"1"]] * 4)
     assert replies is not None
     assert all(reply is OK for reply in replies)
+
+
+@pytest.mark.parametrize("times", [1, 40])
+def test_a_mixed_pipeline_over_the_wire_is_answered_as_request_by_request(
+    shared_godis: GodisProcess, times: int
+) -> None:
+    requests = [
+        *[b"SET m:a one", b"GET m:a", b"INCR m:n", b"INCR m:a", b"GET", b"EXPIRE m:n 60", b"TTL m:n"],
+        *[b"MSET m:b 2 m:c 3", b"MSET m:b", b"DEL m:a m:b m:x", b"DEL m:a", b"EXISTS m:c m:c", b"MGET m:a m:c"],
+        *[b"HELLO 3", b"GET m:a", b"HELLO 2", b"GET m:a", b"SELECT 1", b"GET m:c", b"SELECT 0", b"GET m:c", b"DEL m:n"],
+    ]
+    wires = [encode_command(line.split()) for line in requests]
+    with shared_godis.raw() as raw:
+        expected = []
+        for wire in wires:
+            raw.send(wire)
+            expected.append(raw.read_reply())
+    assert expected[3] == b"-ERR value is not an integer or out of range\r\n"
+    assert expected[9:13] == [b":2\r\n", b":0\r\n", b":2\r\n", b"*2\r\n$-1\r\n$1\r\n3\r\n"]
+    with shared_godis.raw() as raw:
+        raw.send(b"".join(wires) * times)
+        identity = re.compile(rb"\$2\r\nid\r\n:\d+\r\n")
+        for reply in expected * times:
+            assert identity.sub(b"", raw.read_reply()) == identity.sub(b"", reply)

@@ -18,6 +18,7 @@ from servers import RedisProcess
 
 import columns
 import protocol
+from columns import TABLED
 from errors import CommandError
 from protocol import (
     MAX_BULK_BYTES,
@@ -560,9 +561,9 @@ def test_a_double_reads_back_as_itself(number: float) -> None:
 
 
 def test_heads_of_any_size_are_right() -> None:
-    for size in (0, 1, 1023, 1024, 10**9):
+    for size in (0, 1, TABLED - 1, TABLED, 10**9):
         assert bulk_header(size) == b"$%d\r\n" % size
-    assert len(protocol.HEADERS) == 1024
+    assert len(protocol.HEADERS) == TABLED
     assert columns.CRLF == b"\r\n"
 
 

@@ -30,8 +30,10 @@ State = dict[tuple[int, bytes], tuple[bytes, int | None]]
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "log.txt"
+def path() -> Iterator[Path]:
+    """A log to be; in memory, since some of these tests write thousands."""
+    with tempfile.TemporaryDirectory(dir=IN_MEMORY) as directory:
+        yield Path(directory) / "log.txt"
 
 
 def examine(path: Path | str) -> tuple[Findings, Model]:

@@ -210,6 +210,8 @@ class Engine:
         """Say whether a long command is at work where a request would read or write."""
         if row.subcommands and len(argv) > 1:
             row = row.subcommands.get(fold(argv[1]), row)
+        if self.instance.pool is not None and row.flags & WRITE:
+            return False  # it changes nothing before its entry is applied
         if not row.flags & (WRITE if not claim.writes else WRITE | READONLY):
             return False
         if row.flags & WRITE and self.instance.log.is_busy:
@@ -241,14 +243,31 @@ class Engine:
         return reply
 
     def answer(self, db: int, argv: list[bytes]) -> Reply:
-        """Run a command of a pool's log; what it refuses is a reply. Raises whatever nobody expects."""
+        """Run a command of a pool's log; what it refuses is a reply. Raises whatever nobody expects.
+
+        WAIT where it takes long: then `answer_at_length` is due.
+        """
         session = self.replaying
         session.db = session.store.databases[db]
         try:
             row = self.lookup(argv)
-            return self._run_whole(row, argv) if row.accepts(len(argv)) else row.wrong_arity()
+            return row.run(session, argv) if row.accepts(len(argv)) else row.wrong_arity()
         except CommandError as error:
             return error
+
+    def answer_at_length(self, db: int, argv: list[bytes]) -> Work:
+        """Do what `answer` left to be done in slices; the keys are its own meanwhile."""
+        reply: Reply = WAIT
+        while reply is WAIT:
+            work, self.replaying.work = self.replaying.work, None
+            assert work is not None
+            try:
+                reply = yield from work
+            except CommandError as error:
+                reply = error
+            if reply is WAIT:  # the request was only made shorter
+                reply = self.answer(db, argv)
+        return reply
 
     def apply_many(self, db: int, batch: Sequence[list[bytes]]) -> bool:
         """Run the effects of a batch at once; False, and nothing is done, where they are to be applied one by one."""

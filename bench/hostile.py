@@ -360,6 +360,10 @@ def tell(*_):
     print("{TOLD}", longest, flush=True)
     longest = 0.0
 turn.Turn._begin, turn.Turn.end = noted_begin, noted_end
+if "--pool" in sys.argv:
+    import pool.server
+    begin_in_pool = pool.server.PoolTurn._begin
+    pool.server.PoolTurn._begin = lambda self: (noted_begin(self), begin_in_pool(self))
 signal.signal(signal.SIGUSR1, tell)
 sys.exit(godis.main(sys.argv[1:]))
 """

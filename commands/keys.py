@@ -73,7 +73,7 @@ def delete(session: Session, argv: list[bytes]) -> Reply:
 
     Differs from Redis: the text dialect answers a line for each key, its value or an error.
     """
-    if is_long(session, argv):
+    if is_long(argv):
         return leave(session, deleting(session, argv))
     db = session.db
     keys = argv[1:]
@@ -102,7 +102,7 @@ def delete_many(session: Session, keys: Sequence[bytes], *more: Sequence[bytes])
 @command("UNLINK", "key [key ...]", arity=-2, flags=WRITE | FAST, keys=ALL, since="4.0.0")
 def unlink(session: Session, argv: list[bytes]) -> Reply:
     """Delete keys; answers how many there were."""
-    if is_long(session, argv):
+    if is_long(argv):
         return leave(session, unlinking(session, argv))
     return int(delete(session, argv))  # type: ignore[arg-type]
 
@@ -114,7 +114,7 @@ for_many("UNLINK")(delete_many)
 def exists(session: Session, argv: list[bytes]) -> Reply:
     """Count how many of the keys named are there; one named twice counts twice."""
     look = session.db.look
-    if is_long(session, argv):
+    if is_long(argv):
         return leave(session, counting(session, argv, look))
     return sum(look(key) is not None for key in argv[1:])
 
@@ -130,7 +130,7 @@ def exists_many(session: Session, keys: Sequence[bytes], *more: Sequence[bytes])
 def touch(session: Session, argv: list[bytes]) -> Reply:
     """Count as EXISTS does, and count as a use of the keys."""
     read = session.db.read
-    if is_long(session, argv):
+    if is_long(argv):
         return leave(session, counting(session, argv, read))
     return sum(read(key) is not None for key in argv[1:])
 

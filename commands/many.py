@@ -10,8 +10,8 @@ business (`slices` says how). Few arguments are executed at once: a part of them
 So it is as atomic as any other, for clients and in the log: one batch holds all its effects, in as many records as it
 had parts. A million keys take a second or two in which who asks for one of them waits, and nobody else.
 
-In a pool such a command runs from start to end: instances apply the log's entries one after the other, and an entry is
-at most as long as `pool/entry.py` allows. So it does where a log is replayed.
+In a pool one that writes is executed when its entry is applied, with the same pauses; the entries behind it wait.
+Where a log is replayed it runs from start to end.
 
 Refused: to make such a command fast enough to be run at once. A look into a dict of a million keys is waiting for
 memory, 0.3 µs each, whatever is done with what it finds.
@@ -37,9 +37,9 @@ PART_WORDS = 256  # an even number, since some come in pairs
 MOST_TEXT_WORDS = 32768  # a line of text holds no more
 
 
-def is_long(session: Session, argv: list[bytes]) -> bool:
+def is_long(argv: list[bytes]) -> bool:
     """Say whether a request is to be executed in slices."""
-    return len(argv) > AT_ONCE_WORDS and session.instance.pool is None
+    return len(argv) > AT_ONCE_WORDS
 
 
 def leave(session: Session, work: Work) -> Reply:
@@ -58,7 +58,7 @@ def counting(session: Session, argv: list[bytes], look: Callable[[bytes], Any]) 
     count = 0
     claim = yield from _claim(argv)
     with _reading(session, claim):
-        for keys in _parts(argv):
+        for keys in words_of(argv):
             count += sum(look(key) is not None for key in keys)
             yield
     return count
@@ -71,7 +71,7 @@ def getting(session: Session, argv: list[bytes], look: Callable[[Keyspace, list[
     claim = yield from _claim(argv)
     try:
         with _reading(session, claim):
-            for keys in _parts(argv):
+            for keys in words_of(argv):
                 chunks.append(tuple(look(session.db, keys)))
                 held_bytes += sum(map(len, filter(None, chunks[-1])))
                 yield
@@ -93,7 +93,7 @@ def _delete(session: Session, argv: list[bytes], claim: Claim) -> Work:
     listed = len(argv) <= MOST_TEXT_WORDS  # only text is answered with the values
     values: list[Any] = []
     count = 0
-    for keys in _parts(argv):
+    for keys in words_of(argv):
         entries = db.remove_many(keys)
         gone = [key for key, entry in zip(keys, entries, strict=True) if entry is not None]
         if gone:
@@ -125,7 +125,7 @@ def setting_new(session: Session, argv: list[bytes]) -> Work:
     """Set whole strings if none of the keys is there."""
     claim = yield from _claim(argv, 2, session.store.log.aside())
     is_new = yield from writing(session, claim, _set_new(session, argv, claim))
-    for _ in _parts(argv):
+    for _ in words_of(argv):
         yield
     return is_new
 
@@ -142,7 +142,7 @@ def _set_new(session: Session, argv: list[bytes], claim: Claim) -> Work:
 
 def _set(session: Session, argv: list[bytes], claim: Claim) -> Work:
     db, deadline_ms = session.db, session.store.default_deadline_ms
-    for words in _parts(argv):
+    for words in words_of(argv):
         keys, values = words[::2], words[1::2]
         db.put_many(keys, values, deadline_ms)
         claim.effects.append_sets(db.index, keys, values, deadline_ms)
@@ -159,8 +159,8 @@ def _claim(argv: list[bytes], step: int = 1, effects: Any = None) -> Generator[N
     return claim
 
 
-def _parts(argv: list[bytes]) -> Iterator[list[bytes]]:
-    """Take the words out of a request, in order, so that they are freed bit by bit; its name stays."""
+def words_of(argv: list[bytes]) -> Iterator[list[bytes]]:
+    """Take the words out of a request, in order and in parts, so that they are freed bit by bit; its name stays."""
     name = argv[0]
     argv.reverse()
     argv.pop()

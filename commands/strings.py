@@ -305,7 +305,7 @@ def getex(session: Session, argv: list[bytes]) -> Reply:
 @command("MGET", "key [key ...]", arity=-2, flags=READONLY | FAST, keys=ALL)
 def mget(session: Session, argv: list[bytes]) -> Reply:
     """Get the string values of keys; null for a key that is not there or holds no string."""
-    if is_long(session, argv):
+    if is_long(argv):
         return leave(session, getting(session, argv, _values))
     return _values(session.db, argv[1:])
 
@@ -321,7 +321,7 @@ def mset(session: Session, argv: list[bytes]) -> Reply:
     Differs from Redis: the default TTL begins, unless it is 0.
     """
     _check_pairs(argv, b"mset")
-    if is_long(session, argv):
+    if is_long(argv):
         return leave(session, setting(session, argv))
     keys, values = argv[1::2], argv[2::2]
     assign_many(session.db, keys, values, session.store.default_deadline_ms)
@@ -345,7 +345,7 @@ def msetnx(session: Session, argv: list[bytes]) -> Reply:
     Differs from Redis: the default TTL begins, unless it is 0.
     """
     _check_pairs(argv, b"msetnx")
-    if is_long(session, argv):
+    if is_long(argv):
         return leave(session, setting_new(session, argv))
     keys, values = argv[1::2], argv[2::2]
     if any(session.db.get(key) is not None for key in keys):

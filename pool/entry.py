@@ -1,6 +1,7 @@
 """An entry of the pool's log: what one instance appends at a time, as bytes.
 
-It owns the format and the cutting into parts, and knows neither etcd nor the keyspace. All numbers are big-endian:
+It owns the format and the cutting into parts, and knows neither etcd nor the keyspace. A body may be of many megabytes,
+so it is never in one piece: it is cut, and read, in steps. All numbers are big-endian:
 
     u8 format | u64 instance | u64 seq | u64 now_ms | u64 default_ttl_ms | u16 part | u16 parts | u32 n | body
 
@@ -15,7 +16,7 @@ It owns the format and the cutting into parts, and knows neither etcd nor the ke
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import NamedTuple
 
 import hiredis
@@ -26,6 +27,8 @@ from protocol import encode_command
 FORMAT = 1
 PART_BYTES = 1 << 20  # etcd takes 1.5 MiB
 MOST_PARTS = 64
+FEED_BYTES = 1 << 16  # of a body that are read at once
+STEP_WORDS = 1 << 14
 MOST_BYTES = PART_BYTES * MOST_PARTS  # of one body, and so of one command
 HEAD = struct.Struct(">BQQQQHHI")
 SELECT = b"SELECT"
@@ -54,34 +57,46 @@ class Body:
         self._database = 0
         self._pieces: list[bytes] = []
 
-    def add(self, db: int, requests: Sequence[Sequence[bytes]]) -> None:
-        """Put commands behind those that are there."""
+    def add(self, db: int, commands: int, pieces: Sequence[bytes]) -> None:
+        """Put commands, as RESP, behind those that are there."""
         if db != self._database:
-            self._put((SELECT, b"%d" % db))
+            self._put([encode_command((SELECT, b"%d" % db))])
             self._database = db
-        for argv in requests:
-            self._put(argv)
-        self.commands += len(requests)
+        self._put(pieces)
+        self.commands += commands
 
-    def _put(self, argv: Sequence[bytes]) -> None:
-        piece = encode_command(argv)
-        self._pieces.append(piece)
-        self.size += len(piece)
+    def _put(self, pieces: Sequence[bytes]) -> None:
+        self._pieces += pieces
+        self.size += sum(map(len, pieces))
 
-    def join(self) -> bytes:
-        """Return the bytes."""
-        return b"".join(self._pieces)
+    @property
+    def parts(self) -> int:
+        """Say in how many parts it will come."""
+        return max(1, -(-self.size // PART_BYTES))
+
+    def cut(self) -> Iterator[bytes]:
+        """Yield the parts; nothing but the present one is copied."""
+        if self.parts == 1:
+            yield b"".join(self._pieces)
+            return
+        part: list[memoryview] = []
+        missing = PART_BYTES
+        for piece in self._pieces:
+            rest = memoryview(piece)
+            while len(rest) >= missing:
+                yield b"".join([*part, rest[:missing]])
+                part, rest, missing = [], rest[missing:], PART_BYTES
+            part.append(rest)
+            missing -= len(rest)
+        if missing < PART_BYTES:
+            yield b"".join(part)
 
 
-def pack(instance: int, seq: int, now_ms: int, default_ttl_ms: int, body: Body) -> list[bytes]:
-    """Return the entries that hold a body: numbered `seq` and following, to be appended in this order."""
-    data = body.join()
-    cuts = range(0, max(1, len(data)), PART_BYTES)
-    return [
-        HEAD.pack(FORMAT, instance, seq + part, now_ms, default_ttl_ms, part, len(cuts), body.commands)
-        + data[start : start + PART_BYTES]
-        for part, start in enumerate(cuts)
-    ]
+def pack(instance: int, seq: int, now_ms: int, default_ttl_ms: int, body: Body) -> Iterator[bytes]:
+    """Yield the entries that hold a body: numbered `seq` and following, to be appended in this order."""
+    for number, part in enumerate(body.cut()):
+        head = HEAD.pack(FORMAT, instance, seq + number, now_ms, default_ttl_ms, number, body.parts, body.commands)
+        yield head + part
 
 
 def unpack(data: bytes) -> Entry:
@@ -94,21 +109,33 @@ def unpack(data: bytes) -> Entry:
     return Entry._make((*fields, data[HEAD.size :]))
 
 
-def commands_of(body: bytes, count: int) -> list[tuple[int, list[bytes]]]:
-    """Return the commands of a whole body, each with its database. Raises PoolError."""
+def commands_of(parts: Sequence[bytes], count: int) -> Generator[None, None, list[tuple[int, list[bytes]]]]:
+    """Return the commands of a whole body, each with its database; in steps. Raises PoolError."""
     reader = hiredis.Reader(notEnoughData=_UNFINISHED)
     found: list[tuple[int, list[bytes]]] = []
     db = 0
     try:
-        reader.feed(body)
-        for argv in iter(reader.gets, _UNFINISHED):
-            b"".join(argv)  # only for its TypeError: nothing but bytes
-            if argv[0] == SELECT:
-                db = int(argv[1])
-            else:
-                found.append((db, argv))
+        for part in parts:
+            for start in range(0, len(part), FEED_BYTES):
+                reader.feed(part[start : start + FEED_BYTES])
+                for argv in iter(reader.gets, _UNFINISHED):
+                    yield from _require_bytes(argv)
+                    if argv[0] == SELECT:
+                        db = int(argv[1])
+                    else:
+                        found.append((db, argv))
+                yield
     except (hiredis.HiredisError, TypeError, ValueError, IndexError) as error:
         raise PoolError(f"an entry whose commands cannot be read: {error}") from None
     if len(found) != count or reader.has_data():
         raise PoolError(f"an entry of {len(found)} commands that should be {count}")
     return found
+
+
+def _require_bytes(argv: list[bytes]) -> Iterator[None]:
+    """Raise TypeError if there is anything but bytes, in steps."""
+    for start in range(0, len(argv), STEP_WORDS):
+        if set(map(type, argv[start : start + STEP_WORDS])) != {bytes}:
+            raise TypeError("a word that is no string")
+        if start:
+            yield

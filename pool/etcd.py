@@ -327,6 +327,8 @@ class Channel:
                 pieces = [rest]
                 for line in lines:
                     yield from self._read_events(json.loads(line))
+                if self._sock is None:  # closed while the caller had an event
+                    break
                 self._sock.settimeout(silence())
         raise ConnectionResetError("the watch ended")
 

@@ -44,7 +44,7 @@ from pool.members import Membership, agree_on_settings
 from pool.post import APPEND_SECONDS, Post
 from pool.reads import Readers
 from pool.recovery import Recovery
-from pool.replica import Gap, Replica
+from pool.replica import Applied, Gap, Replica
 from pool.watchdog import Watchdog
 from pool.writes import Writer
 from session import Instance, PoolState
@@ -116,6 +116,7 @@ class Pool:
         self._lag_seconds = LAG_SECONDS
         self._slice_began = monotonic()
         self._progress_at = monotonic()
+        self._taking = False  # an entry, which may take long
         self._gap_at = 0  # the index at which a gap was seen once
         # watching over it
         self._tick_at = 0.0
@@ -339,25 +340,51 @@ class Pool:
             raise PoolError("the log was deleted from etcd")
         self._first_revision = found.create_revision
         with self._between_entries:
-            applied = self.replica.apply(found.mod_revision, found.version, found.value)
-            if applied is None:
-                return
-            self._progress_at, self._lag_seconds = monotonic(), LAG_SECONDS
-            self._snapshotter.bytes_since += len(found.value)
-            if applied.instance == self.id:
-                self.writer.take_own(applied.seq, applied.replies, applied.repeated)
-            state = self.state
-            state.index, state.entries, state.clock_ms = self.replica.index, self.replica.version, self.replica.clock_ms
-            state.head_entries = max(state.head_entries, state.entries)
-            self.readers.follow(self.replica.index)
-            for _ in self.replica.expire():
-                self._breathe()
+            self._taking = True
+            try:
+                self._take_next(found)
+            finally:
+                self._taking, self._progress_at = False, monotonic()
         self._breathe()
 
+    def _take_next(self, found: KeyValue) -> None:
+        applied = self._apply(found)
+        if applied is None:
+            return
+        self._lag_seconds = LAG_SECONDS
+        self._snapshotter.bytes_since += len(found.value)
+        if applied.instance == self.id:
+            self.writer.take_own(applied.seq, applied.replies, applied.repeated)
+        state = self.state
+        state.index, state.entries, state.clock_ms = self.replica.index, self.replica.version, self.replica.clock_ms
+        state.head_entries = max(state.head_entries, state.entries)
+        self.readers.follow(self.replica.index)
+        for _ in self.replica.expire():
+            self._breathe()
+
+    def _apply(self, found: KeyValue) -> Applied | None:
+        """Apply an entry; long ones in slices, so that clients are served in between."""
+        steps = self.replica.apply(found.mod_revision, found.version, found.value, self._is_late)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                applied: Applied | None = end.value
+                return applied
+            self._breathe()
+
+    def _is_late(self) -> bool:
+        """Say whether whoever works without waiting for etcd has had the loop for long."""
+        return monotonic() - self._slice_began > SLICE_SECONDS
+
     def _breathe(self) -> None:
-        """Let others have the loop if this greenlet had it for long."""
-        if monotonic() - self._slice_began > SLICE_SECONDS:
-            gevent.sleep(0)
+        """Let clients have the loop if this greenlet had it for long.
+
+        Not by `sleep(0)`: the loop runs some dozen of those, each with a slice, before it looks for what clients sent.
+        """
+        if self._is_late():
+            hub = gevent.get_hub()
+            hub.wait(hub.loop.timer(0))
             self._slice_began = monotonic()
 
     # ---- watching over it
@@ -383,6 +410,8 @@ class Pool:
 
     def _is_watch_silent(self, now: float) -> bool:
         """Say whether the log is known to be longer than what the watch has shown for a while."""
+        if self._taking:
+            return False
         last = self._progress_at
         if self.replica.version >= self.state.head_entries:  # as far as etcd was asked; but it may have told of a put
             last = max(last, self.writer.missing_since)

@@ -21,22 +21,24 @@ FORGET_MS of the log's clock and FORGET_ENTRIES: by then no repetition can be un
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from random import Random
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from engine import Engine
 from entries import NO_DEADLINE
 from errors import PoolError
-from pool.entry import commands_of, unpack
+from pool.entry import Entry, commands_of, unpack
 from pool.snapshot import Loader, Snapshot, dump
-from replies import Reply
+from replies import WAIT, Reply
 from store import Store
 
 FORGET_MS = 600_000
 FORGET_ENTRIES = 10_000
 SWEEP_ENTRIES = 1024
+
+T = TypeVar("T")
 
 
 class Gap(Exception):
@@ -81,8 +83,13 @@ class Replica:
 
     # ---- entries
 
-    def apply(self, index: int, version: int, data: bytes) -> Applied | None:
-        """Apply the next entry; None if it was applied before. Raises Gap, PoolError, and whatever a bug raises."""
+    def apply(
+        self, index: int, version: int, data: bytes, is_late: Callable[[], bool] = lambda: False
+    ) -> Generator[None, None, Applied | None]:
+        """Apply the next entry, with a pause wherever `is_late` says so; None if it was applied before.
+
+        Raises Gap, PoolError, and whatever a bug raises.
+        """
         if version != self.version + 1:
             if 0 < version <= self.version:
                 return None
@@ -94,19 +101,19 @@ class Replica:
         replies = None
         if not repeated:
             self._seen[entry.instance] = Seen(entry.seq, self.clock_ms, version)
-            body = self._whole_body(entry.instance, entry.part, entry.parts, entry.body)
-            if body is not None:
-                replies = self._run(index, entry.default_ttl_ms, commands_of(body, entry.commands)) if body else []
+            parts = self._whole_body(entry.instance, entry.part, entry.parts, entry.body)
+            if parts is not None:
+                replies = yield from self._run(index, entry, parts, is_late)
         if version % SWEEP_ENTRIES == 0:
             self._forget(version)
         self.index, self.version = index, version
         return Applied(entry.instance, entry.seq, replies, repeated)
 
-    def _whole_body(self, instance: int, part: int, parts: int, body: bytes) -> bytes | None:
-        """Return the body that this part completes, or None."""
+    def _whole_body(self, instance: int, part: int, parts: int, body: bytes) -> list[bytes] | None:
+        """Return the parts of the body that this one completes, or None."""
         if parts == 1:
             self._parts.pop(instance, None)  # of an entry that was given up
-            return body
+            return [body]
         known = [] if part == 0 else self._parts.get(instance, [])
         if len(known) != part or part >= parts:
             raise PoolError(f"part {part + 1} of {parts} of an entry came after {len(known)}")
@@ -114,16 +121,40 @@ class Replica:
         if part + 1 < parts:
             self._parts[instance] = known
             return None
-        self._parts.pop(instance, None)
-        return b"".join(known)
+        return self._parts.pop(instance, known)
 
-    def _run(self, index: int, default_ttl_ms: int, commands: list[tuple[int, list[bytes]]]) -> list[Reply]:
-        answer = self._engine.answer
-        with self._time_of_log(index, default_ttl_ms):
-            return [answer(db, argv) for db, argv in commands]
+    def _run(
+        self, index: int, entry: Entry, parts: list[bytes], is_late: Callable[[], bool]
+    ) -> Generator[None, None, list[Reply]]:
+        """Run the commands of a body; in a pause the store's time and chance are those of clients."""
+        steps = self._answers(parts, entry.commands, is_late)
+        self._random.seed(index)
+        while True:
+            with self._time_of_log(entry.default_ttl_ms):
+                try:
+                    next(steps)
+                except StopIteration as end:
+                    replies: list[Reply] = end.value
+                    return replies
+            yield
+
+    def _answers(
+        self, parts: list[bytes], count: int, is_late: Callable[[], bool]
+    ) -> Generator[None, None, list[Reply]]:
+        commands = yield from _when(is_late, commands_of(parts, count))
+        parts.clear()
+        replies: list[Reply] = []
+        for db, argv in commands:
+            reply = self._engine.answer(db, argv)
+            if reply is WAIT:
+                reply = yield from _when(is_late, self._engine.answer_at_length(db, argv))
+            replies.append(reply)
+            if is_late():
+                yield
+        return replies
 
     @contextmanager
-    def _time_of_log(self, index: int, default_ttl_ms: int) -> Iterator[None]:
+    def _time_of_log(self, default_ttl_ms: int) -> Iterator[None]:
         """Let commands see the time and chance of the log, and delete what has expired by it."""
         store = self._store
         self.tick(store.now_ms)
@@ -131,7 +162,6 @@ class Replica:
         store.now_ms = store.expired_until_ms = self.clock_ms
         store.default_deadline_ms = self.clock_ms + default_ttl_ms if default_ttl_ms else NO_DEADLINE
         store.random = self._random
-        store.random.seed(index)
         store.may_delete = True
         try:
             yield
@@ -190,3 +220,15 @@ class Replica:
     def dump(self) -> bytes:
         """Return the keyspace as bytes that are equal where the state is: for a comparison of instances."""
         return dump(self._store, self._parts)
+
+
+def _when(is_late: Callable[[], bool], steps: Generator[None, None, T]) -> Generator[None, None, T]:
+    """Go through steps, with a pause behind each that is late; return what comes out."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            found: T = end.value
+            return found
+        if is_late():
+            yield

@@ -20,12 +20,14 @@ from typing import TYPE_CHECKING, Any
 
 from aof import NullLog
 from commands import READONLY, TABLE, WRITE, Command, fold
+from commands.many import is_long, words_of
 from connection import Connection
 from engine import Engine
 from errors import POOL_STALE, POOL_TOO_LARGE, CommandError
 from pool.entry import MOST_BYTES
 from pool.pool import UNCONFIRMED_SECONDS, Pool
-from replies import CONFIRM, SUBMIT, WAIT, Reply
+from protocol import HugeRequest, command_pieces, encode_command
+from replies import CONFIRM, SUBMIT, WAIT, Reply, Work
 from server import Server, clock_ahead_ms
 from session import Instance, Session
 from turn import TURN_SECONDS, Turn
@@ -33,7 +35,7 @@ from turn import TURN_SECONDS, Turn
 if TYPE_CHECKING:
     from tls import ServerTls
 
-OVERHEAD_BYTES = 64  # of an entry's head and a command's, more or less
+JOINED_BYTES = 1 << 16
 CHOOSE_MODE = (b"READMODE", b"RESET")
 
 
@@ -67,6 +69,18 @@ def _run_subcommand(row: Command, waiting: int, careful: bool, session: Session,
 
 def _reason(row: Command) -> Reply:
     return SUBMIT if row.flags & WRITE else CONFIRM
+
+
+def spelling(argv: list[bytes]) -> Work:
+    """Spell a long request as RESP, in steps and in pieces; let go of its words, if they are many."""
+    if not is_long(argv):
+        return list(command_pieces(argv))
+    found = [b"*%d\r\n" % len(argv), *command_pieces(argv[:1])[1:]]
+    for words in words_of(argv):
+        pieces = command_pieces(words)[1:]
+        found += [b"".join(pieces)] if sum(map(len, pieces)) <= JOINED_BYTES else pieces
+        yield
+    return found
 
 
 class Mode:
@@ -105,7 +119,7 @@ class PoolTurn(Turn):
 class PoolConnection(Connection):
     """A client of a pool's instance."""
 
-    __slots__ = ("_confirmed", "_mode", "_modes", "_pool", "_writes")
+    __slots__ = ("_confirmed", "_mode", "_modes", "_pool", "_spelt", "_writes")
 
     def __init__(self, turn: Turn, modes: Modes, sock: Any, session: Session, pool: Pool) -> None:
         self._mode = modes.linearizable if session.linearizable else modes.local
@@ -114,6 +128,7 @@ class PoolConnection(Connection):
         self._pool = pool
         self._confirmed = False  # reads of this pipeline may see what is here
         self._writes: list[list[bytes]] = []  # that stand side by side, not submitted yet
+        self._spelt: list[bytes] = []  # the same as RESP
 
     def _follow_mode(self) -> None:
         mode = self._modes.linearizable if self.session.linearizable else self._modes.local
@@ -133,30 +148,40 @@ class PoolConnection(Connection):
         """Execute a request or put it to the writes before it, which whatever is no write waits for."""
         if self._writes and not self._is_write(argv):
             pieces = self._submit(pieces)
-        reply = self._look(argv)
-        if self._writes and reply is not SUBMIT:
-            pieces = self._submit(pieces)
-        while reply is WAIT and self.session.work is None:
+        while True:
+            self.session.work = None  # of the first try, in the fast loop
+            reply = self._mode.careful.execute(self.session, argv)
+            if reply is SUBMIT:
+                pieces, reply = self._put_to_writes(argv, pieces)
+                if reply is SUBMIT:
+                    return pieces, reply
+            if self._writes:
+                pieces = self._submit(pieces)
+            if reply is CONFIRM:
+                if not self._confirmed:
+                    pieces = self._confirm(pieces)
+                reply = self._modes.plain.execute(self.session, argv) if self._confirmed else CommandError(POOL_STALE)
+            if self.session.work is not None:
+                pieces, reply = self._work(pieces, argv)
+            if reply is not WAIT:
+                self._follow_mode()
+                return pieces, reply
             pieces = self._wait(pieces)
-            reply = self._look(argv)
-        if reply is SUBMIT:
-            self._writes.append(argv)
-            return pieces, reply
-        if reply is CONFIRM:
-            if not self._confirmed:
-                pieces = self._confirm(pieces)
-            reply = self._modes.plain.execute(self.session, argv) if self._confirmed else CommandError(POOL_STALE)
-        if self.session.work is not None:
-            pieces, reply = self._work(pieces, argv)
-        self._follow_mode()
-        return pieces, reply
 
-    def _look(self, argv: list[bytes]) -> Reply:
-        """Run a request, or return what it waits for."""
-        reply = self._mode.careful.execute(self.session, argv)
-        if reply is SUBMIT and (size := sum(map(len, argv)) + OVERHEAD_BYTES * (1 + len(argv))) > MOST_BYTES:
-            return CommandError(POOL_TOO_LARGE % (size, MOST_BYTES))
-        return reply
+    def _put_to_writes(self, argv: list[bytes], pieces: list[bytes]) -> tuple[list[bytes], Reply]:
+        """Spell a request as the log has it, and return SUBMIT; or the error that it is too large."""
+        if type(argv) is HugeRequest or is_long(argv):
+            self.session.work = spelling(argv)
+            pieces, spelt = self._work(pieces, argv)
+            if not isinstance(spelt, list):
+                return pieces, spelt
+        else:
+            spelt = [encode_command(argv)]
+        if (size := sum(map(len, spelt))) > MOST_BYTES:
+            return pieces, CommandError(POOL_TOO_LARGE % (size, MOST_BYTES))
+        self._writes.append(argv)
+        self._spelt += spelt
+        return pieces, SUBMIT
 
     def _is_write(self, argv: list[bytes]) -> bool:
         row = self.engine.table.get(argv[0]) or self.engine.table.get(fold(argv[0]))
@@ -165,11 +190,12 @@ class PoolConnection(Connection):
     def _submit(self, pieces: list[bytes]) -> list[bytes]:
         """Send what there is, bring the writes into the log, and return the pieces of their replies."""
         session = self.session
-        writes, self._writes = self._writes, []
+        writes, spelt = self._writes, self._spelt
+        self._writes, self._spelt = [], []
         if pieces:
             self.turn.replies.append((self, pieces, False))
         self.stop_reading()
-        replies = self._pool.writer.submit(session.db.index, writes)
+        replies = self._pool.writer.submit(session.db.index, len(writes), spelt)
         pieces = self._go_on()
         for argv, reply in zip(writes, replies, strict=True):
             if isinstance(reply, CommandError):

@@ -39,21 +39,21 @@ logger = logging.getLogger("godis")
 class Submission:
     """Writes of one client, and who waits for their replies."""
 
-    __slots__ = ("db", "done", "failure", "replies", "requests", "since", "size")
+    __slots__ = ("commands", "db", "done", "pieces", "replies", "since", "size")
 
-    def __init__(self, db: int, requests: Sequence[list[bytes]]) -> None:
+    def __init__(self, db: int, commands: int, pieces: Sequence[bytes]) -> None:
         self.db = db
-        self.requests = requests
-        self.size = sum([sum(map(len, argv)) for argv in requests])
+        self.commands = commands
+        self.pieces = pieces  # RESP
+        self.size = sum(map(len, pieces))
         self.since = monotonic()
         self.replies: list[Reply] = []
-        self.failure: CommandError | None = None
         self.done = Event()
 
     def fail(self, text: bytes) -> None:
         """Answer all of it with an error."""
         if not self.done.is_set():
-            self.replies = [CommandError(text)] * len(self.requests)
+            self.replies = [CommandError(text)] * self.commands
             self.done.set()
 
 
@@ -74,7 +74,7 @@ class Flight:
         self.over.set()
         start = 0
         for submission in self.submissions:
-            end = start + len(submission.requests)
+            end = start + submission.commands
             if not submission.done.is_set():
                 submission.replies = replies[start:end]
                 submission.done.set()
@@ -112,9 +112,9 @@ class Writer:
         self._expected = 1  # as many as the last entry answered
         self._flights: dict[int, Flight] = {}  # by the seq of their last part
 
-    def submit(self, db: int, requests: Sequence[list[bytes]]) -> list[Reply]:
-        """Bring writes into the log, wait until they are applied here, and return their replies."""
-        submission = Submission(db, requests)
+    def submit(self, db: int, commands: int, pieces: Sequence[bytes]) -> list[Reply]:
+        """Bring writes, as RESP, into the log, wait until they are applied here, and return their replies."""
+        submission = Submission(db, commands, pieces)
         self._enqueue(submission)
         submission.done.wait()
         return submission.replies
@@ -171,16 +171,18 @@ class Writer:
             submission = queue.popleft()
             if not submission.done.is_set():
                 taken.append(submission)
-                body.add(submission.db, submission.requests)
+                body.add(submission.db, submission.commands, submission.pieces)
+                submission.pieces = ()  # whoever waits need not hold them
         return taken, body
 
     def _append(self, flight: Flight, body: Body) -> None:
         """Bring one entry into the log, part by part; returns when etcd has it, or has refused it."""
-        entries = pack(self._instance, self._seq + 1, self._clock.entry_ms(), self._store.default_ttl_ms, body)
-        self._seq += len(entries)
+        first = self._seq + 1
+        entries = pack(self._instance, first, self._clock.entry_ms(), self._store.default_ttl_ms, body)
+        self._seq += body.parts
         self._flights[self._seq] = flight
         state = self._state
-        for seq, entry in enumerate(entries, self._seq - len(entries) + 1):
+        for seq, entry in enumerate(entries, first):
             refusal = self._post.put(b'%b%b"}' % (self._head, text64(entry).encode()), seq)
             if refusal is not None:
                 self._flights.pop(self._seq, None)
@@ -216,7 +218,7 @@ class Writer:
 
     def add_tick(self) -> None:
         """Bring an entry without commands into the log, so that its clock goes on."""
-        self._enqueue(Submission(0, []))
+        self._enqueue(Submission(0, 0, ()))
 
     def answer_who_waits_too_long(self, now: float) -> None:
         """Answer those whose entry was sent long ago, and those who are not sent and will not be soon."""

@@ -25,7 +25,10 @@ RUNS = [
     "hostile --turns --seconds 0.05 --only POSTs",
     "micro --rounds 1 --requests 10",
     *(
-        ["pool --rounds 1 --seconds 0.01 --keyspace 100 --systems alone,one --watch-seconds 0.5 --keys 100"]
+        [
+            "pool --rounds 1 --seconds 0.01 --keyspace 100 --systems alone,one --watch-seconds 0.5 --keys 100",
+            "pool_stalls --only nothing",
+        ]
         if SOAK
         else []
     ),
@@ -34,7 +37,7 @@ RUNS = [
 
 @pytest.mark.parametrize("run", RUNS, ids=lambda run: run.split()[0])
 def test_a_measurement_makes_its_table(run: str, tmp_path: Path) -> None:
-    for program in ("redis-server", "redis-benchmark", "taskset", *(["etcd"] if run.startswith("pool ") else [])):
+    for program in ("redis-server", "redis-benchmark", "taskset", *(["etcd"] if run.startswith("pool") else [])):
         require(shutil.which(program), f"{program} is not installed")
     require(len(os.sched_getaffinity(0)) > 1, "needs two cores")
     module, *arguments = run.split()

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from faults import SteeredGodis
 from rig.etcd_cluster import EtcdNode, require_etcd
-from servers import ROOT, GodisProcess, Raw, parse, require, wait_until
+from servers import ROOT, GodisProcess, Raw, encode, parse, require, wait_until
 from test_etcd import make_certificates
 
 from errors import NO_POOL, POOL_CLOCK, POOL_DOWN, POOL_FULL, POOL_STALE, POOL_UNKNOWN
@@ -130,6 +130,25 @@ def test_errors_databases_and_large_values_go_through_the_log(join: Join) -> Non
         assert one.ask("SET", "larger", b"x" * (65 << 20)).startswith(b"-ERR a write of 681")
         assert one.ask("FLUSHALL") == b"+OK\r\n"
         assert parse(two.ask("DBSIZE")) == 0
+
+
+def test_a_long_write_is_seen_whole_or_not_at_all_at_every_instance(join: Join) -> None:
+    keys = [f"key:{number}" for number in range(20_000)]
+    old, new = ([word for key in keys for word in (key, value)] for value in ("old", "new"))
+    both = [[b"old", b"old"], [b"new", b"new"], [None, None]]
+    with join().raw() as one, join().raw() as two:
+        assert one.ask("MSET", *old) == b"+OK\r\n"
+        wait_until(lambda: parse(two.ask("MGET", keys[0], keys[-1])) == both[0], what="the first values")
+        for before, words, after in ((both[0], ["MSET", *new], both[1]), (both[1], ["DEL", *keys], both[2])):
+            one.send(encode(*words))
+            seen = [before]
+            while seen[-1] != after:
+                seen.append(parse(two.ask("MGET", keys[0], keys[-1])))
+            assert [each for each in seen if each not in (before, after)] == []
+            assert one.read_reply() == (b":20000\r\n" if words[0] == "DEL" else b"+OK\r\n")
+        assert parse(two.ask("DBSIZE")) == 0
+        assert one.ask("MSET", "k", "v", "k") == b"-ERR wrong number of arguments for 'mset' command\r\n"
+        assert one.ask("MSET", *old, "k").startswith(b"-ERR wrong number")
 
 
 def test_a_ttl_ends_everywhere_and_keys_go_without_a_write(join: Join) -> None:

@@ -6,7 +6,7 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -16,12 +16,14 @@ import pytest
 from servers import ROOT
 
 from aof import NullLog
+from commands.many import AT_ONCE_WORDS, PART_WORDS
 from config import Config
 from engine import Engine
 from errors import CommandError, PoolError
 from pool.entry import MOST_BYTES, PART_BYTES, Body, commands_of, pack, unpack
 from pool.replica import FORGET_ENTRIES, FORGET_MS, SWEEP_ENTRIES, Gap, Replica
-from replies import OK
+from protocol import encode_command
+from replies import OK, WAIT
 from session import Instance
 from store import Store
 
@@ -31,9 +33,13 @@ Commands = Sequence[Sequence[bytes]]
 
 
 class Member:
-    """A store and its replica, without a network; `entry` makes the next entry and applies it."""
+    """A store and its replica, without a network; `entry` makes the next entry and applies it.
 
-    def __init__(self, databases: str = "4") -> None:
+    `paused`: what happens in each pause that there can be while an entry is applied.
+    """
+
+    def __init__(self, databases: str = "4", paused: Callable[[Member], None] | None = None) -> None:
+        self.paused = paused
         config = Config({"--databases": databases}, {})
         self.store = Store(config.databases, NullLog())
         self.instance = Instance(self.store, NullLog(), config, "member", "0" * 40, START_MS)
@@ -43,7 +49,12 @@ class Member:
 
     def apply(self, data: bytes) -> Any:
         """Apply an entry as the next one."""
-        applied = self.replica.apply(self.replica.index + 3, self.replica.version + 1, data)
+        return self.apply_at(self.replica.index + 3, self.replica.version + 1, data)
+
+    def apply_at(self, index: int, version: int, data: bytes) -> Any:
+        """Apply what comes, as the next entry or not."""
+        steps = self.replica.apply(index, version, data, lambda: self.paused is not None)
+        applied = outcome_of(steps, lambda: self.paused(self) if self.paused else None)
         for _ in self.replica.expire():
             pass
         return applied
@@ -60,17 +71,31 @@ class Member:
         return Engine(self.instance).execute(self.replica._engine.replaying, line.split())
 
 
+def outcome_of(steps: Generator[None, None, Any], paused: Callable[[], object] = lambda: None) -> Any:
+    """Go through steps, and return what comes out."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+        paused()
+
+
+def add(body: Body, db: int, requests: Commands) -> None:
+    body.add(db, len(requests), [encode_command(argv) for argv in requests])
+
+
 def make(
     seq: int, requests: Commands, instance: int = US, now_ms: int = START_MS, ttl_ms: int = 0, db: int = 0
 ) -> list[bytes]:
     body = Body()
-    body.add(db, requests)
-    return pack(instance, seq, now_ms, ttl_ms, body)
+    add(body, db, requests)
+    return list(pack(instance, seq, now_ms, ttl_ms, body))
 
 
 def copy_of(member: Member, piece: int = 1000) -> Member:
     """Start another member from a snapshot of this one, read in pieces."""
-    other = Member()
+    other = Member(paused=member.paused)
     described = member.replica.describe()
     loader = other.replica.loader(described["clock_ms"])
     data = member.replica.dump()
@@ -86,13 +111,13 @@ def copy_of(member: Member, piece: int = 1000) -> Member:
 
 def test_an_entry_reads_back_as_it_was_made() -> None:
     body = Body()
-    body.add(0, [[b"SET", b"k", b"\r\n$1\r\n"], [b"DEL", b"", b"x"]])
-    body.add(3, [[b"INCR", b"n"]])
-    body.add(0, [[b"INCR", b"m"]])
+    add(body, 0, [[b"SET", b"k", b"\r\n$1\r\n"], [b"DEL", b"", b"x"]])
+    add(body, 3, [[b"INCR", b"n"]])
+    add(body, 0, [[b"INCR", b"m"]])
     [data] = pack(US, 5, START_MS, 21_600_000, body)
     entry = unpack(data)
     assert entry[:7] == (US, 5, START_MS, 21_600_000, 0, 1, 4)
-    assert commands_of(entry.body, entry.commands) == [
+    assert outcome_of(commands_of([entry.body], entry.commands)) == [
         (0, [b"SET", b"k", b"\r\n$1\r\n"]),
         (0, [b"DEL", b"", b"x"]),
         (3, [b"INCR", b"n"]),
@@ -109,7 +134,17 @@ def test_what_is_no_entry_is_refused(data: bytes) -> None:
 @pytest.mark.parametrize("body", [b"*1\r\n$4\r\nPI", b"+OK\r\n", b"*0\r\n", b"*1\r\n:1\r\n", b"x", b""])
 def test_a_body_without_whole_commands_is_refused(body: bytes) -> None:
     with pytest.raises(PoolError):
-        commands_of(body, 1)
+        outcome_of(commands_of([body], 1))
+
+
+@pytest.mark.parametrize("missing", [-1, 0, 1, PART_BYTES])
+def test_parts_put_together_are_the_body_wherever_its_pieces_end(missing: int) -> None:
+    body, pieces = Body(), [os.urandom(size) for size in (1, PART_BYTES - 1 + missing, 0, 2 * PART_BYTES - missing, 7)]
+    body.add(0, 1, pieces)
+    parts = list(body.cut())
+    assert len(parts) == body.parts
+    assert {len(part) for part in parts[:-1]} == {PART_BYTES}
+    assert b"".join(parts) == b"".join(pieces)
 
 
 def test_a_large_body_comes_in_parts_and_counts_at_the_last() -> None:
@@ -177,16 +212,38 @@ def test_an_instance_is_forgotten_only_when_time_and_entries_have_passed() -> No
 def test_an_old_entry_is_skipped_and_a_missing_one_is_noticed() -> None:
     member = Member()
     [entry] = make(1, [[b"INCR", b"n"]])
-    assert member.replica.apply(10, 1, entry) is not None
-    assert member.replica.apply(10, 1, entry) is None
+    assert member.apply_at(10, 1, entry) is not None
+    assert member.apply_at(10, 1, entry) is None
     with pytest.raises(Gap):
-        member.replica.apply(12, 3, make(2, [[b"INCR", b"n"]])[0])
+        member.apply_at(12, 3, make(2, [[b"INCR", b"n"]])[0])
     with pytest.raises(Gap):
-        member.replica.apply(12, 0, b"")
+        member.apply_at(12, 0, b"")
     assert (member.replica.index, member.replica.version) == (10, 1)
 
 
 # ---- the clock
+
+
+def test_in_the_middle_of_a_long_write_its_keys_wait_and_others_are_read() -> None:
+    keys = [b"key:%d" % number for number in range(3 * AT_ONCE_WORDS)]
+    seen: list[Any] = []
+
+    def look(member: Member) -> None:
+        if member.store.claim is not None:
+            seen.append([member.ask(line) for line in (b"GET key:0", b"GET key:6143", b"DBSIZE", b"GET free")])
+            assert member.store.now_ms == START_MS + 5000, "clients have their own time"
+            assert not member.store.may_delete
+
+    member = Member()
+    member.entry(b"SET free 1")
+    member.replica.tick(START_MS + 5000)
+    member.paused = look
+    member.apply(make(2, [[b"MSET", *(word for key in keys for word in (key, b"v"))]])[0])
+    member.apply(make(3, [[b"DEL", *keys]])[0])
+    assert len(seen) >= 2 * len(keys) // PART_WORDS - 2
+    assert {tuple(map(str, each)) for each in seen} == {(str(WAIT), str(WAIT), str(WAIT), str(b"1"))}
+    member.paused = None
+    assert member.ask(b"DBSIZE") == 1
 
 
 def test_the_logs_clock_is_the_greatest_time_so_far() -> None:
@@ -261,9 +318,9 @@ def random_log(seed: int, length: int) -> list[bytes]:
         instance = chance.choice([US, THEM])
         body = Body()
         for _ in range(chance.randrange(12)):
-            body.add(chance.choice([0, 0, 0, 1, 3]), [random_command(chance, clock_ms)])
+            add(body, chance.choice([0, 0, 0, 1, 3]), [random_command(chance, clock_ms)])
         skew_ms = chance.choice([0, 0, -120_000])
-        entries = pack(instance, seqs[instance] + 1, clock_ms + skew_ms, chance.choice([0, 4000]), body)
+        entries = list(pack(instance, seqs[instance] + 1, clock_ms + skew_ms, chance.choice([0, 4000]), body))
         seqs[instance] += len(entries)
         found += entries
         if chance.random() < 0.1:
@@ -301,21 +358,30 @@ def random_command(chance: random.Random, clock_ms: int) -> list[bytes]:
         [b"SELECT", b"9"],
     ]
     rare = [[b"FLUSHDB"], [b"FLUSHALL"]]
-    return chance.choice(rare) if chance.random() < 0.003 else chance.choice(lines[:-1])
+    many = [b"m%d" % chance.randrange(99) for _ in range(AT_ONCE_WORDS)]
+    long = [[b"DEL", key, *many], [b"MSET", key, b"1", *many], [b"MSETNX", b"k1", b"1", *many], [b"UNLINK", key, *many]]
+    if chance.random() < 0.006:
+        return chance.choice(rare if chance.random() < 0.5 else long)
+    return chance.choice(lines[:-1])
 
 
-def outcome(log: list[bytes], snapshot_every: int) -> str:
+def read(member: Member, *more: bytes) -> None:
+    """Do what the clients of a member may do between entries, and in the middle of a long one."""
+    member.replica.tick(START_MS + member.replica.version * 900)
+    for line in (b"GET k1", b"MGET k1 k2 k3", b"EXISTS k5", *more):
+        member.ask(line)
+
+
+def outcome(log: list[bytes], snapshot_every: int, pauses: bool = False) -> str:
     """Apply a log, going on from a snapshot of itself every so often; say what came out, replies included."""
-    member = Member()
+    member = Member(paused=read if pauses else None)
     digest = sha256()
     for number, data in enumerate(log, 1):
         digest.update(repr([str(reply) for reply in member.apply(data).replies or []]).encode())
         if snapshot_every and number % snapshot_every == 0:
             member = copy_of(member, piece=100)
-        elif number % 7 == 0:  # the clock of this machine, and clients that read
-            member.replica.tick(START_MS + number * 900)
-            for line in (b"GET k1", b"MGET k1 k2 k3", b"RANDOMKEY", b"SCAN 0", b"EXISTS k5", b"KEYS *", b"TTL k7"):
-                member.ask(line)
+        elif number % 7 == 0:
+            read(member, b"RANDOMKEY", b"SCAN 0", b"KEYS k*", b"TTL k7")
     for db in member.store.databases:
         db.check()
     digest.update(member.replica.dump())
@@ -325,20 +391,22 @@ def outcome(log: list[bytes], snapshot_every: int) -> str:
 
 APPLY_ELSEWHERE = """
 import test_pool_replica as test
-print(*test.outcomes({every}))
+print(*test.outcomes({every}, {pauses}))
 """
 
 
 @cache
-def outcomes(every: int) -> list[str]:
-    """Return what comes of some random logs, with a restart from a snapshot after every so many entries."""
-    return [outcome(random_log(seed, 400), every) for seed in range(4)]
+def outcomes(every: int, pauses: bool = False) -> list[str]:
+    """Return what comes of some random logs, with a restart from a snapshot after every so many entries, and with pauses."""
+    return [outcome(random_log(seed, 400), every, pauses) for seed in range(4)]
 
 
-@pytest.mark.parametrize(("hash_seed", "every"), [("1", 0), ("2", 50), ("3", 7)])
-def test_random_logs_come_out_alike_in_processes_with_other_hash_seeds(hash_seed: str, every: int) -> None:
+@pytest.mark.parametrize(("hash_seed", "every", "pauses"), [("1", 0, True), ("2", 50, False), ("3", 7, True)])
+def test_random_logs_come_out_alike_in_processes_with_other_hash_seeds(
+    hash_seed: str, every: int, pauses: bool
+) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", APPLY_ELSEWHERE.format(every=every)],
+        [sys.executable, "-c", APPLY_ELSEWHERE.format(every=every, pauses=pauses)],
         env={**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"},
         capture_output=True,
         text=True,

@@ -1,9 +1,10 @@
 """The keys of a long command, which are its own until it is done.
 
-A command with thousands of keys is executed in slices, so that others are served in between (`commands/many.py`). Yet
-nobody may see half of it: as long as it writes, whoever asks for one of its keys, or for the keyspace as a whole,
-waits; while it reads, whoever would write there. All others go on. What it has to log is set aside meanwhile, and comes
-into the log at once when it is done: so it is whole or not there, whenever the process ends.
+A command that writes thousands of keys is executed in slices, so that others are served in between
+(`commands/many.py`). Yet nobody may see half of it: until it is done, whoever asks for one of its keys, or for the
+keyspace as a whole, waits. All others go on. (One that only reads claims nothing: see `commands/sight.py`.) What it has
+to log is set aside meanwhile, and comes into the log at once when it is done: so it is whole or not there, whenever the
+process ends.
 
 The keys lie in sets of bounded size, since a set that outgrows its table is rebuilt at once: 30 ms for a million keys.
 """
@@ -19,14 +20,9 @@ SET_KEYS = 16384
 class Claim:
     """Which keys, and what is to be logged for them."""
 
-    def __init__(self, effects: Any = None) -> None:
-        self.effects = effects  # of a command that writes, an `EffectLog`
+    def __init__(self, effects: Any) -> None:
+        self.effects = effects  # an `EffectLog`
         self.sets: list[set[bytes]] = [set()]
-
-    @property
-    def writes(self) -> bool:
-        """Say whether the keys are being changed."""
-        return self.effects is not None
 
     def add(self, keys: Sequence[bytes]) -> None:
         """Claim more keys."""

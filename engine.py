@@ -212,7 +212,7 @@ class Engine:
             row = row.subcommands.get(fold(argv[1]), row)
         if self.instance.pool is not None and row.flags & WRITE:
             return False  # it changes nothing before its entry is applied
-        if not row.flags & (WRITE if not claim.writes else WRITE | READONLY):
+        if not row.flags & (WRITE | READONLY):
             return False
         if row.flags & WRITE and self.instance.log.is_busy:
             return True

@@ -3,7 +3,7 @@
 It owns the way from `log.txt` to a shorter one that says the same. It knows neither sockets nor greenlets: the server
 calls `step` in slices, and hands in how a job runs in a thread. The files are the AppendOnlyLog's.
 
-    begin   at the end of a turn: X is the log's position; each database gets a Snapshot
+    begin   at the end of a turn: X is the log's position; each database gets a snapshot
     walk    in the loop, in slices of a millisecond: each key as the commands that rebuild it, in batches, which a
             thread writes to `<log>.rewrite` and syncs every few megabytes
     copy    in a thread: fsync, then the log's tail from X, again and again until little is left
@@ -42,7 +42,7 @@ from aof import AppendOnlyLog, NullLog
 from commands.rebuilding import rebuild
 from entries import deadline_of, value_of
 from session import Instance
-from store import Keyspace, Store
+from store import Keyspace, Moment, Store
 
 STEP_KEYS = 64  # between two looks at the time
 STEP_BYTES = 1 << 18  # the same, where values are long; also the largest batch, but for one of a single key
@@ -58,19 +58,19 @@ RETRY_MS = 60_000
 logger = logging.getLogger("godis")
 
 
-class Snapshot:
+class Snapshot(Moment):
     """One database as it was at the start, and which of its keys changed since."""
 
     def __init__(self, db: Keyspace, write: Callable[[int, bytes, Any, int], None]) -> None:
+        super().__init__()
         self.index = db.index
-        self.garbage: list[dict[bytes, Any] | list[Any] | set[bytes]] = []
         self.places = len(db.order)  # still to be visited
         self._entries, self._order = db.entries, db.order
         self._changed: list[set[bytes]] = [set() for _ in range(SHARDS)]
         self._write = write
-        db.snapshot = self
+        self.attach(db)
 
-    def before_change(self, key: bytes) -> None:
+    def note(self, key: bytes) -> None:
         """Write a key that is about to change, if it never did since the start."""
         changed = self._changed[hash(key) % SHARDS]
         if key not in changed:
@@ -94,10 +94,8 @@ class Snapshot:
 
     def detach(self, store: Store) -> None:
         """Hear of no more changes, and let the memory go, in slices."""
-        for db in store.databases:
-            if db.snapshot is self:
-                db.snapshot = None
-        store.garbage += [*self.garbage, *filter(None, self._changed)]
+        super().detach(store)
+        store.garbage += filter(None, self._changed)
 
 
 class Phase(Enum):

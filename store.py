@@ -66,12 +66,43 @@ class EffectLog(Protocol):
     def take_in(self, effects: Any, keys: list[set[bytes]], garbage: list[Any]) -> None: ...
 
 
-class Snapshot(Protocol):
-    """Who writes down a database as it was at some moment, and so must hear of each key before it changes."""
+class Moment:
+    """Who wants a database as it was at some moment, and so must hear of each key before it changes.
 
-    garbage: list[dict[bytes, Any] | list[Any] | set[bytes]]  # of a flush; still needed
+    There may be several at a time: the last one hands on what it hears to the one before it.
+    """
 
-    def before_change(self, key: bytes) -> None: ...
+    def __init__(self) -> None:
+        self.garbage: list[dict[bytes, Any] | list[Any] | set[bytes]] = []  # of a flush; still needed
+        self._before: Moment | None = None
+        self._ended = False
+
+    def attach(self, db: Keyspace) -> None:
+        """Hear of the changes of a database from now on."""
+        self._before, db.snapshot = db.snapshot, self
+
+    def before_change(self, key: bytes) -> None:
+        """Hear of a key that is about to change."""
+        if not self._ended:
+            self.note(key)
+        if self._before is not None:
+            self._before.before_change(key)
+
+    def note(self, key: bytes) -> None:
+        """Keep a key as it is, if it never changed since the start."""
+        raise NotImplementedError
+
+    def detach(self, store: Store) -> None:
+        """Hear of no more changes; what a flush left is freed when nobody needs it."""
+        self._ended = True
+        for db in store.databases:
+            while db.snapshot is not None and db.snapshot._ended:
+                db.snapshot = db.snapshot._before
+        heir = self._before
+        while heir is not None and heir._ended:
+            heir = heir._before
+        (store if heir is None else heir).garbage += self.garbage
+        self.garbage = []
 
 
 class Store:
@@ -171,7 +202,7 @@ class Keyspace:
         self.order: list[bytes | None] = []
         self.ghosts: set[bytes] = set()
         self._read = self._write = -1  # compaction moves keys of `order` from `_read` to `_write`; -1: none goes on
-        self.snapshot: Snapshot | None = None
+        self.snapshot: Moment | None = None
         self.walks: set[object] = set()  # that go on, for which compaction has to wait
         if self.usage is not None:
             self.usage.cleared()
@@ -546,7 +577,7 @@ class Keyspace:
         """Log that a key went without being told so; once more behind what a long command has yet to log of it."""
         self.store.log.append(self.index, (b"DEL", key))
         claim = self.store.claim
-        if claim is not None and claim.writes and claim.holds_any((key,)):
+        if claim is not None and claim.holds_any((key,)):
             claim.effects.append(self.index, (b"DEL", key))
 
     def expire_due(self, out_of_time: Callable[[], bool]) -> bool:

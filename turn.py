@@ -158,7 +158,7 @@ class Turn:
             reply: Reply = done.value
             return reply
         except gevent.GreenletExit:
-            if self.store.claim is not None and self.store.claim.writes:
+            if self.store.claim is not None:
                 gevent.spawn(self._do_rest, work, connection)  # half of it is nothing that anybody may see
             else:
                 self._end_work(work)

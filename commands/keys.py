@@ -115,7 +115,7 @@ def exists(session: Session, argv: list[bytes]) -> Reply:
     """Count how many of the keys named are there; one named twice counts twice."""
     look = session.db.look
     if is_long(argv):
-        return leave(session, counting(session, argv, look))
+        return leave(session, counting(session, argv, is_use=False))
     return sum(look(key) is not None for key in argv[1:])
 
 
@@ -131,7 +131,7 @@ def touch(session: Session, argv: list[bytes]) -> Reply:
     """Count as EXISTS does, and count as a use of the keys."""
     read = session.db.read
     if is_long(argv):
-        return leave(session, counting(session, argv, read))
+        return leave(session, counting(session, argv, is_use=True))
     return sum(read(key) is not None for key in argv[1:])
 
 

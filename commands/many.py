@@ -4,8 +4,10 @@ It owns what such a command does between its slices, and when it is worth it; ho
 business (`slices` says how). Few arguments are executed at once: a part of them is what a slice does, too.
 
     claim the keys, part by part     nothing is done yet, nobody waits
-    read or write, part by part      who would see half of it waits: see `claim`
+    write, part by part              who would see half of it waits: see `claim`
     log all of it at once            the reply follows in that turn
+
+    read, part by part               as it was when that began: see `sight`; nobody waits
 
 So it is as atomic as any other, for clients and in the log: one batch holds all its effects, in as many records as it
 had parts. A million keys take a second or two in which who asks for one of them waits, and nobody else.
@@ -19,17 +21,16 @@ memory, 0.3 µs each, whatever is done with what it finds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 from claim import Claim
+from commands.sight import Sight
 from commands.slices import at_once
 from entries import value_of
 from errors import CommandError
 from replies import OK, WAIT, Deleted, LongArray, Reply, Work
 from session import Session
-from store import Keyspace
 
 HUGE_BYTES = 4 << 20  # of a value: a copy of more is made in slices
 AT_ONCE_WORDS = 2048  # of a request; some milliseconds
@@ -53,26 +54,28 @@ def word_by_word(session: Session, argv: list[bytes], work: Work, most_words: in
     return leave(session, work) if len(argv) > most_words else at_once(work)
 
 
-def counting(session: Session, argv: list[bytes], look: Callable[[bytes], Any]) -> Work:
+def counting(session: Session, argv: list[bytes], is_use: bool) -> Work:
     """Count the keys that are there."""
+    if session.store.claim is not None:  # in a pool an entry has begun since somebody looked
+        return WAIT
     count = 0
-    claim = yield from _claim(argv)
-    with _reading(session, claim):
+    with Sight(session.db) as sight:
         for keys in words_of(argv):
-            count += sum(look(key) is not None for key in keys)
+            count += len(keys) - sight.look(keys, is_use).count(None)
             yield
     return count
 
 
-def getting(session: Session, argv: list[bytes], look: Callable[[Keyspace, list[bytes]], Sequence[Any]]) -> Work:
-    """List the values of keys."""
+def getting(session: Session, argv: list[bytes]) -> Work:
+    """List the strings at keys."""
+    if session.store.claim is not None:  # as above
+        return WAIT
     chunks: list[tuple[Any, ...]] = []
     held_bytes = 0
-    claim = yield from _claim(argv)
     try:
-        with _reading(session, claim):
+        with Sight(session.db) as sight:
             for keys in words_of(argv):
-                chunks.append(tuple(look(session.db, keys)))
+                chunks.append(tuple(sight.strings(keys)))
                 held_bytes += sum(map(len, filter(None, chunks[-1])))
                 yield
     except GeneratorExit:
@@ -83,7 +86,7 @@ def getting(session: Session, argv: list[bytes], look: Callable[[Keyspace, list[
 
 def deleting(session: Session, argv: list[bytes]) -> Work:
     """Delete keys."""
-    claim = yield from _claim(argv, effects=session.store.log.aside())
+    claim = yield from _claim(argv, session.store.log.aside())
     reply = yield from writing(session, claim, _delete(session, argv, claim))
     return reply
 
@@ -116,14 +119,14 @@ def unlinking(session: Session, argv: list[bytes]) -> Work:
 
 def setting(session: Session, argv: list[bytes]) -> Work:
     """Set whole strings."""
-    claim = yield from _claim(argv, 2, session.store.log.aside())
+    claim = yield from _claim(argv, session.store.log.aside(), 2)
     reply = yield from writing(session, claim, _set(session, argv, claim))
     return reply
 
 
 def setting_new(session: Session, argv: list[bytes]) -> Work:
     """Set whole strings if none of the keys is there."""
-    claim = yield from _claim(argv, 2, session.store.log.aside())
+    claim = yield from _claim(argv, session.store.log.aside(), 2)
     is_new = yield from writing(session, claim, _set_new(session, argv, claim))
     for _ in words_of(argv):
         yield
@@ -150,7 +153,7 @@ def _set(session: Session, argv: list[bytes], claim: Claim) -> Work:
     return OK
 
 
-def _claim(argv: list[bytes], step: int = 1, effects: Any = None) -> Generator[None, None, Claim]:
+def _claim(argv: list[bytes], effects: Any, step: int = 1) -> Generator[None, None, Claim]:
     """Gather the keys of a request: each first one of `step` words."""
     claim = Claim(effects)
     for start in range(1, len(argv), PART_WORDS):
@@ -172,16 +175,6 @@ def words_of(argv: list[bytes]) -> Iterator[list[bytes]]:
             yield words
     finally:
         argv[:] = [name]
-
-
-@contextmanager
-def _reading(session: Session, claim: Claim) -> Iterator[None]:
-    """Let the keys stay as they are."""
-    try:
-        with session.instance.claiming(claim):
-            yield
-    finally:
-        session.store.garbage += claim.sets
 
 
 def logging_in_slices(session: Session, keys: list[bytes], run: Callable[[], Reply]) -> Work:

@@ -306,7 +306,7 @@ def getex(session: Session, argv: list[bytes]) -> Reply:
 def mget(session: Session, argv: list[bytes]) -> Reply:
     """Get the string values of keys; null for a key that is not there or holds no string."""
     if is_long(argv):
-        return leave(session, getting(session, argv, _values))
+        return leave(session, getting(session, argv))
     return _values(session.db, argv[1:])
 
 

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import groupby
-from typing import Any
 
 import hiredis
 
@@ -29,7 +28,7 @@ from engine import Engine
 from entries import deadline_of, value_of
 from errors import PoolError
 from protocol import encode_command
-from store import Keyspace, Store
+from store import Keyspace, Moment, Store
 
 COPY_PLACES = 1 << 16  # of `order`, between two looks at the time
 WALK_PLACES = 64
@@ -38,14 +37,12 @@ SMALL_RUN = 4  # commands; fewer are faster applied one by one
 DB, HOLES, GHOST, PART = b"@DB", b"@HOLES", b"@GHOST", b"@PART"
 _UNFINISHED = object()
 
-Garbage = list[dict[bytes, Any] | list[Any] | set[bytes]]
 
-
-class DatabaseSnapshot:
+class DatabaseSnapshot(Moment):
     """One database as it was when this was made."""
 
     def __init__(self, db: Keyspace) -> None:
-        self.garbage: Garbage = []
+        super().__init__()
         self.order: list[bytes | None] = []
         self._db = db
         self._head = (DB, b"%d" % db.index, b"%d" % db._read, b"%d" % db._write)
@@ -58,9 +55,9 @@ class DatabaseSnapshot:
         for start in range(0, len(order), COPY_PLACES):
             self.order += order[start : start + COPY_PLACES]
             yield
-        self._db.snapshot = self
+        self.attach(self._db)
 
-    def before_change(self, key: bytes) -> None:
+    def note(self, key: bytes) -> None:
         """Note a key that is about to change as it is, if it never did since the start."""
         changed = self._changed[hash(key) % SHARDS]
         if key not in changed:
@@ -92,10 +89,8 @@ class DatabaseSnapshot:
 
     def detach(self, store: Store) -> None:
         """Hear of no more changes, and let the memory go, in slices."""
-        for db in store.databases:
-            if db.snapshot is self:
-                db.snapshot = None
-        store.garbage += [*self.garbage, self.order, *filter(None, self._changed)]
+        super().detach(store)
+        store.garbage += [self.order, *filter(None, self._changed)]
 
 
 class Snapshot:

@@ -15,6 +15,7 @@ from servers import GodisProcess, Raw, encode, parse, wait_until
 from stepped_turn import Rig
 
 from commands.many import AT_ONCE_WORDS, PART_WORDS
+from commands.sight import Sight
 from commands.slices import at_once
 from replies import WAIT, Deleted, Work
 
@@ -87,7 +88,7 @@ def test_in_slices_they_do_what_they_do_at_once(calls: list[tuple[str, int]], li
         replies.append(made)
         bench.store.databases[0].check()
     assert replies[0] == replies[1]
-    assert sliced.store.databases[0].entries == whole.store.databases[0].entries
+    assert live(sliced) == live(whole)
     for bench in (sliced, whole):
         assert replayed(bench) == live(bench)
 
@@ -170,18 +171,88 @@ def test_while_one_writes_who_asks_for_its_keys_waits_and_nobody_else(begun: lis
     assert other.ask("EXISTS", KEYS[-1]) == (begun[0] != "DEL")
 
 
-@pytest.mark.parametrize("name", ["MGET", "EXISTS", "TOUCH"])
-def test_while_one_reads_who_would_change_its_keys_waits_and_nobody_else(name: str) -> None:
+EXPECTED = {
+    "MGET": [None, *(f"value of {key}".encode() for key in KEYS), None],
+    "EXISTS": MANY,
+    "TOUCH": MANY,
+}
+CHANGES: list[list[Any]] = [
+    ["SET", KEYS[0], "new"],
+    ["SET", "new", "new"],
+    ["DEL", KEYS[1], KEYS[-1]],
+    ["APPEND", KEYS[-2], "more"],
+    ["PEXPIREAT", KEYS[-3], "1"],
+    ["RENAME", KEYS[-4], KEYS[-5]],
+    ["MSET", *PAIRS[:100]],
+]
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+@pytest.mark.parametrize("whole", ["FLUSHALL", "FLUSHDB", "SWAPDB 0 1", "BGREWRITEAOF"])
+def test_while_one_reads_nobody_waits_and_it_sees_what_was_there_when_it_began(name: str, whole: str) -> None:
     bench, client, other = filled()
-    work = begin(client, name, *KEYS)
-    claim(bench, work)
-    for words in (["SET", KEYS[0], "1"], ["DEL", "free", KEYS[-1]], ["FLUSHALL"], ["GETEX", KEYS[0], "PERSIST"]):
-        assert other.ask(*words) is WAIT, words
-    for words in (["SET", "free", "1"], ["GET", KEYS[0]], ["DBSIZE"], ["MGET", *KEYS[:10]]):
+    other.ask("SET", "old", "", "PX", "1")
+    bench.advance(0.01)
+    work = begin(client, name, "new", *KEYS, "old")
+    next(work)
+    for words in CHANGES:
         assert other.ask(*words) is not WAIT, words
+        next(work)
+    assert other.ask(*whole.split()) is not WAIT
+    assert other.ask("SET", KEYS[-6], "after") is not WAIT
+    while bench.store.garbage and not bench.store.expire_cycle(lambda: False):
+        pass
+    assert at_once(work) == EXPECTED[name]
+    assert all(db.snapshot is None for db in bench.store.databases)
+    assert other.ask("GET", KEYS[-6]) == b"after"
+
+
+def test_one_that_reads_and_is_given_up_leaves_nothing_behind() -> None:
+    bench, client, other = filled()
+    work = begin(client, "MGET", *KEYS)
+    next(work)
+    other.ask("FLUSHALL")
+    other.ask("SET", KEYS[0], "new")
     work.close()
-    assert bench.store.claim is None
-    assert other.ask("SET", KEYS[0], "1") is not WAIT
+    assert all(db.snapshot is None for db in bench.store.databases)
+    assert bench.store.expire_cycle(lambda: False)
+    assert bench.store.garbage == []
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["begin", "end", "look", "SET", "DEL", "FLUSHALL", "SWAPDB"]), st.integers(0, 9)),
+        max_size=40,
+    )
+)
+def test_each_of_several_sights_is_of_its_moment(steps: list[tuple[str, int]]) -> None:
+    """They end in any order; what a flush left is freed when nobody needs it, and not before."""
+    bench = Bench(default_ttl="0")
+    client = bench.connect()
+    names = [b"k%d" % number for number in range(10)]
+    sights: list[tuple[Sight, list[Any]]] = []
+    for number, (step, chance) in enumerate(steps):
+        db = bench.store.databases[chance % 2]
+        if step == "begin":
+            sights.append((Sight(db), [db.peek(name) for name in names]))
+        elif step == "end" and sights:
+            sights.pop(chance % len(sights))[0].__exit__()
+        elif step in ("SET", "DEL"):
+            client.ask("SELECT", chance % 2)
+            client.ask(step, names[chance], *([number] if step == "SET" else []))
+        elif step == "FLUSHALL":
+            client.ask(step)
+        elif step == "SWAPDB":
+            client.ask(step, 0, 1)
+        bench.store.expire_cycle(lambda: False)
+        for sight, expected in sights:
+            assert sight.strings(names) == expected
+    for sight, _ in sights:
+        sight.__exit__()
+    bench.store.expire_cycle(lambda: False)
+    assert bench.store.garbage == []
+    assert all(db.snapshot is None for db in bench.store.databases)
 
 
 def test_nothing_is_logged_until_all_is_done_and_what_others_wrote_comes_before() -> None:

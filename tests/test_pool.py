@@ -132,11 +132,12 @@ def test_errors_databases_and_large_values_go_through_the_log(join: Join) -> Non
         assert parse(two.ask("DBSIZE")) == 0
 
 
-def test_a_long_write_is_seen_whole_or_not_at_all_at_every_instance(join: Join) -> None:
+@pytest.mark.parametrize("mode", ["local", "linearizable"])
+def test_a_long_write_is_seen_whole_or_not_at_all_by_short_and_long_reads(join: Join, mode: str) -> None:
     keys = [f"key:{number}" for number in range(20_000)]
     old, new = ([word for key in keys for word in (key, value)] for value in ("old", "new"))
     both = [[b"old", b"old"], [b"new", b"new"], [None, None]]
-    with join().raw() as one, join().raw() as two:
+    with join().raw() as one, join("--pool-reads", mode).raw() as two:
         assert one.ask("MSET", *old) == b"+OK\r\n"
         wait_until(lambda: parse(two.ask("MGET", keys[0], keys[-1])) == both[0], what="the first values")
         for before, words, after in ((both[0], ["MSET", *new], both[1]), (both[1], ["DEL", *keys], both[2])):
@@ -144,6 +145,7 @@ def test_a_long_write_is_seen_whole_or_not_at_all_at_every_instance(join: Join) 
             seen = [before]
             while seen[-1] != after:
                 seen.append(parse(two.ask("MGET", keys[0], keys[-1])))
+                assert len(set(parse(two.ask("MGET", *keys)))) == 1
             assert [each for each in seen if each not in (before, after)] == []
             assert one.read_reply() == (b":20000\r\n" if words[0] == "DEL" else b"+OK\r\n")
         assert parse(two.ask("DBSIZE")) == 0

@@ -397,7 +397,7 @@ print(*test.outcomes({every}, {pauses}))
 
 @cache
 def outcomes(every: int, pauses: bool = False) -> list[str]:
-    """Return what comes of some random logs, with a restart from a snapshot after every so many entries, and with pauses."""
+    """Return what comes of random logs, with a restart from a snapshot every so many entries, and with pauses."""
     return [outcome(random_log(seed, 400), every, pauses) for seed in range(4)]
 
 

@@ -416,26 +416,41 @@ class Keyspace:
         """`put` for each key and its value."""
         entries, expiry = self.entries, self.expiry
         known = len(entries)
-        if (
-            self.snapshot is not None
-            or self.usage is not None
-            or self.dated != known
-            or deadline_ms < expiry.latest_ms
-            or max(map(len, values)) >= LONG_BYTES
-        ):
+        if self.snapshot is not None or self.usage is not None or max(map(len, values)) >= LONG_BYTES:
             for key, value in zip(keys, values):  # noqa: B905 - as many as there are keys
                 self.put(key, value, deadline_ms)
             return
         end = tail(deadline_ms)
-        for key, value in zip(keys, values):  # noqa: B905 - as many as there are keys
-            entries[key] = value + end
+        if self.dated == known and deadline_ms >= expiry.latest_ms:  # see `_place`
+            for key, value in zip(keys, values):  # noqa: B905 - as many as there are keys
+                entries[key] = value + end
+        else:
+            self._put_over(keys, values, deadline_ms, end)
         # A dict keeps the order in which keys came, so the new ones are its last.
         if len(entries) != known:
             new = list(islice(reversed(entries), len(entries) - known))
-            self.dated += len(new)
             for key in reversed(new):
                 self._admit(key)
-            expiry.add_many(new, deadline_ms)
+            if deadline_ms != NO_DEADLINE:
+                self.dated += len(new)
+                expiry.add_many(new, deadline_ms)
+
+    def _put_over(self, keys: Sequence[bytes], values: Sequence[bytes], deadline_ms: int, end: bytes) -> None:
+        """Put short strings where some keys end later, or never; what is to be done for new keys is left to do."""
+        entries, endless = self.entries, tail(NO_DEADLINE)
+        sooner = []
+        for key, value in zip(keys, values):  # noqa: B905 - as many as there are keys
+            old = entries.get(key)
+            entries[key] = value + end
+            if old is None:
+                continue
+            was = old[-TAIL_BYTES:] if type(old) is bytes else tail(old[1])
+            if was != end:
+                self.dated += (end != endless) - (was != endless)
+                if was > end:  # as numbers do, since they are positive; no end is greater than all
+                    sooner.append(key)
+        if sooner:
+            self.expiry.add_many(sooner, deadline_ms)
 
     def replace(self, key: bytes, value: Any) -> None:
         """Set the value of a key and leave its deadline as it is."""

@@ -106,17 +106,32 @@ def state(client: Client) -> object:
     pause_ms=st.sampled_from([0, 1, 60, 20_000]),
     idle=st.booleans(),
     pipeline=pipelines,
+    default_ttl=st.sampled_from(["6h", "0"]),
 )
-@example(before=[[b"SET", b"a", b"1", b"PX", b"1"]], pause_ms=1, idle=False, pipeline=[[b"GET", b"a"]] * 2)
-@example(before=[[b"SET", b"a", b"1"]], pause_ms=0, idle=False, pipeline=[[b"EXPIRE", b"a", b"60"]] * 2)
 @example(
-    before=[[b"INCR", b"a"], [b"SET", b"b", b"x"]], pause_ms=0, idle=False, pipeline=[[b"EXPIRE", b"a", b"60"]] * 2
+    before=[[b"SET", b"a", b"1", b"PX", b"1"]], pause_ms=1, idle=False, default_ttl="6h", pipeline=[[b"GET", b"a"]] * 2
 )
-@example(before=[[b"SET", b"a", b"1", b"EX", b"10"]], pause_ms=0, idle=False, pipeline=[[b"SET", b"a", b"2"]] * 2)
+@example(
+    before=[[b"SET", b"a", b"1"]], pause_ms=0, idle=False, default_ttl="6h", pipeline=[[b"EXPIRE", b"a", b"60"]] * 2
+)
+@example(
+    before=[[b"INCR", b"a"], [b"SET", b"b", b"x"]],
+    pause_ms=0,
+    idle=False,
+    default_ttl="6h",
+    pipeline=[[b"EXPIRE", b"a", b"60"]] * 2,
+)
+@example(
+    before=[[b"SET", b"a", b"1", b"EX", b"10"]],
+    pause_ms=0,
+    idle=False,
+    default_ttl="6h",
+    pipeline=[[b"SET", b"a", b"2"]] * 2,
+)
 def test_a_pipeline_at_once_does_what_its_requests_do(
-    before: list[list[bytes]], pause_ms: int, idle: bool, pipeline: list[list[bytes]]
+    before: list[list[bytes]], pause_ms: int, idle: bool, pipeline: list[list[bytes]], default_ttl: str
 ) -> None:
-    one, other = Bench().connect(), Bench().connect()
+    one, other = (Bench(default_ttl=default_ttl).connect() for _ in range(2))
     for client in (one, other):
         for request in before:
             client.ask(*request)

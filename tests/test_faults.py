@@ -98,6 +98,41 @@ def test_a_write_of_which_the_disk_takes_a_part_is_cut_off_again(tmp_path: Path)
             assert raw.ask("EXISTS", "big") == b":0\r\n"
 
 
+def test_a_batch_of_megabytes_waits_for_a_full_disk_and_holds_up_nobody(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=6m", "godis-test", str(disk)]
+    if os.geteuid() or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("only root can mount a small disk; test_huge.py has the same with a disk that is none")
+    try:
+        ballast = disk / "ballast"
+        ballast.write_bytes(b"\0" * 3_000_000)
+        with GodisProcess(tmp_path, log="disk/log.txt") as godis:
+            with godis.raw() as raw, godis.raw() as other:
+                fill(raw, 0, 100)
+                raw.send(encode("SET", "big", b"x" * 5_000_000))
+                assert raw.read_reply() == b"-MISCONF Errors writing to the AOF file: No space left on device\r\n"
+                assert raw.is_closed()
+                size = (disk / "log.txt").stat().st_size
+                with Strace(godis, disk / "log.txt", "write") as trace:
+                    for _ in range(500):
+                        assert other.ask("SET", "k0", "lost").startswith(b"-MISCONF")
+                        assert other.ask("GET", "k99") == b"$2\r\n99\r\n"
+                    wait_until(lambda: len(trace.calls()) >= 3, what="it is tried again")
+                    assert len(trace.calls()) < 100, "in slices, and not in each turn"
+                assert (disk / "log.txt").stat().st_size >= size
+                ballast.unlink()
+                wait_until(lambda: other.ask("SET", "k0", 0) == OK, what="the log can be written again")
+            godis.kill9()
+            godis.start()
+            assert_filled(godis, 100)
+            with godis.raw() as raw:
+                assert raw.ask("STRLEN", "big") == b":5000000\r\n"
+            godis.stop()
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
 def try_to_write(godis: GodisProcess, number: int) -> bytes:
     """Write by a connection of its own, since one whose write was in memory when an fsync failed is cut off."""
     with godis.raw() as raw, suppress(ConnectionError):

@@ -248,6 +248,7 @@ class Server:
         finally:
             del self.connections[session.id]
             self.instance.clients.pop(session.id, None)
+            session.no_touch = False
 
     def _is_full(self) -> bool:
         return len(self.connections) >= self.config.maxclients

@@ -172,7 +172,6 @@ class Session:
         self.replies_off = False  # CLIENT REPLY OFF
         self.skip_replies = 0  # CLIENT REPLY SKIP: for so many replies more, its own included
         self.no_evict = False
-        self.no_touch = False
         self.linearizable = instance.config.pool_reads == "linearizable"
         # until changed
         self.library_name = b""
@@ -197,6 +196,15 @@ class Session:
     def is_local(self) -> bool:
         """Say whether the client is surely on this machine: it came by a loopback address or the Unix socket."""
         return self.address.startswith(("127.", "[::1]:")) or self.on_unix_socket
+
+    @property
+    def no_touch(self) -> bool:
+        """Say whether the client's commands, but for TOUCH, are no use of their keys."""
+        return self.id in self.instance.untouching
+
+    @no_touch.setter
+    def no_touch(self, wanted: bool) -> None:
+        (self.instance.untouching.add if wanted else self.instance.untouching.discard)(self.id)
 
     def reset(self) -> None:
         """Forget all that RESET makes a client forget."""
@@ -257,6 +265,7 @@ class Instance:
     kill: Callable[[Session], None] = lambda session: None
     sleep: Callable[[float], None] = lambda seconds: None  # holds up the whole process; the server hands in how
     clients: dict[int, Session] = field(default_factory=dict)
+    untouching: set[int] = field(default_factory=set)  # ids of those who said CLIENT NO-TOUCH
     statistics: Statistics = field(default_factory=Statistics)
     pause: Pause = field(default_factory=Pause)
     rewrite: RewriteState = field(default_factory=RewriteState)
@@ -336,7 +345,7 @@ class Instance:
 
     def update_gate(self) -> None:
         """Note whether commands must be looked at before they run; due whenever what is asked here changes."""
-        untouching = any(client.no_touch for client in self.clients.values())
+        untouching = bool(self.untouching)
         self.store.noting = True
         limited = bool(self.eviction.limit_bytes)
         unconfirmed = self.pool is not None and (not self.pool.confirmed or self.pool.clock_wrong)

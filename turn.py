@@ -36,7 +36,6 @@ from time import monotonic, time
 from typing import Any
 
 import gevent
-from gevent.event import Event
 from gevent.lock import BoundedSemaphore
 
 import collector
@@ -57,6 +56,7 @@ MOST_GATHER_SECONDS = 0.01  # ... at most; after a shorter one it waits for what
 MOST_UNSYNCED_SECONDS = 2.0  # everysec: so long an acknowledged write may wait for its fsync before others wait, too
 IN_TIME_SECONDS = 1.0  # an fsync that ends so soon ends the hold-up
 SLICE_SECONDS = 0.001  # of slow work, between which clients are served
+WOKEN_A_TURN = 64  # of those who waited for the same
 TURN_SECONDS = 0.005  # after so long a turn is late: who has more to do goes on in the next
 
 logger = logging.getLogger("godis")
@@ -93,8 +93,7 @@ class Turn:
         self.rewriter = Rewriter(log, instance, self._in_thread, self.start_fsync)
         self._writing_again: Steps | None = None  # what failed
         self._known_failure: bytes | None = None  # what the operator and the engine were told of the log
-        self._resumed = Event()
-        instance.resumed = self._resumed.set
+        instance.resumed = self._resume_waiting
         loop = gevent.get_hub().loop
         self._after_poll = loop.check(ref=False, priority=loop.MAXPRI)  # before any connection's greenlet
         self._before_poll = loop.prepare(ref=False, priority=loop.MINPRI)  # after gevent's own callbacks
@@ -102,6 +101,10 @@ class Turn:
         self._overdue: Any = None  # a timer
         instance.settings_changed.append(self._follow_policy)
         self._follow_policy()
+        self._waiting: deque[Any] = deque()  # greenlets: for the end of a pause, or of a long command
+        self._to_wake = 0  # of these
+        self._next_waiting = loop.timer(0, ref=False)
+        self._pause_ends: Any = None  # a timer
         self.working = 0  # clients whose replies are being made in slices
         self._one_work = BoundedSemaphore()
         self._want_slice: deque[Any] = deque()  # greenlets
@@ -125,11 +128,42 @@ class Turn:
         """Park the calling connection until CLIENT PAUSE is over, or the long command is that claims keys now."""
         instance, claim = self.instance, self.store.claim
         while instance.paused or (claim is not None and self.store.claim is claim):
-            self._resumed.clear()
-            left_ms = instance.pause.until_ms - self.store.now_ms
-            self._resumed.wait(timeout=max(0.001, left_ms / 1000) if instance.paused else None)
-            self._begin()
+            if instance.paused and self._pause_ends is None:
+                left_ms = instance.pause.until_ms - self.store.now_ms
+                self._pause_ends = self._after(max(0.001, left_ms / 1000), self._end_pause)
+            self._park_in(self._waiting)
         self.instance.update_gate()
+
+    def _park_in(self, parked: deque[Any]) -> None:
+        """Park the calling connection until somebody takes it from there."""
+        greenlet = gevent.getcurrent()
+        parked.append(greenlet)
+        try:
+            gevent.get_hub().switch()
+        except BaseException:
+            if greenlet in parked:
+                parked.remove(greenlet)
+            raise
+
+    def _end_pause(self) -> None:
+        self._pause_ends.close()
+        self._pause_ends = None
+        self._resume_waiting()
+
+    def _resume_waiting(self) -> None:
+        """Let those who wait look again, some of them a turn, since thousands may."""
+        self._to_wake = len(self._waiting)
+        self._next_waiting.start(self._wake_some)
+
+    def _wake_some(self) -> None:
+        self._to_wake = min(self._to_wake, len(self._waiting))  # some may be gone
+        some = min(WOKEN_A_TURN, self._to_wake)
+        self._to_wake -= some
+        if self._to_wake:
+            self._next_waiting.start(self._wake_some)
+        for _ in range(some):
+            if self._waiting:
+                self._waiting.popleft().switch()
 
     # ---- slow work in slices
 
@@ -181,15 +215,8 @@ class Turn:
 
     def wait_for_slice(self) -> None:
         """Park the calling connection until it may do a slice of work: one a turn, whosever it is."""
-        greenlet = gevent.getcurrent()
-        self._want_slice.append(greenlet)
         self._next_slice.start(self._give_slice)
-        try:
-            gevent.get_hub().switch()
-        except BaseException:
-            if greenlet in self._want_slice:
-                self._want_slice.remove(greenlet)
-            raise
+        self._park_in(self._want_slice)
 
     def _give_slice(self) -> None:
         if self._want_slice:

@@ -242,6 +242,18 @@ def kill_crowd(port: int, _seconds: float) -> None:
     time.sleep(SETTLE_SECONDS)
 
 
+def pause_crowd(port: int, _seconds: float) -> None:
+    """Let thousands ask for something during a pause, which ends for all of them at once."""
+    crowd = [connect(port) for _ in range(most_connections(CROWD))]
+    with connect(port) as operator:
+        operator.sendall(encode(b"CLIENT", b"PAUSE", b"2000", b"WRITE"))
+        operator.recv(64)
+    for client in crowd:
+        client.sendall(encode(b"SET", b"k", b"v"))
+    for client in crowd:
+        client.recv(64)
+
+
 HUGE = 512 * MEBIBYTE
 HALF = encode(b"SET", b"k", b"v" * 100)[:-5]
 QUOTES = b"EXISTS " + b"'' " * 20_000 + b"\n"
@@ -304,6 +316,7 @@ ATTACKS: dict[str, Attack] = {
     ),
     "CLIENT LIST of thousands": Attack(once(lambda: encode(b"CLIENT", b"LIST")), crowded=True),
     "CLIENT KILL of thousands": Attack(kill_crowd, crowded=True),
+    "a pause that ends for thousands": Attack(pause_crowd),
     "INFO with thousands of clients": Attack(once(lambda: encode(b"INFO") * 100), crowded=True),
 }
 

@@ -365,6 +365,32 @@ def test_nothing_is_written_while_fsync_fails_and_all_is_afterwards(log: AppendO
     assert len(read_log(path)[0].data) == 4
 
 
+def test_a_log_that_fails_at_the_last_moment_is_not_succeeded(log: AppendOnlyLog, path: Path) -> None:
+    log.append_set(0, b"a", b"1", FAR_MS)
+    assert log.write(NOW_MS)
+    before = path.read_bytes()
+    successor = log.start_successor()
+    reader = log.open_to_read()
+    for failure in ("write_failure", "fsync_failure"):
+        setattr(log, failure, b"the disk is gone")
+        log.failure = b"the disk is gone"
+        with pytest.raises(OSError, match="not whole"):
+            log.succeed(successor, reader)
+        setattr(log, failure, None)
+    log.failure = None
+    successor.copy_in(before)
+    os.truncate(successor.path, 10)
+    with pytest.raises(OSError, match="not whole"):
+        log.succeed(successor, reader)
+    assert path.read_bytes() == before
+    log.append_set(0, b"b", b"2", FAR_MS)
+    assert log.write(NOW_MS)
+    assert path.read_bytes().startswith(before)
+    successor.remove_file()
+    successor.close_removed()
+    reader.close()
+
+
 def test_closing_repairs_a_failed_fsync(log: AppendOnlyLog, path: Path, disk: Disk) -> None:
     fail_an_fsync(log, disk)
     log.append_set(0, b"d", b"1", FAR_MS)
@@ -375,13 +401,22 @@ def test_closing_repairs_a_failed_fsync(log: AppendOnlyLog, path: Path, disk: Di
     assert len(read_log(path)[0].data) == 4
 
 
-def test_pages_that_do_not_read_back_right_keep_the_log_failed(log: AppendOnlyLog, path: Path, disk: Disk) -> None:
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        lambda end: end[:-5] + b"\0" + end[-4:],
+        lambda end: end[:-7],
+        lambda end: b"# " + b"x" * (len(end) - 3) + b"\n",  # what a log may hold, but nothing that was written
+    ],
+    ids=["a byte", "shorter", "a comment"],
+)
+def test_pages_that_do_not_read_back_right_keep_the_log_failed(
+    log: AppendOnlyLog, path: Path, disk: Disk, spoilt: Callable[[bytes], bytes]
+) -> None:
     fail_an_fsync(log, disk)
     disk.failing = False
     content = path.read_bytes()
-    with path.open("r+b") as file:
-        file.seek(len(content) - 5)
-        file.write(b"\0")
+    path.write_bytes(content[: log.synced_bytes] + spoilt(content[log.synced_bytes :]))
     log.fsync()
     assert log.failure == aof.READ_BACK_FAILED
     assert not log.write(NOW_MS)

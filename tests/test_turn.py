@@ -12,9 +12,11 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import gevent
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -30,8 +32,9 @@ from commands.introspection import all_rows
 from config import Config
 from engine import Engine
 from held import MOST_INPUT_BYTES, MOST_TURNS
-from session import Instance, Session
+from session import Instance, Pause, Session
 from store import Store
+from turn import WOKEN_A_TURN
 
 THOROUGHNESS = int(os.environ.get("GODIS_SOAK", "1"))
 OK = b"+OK\r\n"
@@ -548,6 +551,35 @@ def test_what_could_not_be_written_is_tried_again_each_second_and_not_each_turn(
     rig.settle()
     assert rig.log.failure is None
     assert read_log(tmp_path / "log.txt")[0].data == {(0, b"a"): (b"1", None)}
+    rig.close()
+
+
+def test_thousands_who_wait_for_the_end_of_a_pause_are_woken_some_a_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = Rig(tmp_path, monkeypatch)
+    woken: list[int] = []
+    rounds: list[int] = []
+
+    def wait(number: int) -> None:
+        rig.turn.wait_for_resume()
+        woken.append(number)
+
+    rig.instance.set_pause(Pause(rig.store.now_ms + 60_000, set_ms=rig.store.now_ms))
+    clients = [gevent.spawn(wait, number) for number in range(5 * WOKEN_A_TURN)]
+    gevent.sleep(0)
+    for gone in (3, 4 * WOKEN_A_TURN):
+        clients[gone].kill()
+    each_round = gevent.get_hub().loop.check()
+    each_round.start(lambda: rounds.append(len(woken)))
+    rig.instance.set_pause(Pause(rig.store.now_ms + 60_000, writes_only=True, set_ms=rig.store.now_ms))
+    gevent.sleep(0.01)
+    assert not woken, "each looked, and waits again"
+    rig.instance.set_pause(Pause())
+    gevent.joinall(clients, timeout=10)
+    each_round.stop()
+    assert woken == [number for number in range(5 * WOKEN_A_TURN) if number not in (3, 4 * WOKEN_A_TURN)]
+    assert max(after - before for before, after in pairwise(rounds)) <= WOKEN_A_TURN
     rig.close()
 
 

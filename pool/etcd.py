@@ -16,7 +16,8 @@ Facts of the gateway: integers are JSON strings, fields that are zero are left o
 of a stream may end in the middle of a line.
 
 Refused: gRPC (3 times the client's CPU, and grpc fights gevent); etcd3gw (5 times, and half the puts); geventhttpclient
-(0.20 ms CPU for a put of 2 kB, measured against 0.11 for what is below).
+(0.20 ms CPU for a put of 2 kB, measured against 0.11 for what is below). To prefer the leader's endpoint: a put takes
+10 % less there than at a follower, which hands it on, but of all that a SET takes it is 8 %, and 2 % with 50 clients.
 """
 
 from __future__ import annotations
@@ -303,7 +304,8 @@ class Channel:
         `silence` says for how long to wait for bytes before each wait (None: as long as it takes). Raises Unreachable,
         Compacted, Refused.
         """
-        request = {"create_request": {"key": text64(key), "start_revision": revision}}
+        # In fragments: else a watch that begins far back gets a thousand states in one line, which may be 500 MB
+        request = {"create_request": {"key": text64(key), "start_revision": revision, "fragment": True}}
         if self._etcd.address.user:
             self._etcd.log_in(self, timeout)
         try:

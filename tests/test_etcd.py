@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import socket
 import subprocess
@@ -139,6 +140,37 @@ def test_a_watch_shows_the_past_and_then_the_present(channel: Channel, node: Etc
     gevent.spawn(channel.delete, b"seen", SECONDS)
     assert next(events).version == 0
     events.close()  # type: ignore[attr-defined]
+
+
+def test_a_watch_that_begins_far_back_gets_the_past_in_pieces(
+    channel: Channel, node: EtcdNode, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(12):
+        channel.put(b"far", b"%02d" % number + bytes(700_000), SECONDS)
+    first = channel.range(b"far", SECONDS, keys_only=True)[0].create_revision
+    lines: list[bytes] = []
+    loads = json.loads
+
+    def keeping_loads(line: bytes) -> Any:
+        lines.append(line)
+        return loads(line)
+
+    monkeypatch.setattr("pool.etcd.json.loads", keeping_loads)
+    watching = connect(node.endpoint)
+    events = watching.watch(b"far", first, SECONDS, lambda: SECONDS)
+    assert [event.value[:2] for event in islice(events, 12)] == [b"%02d" % number for number in range(12)]
+    assert max(map(len, lines)) < 4_000_000
+    events.close()  # type: ignore[attr-defined]
+
+
+def test_a_watch_that_is_closed_while_a_state_is_looked_at_ends(node: EtcdNode, connect: Connect) -> None:
+    connect(node.endpoint).put(b"seen once", b"v", SECONDS)
+    watching = connect(node.endpoint)
+    events = watching.watch(b"seen once", 1, SECONDS, lambda: SECONDS)
+    assert next(events).value == b"v"
+    watching.close()
+    with pytest.raises(Unreachable, match="ended"):
+        next(events)
 
 
 def test_a_watch_from_before_a_compaction_is_told_so(channel: Channel) -> None:

@@ -184,7 +184,7 @@ class AppendOnlyLog(Records):
         Nobody else may call `write` until it is done.
         """
         failure = self.write_failure
-        if not self.has_large or failure is None or failure is REPLACED or self.fsync_failure is not None:
+        if not self.has_large or failure is None or failure is REPLACED:
             self.write(now())
             return
         self.end_in_0()

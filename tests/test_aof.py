@@ -283,6 +283,8 @@ def test_the_remains_of_a_failed_write_that_could_not_be_cut_are_cut_before_the_
         patch.setattr(os, "ftruncate", failing(errno.EIO))
         assert not log.write(NOW_MS)
         assert path.stat().st_size == whole + 20
+        log.inspect()
+        assert not log.damage, "its own remains are nothing that others did"
         assert not log.write(NOW_MS)
         assert path.stat().st_size == whole + 20
     assert log.write(NOW_MS)
@@ -363,6 +365,46 @@ def test_nothing_is_written_while_fsync_fails_and_all_is_afterwards(log: AppendO
     log.fsync()
     assert disk.durable == path.read_bytes()
     assert len(read_log(path)[0].data) == 4
+
+
+def test_a_file_that_is_being_repaired_is_not_taken_for_one_that_others_cut(
+    log: AppendOnlyLog, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail_an_fsync(log, disk)
+    disk.failing = False
+    write = AppendOnlyLog._write_all
+    sizes: list[int] = []
+
+    def look_first(log: AppendOnlyLog, data: bytes) -> None:
+        sizes.append(os.path.getsize(log.path))
+        log.inspect()
+        write(log, data)
+
+    monkeypatch.setattr(AppendOnlyLog, "_write_all", look_first)
+    log.fsync()
+    assert log.failure is None
+    assert sizes[0] < log.written_bytes
+    assert not log.damage
+
+
+def test_nothing_is_written_into_a_log_in_whose_place_another_file_stands(log: AppendOnlyLog, path: Path) -> None:
+    """Not even what reads have to log, since writes would be acknowledged then that no start finds."""
+    log.append_set(0, b"a", b"1", FAR_MS)
+    assert log.write(NOW_MS)
+    own = path.rename(path.with_name("moved"))
+    path.write_bytes(b"somebody's")
+    log.inspect()
+    assert log.failure == aof.REPLACED
+    log.append(0, (b"DEL", b"a"))
+    size = own.stat().st_size
+    for _ in log.write_again([], lambda: NOW_MS):
+        pass
+    assert not log.write(NOW_MS)
+    assert (log.failure, own.stat().st_size) == (aof.REPLACED, size)
+    own.replace(path)
+    log.inspect()
+    assert log.write(NOW_MS)
+    assert log.failure is None
 
 
 def test_a_log_that_fails_at_the_last_moment_is_not_succeeded(log: AppendOnlyLog, path: Path) -> None:

@@ -18,7 +18,7 @@ from servers import GodisProcess, Raw, encode, parse
 from stepped_turn import Client, Rig
 from test_rewrite import replayed, state_of
 
-from aof import LONG_BATCH_BYTES, STEP_BYTES
+from aof import LONG_BATCH_BYTES, REPLACED, STEP_BYTES
 from commands.many import AT_ONCE_WORDS, HUGE_BYTES, PART_WORDS
 from commands.slices import at_once
 from errors import CommandError
@@ -231,22 +231,34 @@ def test_a_part_of_many_megabytes_is_sent_without_a_copy(shared_godis: GodisProc
         assert raw.read_reply() == b"$2\r\ner\r\n"
 
 
-def test_a_key_that_is_evicted_while_it_is_written_does_not_come_back(rig: Rig) -> None:
+@pytest.mark.parametrize("db", [0, 1])
+@pytest.mark.parametrize("when", ["checksum", "turn", "file"])
+def test_a_key_that_is_evicted_while_it_is_written_does_not_come_back(rig: Rig, when: str, db: int) -> None:
     """Its DEL comes behind the batch, in its database, whatever others had to log meanwhile."""
-    client, other = rig.connect(), rig.connect()
-    rig.engine.execute(client.session, [b"SELECT", b"1"])
+    client, other, third = rig.connect(), rig.connect(), rig.connect()
+    rig.engine.execute(client.session, [b"SELECT", b"%d" % db])
     rig.engine.execute(other.session, [b"SELECT", b"2"])
+    rig.engine.execute(third.session, [b"SELECT", b"%d" % (1 - db)])
     other.ask("SET short 1 PX 10")
     rig.settle()
     work = begin(rig, client, "SET", "k", VALUE)
-    until_written_in_part(rig, work)
-    rig.store.databases[1].evict(b"k")
+    next(work)
+    if when == "turn":
+        other.ask("SET free 1")  # so that the batch waits for the end of the turn
+        while not rig.log.is_busy:
+            next(work)
+    elif when == "file":
+        until_written_in_part(rig, work)
+    rig.store.databases[db].evict(b"k")
+    if when != "file":
+        rig.settle()
+        until_written_in_part(rig, work)
     rig.store.tick(rig.store.now_ms + 20)
     other.ask("GET short")
     assert driven(work)[0] is OK
+    third.ask("SET after 1")
     rig.settle()
     assert rig.engine.execute(client.session, [b"APPEND", b"k", b"x"]) == 1
-    assert rig.engine.execute(other.session, [b"SET", b"after", b"1"]) is OK
     rig.settle()
     assert replayed(rig.log.path) == state_of(rig.store)
 
@@ -271,6 +283,51 @@ def test_after_a_failure_amid_it_what_others_logged_stays_in_its_database(rig: R
     rig.settle()
     assert rig.log.failure is None
     assert replayed(rig.log.path) == state_of(rig.store) == {}
+
+
+def test_what_failed_ends_in_database_0_when_it_is_written_at_last(rig: Rig) -> None:
+    client = rig.connect()
+    rig.engine.execute(client.session, [b"SELECT", b"1"])
+    client.ask("SET short 1 PX 10")
+    rig.settle()
+    work = begin(rig, client, "SET", "k", VALUE)
+    rig.failing_writes = True
+    driven(work)
+    rig.failing_writes = False
+    rig.store.tick(rig.store.now_ms + 20)
+    client.ask("GET short")  # to be logged, in database 1
+    rig.turn.end()
+    while not rig.turn.write_again(lambda: True):
+        pass
+    client.ask("SET after 1")
+    rig.settle()
+    assert replayed(rig.log.path) == state_of(rig.store)
+
+
+@pytest.mark.parametrize("failure", ["fsync", "replaced"])
+@pytest.mark.parametrize("when", ["before", "amid"])
+def test_what_failed_is_not_tried_again_while_something_else_is_wrong(rig: Rig, failure: str, when: str) -> None:
+    client = rig.connect()
+    work = begin(rig, client, "SET", "k", VALUE)
+    rig.failing_writes = True
+    driven(work)
+    rig.failing_writes = False
+    tried, known = rig.writes_tried, rig.log.write_failure
+    if when == "amid":
+        assert not rig.turn.write_again(lambda: True)
+    if failure == "fsync":
+        rig.log.fsync_failure = b"the disk is gone"
+    else:
+        rig.log.write_failure = REPLACED
+    for _ in range(len(VALUE) // STEP_BYTES + 3):
+        rig.turn.write_again(lambda: True)
+    assert rig.writes_tried == tried
+    rig.log.fsync_failure, rig.log.write_failure = None, known
+    while not rig.turn.write_again(lambda: True):
+        pass
+    rig.settle()
+    assert rig.log.failure is None
+    assert keys_in(rig) == {b"k"}
 
 
 def test_what_failed_is_written_whole_at_the_end_though_it_was_being_tried_again(rig: Rig) -> None:

@@ -295,6 +295,30 @@ def test_what_fails_half_way_is_logged_as_far_as_it_came(monkeypatch: pytest.Mon
     assert {key.decode() for argv in bench.log.records for key in argv[1:]} == set(KEYS) - left
 
 
+def test_under_always_who_reads_what_a_failed_one_has_written_waits_for_its_fsync(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = Rig(tmp_path, monkeypatch)
+    client, other, third = rig.connect(), rig.connect(), rig.connect()
+    rig.engine.execute(client.session, [b"MSET", *map(str.encode, PAIRS)])
+    work = client.session.work
+    assert work is not None
+    while rig.store.claim is None:
+        next(work)
+    next(work)
+    with monkeypatch.context() as patch:
+        patch.setattr(type(rig.store.databases[0]), "put_many", lambda *_: 1 // 0)
+        with pytest.raises(ZeroDivisionError):
+            at_once(work)
+    other.ask(f"GET {KEYS[0]}")
+    third.ask("GET free")
+    rig.turn.end()
+    assert (other.take(), third.take()) == (b"", b"$-1\r\n")
+    rig.fsync()
+    assert b"value of key:0" in other.take()
+    rig.close()
+
+
 def test_a_rewrite_does_not_begin_with_half_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rig = Rig(tmp_path, monkeypatch, "no")
     client = rig.connect()

@@ -344,18 +344,17 @@ def test_the_timeout_closes_who_is_idle_and_nobody_else(tmp_path: Path) -> None:
         idle = godis.raw()
         wire = encode("SET", "k", "v" * 100_000)
         sent = 0
-        slow.send(wire[:10])
-        for position in range(10, len(wire)):  # at most as long as it takes until the idle one is closed
-            sent = position
+
+        def idle_has_gone() -> bool:
+            """Go on with the other two, and say whether it has."""
+            nonlocal sent
+            slow.send(wire[sent : sent + 1])
+            sent += 1
             assert busy.ask("PING") == b"+PONG\r\n"
-            slow.send(wire[position : position + 1])
-            idle.sock.setblocking(False)
-            with contextlib.suppress(BlockingIOError):
-                assert idle.sock.recv(1) == b""
-                break
-        else:
-            pytest.fail("the idle client was not closed")
-        slow.send(wire[sent + 1 :])
+            return has_gone(idle)
+
+        wait_until(idle_has_gone, 20, "the idle client is closed")
+        slow.send(wire[sent:])
         assert slow.read_reply() == b"+OK\r\n"
         assert busy.ask("PING") == b"+PONG\r\n"
         idle.close()
@@ -374,10 +373,11 @@ def test_the_timeout_closes_nobody_who_waits_for_the_server(tmp_path: Path) -> N
 
 
 def test_the_timeout_closes_nobody_who_takes_a_long_reply_bit_by_bit_but_who_takes_nothing(tmp_path: Path) -> None:
-    value = bytes(100 * MEBIBYTE)
-    with GodisProcess(tmp_path, "--timeout", "1") as godis, godis.raw() as reader, godis.raw() as operator:
+    value = bytes(64 * MEBIBYTE)
+    with GodisProcess(tmp_path) as godis, godis.raw() as reader, godis.raw() as operator:
         assert operator.ask("SET", "large", value) == b"+OK\r\n"
         deaf = godis.raw()
+        operator.ask("CONFIG", "SET", "timeout", 1)
         deaf.send(encode("GET", "large") + encode("QUIT"))
         reader.send(encode("GET", "large"))
         assert reader.read_line() == b"$%d" % len(value)

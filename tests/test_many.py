@@ -445,7 +445,7 @@ def test_others_are_served_while_a_long_command_is_executed(shared_godis: GodisP
             (["MSET", *(word for name in names for word in (name, "new"))], b"+OK\r\n"),
             (["DEL", *names], b":%d\r\n" % CROWDED),
         ]:
-            assert served_meanwhile(busy, other, encode(*words), reply) >= 10, words[0]
+            assert served_meanwhile(busy, other, encode(*words), reply) > 2, words[0]
         assert parse(other.ask("DBSIZE")) == 1
 
 

@@ -349,6 +349,20 @@ def test_a_failure_leaves_the_old_log_whole(
     assert replayed(rig.path) == state_of(rig.store)
 
 
+def test_it_does_not_begin_while_something_is_not_written(rig: Rig) -> None:
+    """The copy of the log's tail would bring it once more, behind the snapshot that has it."""
+    fill(rig)
+    rig.ask("INCR", "n")
+    rig.instance.rewrite.requested = True
+    rig.rewriter.begin()
+    assert rig.instance.rewrite.last_failure == "the log cannot be written"
+    rig.end_turn()
+    rig.ask("BGREWRITEAOF")
+    rig.finish()
+    assert rig.instance.rewrite.last_failure == ""
+    assert replayed(rig.path) == state_of(rig.store)
+
+
 def test_a_log_that_fails_meanwhile_ends_the_rewrite(rig: Rig) -> None:
     fill(rig)
     rig.ask("BGREWRITEAOF")

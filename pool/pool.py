@@ -41,10 +41,11 @@ from pool.clock import PoolClock
 from pool.etcd import Channel, Compacted, Etcd, KeyValue, Refused, Unreachable, key_value, text64, tls_context
 from pool.local_snapshot import Identity, LocalSnapshot
 from pool.members import Membership, agree_on_settings
+from pool.pace import Pace
 from pool.post import APPEND_SECONDS, Post
 from pool.reads import Readers
 from pool.recovery import Recovery
-from pool.replica import Applied, Gap, Replica
+from pool.replica import Gap, Replica
 from pool.watchdog import Watchdog
 from pool.writes import Writer
 from session import Instance, PoolState
@@ -58,7 +59,6 @@ MOST_LAG_SECONDS = 6.0  # a watch from far back may take its time
 LATE_SECONDS = 0.25  # of a put: is there a leader?
 WATCH_OVER_SECONDS = 0.1
 FROZEN_SECONDS = 15.0
-SLICE_SECONDS = 0.001
 NEARLY_ENTRIES = 100  # behind: what comes now may come while we serve
 LEFT_POOL = 70  # exit code: EX_SOFTWARE
 
@@ -89,6 +89,7 @@ class Pool:
         self._jobs = Group()
         self._watch, self._reads = etcd.channel(), etcd.channel()
         self._between_entries = BoundedSemaphore()
+        self._pace = Pace()
         self.clock = PoolClock(etcd.time)
         self._post = Post(etcd, self.state, self._note_confirmed, self._spawn)
         self.writer = Writer(self._post, self._log_key, self.id, self.state, instance.store, self.clock)
@@ -96,7 +97,13 @@ class Pool:
         self._archive = Archive(etcd.channel(), config.pool.prefix)
         self._local = LocalSnapshot(config.pool_local_snapshot, instance.id, self._identity)
         self._snapshotter = Snapshotter(
-            self._archive, self.replica, self.state, config, self._between_entries, self._breathe, self._local.begin
+            self._archive,
+            self.replica,
+            self.state,
+            config,
+            self._between_entries,
+            self._pace.breathe,
+            self._local.begin,
         )
         self._recovery = Recovery(
             self._reads,
@@ -114,7 +121,6 @@ class Pool:
         self._first_revision = 1
         self._term = 0  # of etcd's leader
         self._lag_seconds = LAG_SECONDS
-        self._slice_began = monotonic()
         self._progress_at = monotonic()
         self._taking = False  # an entry, which may take long
         self._gap_at = 0  # the index at which a gap was seen once
@@ -345,10 +351,11 @@ class Pool:
                 self._take_next(found)
             finally:
                 self._taking, self._progress_at = False, monotonic()
-        self._breathe()
+        self._pace.breathe()
 
     def _take_next(self, found: KeyValue) -> None:
-        applied = self._apply(found)
+        replica, pace = self.replica, self._pace
+        applied = pace.go(replica.apply(found.mod_revision, found.version, found.value, pace.is_late))
         if applied is None:
             return
         self._lag_seconds = LAG_SECONDS
@@ -356,36 +363,10 @@ class Pool:
         if applied.instance == self.id:
             self.writer.take_own(applied.seq, applied.replies, applied.repeated)
         state = self.state
-        state.index, state.entries, state.clock_ms = self.replica.index, self.replica.version, self.replica.clock_ms
+        state.index, state.entries, state.clock_ms = replica.index, replica.version, replica.clock_ms
         state.head_entries = max(state.head_entries, state.entries)
-        self.readers.follow(self.replica.index)
-        for _ in self.replica.expire():
-            self._breathe()
-
-    def _apply(self, found: KeyValue) -> Applied | None:
-        """Apply an entry; long ones in slices, so that clients are served in between."""
-        steps = self.replica.apply(found.mod_revision, found.version, found.value, self._is_late)
-        while True:
-            try:
-                next(steps)
-            except StopIteration as end:
-                applied: Applied | None = end.value
-                return applied
-            self._breathe()
-
-    def _is_late(self) -> bool:
-        """Say whether whoever works without waiting for etcd has had the loop for long."""
-        return monotonic() - self._slice_began > SLICE_SECONDS
-
-    def _breathe(self) -> None:
-        """Let clients have the loop if this greenlet had it for long.
-
-        Not by `sleep(0)`: the loop runs some dozen of those, each with a slice, before it looks for what clients sent.
-        """
-        if self._is_late():
-            hub = gevent.get_hub()
-            hub.wait(hub.loop.timer(0))
-            self._slice_began = monotonic()
+        self.readers.follow(replica.index)
+        pace.go(replica.expire())
 
     # ---- watching over it
 

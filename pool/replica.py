@@ -169,7 +169,7 @@ class Replica:
             store.now_ms, store.expired_until_ms, store.default_deadline_ms, store.random = kept
             store.may_delete = False
 
-    def expire(self) -> Iterator[None]:
+    def expire(self) -> Generator[None, None, None]:
         """Delete what ended in the seconds that the log's clock has passed, in steps; due before the next entry."""
         last = self.clock_ms // 1000 - 1
         if last <= self._expired_second:

@@ -37,6 +37,7 @@ pool.server -> server
 pool.pool -> pool.writes -> pool.post -> pool.etcd -> leaves
 pool.pool -> pool.members -> pool.etcd
 pool.pool -> pool.reads -> leaves
+pool.pool -> pool.pace -> leaves
 pool.pool -> pool.watchdog -> leaves
 pool.archive -> pool.local_snapshot -> log_replay
 pool.archive -> pool.etcd
@@ -50,7 +51,9 @@ pool.members -> session
 LEAVES = {"claim", "collector", "columns", "config", "diagnostics", "entries", "errors", "replies", "version"}
 PROGRAM = sorted([*ROOT.glob("*.py"), *ROOT.glob("commands/*.py"), *ROOT.glob("pool/*.py")])
 NETWORK = {"godis", "server", "connection", "turn", "tls"}  # godis pings
-POOL_NETWORK = {f"pool.{name}" for name in ("archive", "etcd", "members", "pool", "post", "reads", "server", "writes")}
+POOL_NETWORK = {
+    f"pool.{name}" for name in ("archive", "etcd", "members", "pace", "pool", "post", "reads", "server", "writes")
+}
 CLOCKLESS = {"session", "eviction", "store", "usage", "expiry", "pool.replica", "pool.entry", "pool.snapshot"}
 
 

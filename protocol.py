@@ -58,9 +58,7 @@ BLOCK_BYTES = 1 << 16  # what is larger is not joined, which would copy it
 SMALL_BYTES = 4096  # of a first request in a pipeline: for larger ones the search in the proof costs more than it gains
 SMALLER_BYTES = 2048  # the same for CRLF, which every byte of a value is looked at for
 UNLIKE_PIPELINES = 16  # after a pipeline of different requests, so many are not tried by column
-SHORT = 16  # words; the head of a shorter command is looked up: a quarter off a record of three words
 HEADERS = [b"$%d\r\n" % size for size in range(TABLED)]
-ARRAY_HEADERS = [b"*%d\r\n" % count for count in range(SHORT)]
 _SIZES = {head: size for size, head in enumerate(HEADS[:1024])}  # within any limit
 _COUNTS = {b"*%d" % count: count for count in range(1, MAX_ELEMENTS_BEFORE_AUTH + 1)}
 _STAR, _CR, _LF = b"*\r\n"
@@ -495,13 +493,15 @@ def blocks(pieces: Iterable[bytes]) -> Iterator[bytes]:
 
 def encode_command(argv: Sequence[bytes]) -> bytes:
     """Return a request as a RESP array of bulk strings."""
+    if len(argv) == 3:  # most effects that are no SET: 0.2 µs instead of 0.4, of 2 that an INCR takes in the engine
+        name, key, word = argv
+        return b"*3\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n" % (len(name), name, len(key), key, len(word), word)
     return b"".join(command_pieces(argv))
 
 
 def command_pieces(argv: Sequence[bytes]) -> list[bytes]:
     """Return what `encode_command` does, in pieces: nothing is copied."""
-    count = len(argv)
-    pieces = [ARRAY_HEADERS[count] if count < SHORT else b"*%d\r\n" % count]
+    pieces = [b"*%d\r\n" % len(argv)]
     for value in argv:
         size = len(value)
         pieces += (HEADERS[size] if size < TABLED else b"$%d\r\n" % size, value, CRLF)

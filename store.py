@@ -486,7 +486,8 @@ class Keyspace:
         if self.usage is not None:
             self.usage.about_to_change(key, known)
             self.usage.add(DEADLINE_BYTES * ((deadline_ms != NO_DEADLINE) - (deadline_of(known) != NO_DEADLINE)))
-        self._place(key, entry_of(value_of(known), deadline_ms), deadline_ms)
+        entry = known[:-TAIL_BYTES] + tail(deadline_ms) if type(known) is bytes else (known[0], deadline_ms)
+        self._place(key, entry, deadline_ms)
 
     def end_at(self, key: bytes, deadline_ms: int) -> None:
         """Set the deadline of a live key and log it; one that has passed deletes the key."""

@@ -190,23 +190,29 @@ def engines(report: Report, rounds: int = PASSES, requests: int = REPEATED) -> N
     engine, session = parts.engine, parts.session
     gets: list[list[bytes]] = [[b"GET", name] for name in CHOSEN]
     sets: list[list[bytes]] = [[b"SET", name, VALUE] for name in CHOSEN]
+    ttls: list[list[bytes]] = [[b"TTL", name] for name in CHOSEN]
+    expires: list[list[bytes]] = [[b"EXPIRE", name, b"90000"] for name in CHOSEN]
+    incrs: list[list[bytes]] = [[b"INCR", b"counter:" + name] for name in CHOSEN]
+    mixed = [pair[number % 10 == 0] for number, pair in enumerate(zip(gets, sets, strict=True))]
 
-    def by_column(argvs: Sequence[list[bytes]]) -> Pass:
+    def at_once(argvs: Sequence[list[bytes]]) -> Pass:
         pipelines = [list(argvs[start : start + 100]) for start in range(0, REQUESTS, 100)]
 
         def run() -> None:
             for pipeline in pipelines:
                 if engine.execute_many(session, pipeline) is None:
-                    raise SystemExit("a pipeline did not run by column")
+                    raise SystemExit("a pipeline did not run at once")
 
         return run
 
     passes: dict[str, Pass] = {}
-    for name, argvs in (("GET", gets), ("SET", sets)):
+    for name, argvs in (("GET", gets), ("SET", sets), ("TTL", ttls), ("EXPIRE", expires), ("INCR", incrs)):
         passes[f"{name} execute"] = each(lambda number, argvs=argvs: engine.execute(session, argvs[number]))  # type: ignore[misc]
         command = engine.table[name.encode()].run
         passes[f"{name} command"] = each(lambda number, argvs=argvs, run=command: run(session, argvs[number]))  # type: ignore[misc]
-        passes[f"{name} execute_many, of 100"] = by_column(argvs)
+        passes[f"{name} execute_many, of 100"] = at_once(argvs)
+    passes["nine GETs to a SET, execute"] = each(lambda number: engine.execute(session, mixed[number]))
+    passes["nine GETs to a SET, execute_many, of 100"] = at_once(mixed)
     show(report, "engine, a request", best_ns(passes, REQUESTS, rounds, requests))
 
 

@@ -259,7 +259,7 @@ def _expire(session: Session, argv: list[bytes], command: bytes, unit_ms: int, b
     conditions = _parse_conditions(words)
     deadline_ms = _parse_end(amount, command, unit_ms, base_ms)
     db = session.db
-    if db.get(key) is None or not _meets(conditions, db.deadline_ms(key), deadline_ms):
+    if db.get(key) is None or (conditions and not _meets(conditions, db.deadline_ms(key), deadline_ms)):
         return 0
     db.end_at(key, deadline_ms)
     return 1

@@ -15,6 +15,8 @@ what it hears of the log, and when it must leave; what an entry does is `replica
 **Trouble.** `confirmed_at` is when the log last answered. After UNCONFIRMED_SECONDS without, writes are refused at once
 (POOLDOWN), and so are those that wait unsent. Those that were sent are answered POOLUNKNOWN after UNKNOWN_SECONDS.
 Whatever would let this instance differ from the others ends it: a bug in a command, a gap, another log than before.
+
+It is a little long since all of these greenlets tell from what they hear together whether the log can be reached.
 """
 
 from __future__ import annotations

@@ -373,7 +373,8 @@ def test_an_instance_that_stood_still_shows_nothing_old_where_that_was_refused(j
         for client in (two, three):
             client.send(b"GET k\r\n")
         since = time.monotonic()
-        wait_until(lambda: one.ask("SET", "k", "new") and time.monotonic() - since > 1, what="it is out of date")
+        written = partial(one.ask, "SET", "k", "new")
+        wait_until(lambda: written() == b"+OK\r\n" and time.monotonic() - since > 1, what="it is out of date")
         os.kill(sleeper.pid, signal.SIGCONT)
         assert two.read_line() in (POOL_STALE, b"new")
         assert three.read_line() in (POOL_STALE, b"new")

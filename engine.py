@@ -24,7 +24,7 @@ from columns import Columns, columns_of
 from commands import DENYOOM, LONGEST_NAME_BYTES, NO_AUTH, READONLY, TABLE, WRITE, Command, RunMany, fold
 from commands.many import AT_ONCE_WORDS, leave, logging_in_slices
 from commands.slices import at_once
-from errors import INTERNAL, LOG_FAILED, NO_MEMORY, OUT_OF_MEMORY, QUOTED_BYTES, UNKNOWN_COMMAND, CommandError
+from errors import INTERNAL, LOG_FAILED, NAMED_BYTES, NO_MEMORY, OUT_OF_MEMORY, UNKNOWN_COMMAND, CommandError
 from errors import NO_AUTH as NO_AUTH_TEXT
 from eviction import Making
 from replies import WAIT, Reply, Work
@@ -282,11 +282,11 @@ class Engine:
 def unknown_command(argv: list[bytes]) -> CommandError:
     """Return the error for a request of a command that is not there, with the beginning of its arguments."""
     listed = b""
-    for argument in argv[1:QUOTED_BYTES]:
-        if len(listed) >= QUOTED_BYTES:
+    for argument in argv[1:NAMED_BYTES]:
+        if len(listed) >= NAMED_BYTES:
             break
-        listed += b"'%b' " % argument[: QUOTED_BYTES - len(listed)]
-    return CommandError(UNKNOWN_COMMAND % (argv[0][:QUOTED_BYTES], listed))
+        listed += b"'%b' " % argument[: NAMED_BYTES - len(listed)]
+    return CommandError(UNKNOWN_COMMAND % (argv[0][:NAMED_BYTES], listed))
 
 
 def _waiting_for(room: Making) -> Work:

@@ -39,7 +39,8 @@ class StartError(Exception):
     """The server cannot start; the message says what to do."""
 
 
-QUOTED_BYTES = 128  # of what a client sent, in an error
+NAMED_BYTES = 128  # of a command that is unknown, in an error; as in Redis
+QUOTED_BYTES = 1 << 14  # of any other word; Redis sends all of it, which takes long for one of megabytes
 
 # arguments
 SYNTAX = b"ERR syntax error"

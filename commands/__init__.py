@@ -22,7 +22,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from errors import QUOTED_BYTES, UNKNOWN_SUBCOMMAND, WRONG_ARITY, CommandError
+from errors import NAMED_BYTES, UNKNOWN_SUBCOMMAND, WRONG_ARITY, CommandError
 from replies import Reply
 from session import Session
 
@@ -102,7 +102,7 @@ class Command:
         """Return the row of a container's subcommand. Raises CommandError if there is none of that name and length."""
         row = self.subcommands.get(fold(argv[1]))
         if row is None:
-            raise CommandError(UNKNOWN_SUBCOMMAND % (argv[1][:QUOTED_BYTES], self.name))
+            raise CommandError(UNKNOWN_SUBCOMMAND % (argv[1][:NAMED_BYTES], self.name))
         if not row.accepts(len(argv)):
             raise row.wrong_arity()
         return row

@@ -23,6 +23,7 @@ from errors import (
     INVALID_CLIENT_INFO,
     INVALID_PAUSE_MODE,
     INVALID_TIMEOUT,
+    NAMED_BYTES,
     NEGATIVE_TIMEOUT,
     NO_SUCH_CLIENT,
     NO_SUCH_USER,
@@ -305,7 +306,7 @@ def client_pause(session: Session, argv: list[bytes]) -> Reply:
     """
     mode = fold(argv[3]) if len(argv) == 4 else b"ALL"
     if len(argv) > 4:
-        raise CommandError(UNKNOWN_OR_WRONG_SUBCOMMAND % (argv[1][:QUOTED_BYTES], b"CLIENT"))
+        raise CommandError(UNKNOWN_OR_WRONG_SUBCOMMAND % (argv[1][:NAMED_BYTES], b"CLIENT"))
     if mode not in (b"ALL", b"WRITE"):
         raise CommandError(INVALID_PAUSE_MODE)
     timeout_ms = parse_bounded(argv[2], MIN_INTEGER, MAX_INTEGER, INVALID_TIMEOUT)

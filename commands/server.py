@@ -34,6 +34,7 @@ from entries import NO_DEADLINE, size_of
 from errors import (
     DEBUG_REFUSED,
     LOG_FAILED,
+    NAMED_BYTES,
     NO_CONFIG_FILE,
     NO_LOG,
     NO_SHUTDOWN,
@@ -214,7 +215,7 @@ def debug(session: Session, argv: list[bytes]) -> Reply:
     if allowed == "no" or (allowed == "local" and not session.is_local):
         raise CommandError(DEBUG_REFUSED)
     if fold(argv[1]) != b"SLEEP" or len(argv) != 3:
-        raise CommandError(UNKNOWN_OR_WRONG_SUBCOMMAND % (argv[1][:QUOTED_BYTES], b"DEBUG"))
+        raise CommandError(UNKNOWN_OR_WRONG_SUBCOMMAND % (argv[1][:NAMED_BYTES], b"DEBUG"))
     try:
         seconds = float(argv[2])
     except ValueError:

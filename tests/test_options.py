@@ -18,7 +18,7 @@ import pytest
 from instances import Bench, Client
 from servers import Failure, GodisProcess, Raw, encode, parse
 
-from commands import Command
+from commands import Command, fold
 from commands.introspection import all_rows
 from commands.many import AT_ONCE_WORDS
 from commands.slices import at_once
@@ -68,6 +68,16 @@ class Counter:
             return job()
         finally:
             sys.settrace(before)
+
+
+def test_a_loop_over_all_words_is_more_than_what_may_be_done_in_one_go() -> None:
+    counter = Counter()
+    words = [b"x"] * WORDS
+    counter.during(lambda: {fold(word) for word in words})
+    assert counter.count > MOST_INSTRUCTIONS
+    counter.count = 0
+    counter.during(lambda: list(map(len, words)))
+    assert counter.count < MOST_INSTRUCTIONS
 
 
 def options_of(row: Command) -> list[list[bytes]]:

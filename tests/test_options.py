@@ -63,6 +63,7 @@ class Counter:
     def during(self, job: Callable[[], Any]) -> Any:
         """Do something, counted."""
         before = sys.gettrace()
+        sys._getframe().f_trace_opcodes = True  # for Python 3.12, which else traces no instruction of any frame
         sys.settrace(self._trace)
         try:
             return job()

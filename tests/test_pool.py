@@ -212,10 +212,10 @@ def test_a_restart_begins_with_the_local_snapshot_and_reads_none_of_etcds(join: 
     process = join(*flags, more=TELL_OF_CHUNKS)
     with process.raw() as raw:
         for number in range(60):
-            raw.ask("SET", f"k{number}", "v" * 1000)
+            assert raw.ask("SET", f"k{number}", "v" * 1000) == b"+OK\r\n"
         wait_until(lambda: int(pool_info(raw)["pool_last_snapshot_entries"]) >= 50, what="a snapshot")
         in_etcd = pool_info(raw)["pool_last_snapshot_entries"]
-        raw.ask("DEL", "k3", "k4")
+        assert raw.ask("DEL", "k3", "k4") == b":2\r\n"
         scanned = raw.ask("SCAN", "0", "COUNT", "1000")
         counted = parse(raw.ask("INCR", "n"))
 

@@ -187,7 +187,8 @@ class Connection:
             self.greenlet.throw(error)
             return
         if not size:
-            self.greenlet.switch((None, None))
+            if time() < turn.late:  # else the next poll tells of it once more: thousands may hang up at once
+                self.greenlet.switch((None, None))
             return
         session.active_ms = turn.store.now_ms
         statistics.input_bytes += size

@@ -8,11 +8,13 @@ from __future__ import annotations
 import os
 import select
 import shutil
+import socket
 import sys
 import tempfile
 import threading
 from collections.abc import Iterator
 from itertools import pairwise
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,7 @@ from aof import NullLog
 from commands import NO_KEYS, READONLY, WRITE
 from commands.introspection import all_rows
 from config import Config
+from connection import Connection
 from engine import Engine
 from held import MOST_INPUT_BYTES, MOST_TURNS
 from session import Instance, Pause, Session
@@ -40,6 +43,9 @@ THOROUGHNESS = int(os.environ.get("GODIS_SOAK", "1"))
 OK = b"+OK\r\n"
 NULL = b"$-1\r\n"
 MISCONF = b"-MISCONF Errors writing to the AOF file: Input/output error\r\n"
+
+
+ROUND_SECONDS = 0.001  # to sleep for it lets the loop look at its sockets
 
 
 @pytest.fixture
@@ -325,6 +331,30 @@ def test_an_fsync_long_after_the_last_waits_for_nobody(rig: Rig) -> None:
     rig.seconds += 1
     first.ask("SET a 2")
     assert synced_at_once(rig, first)
+
+
+def test_who_hangs_up_when_a_turn_is_late_goes_in_a_later_one(lazy_rig: Rig) -> None:
+    """Thousands may do so at once."""
+    turn = lazy_rig.turn
+    here, there = socket.socketpair()
+    here.setblocking(False)
+    session = Session(lazy_rig.instance, lazy_rig.instance.next_client_id())
+
+    def serve() -> None:
+        Connection(turn, lazy_rig.engine, here, session).serve()
+
+    with here:
+        client = gevent.spawn(serve)
+        gevent.sleep(ROUND_SECONDS)
+        there.close()
+        turn.late = 0.0
+        gevent.sleep(ROUND_SECONDS)
+        assert not turn.replies
+        turn.late = inf
+        wait_until(lambda: gevent.sleep(ROUND_SECONDS) or turn.replies, what="its end is behind its replies")
+        turn.end()
+        client.join(timeout=10)
+        assert client.successful()
 
 
 def test_a_log_that_is_written_during_an_fsync_for_a_rewrite_holds_nobody_up_for_longer(rig: Rig) -> None:

@@ -24,13 +24,16 @@ from random import Random
 from sys import getsizeof
 from typing import Protocol
 
-from entries import NO_DEADLINE, Entry, deadline_of, size_of
+from entries import NO_DEADLINE, TAIL_BYTES, Entry, deadline_of, size_of
 
 TABLE_BYTES = 128  # a key's share of a dict from which keys go as fast as they come
 ENTRY_BYTES = TABLE_BYTES + 36  # in `entries`, in `order`; and what malloc rounds up of two objects
 DEADLINE_BYTES = 20  # in `due`, where a few entries are stale
 USE_BYTES = TABLE_BYTES + 24  # in `Uses.table`, and the ints in it
-NEW_KEY_BYTES = ENTRY_BYTES + DEADLINE_BYTES + USE_BYTES + 2 * getsizeof(b"")  # beside the bytes themselves
+# What a new key takes beside its bytes and those of its value.
+NEW_KEY_BYTES = (
+    ENTRY_BYTES + DEADLINE_BYTES + USE_BYTES + TAIL_BYTES + 2 * getsizeof(b"")
+)
 
 MINUTE_MS = 60_000
 NEW_COUNT = 5  # a new key must not be the next to go before it had its chance

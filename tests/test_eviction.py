@@ -146,6 +146,21 @@ def test_nothing_is_noted_without_a_limit() -> None:
     assert not bench.instance.gated
 
 
+@pytest.mark.parametrize("words", ["SET key:100 {v} EX 100", "MSET key:100 {v} key:101 {v}"])
+@pytest.mark.parametrize("policy", ["volatile-lru", "volatile-lfu", "noeviction"])
+def test_what_is_let_in_stays_within_the_limit_to_the_byte(policy: str, words: str) -> None:
+    bench, client = limited(policy, 1_000_000)
+    before = used_bytes(bench)
+    replies = set()
+    for room in range(400, 2000):
+        client.ask("CONFIG", "SET", "maxmemory", str(before + room))
+        reply = client.ask(*words.format(v="x" * 300).split())
+        replies.add(type(reply))
+        assert used_bytes(bench) <= before + room
+        client.ask("DEL", "key:100", "key:101")
+    assert len(replies) == 2, "some fit and some do not"
+
+
 def test_a_value_that_can_never_fit_evicts_nothing() -> None:
     bench, client = limited("allkeys-lru")
     client.ask("SET", "a", "1")

@@ -31,9 +31,7 @@ ENTRY_BYTES = TABLE_BYTES + 36  # in `entries`, in `order`; and what malloc roun
 DEADLINE_BYTES = 20  # in `due`, where a few entries are stale
 USE_BYTES = TABLE_BYTES + 24  # in `Uses.table`, and the ints in it
 # What a new key takes beside its bytes and those of its value.
-NEW_KEY_BYTES = (
-    ENTRY_BYTES + DEADLINE_BYTES + USE_BYTES + TAIL_BYTES + 2 * getsizeof(b"")
-)
+NEW_KEY_BYTES = ENTRY_BYTES + DEADLINE_BYTES + USE_BYTES + TAIL_BYTES + 2 * getsizeof(b"")
 
 MINUTE_MS = 60_000
 NEW_COUNT = 5  # a new key must not be the next to go before it had its chance

@@ -118,7 +118,7 @@ class HeldReplies:
         if self._groups and self._groups[-1].end_bytes == UNWRITTEN:
             self._groups[-1].end_bytes, self._groups[-1].failure = self._log.written_bytes, self._log.failure
 
-    def wait_for_fsync(self) -> bool:
+    def want_fsync(self) -> bool:
         """Say whether an fsync now would let replies go."""
         last = self._groups[-1] if self._groups else None
         return (

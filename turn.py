@@ -294,8 +294,8 @@ class Turn:
                 self.rewriter.begin()
         if self._stops_waiting:
             self._stop_waiting()
-        elif begins:
-            self._fsync_held()
+        elif begins and self.held.want_fsync():
+            self.start_fsync()
         self._deliver(free, None)
         self._release()
 
@@ -313,11 +313,6 @@ class Turn:
         if waiting:
             self.held.add(waiting, who)
         return free
-
-    def _fsync_held(self) -> None:
-        """Begin the fsync that replies wait for, if any do and the log could be written."""
-        if self.held.wait_for_fsync():
-            self.start_fsync()
 
     def _has_gathered(self) -> bool:
         """Say whether the next fsync need not wait for those who are about to write; else look again in time."""

@@ -162,11 +162,7 @@ class Unsynced:
         if row.subcommands and len(argv) > 1:
             row = row.subcommands.get(fold(argv[1]), row)
         if row.keys is FIRST:
-            key = argv[1]
-            for names in self._all:
-                if key in names:
-                    self._saw.add(session)
-                    return
+            self.note_keys(session, argv[1:2])
         elif row.keys.first and len(argv) <= MANY_WORDS:
             self.note_keys(session, row.key_arguments(argv))
         elif row.flags & READS_KEYSPACE:
@@ -179,5 +175,7 @@ class Unsynced:
 
     def note_keys(self, session: Session, keys: Sequence[bytes]) -> None:
         """Note whether one of these keys, which are about to be read, is unsynced."""
-        if not all(names.isdisjoint(keys) for names in self._all):
-            self._saw.add(session)
+        for names in self._all:
+            if not names.isdisjoint(keys):
+                self._saw.add(session)
+                return

@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from errors import StartError
 
@@ -166,26 +166,32 @@ class PoolAddress:
     tls: bool
 
 
+# A host, in brackets if it is an IPv6 address, and a port. urlsplit refuses a list of them since CVE-2025-0938.
+ENDPOINT = re.compile(r"(?:\[([0-9A-Fa-f:.]+(?:%[^][@/]+)?)\]|([^][:@%\s]+))(?::([0-9]{0,5}))?")
+POOL_FORM = "argument must be like etcd://host1:2379,host2:2379/prefix (etcds:// for TLS)"
+
+
 def parse_pool(text: str) -> PoolAddress | None:
     """Read etcd://[user:password@]host1:port,host2:port[/prefix]; etcds:// for TLS; nothing: no pool."""
     if not text:
         return None
-    parts = urlsplit(text)
-    login, _, hosts = parts.netloc.rpartition("@")
+    scheme, _, rest = text.strip().partition("://")
+    place, slash, path = rest.partition("/")
+    login, _, hosts = place.rpartition("@")
     user, _, password = login.partition(":")
-    endpoints = []
-    try:
-        if parts.scheme not in ("etcd", "etcds") or parts.query or parts.fragment:
-            raise ValueError
-        for place in hosts.split(","):
-            one = urlsplit(f"//{place}")
-            if not one.hostname or one.path:
-                raise ValueError
-            endpoints.append(Endpoint(one.hostname, ETCD_PORT if one.port is None else one.port))
-    except ValueError:
-        raise ValueError("argument must be like etcd://host1:2379,host2:2379/prefix (etcds:// for TLS)") from None
-    prefix = unquote(parts.path).rstrip("/") or POOL_PREFIX
-    return PoolAddress(tuple(endpoints), prefix, unquote(user), unquote(password), parts.scheme == "etcds")
+    if scheme.lower() not in ("etcd", "etcds") or re.search(r"[?#]", rest):
+        raise ValueError(POOL_FORM)
+    prefix = unquote(slash + path).rstrip("/") or POOL_PREFIX
+    endpoints = tuple(map(parse_endpoint, hosts.split(",")))
+    return PoolAddress(endpoints, prefix, unquote(user), unquote(password), scheme.lower() == "etcds")
+
+
+def parse_endpoint(text: str) -> Endpoint:
+    """Read `host`, `host:port` or `[address]:port`."""
+    match = ENDPOINT.fullmatch(text)
+    if not match or int(match[3] or 0) > 65535:
+        raise ValueError(POOL_FORM)
+    return Endpoint((match[1] or match[2]).lower(), int(match[3] or ETCD_PORT))
 
 
 def show_pool(address: PoolAddress | None) -> str:

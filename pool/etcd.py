@@ -354,7 +354,7 @@ class Channel:
         if self._sock is None:
             self._connect()
         token = f"Authorization: {self._etcd.token}\r\n" if self._etcd.token else ""
-        head = f"POST /v3/{path} HTTP/1.1\r\nHost: {self.endpoint.host}\r\n{token}Content-Length: {len(data)}\r\n\r\n"
+        head = f"POST /v3/{path} HTTP/1.1\r\nHost: {self.endpoint}\r\n{token}Content-Length: {len(data)}\r\n\r\n"
         self._sock.settimeout(timeout)
         self._sock.sendall(head.encode() + data)
 

@@ -56,6 +56,9 @@ def channel(node: EtcdNode, connect: Connect) -> Channel:
         ("etcd://h", [("h", 2379)], "/godis", ("", "")),
         ("etcd://a:1,b:2,[::1]:3/x/y/", [("a", 1), ("b", 2), ("::1", 3)], "/x/y", ("", "")),
         ("etcds://u:p%40w@h:1/%C3%A9", [("h", 1)], "/é", ("u", "p@w")),
+        ("etcd://127.0.0.1:2379,[::1]:2379", [("127.0.0.1", 2379), ("::1", 2379)], "/godis", ("", "")),
+        ("etcd://[::1],[FE80::1%eth0]:3,h:/p", [("::1", 2379), ("fe80::1%eth0", 3), ("h", 2379)], "/p", ("", "")),
+        ("ETCD://u:p@w,[x]@H_1/", [("h_1", 2379)], "/godis", ("u", "p@w,[x]")),
     ],
 )
 def test_an_address_is_read(text: str, endpoints: list[Any], prefix: str, login: tuple[str, str]) -> None:
@@ -65,7 +68,24 @@ def test_an_address_is_read(text: str, endpoints: list[Any], prefix: str, login:
     assert address.tls == text.startswith("etcds")
 
 
-@pytest.mark.parametrize("text", ["h:1", "http://h:1", "etcd://", "etcd://a,,b", "etcd://h:x", "etcd://h:1?q"])
+NO_ADDRESSES = [
+    "h:1",
+    "http://h:1",
+    "etcd://",
+    "etcd://a,,b",
+    "etcd://h:x",
+    "etcd://h:65536",
+    "etcd://h:1?q",
+    "etcd://u:p[w@h#f",
+    "etcd:h",
+    "etcd://::1",
+    "etcd://[::1",
+    "etcd://[::1]x",
+    "etcd://[h]:1",
+]
+
+
+@pytest.mark.parametrize("text", NO_ADDRESSES)
 def test_what_is_no_address_is_refused(text: str) -> None:
     with pytest.raises(SettingError, match="etcd://host1:2379"):
         Config({"--pool": text}, {})

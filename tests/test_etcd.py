@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import gevent
+import gevent.event
 import pytest
 from rig.etcd_cluster import EtcdNode, require_etcd
 from servers import HOST, free_port, require
@@ -29,8 +30,9 @@ def etcd_at(*endpoints: str, user: str = "", password: str = "", context: Any = 
 
 
 @pytest.fixture
-def connect() -> Iterator[Connect]:
+def connect(monkeypatch: pytest.MonkeyPatch) -> Iterator[Connect]:
     """Make channels, to whichever endpoints; they are closed at the end."""
+    monkeypatch.setattr("pool.etcd.CONNECT_SECONDS", SECONDS)  # a busy machine accepts and shakes hands slowly
     channels: list[Channel] = []
 
     def make(*endpoints: str, etcd: Etcd | None = None, **options: Any) -> Channel:
@@ -207,8 +209,9 @@ def test_a_watch_from_before_a_compaction_is_told_so(channel: Channel) -> None:
 
 def test_a_watch_that_is_closed_elsewhere_ends(node: EtcdNode, connect: Connect) -> None:
     watching = connect(node.endpoint)
-    watcher = gevent.spawn(lambda: next(watching.watch(b"silent", 1, SECONDS, lambda: None), None))
-    gevent.sleep(0.05)
+    waits = gevent.event.Event()
+    watcher = gevent.spawn(lambda: next(watching.watch(b"silent", 1, SECONDS, waits.set), None))
+    assert waits.wait(SECONDS)
     watching.close()
     with pytest.raises(Unreachable):
         watcher.get(timeout=SECONDS)
@@ -303,9 +306,8 @@ def make_certificates(directory: Path) -> None:
         subprocess.run(command.split(), cwd=directory, check=True, capture_output=True)
 
 
-def test_tls_with_certificates_on_both_sides(tmp_path: Path, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tls_with_certificates_on_both_sides(tmp_path: Path, connect: Connect) -> None:
     require_etcd()
-    monkeypatch.setattr("pool.etcd.CONNECT_SECONDS", SECONDS)  # a busy machine shakes hands slowly
     make_certificates(tmp_path)
     certificate = ["--cert-file=" + str(tmp_path / "node.pem"), "--key-file=" + str(tmp_path / "node.key")]
     trusted = ["--client-cert-auth", "--trusted-ca-file=" + str(tmp_path / "ca.pem")]

@@ -13,7 +13,8 @@ from __future__ import annotations
 import copy
 import platform
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 from urllib.parse import unquote
@@ -24,6 +25,7 @@ UNITS_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 MAX_SECONDS = (1 << 31) - 1
 UNITS_BYTES = {"": 1, "b": 1, "k": 1000, "kb": 1024, "m": 10**6, "mb": 1 << 20, "g": 10**9, "gb": 1 << 30}
 MAX_INT = (1 << 31) - 1
+MAX_SHOWN_CHARACTERS = 200  # of a bad value
 MAX_PASSWORD_BYTES = 4096  # of a password in a file
 ETCD_PORT = 2379
 POOL_PREFIX = "/godis"
@@ -37,6 +39,7 @@ POLICIES = (  # in Redis's order, which its error text shows
     "allkeys-random",
     "noeviction",
 )
+NO_LOG_VARIABLE = "GODIS_NO_LOG"
 EVICTION_IN_POOL = "a pool cannot evict, since each instance would choose other keys; only noeviction"
 LOG_LEVELS = {"debug": 10, "verbose": 10, "notice": 20, "warning": 30}
 
@@ -44,6 +47,25 @@ LOG_LEVELS = {"debug": 10, "verbose": 10, "notice": 20, "warning": 30}
 def parse_text(text: str) -> str:
     """Take a text as it is."""
     return text
+
+
+def parse_name(text: str) -> str:
+    """Read a name that is shown in lines of text: UTF-8 without control characters."""
+    if not text.isprintable():  # nor is a byte that is no UTF-8
+        raise ValueError("argument must be printable UTF-8")
+    return text
+
+
+def parse_file_name(text: str) -> str:
+    """Read the name of a file that there has to be."""
+    if not text:
+        raise ValueError("argument must be the name of a file")
+    return text
+
+
+def to_text(text: str) -> str:
+    """Return the text with a question mark for each byte that is not UTF-8."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def parse_choice(*choices: str) -> Callable[[str], str]:
@@ -248,7 +270,7 @@ SETTINGS = [
     Setting("tls-protocols", "tls_protocols", "", parse_protocols, live=True),
     Setting("tls-client-cert-file", "tls_client_cert_file", "", parse_text, live=True),
     Setting("tls-client-key-file", "tls_client_key_file", "", parse_text, live=True),
-    Setting("appendfilename", "log", "log.txt", parse_text, flag="log"),
+    Setting("appendfilename", "log", "log.txt", parse_file_name, flag="log"),
     Setting("data-dir", "data_dir", "", parse_text),
     Setting("appendonly", "appendonly", "yes", parse_yes),
     Setting("appendfsync", "appendfsync", "everysec", parse_choice("always", "everysec", "no"), live=True),
@@ -285,7 +307,7 @@ SETTINGS = [
     Setting("timeout", "timeout_seconds", "0", parse_duration, live=True),
     Setting("tcp-keepalive", "tcp_keepalive_seconds", "300", parse_integer(0, MAX_SECONDS), live=True, flag=None),
     Setting("protected-mode", "protected_mode", "yes", parse_yes, live=True),
-    Setting("instance-id", "instance_id", "", parse_text),
+    Setting("instance-id", "instance_id", "", parse_name),
     Setting("loglevel", "loglevel", "notice", parse_choice(*LOG_LEVELS), live=True),
     Setting("shutdown-timeout", "shutdown_timeout_seconds", "10", parse_duration, live=True),
     Setting(
@@ -317,6 +339,16 @@ class SettingError(Exception):
 
 class UsageError(SettingError):
     """Settings that exclude each other."""
+
+
+@contextmanager
+def _naming(source: str, text: str) -> Iterator[None]:
+    """Turn the ValueError of a parser into a SettingError that names where the value is from."""
+    try:
+        yield
+    except ValueError as error:
+        shown = re.sub("//.*@", "//...@", text[:MAX_SHOWN_CHARACTERS])  # a password stays out of the terminal
+        raise SettingError(f"{source} {shown!r}", str(error)) from None
 
 
 class Config:
@@ -382,10 +414,13 @@ class Config:
                 source, text = setting.variable, environment[setting.variable]
             if setting.option and (given := flags.get(setting.option)) is not None:
                 source, text = setting.option, given
-            self._put(setting, source, text)
-        if flags.get("--no-log") or parse_yes(environment.get("GODIS_NO_LOG") or "no"):
-            self.appendonly = False
-        self.instance_id = self.instance_id or platform.node()
+            with _naming(source, text):
+                self._take(setting, text)
+        no_log = environment.get(NO_LOG_VARIABLE, "no")
+        with _naming(NO_LOG_VARIABLE, no_log):
+            if flags.get("--no-log") or parse_yes(no_log):
+                self.appendonly = False
+        self.instance_id = self.instance_id or to_text(platform.node())
         if self.pool is not None:
             self._check_pool()
         if self.requirepass and self.requirepass_file:
@@ -418,13 +453,6 @@ class Config:
                 self.requirepass = line.decode("utf-8", "surrogateescape")
                 return
         raise StartError(f"no password in --requirepass-file {self.requirepass_file}: {reason}")
-
-    def _put(self, setting: Setting, source: str, text: str) -> None:
-        try:
-            self._take(setting, text)
-        except ValueError as error:
-            shown = re.sub("//.*@", "//...@", text)  # a password stays out of the terminal
-            raise SettingError(source, f"{error}, not {shown!r}") from None
 
     def _take(self, setting: Setting, text: str) -> None:
         value = setting.parse(text)

@@ -71,19 +71,20 @@ Options:
   --version                  Show the version.
 
 Each option can be given as an environment variable, too: GODIS_PORT=6380, GODIS_DEFAULT_TTL=30m, GODIS_NO_LOG=yes.
-A flag counts more than a variable.
+A flag counts more than a variable; an empty variable is as if it were not set.
 """
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import socket
 import sys
 from typing import TYPE_CHECKING
 
-from docopt import DocoptExit, docopt
-
+import command_line
+from command_line import CommandLineError
 from config import Config, SettingError, UsageError
 from errors import LogError, StartError
 from version import VERSION
@@ -96,21 +97,28 @@ logger = logging.getLogger("godis")
 
 def main(arguments: list[str]) -> int:
     """Run the program; return its exit code."""
-    try:  # the usage has no `[default: …]` of docopt's: it would hide the environment's value
-        flags = docopt(__doc__, arguments, version=f"Godis {VERSION}")
-    except DocoptExit as error:
-        print(f"godis: cannot read this command line: {' '.join(arguments)}\n\n{error.usage}", file=sys.stderr)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # else a path that its encoding cannot spell would be a traceback
+            stream.reconfigure(errors="backslashreplace")
+    assert __doc__ is not None
+    try:
+        flags = command_line.parse(__doc__, arguments, f"Godis {VERSION}")
+    except CommandLineError as error:
+        print(f"godis: {error}; see --help\n\n{command_line.short_usage(__doc__)}", file=sys.stderr)
         return 2
     logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s", datefmt="%Y-%m-%d %H:%M:%S")
     logger.setLevel(logging.INFO)
+    variables, warnings = command_line.read_variables(os.environ)
     try:
-        config = Config(flags, os.environ)
+        config = Config(flags, variables)
         # Imported only here, since ping, the health check of a container, would pay 0.2 s of CPU for them.
         if flags["check"] or flags["export"]:
             return run_offline(config, flags)
         config.read_password()
         if flags["ping"]:
             return ping(config)
+        for warning in warnings:
+            logger.warning("%s", warning)
         import service  # noqa: PLC0415
 
         return service.serve(config)

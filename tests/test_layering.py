@@ -16,6 +16,7 @@ from servers import ROOT
 
 # Whoever stands left may import what stands right of it, and what that may import.
 ORDER = """
+godis -> command_line -> leaves
 godis -> service -> server -> connection -> engine
 engine -> commands -> session -> eviction -> store -> usage -> expiry -> leaves
 aof -> log_records -> protocol

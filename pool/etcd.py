@@ -25,6 +25,7 @@ It is a little long since calls and watches share the connection, and what its f
 from __future__ import annotations
 
 import json
+import logging
 import ssl
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Collection, Iterator
@@ -40,14 +41,29 @@ import gevent.ssl
 from config import Endpoint, PoolAddress
 from errors import StartError
 
+logger = logging.getLogger("godis")
+
 CONNECT_SECONDS = 0.5  # twice as much after each time in a row that it was not enough
 MOST_CONNECT_SECONDS = 4.0
 RECEIVE_BYTES = 1 << 18
+MOST_LOGINS = 3  # for one call: users may change again meanwhile
 CLOCK_SECONDS = 60  # for so long an endpoint's clock is believed to go as ours does
 
 # gRPC's numbers in an answer that is an error
-DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNAVAILABLE, UNAUTHENTICATED = 4, 8, 14, 16
+DEADLINE_EXCEEDED, PERMISSION_DENIED, UNAVAILABLE, UNAUTHENTICATED = 4, 7, 14, 16
 OPEN_OUTCOMES = {1, 2, DEADLINE_EXCEEDED, 10, 13, UNAVAILABLE}  # cancelled, unknown, aborted, internal: who knows
+# Texts of all answers that another token may change. The code tells less: it is 16, 3, 9 or 7, and in 3.5.0 and 3.5.1
+# 2 (unknown) for the third one. Whatever was asked for was not done.
+LOGIN_REASONS = (
+    "invalid auth token",
+    "revision of auth store is old",
+    "revision in header is old",
+    "user name is empty",
+    "user name not found",
+    "authentication is not enabled",
+    "authentication failed",
+    "permission denied",
+)
 
 
 class Unreachable(Exception):
@@ -67,9 +83,18 @@ class Refused(Exception):
         return "space exceeded" in str(self)
 
     @property
+    def is_about_login(self) -> bool:
+        """Return True if etcd did not accept the token, or there was none."""
+        return _is_about_login(str(self))
+
+    @property
     def is_too_large(self) -> bool:
         """Say whether the request was larger than it takes."""
         return "too large" in str(self)
+
+
+def _is_about_login(text: str) -> bool:
+    return any(reason in text for reason in LOGIN_REASONS)
 
 
 class Compacted(Exception):
@@ -135,7 +160,7 @@ class Etcd:
     def __init__(self, address: PoolAddress, context: Any = None) -> None:
         self.address = address
         self.context = context  # of TLS
-        self.token = ""
+        self.token: str | None = None  # None: not logged in; empty: etcd has authentication switched off
         self._next = 0
         # when each endpoint last answered; less than 0: when it last failed to
         self._standing = [0.0] * len(address.endpoints)
@@ -171,10 +196,17 @@ class Etcd:
         return max(free or others, key=self._standing.__getitem__)
 
     def log_in(self, channel: Channel, timeout: float) -> None:
-        """Get a new token for all channels."""
-        self.token = ""
+        """Get a new token for all channels. Raises Refused, Unreachable."""
         name_and_password = {"name": self.address.user, "password": self.address.password}
-        self.token = channel.exchange("auth/authenticate", json.dumps(name_and_password).encode(), timeout)["token"]
+        try:
+            answer = channel.exchange("auth/authenticate", json.dumps(name_and_password).encode(), timeout, "")
+        except Refused as error:
+            if "not enabled" not in str(error):
+                raise
+            if self.token != "":
+                logger.warning("etcd has authentication switched off: anybody who reaches it may change the pool")
+            answer = {"token": ""}
+        self.token = answer["token"]
 
 
 class Channel:
@@ -217,20 +249,27 @@ class Channel:
         """Return etcd's answer. Raises Refused, or Unreachable after it moved on to another endpoint."""
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         etcd = self._etcd
-        if etcd.address.user and not etcd.token:
-            etcd.log_in(self, timeout)
-        try:
-            return self.exchange(path, data, timeout)
-        except Refused as error:
-            if not etcd.address.user or (error.code != UNAUTHENTICATED and "auth token" not in str(error)):
-                raise
-        etcd.log_in(self, timeout)  # the token was too old; nothing was done
-        return self.exchange(path, data, timeout)
+        if not etcd.address.user:
+            return self.exchange(path, data, timeout, "")
+        for _ in range(MOST_LOGINS):
+            token = etcd.token
+            if token is None:
+                etcd.log_in(self, timeout)
+                token = etcd.token
+            try:
+                return self.exchange(path, data, timeout, token or "")
+            except Refused as error:  # nothing was done
+                if not error.is_about_login:
+                    raise
+                refusal = error
+            if etcd.token is token:  # no other channel was faster
+                etcd.token = None
+        raise refusal
 
-    def exchange(self, path: str, data: bytes, timeout: float) -> dict[str, Any]:
-        """`call` with the token there is."""
+    def exchange(self, path: str, data: bytes, timeout: float, token: str) -> dict[str, Any]:
+        """Make one call, with this token. Raises as `call` does."""
         try:
-            self._send(path, data, timeout)
+            self._send(path, data, timeout, token)
             status, length = self._read_head()
             answer = b"".join(self._chunks()) if length < 0 else self._read(length)
             found = json.loads(answer)
@@ -247,6 +286,8 @@ class Channel:
     def _fail(self, found: dict[str, Any]) -> None:
         code = int(found.get("code", found.get("grpc_code", 2)))
         text = str(found.get("message") or found.get("error") or found)
+        if _is_about_login(text):
+            raise Refused(code, text)
         if code in OPEN_OUTCOMES or "no leader" in text or "too many requests" in text:
             raise self._give_up(text)
         raise Refused(code, text)
@@ -309,9 +350,9 @@ class Channel:
         # In fragments: else a watch that begins far back gets a thousand states in one line, which may be 500 MB
         request = {"create_request": {"key": text64(key), "start_revision": revision, "fragment": True}}
         if self._etcd.address.user:
-            self._etcd.log_in(self, timeout)
+            self._etcd.log_in(self, timeout)  # a watch's token is looked at when it begins, and only then
         try:
-            self._send("watch", json.dumps(request).encode(), timeout)
+            self._send("watch", json.dumps(request).encode(), timeout, self._etcd.token or "")
             status, length = self._read_head()
             if status != 200:
                 self._fail(json.loads(b"".join(self._chunks()) if length < 0 else self._read(length)))
@@ -343,18 +384,19 @@ class Channel:
         if result.get("compact_revision"):
             raise Compacted(int(result["compact_revision"]))
         if result.get("canceled"):
-            raise self._give_up(result.get("cancel_reason") or "the watch was canceled")
+            reason = result.get("cancel_reason") or "the watch was canceled"
+            raise Refused(PERMISSION_DENIED, reason) if _is_about_login(reason) else self._give_up(reason)
         for event in result.get("events", ()):
             found = key_value(event["kv"])
             yield found._replace(version=0) if event.get("type") == "DELETE" else found
 
     # ---- HTTP
 
-    def _send(self, path: str, data: bytes, timeout: float) -> None:
+    def _send(self, path: str, data: bytes, timeout: float, token: str) -> None:
         if self._sock is None:
             self._connect()
-        token = f"Authorization: {self._etcd.token}\r\n" if self._etcd.token else ""
-        head = f"POST /v3/{path} HTTP/1.1\r\nHost: {self.endpoint}\r\n{token}Content-Length: {len(data)}\r\n\r\n"
+        login = f"Authorization: {token}\r\n" if token else ""
+        head = f"POST /v3/{path} HTTP/1.1\r\nHost: {self.endpoint}\r\n{login}Content-Length: {len(data)}\r\n\r\n"
         self._sock.settimeout(timeout)
         self._sock.sendall(head.encode() + data)
 

@@ -54,6 +54,8 @@ from session import Instance, PoolState
 
 CONFIRM_SECONDS = 0.5  # twice as much after each time in a row that it was not enough
 MOST_CONFIRM_SECONDS = 2.0
+RETRY_SECONDS = 0.05
+REFUSED_SECONDS = 0.5
 HEALTH_SECONDS = 1.0  # between two signs of life
 UNCONFIRMED_SECONDS = 3.0
 LAG_SECONDS = 0.4  # of a watch that shows nothing though there is more; each time in a row it is twice as much
@@ -67,6 +69,11 @@ LEFT_POOL = 70  # exit code: EX_SOFTWARE
 logger = logging.getLogger("godis")
 
 T = TypeVar("T")
+
+
+def pause_after(error: Exception) -> float:
+    """Return for how many seconds not to ask again: to check a password takes etcd a tenth of a second of a core."""
+    return REFUSED_SECONDS if isinstance(error, Refused) else RETRY_SECONDS
 
 
 class Pool:
@@ -285,7 +292,7 @@ class Pool:
                 seconds = min(2 * seconds, MOST_CONFIRM_SECONDS)
                 self.state.trouble = str(error)
                 readers.ask_again()
-                gevent.sleep(0.05)
+                gevent.sleep(pause_after(error))
                 readers.wanted.set()
             else:
                 seconds = max(CONFIRM_SECONDS, min(2 * (monotonic() - start), MOST_CONFIRM_SECONDS))
@@ -335,7 +342,7 @@ class Pool:
             except (Unreachable, Refused) as error:
                 logger.debug("watching again: %s", error)
                 self.state.rewatched += 1
-                gevent.sleep(0.05)
+                gevent.sleep(pause_after(error))
             except Gap:
                 if self._gap_at == self.replica.index:
                     raise PoolError(f"the entry after {self.replica.version} is missing in etcd") from None

@@ -270,16 +270,12 @@ def test_a_password_is_asked_for_and_a_token_that_is_too_old_is_renewed(tmp_path
     node = EtcdNode("locked", tmp_path)
     node.start()
     try:
-        root = {"name": "root", "password": "secret"}
-        node.call("auth/user/add", root)
-        node.call("auth/user/grant", {"user": "root", "role": "root"})
-        node.call("auth/enable", {})
+        known = lock_with_password(node)
         stranger = connect(node.endpoint)
         with pytest.raises(Refused):
             stranger.put(b"k", b"v", SECONDS)
         with pytest.raises(Refused, match="authentication failed"):
             connect(node.endpoint, user="root", password="wrong").put(b"k", b"v", SECONDS)
-        known = etcd_at(node.endpoint, user="root", password="secret")
         channel = connect(etcd=known)
         channel.put(b"k", b"v", SECONDS)
         known.token = "invalid.1"
@@ -291,6 +287,90 @@ def test_a_password_is_asked_for_and_a_token_that_is_too_old_is_renewed(tmp_path
         assert values == [b"v", b"w"]
     finally:
         node.stop()
+
+
+def jwt_flag(directory: Path) -> str:
+    """Return the flag of an etcd whose tokens are signed and so end with the next change of a user."""
+    (directory / "jwt.key").write_bytes(bytes(range(64)))
+    return f"--auth-token=jwt,priv-key={directory / 'jwt.key'},sign-method=HS256,ttl=1h"
+
+
+def lock_with_password(node: EtcdNode) -> Etcd:
+    """Make root the user of an etcd, and switch authentication on; return its login."""
+    node.call("auth/user/add", {"name": "root", "password": "secret"})
+    node.call("auth/user/grant", {"user": "root", "role": "root"})
+    node.call("auth/enable", {})
+    return etcd_at(node.endpoint, user="root", password="secret")
+
+
+@pytest.mark.parametrize("tokens", ["simple", "jwt"])
+def test_users_that_change_and_authentication_switched_off_and_on_stop_nobody(
+    tmp_path: Path, connect: Connect, tokens: str
+) -> None:
+    require_etcd()
+    node = EtcdNode(tokens, tmp_path, *([jwt_flag(tmp_path)] if tokens == "jwt" else []))
+    node.start()
+    try:
+        admin, channel = connect(etcd=lock_with_password(node)), connect(node.endpoint, user="root", password="secret")
+        lease = channel.grant_lease(60, SECONDS)
+        changes: list[Any] = [
+            ("user/add", {"name": "bob", "password": "x"}),
+            ("user/changepw", {"name": "bob", "password": "y"}),
+            ("role/add", {"name": "reader"}),
+            ("disable", {}),
+            ("user/delete", {"name": "bob"}),
+            ("enable", {}),
+            ("user/add", {"name": "eve", "password": "x"}),
+        ]
+        for number, (path, body) in enumerate(changes, 1):
+            admin.call(f"auth/{path}", body, SECONDS)
+            channel.put(b"k", b"%d" % number, SECONDS, lease)
+            admin.call("auth/user/add", {"name": f"user{number}", "password": "x"}, SECONDS)
+            assert channel.range(b"k", SECONDS)[0].version == number
+            admin.call("auth/user/delete", {"name": f"user{number}"}, SECONDS)
+            assert channel.keep_alive(lease, SECONDS)
+            watching = connect(etcd=channel._etcd)
+            assert next(watching.watch(b"k", 1, SECONDS, lambda: SECONDS)).value == b"1"
+    finally:
+        node.stop()
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        (16, "etcdserver: invalid auth token"),
+        (3, "etcdserver: revision of auth store is old"),
+        (2, "auth: revision in header is old"),
+        (3, "etcdserver: user name is empty"),
+        (9, "etcdserver: user name not found"),
+        (7, "etcdserver: permission denied"),
+    ],
+)
+def test_any_answer_about_the_login_leads_to_another_login(code: int, text: str, connect: Connect) -> None:
+    """The codes and texts of etcd 3.4 to 3.6, of which one is installed."""
+
+    def answer(status: str, body: dict[str, Any]) -> bytes:
+        data = json.dumps(body).encode()
+        return b"HTTP/1.1 %b\r\nContent-Length: %d\r\n\r\n%b" % (status.encode(), len(data), data)
+
+    refusal = answer("400 Bad", {"code": code, "message": text})
+    answers = [answer("200 OK", {"token": "old"}), refusal, answer("200 OK", {"token": "new"}), answer("200 OK", {})]
+    asked = []
+    with socket.create_server((HOST, 0)) as listener:
+        channel = connect("{}:{}".format(*listener.getsockname()), user="u", password="p")
+
+        def serve() -> None:
+            peer, _ = listener.accept()
+            with peer:
+                for data in answers:
+                    asked.append(peer.recv(10_000))
+                    peer.sendall(data)
+
+        thread = gevent.get_hub().threadpool.spawn(serve)
+        channel.put(b"k", b"v", SECONDS)
+        thread.get()
+    assert [b"auth/authenticate" in each for each in asked] == [True, False, True, False]
+    assert [b"Authorization: new" in each for each in asked] == [False, False, False, True]
 
 
 def make_certificates(directory: Path) -> None:

@@ -19,7 +19,7 @@ import pytest
 from faults import SteeredGodis
 from rig.etcd_cluster import EtcdNode, require_etcd
 from servers import ROOT, GodisProcess, Raw, encode, parse, require, wait_until
-from test_etcd import make_certificates
+from test_etcd import jwt_flag, lock_with_password, make_certificates
 
 from errors import NO_POOL, POOL_CLOCK, POOL_DOWN, POOL_FULL, POOL_STALE, POOL_UNKNOWN
 
@@ -480,6 +480,35 @@ def test_a_pool_behind_tls_and_a_password(tmp_path: Path) -> None:
         with pytest.raises(pytest.fail.Exception, match="refuses us"):
             Member(tmp_path, "--pool-ca-file", ca, "--pool", address.replace("p%40ss", "wrong"), times={})
     finally:
+        node.stop()
+
+
+def test_a_pool_goes_on_while_etcds_users_change_and_authentication_is_switched_off_and_on(tmp_path: Path) -> None:
+    require_etcd()
+    node = EtcdNode("jwt", tmp_path, jwt_flag(tmp_path))
+    node.start()
+    admin = lock_with_password(node).channel()
+    flags = ("--pool", f"etcd://root:secret@{node.endpoint}/t", "--pool-reads", "linearizable")
+    try:
+        with Member(tmp_path, *flags, times={}) as one:
+            changes = [
+                ("user/add", "bob"),
+                ("disable", ""),
+                ("user/delete", "bob"),
+                ("enable", ""),
+                ("user/add", "eve"),
+            ]
+            for number, (path, name) in enumerate(changes, 1):
+                admin.call(f"auth/{path}", {"name": name, "password": "x"} if name else {}, 5)
+                with one.raw() as raw:
+                    assert raw.ask("INCR", "n") == b":%d\r\n" % number
+                    assert parse(raw.ask("GET", "n")) == b"%d" % number
+                if path == "disable":
+                    one.kill9()
+                    one.start()
+            assert "Traceback" not in one.stderr()
+    finally:
+        admin.close()
         node.stop()
 
 

@@ -46,6 +46,7 @@ SOME_COMMAND = re.compile(rb"\*[1-9][0-9]{0,9}\r\n\$")
 TEXT_OPENING = re.compile(rb"[A-Za-z]+[ \r\n]")
 TEXT_COMMAND = re.compile(rb"^(?:SET|SETEX|DEL) ", re.MULTILINE)
 SECTOR_BYTES = 512  # the smallest block of a disk
+LEAST_ZEROS = 8  # where a batch should begin, for a lost page: fewer may be a damaged byte
 UNSYNCED_MS = 2000  # what is not synced under `everysec` is no older
 SELECT_0 = b"*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n"
 
@@ -307,16 +308,17 @@ def find_batch(file: BinaryIO, start: int, size: int) -> tuple[int, int] | None:
 
 
 def is_hole(file: BinaryIO, start: int, size: int) -> bool:
-    """Say whether the damage at `start` is pages that never reached the disk before the power went, though later did.
+    """Return True if the damage at `start` is a page that never reached the disk, while later pages did.
 
-    The system writes what is not synced in any order. Such a page reads as zeros up to its end, and whatever is whole
-    behind it was written within the same two seconds. Anything else is no hole: a bit that flips makes none.
+    The system writes unsynced pages in any order. A page that is lost reads as zeros up to its end, also where a batch
+    should begin. No flipped bit does that: zeros inside a batch, which a value may hold, prove nothing. Behind the hole
+    whole batches of the same two seconds may stand, and further holes.
     """
     first_ms = -1
     while (batch := find_batch(file, start + 1, size)) is not None:
         offset, time_ms = batch
         first_ms = time_ms if first_ms < 0 else first_ms
-        if not _zeros_to_a_sector(file, start, offset):
+        if not _has_zeros_to_a_sector(file, start):
             return False
         try:
             for unit in units(file, size, start=offset):
@@ -330,14 +332,11 @@ def is_hole(file: BinaryIO, start: int, size: int) -> bool:
     return first_ms >= 0
 
 
-def _zeros_to_a_sector(file: BinaryIO, start: int, end: int) -> bool:
-    """Say whether zeros end with a sector somewhere from `start` to `end`."""
-    for boundary in range((start // SECTOR_BYTES + 1) * SECTOR_BYTES, end + 1, SECTOR_BYTES):
-        first = max(start, boundary - 8)
-        file.seek(first)
-        if file.read(boundary - first) == bytes(boundary - first):
-            return True
-    return False
+def _has_zeros_to_a_sector(file: BinaryIO, start: int) -> bool:
+    """Return True if nothing but zeros, and no fewer than LEAST_ZEROS, stand from `start` to the end of a sector."""
+    length = LEAST_ZEROS + -(start + LEAST_ZEROS) % SECTOR_BYTES
+    file.seek(start)
+    return file.read(length) == bytes(length)
 
 
 def _checksum(file: BinaryIO, start: int, end: int) -> int:

@@ -104,6 +104,20 @@ def test_every_flipped_bit_is_found_and_costs_its_batch_alone(path: Path) -> Non
     assert flipped == mended * 8 == len(content) * 8 > 3000
 
 
+@pytest.mark.usefixtures("fast_disk")
+def test_zeros_in_values_make_no_flipped_bit_cost_more_than_its_batch(path: Path) -> None:
+    batches = [[set_(b"k%d" % number, bytes(1500) if number % 2 else b"v")] for number in range(5)]
+    sizes = [0, *write_log(path, batches)]
+    content = path.read_bytes()
+    for index, start in enumerate(sizes[:-2]):
+        damaged = bytearray(content)
+        damaged[content.index(b"k%d" % index, start)] ^= 1
+        path.write_bytes(damaged)
+        mend(path).unlink()
+        with replayed(path) as model:
+            assert model.data == state(batches[:index] + batches[index + 1 :])
+
+
 def test_no_byte_of_a_batch_can_be_replaced_unnoticed() -> None:
     """Two bits of a head's first digit make it a capital or a space: the start of a comment."""
     content = frame(resp(b"SET a 1"), NOW_MS)

@@ -190,18 +190,55 @@ LONG: list[list[Record]] = [[set_(b"k%d" % number, b"v" * 700)] for number in ra
 
 @pytest.mark.usefixtures("fast_disk")
 @pytest.mark.parametrize("page", [512, 4096])
-def test_pages_that_never_reached_the_disk_among_the_last_are_a_torn_tail(path: Path, page: int) -> None:
-    """The power went before the fsync: the system had written some pages, in any order, and the others are zeros."""
-    sizes = [0, *write_log(path, LONG)]
+def test_a_page_that_is_zeros_from_where_a_batch_should_begin_is_a_torn_tail(path: Path, page: int) -> None:
+    """The power went before the fsync: the system had written later pages, and this one as it was before its batch."""
+    sizes = write_log(path, LONG)
     content = path.read_bytes()
-    for start in range(0, len(content) - page, page):
-        damaged = content[:start] + bytes(page) + content[start + page :]
+    for number, start in enumerate(sizes[:-8], 1):
+        end = -(-start // page) * page
+        if end - start < 8:
+            continue
+        damaged = content[:start] + bytes(end - start) + content[end:]
         path.write_bytes(damaged)
         model, report = read_log(path)
-        whole = max(number for number, size in enumerate(sizes) if size <= start)
-        assert model.data == states(LONG)[whole]
-        assert path.stat().st_size == sizes[whole]
-        assert Path(report.torn_path).read_bytes() == damaged[sizes[whole] :]
+        assert model.data == states(LONG)[number]
+        assert path.stat().st_size == start
+        assert Path(report.torn_path).read_bytes() == damaged[start:]
+
+
+@pytest.mark.parametrize("page", [512, 4096])
+def test_pages_of_zeros_within_a_batch_are_refused(path: Path, page: int) -> None:
+    """They may be a value's own, with a flipped bit elsewhere in the batch: so no batch behind them is thrown away."""
+    sizes = [0, *write_log(path, LONG)]
+    content = path.read_bytes()
+    for start in range(page, len(content) - page, page):
+        if start in sizes:
+            continue
+        damaged = content[:start] + bytes(page) + content[start + page :]
+        path.write_bytes(damaged)
+        if max(sizes[:-1]) < start + page:
+            assert read_log(path)[1].torn_bytes
+            continue
+        with pytest.raises(LogError, match=r"damaged at byte .*whole batches follow"):
+            read_log(path)
+        assert path.read_bytes() == damaged
+
+
+@pytest.mark.usefixtures("fast_disk")
+def test_a_flipped_bit_costs_no_batch_whose_checksum_holds_whatever_zeros_values_hold(path: Path) -> None:
+    """All is written within two seconds, as at the end of every log, and zeros stand at the ends of sectors."""
+    batches = [[set_(b"k%d" % number, bytes(1500) if number % 3 == 0 else b"v" * 9)] for number in range(7)]
+    sizes = [0, *write_log(path, batches)]
+    content = path.read_bytes()
+    for index, start in enumerate(sizes[:-2]):
+        key = content.index(b"k%d" % index, start)
+        for position in [*range(start, start + 90), key, sizes[index + 1] - 30, sizes[index + 1] - 1]:
+            damaged = bytearray(content)
+            damaged[position] ^= 1 << position % 8
+            path.write_bytes(damaged)
+            with pytest.raises(LogError, match=r"damaged at byte \d+: .*, and whole batches follow"):
+                read_log(path)
+            assert path.read_bytes() == damaged
 
 
 def test_pages_of_zeros_amid_what_is_older_are_corruption(path: Path) -> None:

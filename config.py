@@ -406,8 +406,8 @@ class Config:
 
     def __init__(self, flags: Mapping[str, str | None], environment: Mapping[str, str]) -> None:
         """Read every setting. Raises SettingError on the first that is bad."""
-        # Asked whether new settings can hold, with all settings as they would be; raises SettingError if not.
-        self.before_change: Callable[[Config, Collection[str]], None] = lambda _config, _names: None
+        # Each is asked whether new settings can hold, with all settings as they would be; raises SettingError if not.
+        self.before_change: list[Callable[[Config, Collection[str]], None]] = []
         for setting in SETTINGS:
             source, text = setting.name, setting.default
             if setting.variable and environment.get(setting.variable) is not None:
@@ -478,5 +478,6 @@ class Config:
                 raise SettingError(name, str(error)) from None
         if self.pool is not None and proposed.maxmemory_policy != "noeviction":
             raise SettingError("maxmemory-policy", EVICTION_IN_POOL)
-        self.before_change(proposed, values)
+        for check in self.before_change:
+            check(proposed, values)
         vars(self).update(vars(proposed))

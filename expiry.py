@@ -128,12 +128,17 @@ class ExpiryIndex:
                 taken = bucket[-SLICE:]
                 del bucket[-SLICE:]
                 self._entries -= len(taken)
-                for key in taken:
-                    deadline_ms = deadline_of(self.entries.get(key))
-                    if deadline_ms > until_ms:
-                        self.add(key, deadline_ms)
-                    elif deadline_ms != NO_DEADLINE:
-                        delete(key)
+                try:
+                    for key in taken:
+                        deadline_ms = deadline_of(self.entries.get(key))
+                        if deadline_ms > until_ms:
+                            self.add(key, deadline_ms)
+                        elif deadline_ms != NO_DEADLINE:
+                            delete(key)
+                except MemoryError:  # these keys are looked at again
+                    bucket += taken
+                    self._entries += len(taken)
+                    raise
                 if out_of_time():
                     return False
             del self.due[second]

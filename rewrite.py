@@ -200,7 +200,7 @@ class Rewrite:
         if self._log.damage != self._damage:
             raise Spoilt(f"somebody changed the log meanwhile: {self._log.damage}")
         if self.error is not None:
-            raise OSError(_reason(self.error)) from self.error
+            raise OSError(reason_of(self.error)) from self.error
 
     # ---- in a thread
 
@@ -361,11 +361,11 @@ class Rewriter:
             return True
         try:
             done = run.walk(out_of_time)
+            self._state.keys_written = min(run.keys_written, self._state.keys_total)
+            self._go_on(run)
         except Exception as error:  # a bug here must not end the housekeeping
             self._fail(error)
             return True
-        self._state.keys_written = min(run.keys_written, self._state.keys_total)
-        self._go_on(run)
         return done or run.full
 
     def _go_on(self, run: Rewrite) -> None:
@@ -373,18 +373,22 @@ class Rewriter:
         if run.writing:
             return
         if run.walked:
-            run.phase = Phase.COPY
             self._in_thread(run.copy_tail, self._copied)
+            run.phase = Phase.COPY
         elif run.has_batches:
-            run.writing = True
             self._in_thread(run.write_out, lambda: self._wrote_out(run))
+            run.writing = True
 
     def _wrote_out(self, run: Rewrite) -> None:
         run.writing = False
-        if self._run is run:
+        if self._run is not run:
+            if not self._ending:  # it failed meanwhile
+                self._close(run)
+            return
+        try:
             self._go_on(run)
-        elif not self._ending:  # it failed meanwhile
-            self._in_thread(run.close, _nothing)
+        except (MemoryError, RuntimeError) as error:  # no thread takes it
+            self._fail(error)
 
     def _copied(self) -> None:
         run = self._run
@@ -418,7 +422,7 @@ class Rewriter:
         logger.info("the log is rewritten: %d MB, in %d s", state.base_bytes >> 20, state.last_seconds)
 
     def _fail(self, error: Exception) -> None:
-        reason = _reason(error)
+        reason = reason_of(error)
         logger.error("the rewrite of the log failed (%s): the log goes on as it is", reason)
         self._state.last_failure = reason
         self._retry_ms = 0 if isinstance(error, Spoilt) else self._instance.store.now_ms + RETRY_MS
@@ -434,7 +438,14 @@ class Rewriter:
         state.last_seconds = max(0, self._instance.store.now_ms - state.started_ms) // 1000
         self._run = None
         if not run.writing:  # else when that is over: a descriptor that is closed amid a write may be another's by then
+            self._close(run)
+
+    def _close(self, run: Rewrite) -> None:
+        """Close the files that are nobody's log any more, in a thread; or here, if no thread takes it."""
+        try:
             self._in_thread(run.close, _nothing)
+        except (MemoryError, RuntimeError):
+            run.close()
 
     def abandon(self) -> None:
         """Give up a rewrite that runs, since the process ends."""
@@ -450,5 +461,6 @@ def _nothing() -> None:
     """Do nothing when the files are closed."""
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """Say what went wrong, for the operator."""
     return (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__

@@ -32,6 +32,7 @@ from connection import READ, Connection
 from diagnostics import FewLines
 from engine import Engine
 from errors import DENIED, MAX_CLIENTS, StartError
+from rewrite import reason_of
 from session import Instance, Session
 from turn import SLICE_SECONDS, Turn
 
@@ -42,9 +43,9 @@ HOUSEKEEPING_SECONDS = 0.1
 CLOCK_JUMP_MS = 1000
 HANDSHAKE_SECONDS = 10  # that a client may let us wait for it in a TLS handshake
 BACKLOG = 511
-ACCEPTED_A_TURN = 25  # clients; each takes 0.1 ms or more, while all others wait
+ACCEPTED_A_TURN = 16  # clients; each takes 0.1 ms or more, while all others wait, and a descriptor, also if refused
 ABORTED_A_TURN = 25  # clients; so many end in the next turn, too
-ACCEPT_RETRY_SECONDS = 0.05
+THREADS = 3  # for an fsync, for a rewrite, and for a file to be closed
 GEVENT_VERSION: str = gevent.__version__  # importlib.metadata would make a start 40 ms longer
 
 logger = logging.getLogger("godis")
@@ -70,15 +71,15 @@ class Listener(StreamServer):  # type: ignore[misc]
             if not self.exhausted:
                 logger.warning("cannot accept more clients now: %s", error.strerror)
             self.exhausted = True
-            self.stop_accepting()
-            gevent.spawn_later(ACCEPT_RETRY_SECONDS, self._look_again)
+            self.stop_accepting()  # until the next housekeeping
             return None
         if client is not None:
             self.exhausted = False
         return client
 
-    def _look_again(self) -> None:
-        if self.started:
+    def look_again(self) -> None:
+        """Accept again, if there were no descriptors or no memory for it."""
+        if self.exhausted and self.started:
             self.start_accepting()
 
 
@@ -104,6 +105,8 @@ class Server:
         self.lines = FewLines(logger)
         self.stopping = Event()
         self._hurried = False
+        self.broken = ""  # what the server cannot go on without, and why it is gone
+        self._failing: set[str] = set()  # chores
         self.listeners: list[Listener] = []
         self._looked_ms = self.store.now_ms
         self._clock_ahead_ms = clock_ahead_ms()
@@ -183,10 +186,16 @@ class Server:
         for listener in self.listeners:
             listener.start()
         keeper = gevent.spawn(self._keep_house)
+        keeper.link_exception(self._end_without_keeper)
         self.stopping.wait()
         keeper.kill()
         self.rewriter.abandon()
         self._stop()
+
+    def _end_without_keeper(self, keeper: Any) -> None:
+        """Stop with an error: without housekeeping nothing is synced, expires or is evicted."""
+        self.broken = f"housekeeping ended: {reason_of(keeper.exception)}"
+        self.stopping.set()
 
     def _told_to_stop(self) -> None:
         """Stop; and if told so again, wait for no client any more."""
@@ -335,29 +344,62 @@ class Server:
     # ---- housekeeping
 
     def _keep_house(self) -> None:
-        """Expire, sync each second, retry a failed log, drop who must be dropped."""
+        """Do the chores ten times a second, or more often where slices are left; some of them each second."""
+        always = (self._expire, self._evict, self._write_again, self._rewrite, self._keep_collector_off, self._accept)
+        each_second = (
+            self.lines.tell,
+            self._follow_clock,
+            self.rewriter.consider,
+            self.turn.each_second,
+            self._follow_slow_readers,
+            self._drop_idle,
+        )
         next_second = monotonic() + 1
         while not self.instance.shutdown:
-            pause = HOUSEKEEPING_SECONDS
-            if self.log.failure is None:
-                end = monotonic() + SLICE_SECONDS
-                if not self.store.expire_cycle(lambda end=end: monotonic() > end):  # type: ignore[misc]
-                    pause = 3 * SLICE_SECONDS
-                end = monotonic() + SLICE_SECONDS
-                if not self.instance.eviction.step(lambda end=end: monotonic() > end):  # type: ignore[misc]
-                    pause = SLICE_SECONDS
-            end = monotonic() + SLICE_SECONDS
-            if self.turn.writes_again and not self.turn.write_again(lambda end=end: monotonic() > end):  # type: ignore[misc]
-                pause = SLICE_SECONDS
-            end = monotonic() + SLICE_SECONDS
-            if not self.rewriter.step(lambda end=end: monotonic() > end):  # type: ignore[misc]
-                pause = SLICE_SECONDS  # shorter, since what clients change meanwhile costs memory
-            collector.keep_off(sum(map(len, self.store.databases)))
+            pause = min(map(self._attempt, always))
             if monotonic() >= next_second:
                 next_second = max(next_second + 1, monotonic())
-                self._each_second()
+                for chore in each_second:
+                    self._attempt(chore)
             gevent.sleep(max(0, min(pause, next_second - monotonic())))
         self.stopping.set()
+
+    def _attempt(self, chore: Callable[[], float | None]) -> float:
+        """Do a chore, and return in how many seconds it is due again. One that fails costs none of the others."""
+        name = chore.__qualname__
+        try:
+            pause = chore()
+        except Exception as error:
+            if name not in self._failing:
+                self._failing.add(name)
+                bug = not isinstance(error, MemoryError)
+                logger.error("housekeeping: %s failed (%s) and is tried again", name, reason_of(error), exc_info=bug)
+            return HOUSEKEEPING_SECONDS
+        self._failing.discard(name)
+        return pause or HOUSEKEEPING_SECONDS
+
+    def _expire(self) -> float | None:
+        done = self.log.failure is not None or self.store.expire_cycle(_end_of_slice())
+        return None if done else 3 * SLICE_SECONDS
+
+    def _evict(self) -> float | None:
+        done = self.log.failure is not None or self.instance.eviction.step(_end_of_slice())
+        return None if done else SLICE_SECONDS
+
+    def _write_again(self) -> float | None:
+        done = not self.turn.writes_again or self.turn.write_again(_end_of_slice())
+        return None if done else SLICE_SECONDS
+
+    def _rewrite(self) -> float | None:
+        """Do a slice of a rewrite; the pause is short, since what clients change meanwhile costs memory."""
+        return None if self.rewriter.step(_end_of_slice()) else SLICE_SECONDS
+
+    def _keep_collector_off(self) -> None:
+        collector.keep_off(sum(map(len, self.store.databases)))
+
+    def _accept(self) -> None:
+        for listener in self.listeners:
+            listener.look_again()
 
     def _follow_clock(self) -> None:
         """Notice that the system's clock was set: no client is idle or paused for longer, or shorter, by it."""
@@ -368,24 +410,41 @@ class Server:
         self._clock_ahead_ms += jump_ms
         self._looked_ms = self.store.now_ms
 
-    def _each_second(self) -> None:
-        self.lines.tell()
-        self._follow_clock()
-        self.rewriter.consider()
-        self.turn.each_second()
+    def _follow_slow_readers(self) -> None:
         now = monotonic()
         for connection in list(self.turn.slow_readers):
             connection.follow_soft_limit(now)
-        if self.config.timeout_seconds:
-            self._drop_idle(self.store.now_ms - self.config.timeout_seconds * 1000)
 
-    def _drop_idle(self, oldest_ms: int) -> None:
-        """Drop who has neither said nor taken anything since then, but for those who wait for us."""
+    def _drop_idle(self) -> None:
+        """Drop who has neither said nor taken anything for `timeout`, but for those who wait for us."""
+        if not self.config.timeout_seconds:
+            return
+        oldest_ms = self.store.now_ms - self.config.timeout_seconds * 1000
         for connection in list(self.connections.values()):
             if connection.waits_for_us:
                 connection.session.active_ms = self.store.now_ms
             elif connection.session.active_ms < oldest_ms:
                 self._abort(connection)
+
+
+def start_threads(count: int) -> None:
+    """Start all threads that will ever be needed: later there may be no descriptor or process left for one.
+
+    Raises StartError.
+    """
+    pool = gevent.get_hub().threadpool
+    try:
+        pool.maxsize = pool.size = count
+    except (RuntimeError, MemoryError) as error:
+        raise StartError(
+            f"cannot start {count} threads ({reason_of(error)}): raise the limit on processes (ulimit -u)"
+        ) from None
+
+
+def _end_of_slice() -> Callable[[], bool]:
+    """Return what says whether a slice that begins now is over."""
+    end = monotonic() + SLICE_SECONDS
+    return lambda: monotonic() > end
 
 
 def clock_ahead_ms() -> int:

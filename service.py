@@ -17,9 +17,10 @@ import collector
 from aof import AppendOnlyLog, NullLog, ReplayReport, claim_directory, replay
 from commands.info import resident_bytes
 from config import LOG_LEVELS, Config
+from descriptors import provide_for_clients
 from engine import Engine
 from errors import PoolError, StartError
-from server import GEVENT_VERSION, Server
+from server import GEVENT_VERSION, THREADS, Server, start_threads
 from session import Instance
 from store import Store
 from version import VERSION
@@ -27,6 +28,8 @@ from version import VERSION
 if TYPE_CHECKING:
     from pool.pool import Pool
     from tls import ServerTls
+
+POOL_THREADS = 10  # for snapshots as well, and to find out etcd's addresses
 
 logger = logging.getLogger("godis")
 
@@ -46,11 +49,13 @@ def serve(config: Config) -> int:
     network.serve_until_stopped()
     on_signal(signal.SIG_IGN)  # one more must not spoil the end
     log.close()
+    if network.broken:
+        logger.critical("stopped, since %s", network.broken)
     if log.failure is not None:
         logger.error("stopped, but the log could not be written: %s", log.failure.decode(errors="replace"))
         return 1
     logger.info("stopped; everything is in the log" if config.appendonly else "stopped")
-    return 0
+    return int(bool(network.broken))
 
 
 def on_signal(handler: Callable[[int, object], None] | signal.Handlers) -> None:
@@ -66,6 +71,8 @@ def _leave(_number: int, _frame: object) -> NoReturn:
 
 def start(config: Config) -> tuple[AppendOnlyLog | NullLog, Server]:
     """Recover and listen. Raises LogError, StartError."""
+    provide_for_clients(config)
+    start_threads(THREADS)
     tls = load_tls(config)
     log = open_log(config)
     store = Store(config.databases, NullLog())
@@ -109,8 +116,10 @@ def serve_in_pool(config: Config) -> int:
     network.serve_until_stopped()
     on_signal(signal.SIG_IGN)
     pool.stop()
+    if network.broken:
+        logger.critical("stopped, since %s", network.broken)
     logger.info("stopped; everything is in the pool's log")
-    return 0
+    return int(bool(network.broken))
 
 
 def start_in_pool(config: Config) -> tuple[Pool, Server]:
@@ -118,6 +127,8 @@ def start_in_pool(config: Config) -> tuple[Pool, Server]:
     from pool.pool import Pool  # noqa: PLC0415  # an instance alone need not pay for what it does not use
     from pool.server import PoolServer  # noqa: PLC0415
 
+    provide_for_clients(config)
+    start_threads(POOL_THREADS)
     tls = load_tls(config)
     log = NullLog()
     store = Store(config.databases, log)

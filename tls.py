@@ -97,7 +97,7 @@ class ServerTls:
             self.context = _server_context(config)
         except _Unusable as error:
             raise StartError(f"no TLS: {error}") from None
-        config.before_change = self._follow
+        config.before_change.append(self._follow)
 
     def accept(self, sock: socket.socket) -> TlsSocket:
         """Take over a client's socket, before the handshake. Raises OSError if the client is gone."""

@@ -45,7 +45,7 @@ from errors import LOG_FAILED
 from held import ConnectionReplies, HeldReplies, Receiver
 from log_records import Steps
 from replies import Reply, Work
-from rewrite import Rewriter
+from rewrite import Rewriter, reason_of
 from session import Instance
 from unsynced import Unsynced
 
@@ -287,16 +287,18 @@ class Turn:
         self.replies.clear()
         free = self._hold(replies, unsynced)
         begins = not self.syncing and self._has_gathered()
-        if begins or self._stops_waiting or self.instance.rewrite.requested:
-            if self.log.pieces:
-                self.write_log()
-            if self.instance.rewrite.requested:
-                self.rewriter.begin()
-        if self._stops_waiting:
-            self._stop_waiting()
-        elif begins and self.held.want_fsync():
-            self.start_fsync()
-        self._deliver(free, None)
+        try:
+            if begins or self._stops_waiting or self.instance.rewrite.requested:
+                if self.log.pieces:
+                    self.write_log()
+                if self.instance.rewrite.requested:
+                    self.rewriter.begin()
+            if self._stops_waiting:
+                self._stop_waiting()
+            elif begins and self.held.want_fsync():
+                self.start_fsync()
+        finally:  # whatever fails above, no reply is forgotten
+            self._deliver(free, None)
         self._release()
 
     def _hold(self, replies: list[ConnectionReplies], unsynced: Unsynced) -> list[ConnectionReplies]:
@@ -406,7 +408,7 @@ class Turn:
             self.write_again(lambda: True)
         if self.syncing:
             self._again = True
-        elif self.log.fsync_failure is not None:  # whatever the policy, and if only a name is unsynced
+        elif self.log.fsync_failure is not None or self.rewriter.needs_fsync:  # whatever the policy
             self.start_fsync()
         elif self.log.written_bytes == self.log.synced_bytes:
             self._safe_until = monotonic()
@@ -433,15 +435,22 @@ class Turn:
         """Sync what is written, in a thread; what is written meanwhile waits for the next."""
         if self.syncing:
             return
+        try:
+            self._in_thread(self.rewriter.fsync, self._fsynced)
+        except (MemoryError, RuntimeError) as error:  # nothing says yet that an fsync runs
+            logger.warning("no fsync can begin (%s); the next try is within a second", reason_of(error))
+            return
         self.syncing, self._again = True, False
         self._began = monotonic()
         if self._unsynced is not None:
             self._unsynced.begin_fsync()
         self._watch_fsync()
-        self._in_thread(self.rewriter.fsync, self._fsynced)
 
     def _in_thread(self, job: Callable[[], None], done: Callable[[], None]) -> None:
-        """Run a job beside the loop, and call `done` in the loop when it is over."""
+        """Run a job beside the loop, and call `done` in the loop when it is over. Raises MemoryError, RuntimeError.
+
+        All threads run since before the first client (`server.start_threads`).
+        """
         gevent.get_hub().threadpool.spawn(job).rawlink(lambda _result: done())
 
     def _plan_gathering(self) -> None:

@@ -23,6 +23,7 @@ aof -> log_records -> protocol
 unsynced -> log_records
 engine -> aof -> log_lock -> log_replay -> log_reader -> protocol -> leaves
 service -> tls -> leaves
+service -> descriptors -> leaves
 server -> tls
 godis -> tls
 connection -> turn -> rewrite -> commands

@@ -1,0 +1,71 @@
+"""How many files this process may open, and so how many clients it can have.
+
+It owns the process's limit on open files. As Redis does, it raises the limit to what `maxclients` needs; where the
+system refuses that, `maxclients` is lowered. RESERVED descriptors are never a client's: the log, its rewrite, the fsync
+of its directory, the listeners and the event loop need them, and clients that are about to be refused.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Collection
+from contextlib import suppress
+
+from config import Config, SettingError
+from errors import TOO_FEW_DESCRIPTORS, StartError
+
+if sys.platform != "win32":
+    import resource
+
+RESERVED = 32
+STEP = 16  # between two limits that are tried
+
+logger = logging.getLogger("godis")
+
+
+def provide_for_clients(config: Config) -> None:
+    """Raise the limit on open files, or else lower `maxclients`, now and at each CONFIG SET. Raises StartError."""
+    clients = _clients_at_most(config.maxclients)
+    if clients < 1:
+        raise StartError(
+            f"this process may open {clients + RESERVED} files and needs {RESERVED} for itself: "
+            "raise the limit (ulimit -n)"
+        )
+    if clients < config.maxclients:
+        logger.warning(
+            "maxclients is lowered from %d to %d: this process may open %d files and keeps %d of them for itself; "
+            "raise the limit (ulimit -n) to have more clients",
+            config.maxclients,
+            clients,
+            clients + RESERVED,
+            RESERVED,
+        )
+        config.maxclients = clients
+    config.before_change.append(_refuse_too_many)
+
+
+def _refuse_too_many(config: Config, names: Collection[str]) -> None:
+    """Raise SettingError if these settings ask for more clients than the system allows."""
+    if "maxclients" in names and (clients := _clients_at_most(config.maxclients)) < config.maxclients:
+        raise SettingError("maxclients", (TOO_FEW_DESCRIPTORS % clients).decode())
+
+
+def _clients_at_most(wanted: int) -> int:
+    """Return how many clients there can be, and let it be as many as are wanted if the system allows it."""
+    return min(wanted, _raise_limit(wanted + RESERVED) - RESERVED)
+
+
+def _raise_limit(wanted: int) -> int:
+    """Raise the limit on open files as far towards `wanted` as the system allows; return the limit."""
+    if sys.platform == "win32":  # which has no such limit
+        return wanted
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return wanted
+    for limit in range(wanted, soft, -STEP):  # macOS allows less than its hard limit says
+        with suppress(OSError, ValueError):
+            enough = hard == resource.RLIM_INFINITY or hard >= limit
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard if enough else limit))
+            return limit
+    return soft

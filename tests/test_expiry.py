@@ -6,6 +6,8 @@ import pytest
 from fakes import START_MS, START_S, Dialogue
 
 import errors
+from entries import Entry, entry_of
+from expiry import ExpiryIndex
 
 MAX = 2**63 - 1
 HOUR_MS = 3_600_000
@@ -288,3 +290,24 @@ def test_replay_gives_no_default_life() -> None:
     after.bench.engine.apply(0, before.bench.log.records[0])
     after.store.tick(START_MS)
     assert after.ask("TTL key") == -1
+
+
+def test_keys_whose_deletion_finds_no_memory_are_looked_at_again() -> None:
+    entries: dict[bytes, Entry] = {}
+    index = ExpiryIndex(entries, 0)
+    for number in range(10):
+        key = b"k%d" % number
+        entries[key] = entry_of(b"v", 500)
+        index.add(key, 500)
+
+    def delete_some(key: bytes) -> None:
+        if len(entries) < 6:
+            raise MemoryError
+        del entries[key]
+
+    with pytest.raises(MemoryError):
+        index.expire(2000, delete_some, lambda: False)
+    index.check(0)
+    assert index.expire(2000, entries.__delitem__, lambda: False)
+    index.check(2000)
+    assert not entries

@@ -139,10 +139,13 @@ def run_offline(config: Config, flags: dict[str, str]) -> int:
     path = flags["LOG"]
     try:
         if flags["export"]:
-            return offline.export_log(config, path)
-        if flags["--until"] is not None:
-            return offline.cut(path, flags["--until"], flags["--output"])
-        return offline.check(config, path, bool(flags["--repair"]))
+            code = offline.export_log(config, path)
+        elif flags["--until"] is not None:
+            code = offline.cut(path, flags["--until"], flags["--output"])
+        else:
+            code = offline.check(config, path, bool(flags["--repair"]))
+        print(end="", flush=True)
+        return code
     except LogError as error:
         print(f"godis: {error}", file=sys.stderr)
         return offline.exit_code(error)
@@ -150,7 +153,8 @@ def run_offline(config: Config, flags: dict[str, str]) -> int:
         offline.say_nothing_more()
         return 1
     except OSError as error:
-        print(f"godis: {path}: {error.strerror}", file=sys.stderr)
+        print(f"godis: cannot read {path} or write to stdout: {error.strerror}", file=sys.stderr)
+        offline.say_nothing_more()
         return offline.UNUSABLE
     except KeyboardInterrupt:
         return 130
@@ -203,5 +207,31 @@ def ping(config: Config) -> int:
     return 0
 
 
+def run(arguments: list[str]) -> int:
+    """Run the program and flush what it printed, so that a failure of that is one line; return the exit code."""
+    try:
+        code = main(arguments)
+    except SystemExit as end:  # docopt's, of --help
+        code = int(end.code or 0)
+    except OSError as error:
+        code = report_stdout(error)
+    for stream, descriptor in ((sys.stdout, 1), (sys.stderr, 2)):
+        try:
+            if stream is not None:
+                stream.flush()
+        except OSError as error:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)  # else Python tries again, and ends with code 120
+            if stream is sys.stdout:
+                code = report_stdout(error)
+    return code
+
+
+def report_stdout(error: OSError) -> int:
+    """Say that stdout cannot be written to, unless its reader has gone; return the exit code."""
+    if not isinstance(error, BrokenPipeError):
+        print(f"godis: cannot write to stdout: {error.strerror}", file=sys.stderr)
+    return 1
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run(sys.argv[1:]))

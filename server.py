@@ -12,7 +12,6 @@ import contextlib
 import errno
 import logging
 import os
-import signal
 import socket
 from collections.abc import Callable
 from functools import partial
@@ -26,6 +25,7 @@ from gevent.lock import Semaphore
 from gevent.server import StreamServer
 
 import collector
+import signals
 from aof import AppendOnlyLog, NullLog
 from config import LOG_LEVELS, Config
 from connection import READ, Connection
@@ -46,6 +46,7 @@ BACKLOG = 511
 ACCEPTED_A_TURN = 16  # clients; each takes 0.1 ms or more, while all others wait, and a descriptor, also if refused
 ABORTED_A_TURN = 25  # clients; so many end in the next turn, too
 THREADS = 3  # for an fsync, for a rewrite, and for a file to be closed
+IGNORED_SIGNAL = "%s is ignored; send SIGTERM to stop this server"
 GEVENT_VERSION: str = gevent.__version__  # importlib.metadata would make a start 40 ms longer
 
 logger = logging.getLogger("godis")
@@ -179,10 +180,12 @@ class Server:
         self.listeners.append(Listener(listener, self._handle))
 
     def serve_until_stopped(self) -> None:
-        """Accept and serve until SIGINT, SIGTERM or SHUTDOWN, then answer what was read and end."""
+        """Accept and serve until a stopping signal or SHUTDOWN, then answer what was read and end."""
         self.turn.start()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            gevent.signal_handler(number, self._told_to_stop)
+        for number in signals.stopping_signals():
+            gevent.signal_handler(number, self._told_to_stop, signals.name_of(number))
+        for number in signals.ignored_signals():
+            gevent.signal_handler(number, logger.warning, IGNORED_SIGNAL % signals.name_of(number))
         for listener in self.listeners:
             listener.start()
         keeper = gevent.spawn(self._keep_house)
@@ -197,8 +200,9 @@ class Server:
         self.broken = f"housekeeping ended: {reason_of(keeper.exception)}"
         self.stopping.set()
 
-    def _told_to_stop(self) -> None:
+    def _told_to_stop(self, signal_name: str) -> None:
         """Stop; and if told so again, wait for no client any more."""
+        logger.info("told to stop by %s", signal_name)
         self._hurried = self.stopping.is_set()
         self.stopping.set()
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import Callable
 from time import monotonic, time
 from typing import TYPE_CHECKING, NoReturn
 
 import collector
+import signals
 from aof import AppendOnlyLog, NullLog, ReplayReport, claim_directory, replay
 from commands.info import resident_bytes
 from config import LOG_LEVELS, Config
@@ -37,9 +37,10 @@ logger = logging.getLogger("godis")
 def serve(config: Config) -> int:
     """Recover, listen, serve until told to stop; return the exit code."""
     logger.setLevel(LOG_LEVELS[config.loglevel])
+    signals.ignore_others()
     if config.pool is not None:
         return serve_in_pool(config)
-    on_signal(_leave)  # until the server listens to them
+    signals.on_stop(_leave)  # until the event loop takes over
     try:
         log, network = start(config)
     except SystemExit:
@@ -47,7 +48,7 @@ def serve(config: Config) -> int:
         return 0
     announce(config)
     network.serve_until_stopped()
-    on_signal(signal.SIG_IGN)  # one more must not spoil the end
+    signals.on_stop(signal.SIG_IGN)  # one more must not spoil the end
     log.close()
     if network.broken:
         logger.critical("stopped, since %s", network.broken)
@@ -58,14 +59,8 @@ def serve(config: Config) -> int:
     return int(bool(network.broken))
 
 
-def on_signal(handler: Callable[[int, object], None] | signal.Handlers) -> None:
-    """Say what the signals that stop a server do from now on."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, handler)
-
-
 def _leave(_number: int, _frame: object) -> NoReturn:
-    on_signal(signal.SIG_IGN)
+    signals.on_stop(signal.SIG_IGN)
     raise SystemExit(0)
 
 
@@ -105,7 +100,7 @@ def load_tls(config: Config) -> ServerTls | None:
 
 def serve_in_pool(config: Config) -> int:
     """Catch up with the pool, listen, serve until told to stop; return the exit code."""
-    on_signal(_leave)
+    signals.on_stop(_leave)
     try:
         pool, network = start_in_pool(config)
     except SystemExit:
@@ -114,7 +109,7 @@ def serve_in_pool(config: Config) -> int:
     announce(config)
     pool.start()
     network.serve_until_stopped()
-    on_signal(signal.SIG_IGN)
+    signals.on_stop(signal.SIG_IGN)
     pool.stop()
     if network.broken:
         logger.critical("stopped, since %s", network.broken)

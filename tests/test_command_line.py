@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from program import run, run_here
-from servers import GodisProcess
+from servers import GODIS, GodisProcess, encode, require
 
 from command_line import read_variables
+from offline import UNUSABLE
 
 USAGE = 2
 
@@ -111,6 +116,29 @@ def test_a_path_that_stdout_cannot_spell_is_shown_escaped(tmp_path: Path, args: 
     done = run(tmp_path, args[0], log.name, *args[1:], env={"PYTHONIOENCODING": "ascii:strict"})
     assert (done.returncode, done.stderr) == (0, "")
     assert "caf\\udce9" in done.stdout
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(
+    ("args", "code"), [(["--help"], 1), (["check", "log.txt"], UNUSABLE), (["export", "log.txt"], UNUSABLE)]
+)
+def test_what_cannot_be_written_to_stdout_is_one_line_and_a_failure(
+    tmp_path: Path, args: list[str], code: int, unbuffered: str
+) -> None:
+    require(Path("/dev/full").exists(), "there is no /dev/full")
+    (tmp_path / "log.txt").write_bytes(encode("SET", "k", "v"))
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, str(GODIS), *args],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONUNBUFFERED": unbuffered},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == code
+    assert re.fullmatch("godis: .* to stdout: No space left on device\n", done.stderr)
 
 
 # ---- the environment

@@ -50,7 +50,18 @@ pool.writes -> session
 pool.post -> session
 pool.members -> session
 """
-LEAVES = {"claim", "collector", "columns", "config", "diagnostics", "entries", "errors", "replies", "version"}
+LEAVES = {
+    "claim",
+    "collector",
+    "columns",
+    "config",
+    "diagnostics",
+    "entries",
+    "errors",
+    "replies",
+    "signals",
+    "version",
+}
 PROGRAM = sorted([*ROOT.glob("*.py"), *ROOT.glob("commands/*.py"), *ROOT.glob("pool/*.py")])
 NETWORK = {"godis", "server", "connection", "turn", "tls"}  # godis pings
 POOL_NETWORK = {

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Generator, Iterator, Sequence
+from hashlib import sha256
 from typing import NamedTuple
 
 import hiredis
@@ -107,6 +108,11 @@ def unpack(data: bytes) -> Entry:
         raise PoolError("an entry that is too short to be one")
     _, *fields = HEAD.unpack_from(data)
     return Entry._make((*fields, data[HEAD.size :]))
+
+
+def digest_of(data: bytes) -> str:
+    """Return what tells an entry from any other that might stand at its place."""
+    return sha256(data).hexdigest()
 
 
 def commands_of(parts: Sequence[bytes], count: int) -> Generator[None, None, list[tuple[int, list[bytes]]]]:

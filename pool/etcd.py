@@ -219,6 +219,7 @@ class Channel:
         self._buffer = b""
         self._date = b""  # of the last answer
         self._connect_seconds = CONNECT_SECONDS
+        self.connections = 0  # that were made so far
 
     @property
     def endpoint(self) -> Endpoint:
@@ -410,6 +411,7 @@ class Channel:
             if self._etcd.context is not None:
                 self._sock = self._etcd.context.wrap_socket(self._sock, server_hostname=self.endpoint.host)
         self._connect_seconds = CONNECT_SECONDS
+        self.connections += 1
 
     def _receive(self) -> bytes:
         data: bytes = self._sock.recv(RECEIVE_BYTES)

@@ -40,6 +40,7 @@ from engine import Engine
 from errors import PoolError, StartError
 from pool.archive import Archive, Snapshotter
 from pool.clock import PoolClock
+from pool.entry import digest_of
 from pool.etcd import Channel, Compacted, Etcd, KeyValue, Refused, Unreachable, key_value, text64, tls_context
 from pool.local_snapshot import Identity, LocalSnapshot
 from pool.members import Membership, agree_on_settings
@@ -65,6 +66,7 @@ WATCH_OVER_SECONDS = 0.1
 FROZEN_SECONDS = 15.0
 NEARLY_ENTRIES = 100  # behind: what comes now may come while we serve
 LEFT_POOL = 70  # exit code: EX_SOFTWARE
+LOST = "etcd has lost entries that were applied here"
 
 logger = logging.getLogger("godis")
 
@@ -129,6 +131,7 @@ class Pool:
         self._cluster = ""
         self._first_revision = 1
         self._term = 0  # of etcd's leader
+        self._verified = 0  # the connection of `_reads` whose etcd has the last entry that was applied here
         self._lag_seconds = LAG_SECONDS
         self._progress_at = monotonic()
         self._taking = False  # an entry, which may take long
@@ -260,11 +263,34 @@ class Pool:
         self._follow_term(int(found["header"].get("raft_term", 0)))
         head = key_value(found["kvs"][0]) if found.get("kvs") else None
         if (head.mod_revision if head else 0) < known:
-            raise PoolError("etcd has lost entries that were applied here")
+            raise PoolError(LOST)
+        if channel.connections != self._verified:
+            self._require_last_entry(channel, seconds)
+            self._verified = channel.connections
         if not self.replica.index:
             self._first_revision = head.create_revision if head else int(found["header"]["revision"]) + 1
         self._note_head(head.version if head else 0)
         return head
+
+    def _require_last_entry(self, channel: Channel, seconds: float) -> None:
+        """Raise PoolError unless etcd has the entry that was applied here last.
+
+        Due on each new connection: while there was none, etcd may have been restored from a backup and written past
+        this instance's index.
+        """
+        index, digest = self.replica.index, self.replica.digest
+        if not digest:
+            return
+        try:
+            found = channel.range(self._log_key, seconds, revision=index)
+        except Refused as error:
+            if "compacted" in str(error):
+                return  # the watch needs what follows, and tells whether that is gone, too
+            if "future revision" not in str(error):
+                raise
+            found = []
+        if [(each.mod_revision, digest_of(each.value)) for each in found] != [(index, digest)]:
+            raise PoolError(LOST)
 
     def _follow_term(self, term: int) -> None:
         """Note who leads etcd: what was under way to the one before may be lost, without anybody's saying so."""
@@ -337,6 +363,7 @@ class Pool:
         while True:
             try:
                 start = self.replica.index + 1 if self.replica.index else self._first_revision
+                self._require_last_entry(self._watch, MOST_CONFIRM_SECONDS)
                 for found in self._watch.watch(self._log_key, start, APPEND_SECONDS, lambda: None):
                     self._take(found)
             except (Unreachable, Refused) as error:

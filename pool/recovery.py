@@ -13,7 +13,8 @@ from functools import partial
 from time import monotonic
 
 from pool.archive import Archive, Ask, Snapshotter
-from pool.etcd import Channel, Refused, key_value, text64
+from pool.entry import digest_of
+from pool.etcd import Channel, Refused
 from pool.local_snapshot import LocalSnapshot, Meta, Unusable
 from pool.replica import Replica
 from pool.snapshot import Loader
@@ -84,11 +85,10 @@ class Recovery:
 
     def _require_what_follows(self, meta: Meta) -> None:
         """Raise Unusable unless etcd has the very entry that a snapshot was taken at, and so all after it."""
-        body = {"key": text64(self._log_key), "keys_only": True, "revision": meta["index"]}
         try:
-            found = self._channel.call("kv/range", body, SECONDS).get("kvs")
+            found = self._channel.range(self._log_key, SECONDS, revision=meta["index"])
         except Refused as refusal:
             raise Unusable(f"etcd: {refusal}") from None
-        entry = key_value(found[0]) if found else None
-        if entry is None or (entry.mod_revision, entry.version) != (meta["index"], meta["version"]):
+        same = [(each.mod_revision, each.version, digest_of(each.value)) for each in found]
+        if same != [(meta["index"], meta["version"], meta.get("digest"))]:
             raise Unusable("the log has another entry at its place")

@@ -29,7 +29,7 @@ from typing import Any, NamedTuple, TypeVar
 from engine import Engine
 from entries import NO_DEADLINE
 from errors import PoolError
-from pool.entry import Entry, commands_of, unpack
+from pool.entry import Entry, commands_of, digest_of, unpack
 from pool.snapshot import Loader, Snapshot, dump
 from replies import WAIT, Reply
 from store import Store
@@ -68,6 +68,7 @@ class Replica:
     def __init__(self, store: Store, engine: Engine) -> None:
         self.index = 0  # etcd's revision of the last entry
         self.version = 0  # how many entries there were, that one included
+        self.digest = ""  # of the last entry; empty: not known
         self.clock_ms = 0
         self._store = store
         self._engine = engine
@@ -106,7 +107,7 @@ class Replica:
                 replies = yield from self._run(index, entry, parts, is_late)
         if version % SWEEP_ENTRIES == 0:
             self._forget(version)
-        self.index, self.version = index, version
+        self.index, self.version, self.digest = index, version, digest_of(data)
         return Applied(entry.instance, entry.seq, replies, repeated)
 
     def _whole_body(self, instance: int, part: int, parts: int, body: bytes) -> list[bytes] | None:
@@ -196,6 +197,7 @@ class Replica:
         return {
             "index": self.index,
             "version": self.version,
+            "digest": self.digest,
             "clock_ms": self.clock_ms,
             "seen": [[instance, *seen] for instance, seen in self._seen.items()],
         }
@@ -212,6 +214,7 @@ class Replica:
         """Go on from a snapshot whose stream was loaded. Raises PoolError."""
         loader.finish()
         self.index, self.version = described["index"], described["version"]
+        self.digest = described.get("digest", "")  # missing: written by Godis 1.1.0
         self.clock_ms = described["clock_ms"]
         self._seen = {instance: Seen(*seen) for instance, *seen in described["seen"]}
         self._parts = loader.parts

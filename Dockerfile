@@ -17,6 +17,7 @@ WORKDIR /app
 COPY *.py ./
 COPY commands ./commands
 COPY pool ./pool
+COPY values ./values
 RUN python -m compileall -q . && install -d -o 10001 -g 10001 /data
 
 ENV PYTHONUNBUFFERED=1 \

@@ -32,11 +32,16 @@ def begin() -> None:
     gc.set_threshold(YOUNG_OBJECTS, *gc.get_threshold()[1:])
 
 
-def keep_off(keys: int) -> None:
-    """Collect what is young, and hide all else if there are many keys. To be called some ten times a second."""
-    if keys > MANY_KEYS:
+def keep_off(keys: int, has_large: bool = False) -> None:
+    """Collect what is young, and hide all else if there are many keys, or large values. Due some ten times a second."""
+    if keys > MANY_KEYS or has_large:
         gc.collect()
         gc.freeze()
+
+
+def hide() -> None:
+    """Hide all that is there; behind the copy of a large value, which the next collections would walk through."""
+    gc.freeze()
 
 
 def collect_young() -> None:

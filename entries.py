@@ -14,7 +14,6 @@ of a SET. A long string is held as it is, since to copy it would cost more than 
 
 from __future__ import annotations
 
-from sys import getsizeof
 from typing import Any, Union
 
 Entry = Union[bytes, "tuple[Any, int]"]
@@ -46,8 +45,3 @@ def deadline_of(entry: Entry | None) -> int:
     if type(entry) is bytes:
         return int.from_bytes(entry[-TAIL_BYTES:], "big", signed=True)
     return NO_DEADLINE if entry is None else entry[1]
-
-
-def size_of(entry: Entry) -> int:
-    """Return the bytes that an entry takes, its value included: a value of another type says them by `__sizeof__`."""
-    return getsizeof(entry) if type(entry) is bytes else getsizeof(entry) + getsizeof(entry[0])

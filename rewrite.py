@@ -21,6 +21,8 @@ itself among them.
 meets every key that stays, in whatever way the places of deleted ones are given back. A key that changes after the
 walk has met it is written twice, both times as it was at X, which does no harm: whoever knew which keys were met would
 need memory for each of them. So the memory is that of the keys which change meanwhile, about 100 bytes each.
+A large value is written by the walk alone, in steps. Until that is done it is shared, so that whoever changes it
+changes a copy (`Keyspace.change`).
 A flush or a SWAPDB changes no key: the snapshot holds on to the dicts themselves, and the flushed ones are freed later.
 
 Until the rename the old log is the log, and it is whole; after it the new one is. Whatever fails before it, or the
@@ -34,15 +36,15 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 from typing import Any
 
 from aof import AppendOnlyLog, NullLog
-from commands.rebuilding import rebuild
 from entries import deadline_of, value_of
 from session import Instance
 from store import Keyspace, Moment, Store
+from values import is_large, rebuild
 
 STEP_KEYS = 64  # between two looks at the time
 STEP_BYTES = 1 << 18  # the same, where values are long; also the largest batch, but for one of a single key
@@ -58,39 +60,65 @@ RETRY_MS = 60_000
 logger = logging.getLogger("godis")
 
 
+Write = Callable[[int, bytes, Any, int], None]  # database, key, value, deadline
+WriteInSteps = Callable[[int, bytes, Any, int], Iterator[None]]
+
+
 class Snapshot(Moment):
     """One database as it was at the start, and which of its keys changed since."""
 
-    def __init__(self, db: Keyspace, write: Callable[[int, bytes, Any, int], None]) -> None:
+    def __init__(self, db: Keyspace, write: Write, write_in_steps: WriteInSteps) -> None:
         super().__init__()
         self.index = db.index
         self.places = len(db.order)  # still to be visited
         self._entries, self._order = db.entries, db.order
         self._changed: list[set[bytes]] = [set() for _ in range(SHARDS)]
+        self._large: set[bytes] = set()  # keys of large values that the walk has met
+        self._kept: deque[tuple[bytes, Any, int]] = deque()  # large values that changed before: key, value, deadline
         self._write = write
+        self._write_in_steps = write_in_steps
         self.attach(db)
 
     def note(self, key: bytes) -> None:
-        """Write a key that is about to change, if it never did since the start."""
+        """Write a key that is about to change, if it never did since the start; keep its value where that is large."""
         changed = self._changed[hash(key) % SHARDS]
-        if key not in changed:
-            self._write_key(key)
-            changed.add(key)  # last: should memory end here, the command fails and the key is still to be written
-
-    def _write_key(self, key: bytes) -> None:
+        if key in changed:
+            return
         entry = self._entries.get(key)
-        if entry is not None:  # else it is new, or a ghost
-            self._write(self.index, key, value_of(entry), deadline_of(entry))
+        if entry is not None and key not in self._large:  # else it is new, or a ghost, or the walk has met it
+            value, deadline_ms = value_of(entry), deadline_of(entry)
+            if is_large(value):
+                self.share(value)
+                self._kept.append((key, value, deadline_ms))
+            else:
+                self._write(self.index, key, value, deadline_ms)
+        changed.add(key)  # last: should memory end here, the command fails and the key is still to be written
 
     def walk(self) -> Iterator[None]:
-        """Write a key that did not change, again and again until all are written."""
-        while self.places:
+        """Write a key that did not change, or a part of a large value, again and again until all are written."""
+        while self.places or self._kept:
+            while self._kept:
+                yield from self._write_large(*self._kept.popleft())
             end = min(self.places, len(self._order))  # what was behind has moved to the front
             self.places = max(0, end - STEP_KEYS)
             for key in self._order[self.places : end]:
-                if key is not None and key not in self._changed[hash(key) % SHARDS]:
-                    self._write_key(key)
+                if key is None or key in self._changed[hash(key) % SHARDS]:
+                    continue
+                entry = self._entries.get(key)
+                if entry is None:
+                    continue
+                value, deadline_ms = value_of(entry), deadline_of(entry)
+                if is_large(value):
+                    self._large.add(key)
+                    self.share(value)
+                    yield from self._write_large(key, value, deadline_ms)
+                else:
+                    self._write(self.index, key, value, deadline_ms)
                     yield
+
+    def _write_large(self, key: bytes, value: Any, deadline_ms: int) -> Iterator[None]:
+        yield from self._write_in_steps(self.index, key, value, deadline_ms)
+        self.end_sharing(value)
 
     def detach(self, store: Store) -> None:
         """Hear of no more changes, and let the memory go, in slices."""
@@ -136,7 +164,7 @@ class Rewrite:
         except BaseException:
             self._reader.close()
             raise
-        self._snapshots = [Snapshot(db, self._write) for db in store.databases if db.entries]
+        self._snapshots = [Snapshot(db, self._write, self._write_in_steps) for db in store.databases if db.entries]
         self._walk = self._walking()
 
     # ---- in the loop: the snapshot
@@ -147,11 +175,23 @@ class Rewrite:
             self._buffered_bytes += len(key) + len(value)
         else:
             for argv in rebuild(key, value, deadline_ms):
-                self.successor.append(db, argv)
-                self._buffered_bytes += len(self.successor.pieces[-1])
+                self._append(db, argv)
         self.keys_written += 1
         if self._buffered_bytes >= STEP_BYTES:
             self._flush()
+
+    def _write_in_steps(self, db: int, key: bytes, value: Any, deadline_ms: int) -> Iterator[None]:
+        """`_write` of a large value, a command a step; in batches of the usual size."""
+        for argv in rebuild(key, value, deadline_ms):
+            self._append(db, argv)
+            if self._buffered_bytes >= STEP_BYTES:
+                self._flush()
+            yield
+        self.keys_written += 1
+
+    def _append(self, db: int, argv: Sequence[bytes]) -> None:
+        self.successor.append(db, argv)
+        self._buffered_bytes += len(self.successor.pieces[-1])
 
     def _flush(self) -> None:
         """Put what is buffered on the queue, as a batch."""

@@ -32,11 +32,14 @@ from random import Random
 from typing import Any, Protocol
 from zlib import crc32
 
+import collector
 from claim import Claim
 from entries import LONG_BYTES, NO_DEADLINE, TAIL_BYTES, Entry, deadline_of, entry_of, tail, value_of
 from errors import WRONG_TYPE, CommandError
 from expiry import SLICE, ExpiryIndex
 from usage import DEADLINE_BYTES, Memory, Recency, Usage
+from values import ValueType, is_large, type_of
+from values.shared import SharedValues
 
 NoneType = type(None)  # types.NoneType, which Python 3.10 has under this name only
 STRING_OR_NONE = {bytes, NoneType}
@@ -66,20 +69,47 @@ class EffectLog(Protocol):
     def take_in(self, effects: Any, keys: list[set[bytes]], garbage: list[Any]) -> None: ...
 
 
+class ChangeListener(Protocol):
+    """Whoever must know which keys change; it is told behind each change, inside of the command that makes it."""
+
+    def changed(self, db: Keyspace, key: bytes) -> None:
+        """Hear of a key whose value or deadline has changed, that is new, or that is gone."""
+
+    def all_changed(self, db: Keyspace) -> None:
+        """Hear that any key may have changed: after a flush, and after a swap of two databases."""
+
+
 class Moment:
     """Who wants a database as it was at some moment, and so must hear of each key before it changes.
 
-    There may be several at a time: the last one hands on what it hears to the one before it.
+    There may be several at a time: the last one hands on what it hears to the one before it. A large value that changes
+    in place is not written at once: it is shared, so that the change is made to a copy.
     """
 
     def __init__(self) -> None:
         self.garbage: list[dict[bytes, Any] | list[Any] | set[bytes]] = []  # of a flush; still needed
         self._before: Moment | None = None
         self._ended = False
+        self._shared: dict[int, Any] = {}  # id -> value
+        self._shared_values: SharedValues | None = None
 
     def attach(self, db: Keyspace) -> None:
         """Hear of the changes of a database from now on."""
         self._before, db.snapshot = db.snapshot, self
+        self._shared_values = db.store.shared
+
+    def share(self, value: Any) -> None:
+        """Keep a value as it is until `end_sharing`."""
+        if id(value) not in self._shared:
+            assert self._shared_values is not None
+            self._shared[id(value)] = value
+            self._shared_values.share(value)
+
+    def end_sharing(self, value: Any) -> None:
+        """Let a value change again, or go."""
+        assert self._shared_values is not None
+        del self._shared[id(value)]
+        self._shared_values.end_sharing(value)
 
     def before_change(self, key: bytes) -> None:
         """Hear of a key that is about to change."""
@@ -95,6 +125,8 @@ class Moment:
     def detach(self, store: Store) -> None:
         """Hear of no more changes; what a flush left is freed when nobody needs it."""
         self._ended = True
+        for value in list(self._shared.values()):
+            self.end_sharing(value)
         for db in store.databases:
             while db.snapshot is not None and db.snapshot._ended:
                 db.snapshot = db.snapshot._before
@@ -123,6 +155,8 @@ class Store:
         self.hits = 0
         self.misses = 0
         self.garbage: list[dict[bytes, Any] | list[Any] | set[bytes]] = []  # what was flushed, freed in slices
+        self.shared = SharedValues(self.garbage)
+        self.has_large = False  # some value is, or was, a large one
         self.claim: Claim | None = None  # what a long command works on
         self.databases = [Keyspace(self, index) for index in range(databases)]
 
@@ -154,7 +188,8 @@ class Store:
         while self.garbage:
             doomed = self.garbage[-1]
             drop = doomed.popitem if isinstance(doomed, dict) else doomed.pop
-            for _ in range(min(SLICE, len(doomed))):
+            each_may_be_large = self.has_large and isinstance(doomed, dict)
+            for _ in range(1 if each_may_be_large else min(SLICE, len(doomed))):
                 drop()
             if not doomed:
                 self.garbage.pop()
@@ -167,9 +202,17 @@ class Store:
         for keyspace in self.databases:
             keyspace.flush()
 
+    def listen(self, listener: ChangeListener | None) -> None:
+        """Let somebody know of each change from now on, or nobody."""
+        for keyspace in self.databases:
+            keyspace.listener = listener
+
 
 class Keyspace:
-    """One database. Keys and values are handed out and taken in without copying; nobody may change them."""
+    """One database. Keys and values are handed out and taken in without a copy; nobody may change them.
+
+    A value changes in place only when it comes from `change` or `create`, and until it is handed to `done`.
+    """
 
     __slots__ = (
         "_read",
@@ -181,6 +224,7 @@ class Keyspace:
         "expiry",
         "ghosts",
         "index",
+        "listener",
         "order",
         "snapshot",
         "store",
@@ -192,6 +236,7 @@ class Keyspace:
         self.store = store
         self.index = index
         self.usage: Usage | None = None  # None: nobody asks when keys are used, and memory has no limit
+        self.listener: ChangeListener | None = None
         self._tail_ms, self._tail = NO_DEADLINE, tail(NO_DEADLINE)  # the last that was made: it serves for a turn
         self._clear()
 
@@ -375,7 +420,71 @@ class Keyspace:
         """Say whether a key is there and not expired, and change nothing."""
         return key in self.entries and not self._has_expired(key)
 
-    # ---- writing
+    # ---- writing: the one path for every change
+
+    def change(self, key: bytes, kind: ValueType) -> Any:
+        """Return the value at a key, to be changed and handed to `done`; None where there is none. Raises WRONGTYPE.
+
+        The change and `done` belong into one step of a command. A command that then changes nothing owes nothing. It
+        is neither a hit nor a miss, as in Redis.
+        """
+        value = self.get(key)
+        if value is None:
+            return None
+        if type(value) is not kind.python_type:
+            raise CommandError(WRONG_TYPE)
+        return self._change_in_place(key, value, kind) if kind.changes_in_place else value
+
+    def create(self, key: bytes, kind: ValueType) -> Any:
+        """Do what `change` does; where there is no such key, return an empty value. Raises WRONGTYPE."""
+        value = self.change(key, kind)
+        return kind.python_type() if value is None else value
+
+    def _change_in_place(self, key: bytes, value: Any, kind: ValueType) -> Any:
+        """Tell the views and the account of a value that is about to change, and return it, or a copy of it."""
+        if self.snapshot is not None:
+            self.snapshot.before_change(key)
+        entry = self.entries[key]
+        if value in self.store.shared:
+            copied = (kind.copy(value), deadline_of(entry))
+            collector.hide()
+            if self.usage is not None:
+                self.usage.written(key, entry, copied)
+            self.entries[key] = entry = copied
+            self.store.shared.drop(value)
+        if self.usage is not None:
+            self.usage.begin_change(key, entry)
+        return entry[0]
+
+    def done(self, key: bytes, value: Any, *effect: bytes) -> None:
+        """Take over a value that `change` or `create` returned, or another in its place, and log the effect.
+
+        The deadline stays as it is. An empty value goes, with its key, unless its type may be empty.
+        """
+        if type(value) is bytes:
+            self.replace(key, value)
+        else:
+            self._take_over(key, value)
+        if effect:
+            self.store.log.append(self.index, effect)
+
+    def _take_over(self, key: bytes, value: Any) -> None:
+        """Do what `done` does for a value that is no string."""
+        kind, entry = type_of(value), self.entries.get(key)
+        is_there = type(entry) is tuple and entry[0] is value
+        if is_there and self.usage is not None:
+            self.usage.end_change(key, entry)  # type: ignore[arg-type]
+        if not value and not kind.may_be_empty:
+            if entry is not None:
+                self._discard(key)
+        elif not is_there:
+            self.replace(key, value)
+            if type(entry) is tuple:
+                self._drop(entry)
+        elif self.listener is not None:
+            self.listener.changed(self, key)
+        if not self.store.has_large and kind.is_large(value):
+            self.store.has_large = True
 
     def put(self, key: bytes, value: Any, deadline_ms: int) -> None:
         """Set value and deadline (or NO_DEADLINE) of a key, whatever was there."""
@@ -390,6 +499,8 @@ class Keyspace:
             self._place(key, value + self._tail, deadline_ms)
         else:
             self._place(key, (value, deadline_ms), deadline_ms)
+        if self.listener is not None:
+            self.listener.changed(self, key)
 
     def _place(self, key: bytes, entry: Entry, deadline_ms: int) -> None:
         """Put an entry in the place of whatever was there, and tell expiry and `order` of it."""
@@ -412,11 +523,15 @@ class Keyspace:
         if deadline_ms != NO_DEADLINE and (known_ms == NO_DEADLINE or deadline_ms < known_ms):
             expiry.add(key, deadline_ms)
 
+    def _is_plain(self) -> bool:
+        """Return True if nobody has to be told of a key that changes."""
+        return self.snapshot is None and self.usage is None and self.listener is None
+
     def put_many(self, keys: Sequence[bytes], values: Sequence[Any], deadline_ms: int) -> None:
         """`put` for each key and its value."""
         entries, expiry = self.entries, self.expiry
         known = len(entries)
-        if self.snapshot is not None or self.usage is not None or max(map(len, values)) >= LONG_BYTES:
+        if not self._is_plain() or max(map(len, values)) >= LONG_BYTES:
             for key, value in zip(keys, values):  # noqa: B905 - as many as there are keys
                 self.put(key, value, deadline_ms)
             return
@@ -460,17 +575,19 @@ class Keyspace:
         # Between two short strings only the entry changes, and nobody has to be told: 0.4 µs less of an INCR.
         if type(known) is bytes and type(value) is bytes and len(value) < LONG_BYTES and self.usage is None:
             self.entries[key] = value + known[-TAIL_BYTES:]
-            return
-        deadline_ms = deadline_of(known)
-        entry = entry_of(value, deadline_ms)
-        if self.usage is not None:
-            self.usage.written(key, known, entry)
-        self._place(key, entry, deadline_ms)
+        else:
+            deadline_ms = deadline_of(known)
+            entry = entry_of(value, deadline_ms)
+            if self.usage is not None:
+                self.usage.written(key, known, entry)
+            self._place(key, entry, deadline_ms)
+        if self.listener is not None:
+            self.listener.changed(self, key)
 
     def replace_many(self, keys: Iterable[bytes], values: Iterable[bytes]) -> None:
         """`replace` for each key and its value, a short string."""
         entries = self.entries
-        plain = self.snapshot is None and self.usage is None
+        plain = self._is_plain()
         for key, value in zip(keys, values):  # noqa: B905 - as many as there are keys
             known = entries.get(key)
             if plain and type(known) is bytes:
@@ -488,6 +605,8 @@ class Keyspace:
             self.usage.add(DEADLINE_BYTES * ((deadline_ms != NO_DEADLINE) - (deadline_of(known) != NO_DEADLINE)))
         entry = known[:-TAIL_BYTES] + tail(deadline_ms) if type(known) is bytes else (known[0], deadline_ms)
         self._place(key, entry, deadline_ms)
+        if self.listener is not None:
+            self.listener.changed(self, key)
 
     def end_at(self, key: bytes, deadline_ms: int) -> None:
         """Set the deadline of a live key and log it; one that has passed deletes the key."""
@@ -500,7 +619,7 @@ class Keyspace:
 
     def end_many_at(self, keys: Sequence[bytes], deadline_ms: int) -> list[int] | None:
         """Do what `end_at` does for each key, and return whether it was there; None, and nothing is done, as above."""
-        if self.snapshot is not None or self.usage is not None or deadline_ms <= self.store.expired_until_ms:
+        if not self._is_plain() or deadline_ms <= self.store.expired_until_ms:
             return None
         known = self.short_strings(keys)
         if known is None:
@@ -534,9 +653,16 @@ class Keyspace:
             self._discard(key)
         return value
 
+    def take(self, key: bytes) -> Any:
+        """Take a live key's value away, to be put under another key; None where there is none."""
+        value = self.get(key)
+        if value is not None:
+            self._take_out(key)
+        return value
+
     def remove_many(self, keys: Sequence[bytes]) -> list[Entry | None]:
         """Do what `remove` does for each key; return the entries that are gone, None where there was none."""
-        if self.snapshot is not None or self.usage is not None or not self.expiry.suspects.isdisjoint(keys):
+        if not self._is_plain() or not self.expiry.suspects.isdisjoint(keys):
             known = [self.entries.get(key) for key in keys]
             return [entry if self.remove(key) is not None else None for key, entry in zip(keys, known, strict=True)]
         # The same inline: 0.7 µs a key instead of 2.
@@ -551,6 +677,8 @@ class Keyspace:
                 self.dated -= 1
             ghosts.add(key)
             self._follow_ghosts()
+            if type(entry) is tuple:
+                self._drop(entry)
         return removed
 
     def evict(self, key: bytes) -> None:
@@ -567,6 +695,8 @@ class Keyspace:
             if self.usage is not None and self.usage.uses is not None:
                 garbage.append(self.usage.uses.table)
         self._clear()
+        if self.listener is not None:
+            self.listener.all_changed(self)
 
     def swap(self, other: Keyspace) -> None:
         """Exchange all keys with another database."""
@@ -575,6 +705,9 @@ class Keyspace:
                 mine, theirs = getattr(self, name), getattr(other, name)
                 setattr(self, name, theirs)
                 setattr(other, name, mine)
+        for db in (self, other):
+            if db.listener is not None:
+                db.listener.all_changed(db)
 
     def effect(self, *argv: bytes) -> None:
         """Log what a command did to this database, as the command that does just that again."""
@@ -664,14 +797,30 @@ class Keyspace:
             self.order.append(key)
 
     def _discard(self, key: bytes) -> None:
+        """Delete a key that is there."""
+        entry = self._take_out(key)
+        if type(entry) is tuple:
+            self._drop(entry)
+
+    def _drop(self, entry: tuple[Any, int]) -> None:
+        """Free what a key held, if that takes long, in slices."""
+        if is_large(entry[0]):
+            self.store.shared.drop(entry[0])
+
+    def _take_out(self, key: bytes) -> Entry:
+        """Delete a key that is there, and return what it held."""
         if self.snapshot is not None:
             self.snapshot.before_change(key)
         if self.usage is not None:
             self.usage.removed(key, self.entries[key])
-        if deadline_of(self.entries.pop(key)) != NO_DEADLINE:
+        entry = self.entries.pop(key)
+        if deadline_of(entry) != NO_DEADLINE:
             self.dated -= 1
         self.ghosts.add(key)
         self._follow_ghosts()
+        if self.listener is not None:
+            self.listener.changed(self, key)
+        return entry
 
     def _follow_ghosts(self) -> None:
         """Give places of `order` back, a few for each key that is deleted."""

@@ -9,7 +9,7 @@ while somebody asks, for a limit on memory or for OBJECT IDLETIME; without one a
 
 **The bytes are an account, kept with each write, and not what the system says.** The resident set lags behind what is
 deleted and depends on what else goes on; to evict until it falls would empty the keyspace. The account is exact for
-keys and values (`sys.getsizeof`, so a type of values says by `__sizeof__` what it takes), and charges each key an
+keys and values (`sys.getsizeof`, and of a value what the row of its type says), and charges each key an
 equal share of the tables it stands in. A table under eviction is a dict that was rebuilt for three to six times its
 keys when the places of deleted ones ran out, the old beside the new: so a share is more than in a keyspace that only
 grew, and the process stays below the limit until it has evicted for a while. The shares were measured against the
@@ -24,7 +24,8 @@ from random import Random
 from sys import getsizeof
 from typing import Protocol
 
-from entries import NO_DEADLINE, TAIL_BYTES, Entry, deadline_of, size_of
+from entries import NO_DEADLINE, TAIL_BYTES, Entry, deadline_of
+from values import size_of
 
 TABLE_BYTES = 128  # a key's share of a dict from which keys go as fast as they come
 ENTRY_BYTES = TABLE_BYTES + 36  # in `entries`, in `order`; and what malloc rounds up of two objects
@@ -36,6 +37,7 @@ NEW_KEY_BYTES = ENTRY_BYTES + DEADLINE_BYTES + USE_BYTES + TAIL_BYTES + 2 * gets
 MINUTE_MS = 60_000
 NEW_COUNT = 5  # a new key must not be the next to go before it had its chance
 MOST_COUNT = 255
+MOST_CHANGING = 64  # more values than one command changes at a time
 
 
 class Surroundings(Protocol):
@@ -170,7 +172,7 @@ class Tally:
 class Usage:
     """The account of one database: `uses` and `memory` are there as far as somebody asks for them."""
 
-    __slots__ = ("entry_bytes", "held_bytes", "memory", "store", "tally", "uses")
+    __slots__ = ("changing", "entry_bytes", "held_bytes", "memory", "store", "tally", "uses")
 
     def __init__(self, store: Surroundings) -> None:
         self.store = store
@@ -179,6 +181,7 @@ class Usage:
         self.tally: Tally | None = None  # of a count that goes on
         self.held_bytes = 0  # this database's part of `memory`
         self.entry_bytes = ENTRY_BYTES
+        self.changing: dict[bytes, int] = {}  # size of a value that is about to change in place
 
     # ---- uses
 
@@ -235,7 +238,7 @@ class Usage:
         self.memory = None
 
     def add(self, size: int) -> None:
-        """Note that the database takes so many bytes more, or less: also for a value that changes in place."""
+        """Note that the database takes so many bytes more, or less."""
         if self.memory is not None:
             self.held_bytes += size
             self.memory.used_bytes += size
@@ -249,6 +252,17 @@ class Usage:
             self.add(self.entry_bytes + getsizeof(key) + size_of(entry))
         else:
             self.add(size_of(entry) - size_of(old))
+
+    def begin_change(self, key: bytes, entry: Entry) -> None:
+        """Note that the value of an entry is about to change in place; due before each such change."""
+        self.about_to_change(key, entry)
+        if len(self.changing) >= MOST_CHANGING:  # of commands that then changed nothing
+            self.changing.clear()
+        self.changing[key] = size_of(entry)
+
+    def end_change(self, key: bytes, entry: Entry) -> None:
+        """Note that the value of an entry has changed in place."""
+        self.add(size_of(entry) - self.changing.pop(key))
 
     def removed(self, key: bytes, entry: Entry) -> None:
         """Note that a key goes, with its deadline or without."""

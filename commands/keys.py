@@ -1,7 +1,7 @@
 """Commands on keys of any type: whether they are there, until when, under which name, in which database.
 
-They see no more of a value than its type. What a command changed is logged with absolute deadlines (EXPIRE as
-PEXPIREAT, or as DEL when that time has passed), and whole where it may cross databases (COPY and MOVE as SET and DEL).
+They see no more of a value than the row of its type. What a command changed is logged with absolute deadlines (EXPIRE
+as PEXPIREAT, or as DEL when that time has passed). COPY and MOVE log themselves, whatever the size of the value.
 The module is long because the family is: some thirty commands, of which none is long.
 """
 
@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Generator, Sequence
 from functools import partial
-from typing import Any
 
 from commands import (
     ALL,
@@ -29,10 +28,9 @@ from commands import (
     for_many,
 )
 from commands.arguments import MAX_INTEGER, MIN_INTEGER, all_alike, parse_bounded, parse_database, parse_integer
-from commands.many import AT_ONCE_WORDS, HUGE_BYTES, counting, deleting, is_long, leave, logging_in_slices, unlinking
+from commands.many import AT_ONCE_WORDS, counting, deleting, is_long, leave, unlinking
 from commands.options import shorten
 from commands.patterns import compile_pattern, is_quick
-from commands.rebuilding import rebuild
 from commands.slices import AT_ONCE_PLACES, any_live, in_slices, listing, matching, places_at_once
 from entries import NO_DEADLINE, Entry, deadline_of
 from errors import (
@@ -55,12 +53,12 @@ from errors import (
 from replies import OK, Deleted, Reply, Status, Work
 from session import Session
 from store import Keyspace
+from values import STRING, type_of
+from values.strings import is_integer
 
-TYPE_NAMES: dict[type, bytes] = {bytes: b"string"}
 SECOND = Keys(2, 2, 1)
 CURSOR = re.compile(rb"(?:[+-]?[0-9]{1,40})?")
 INT_MIN, INT_MAX = -(2**31), 2**31 - 1
-EMBEDDED_BYTES = 44  # longer strings are `raw` for Redis
 SHARED_INTEGERS = 10000
 MANY_REFERENCES = 2**31 - 1
 
@@ -136,11 +134,11 @@ def touch(session: Session, argv: list[bytes]) -> Reply:
 
 
 @command("TYPE", "key", arity=2, flags=READONLY | FAST, keys=FIRST)
-def type_of(session: Session, argv: list[bytes]) -> Reply:
+def value_type(session: Session, argv: list[bytes]) -> Reply:
     """Get the type of the value at a key."""
     _, key = argv
     value = session.db.look(key)
-    return Status(b"none" if value is None else TYPE_NAMES[type(value)])
+    return Status(b"none" if value is None else type_of(value).name)
 
 
 # ---- deadlines
@@ -346,7 +344,7 @@ def scan(session: Session, argv: list[bytes]) -> Reply:
     db = session.db
     following, found = db.scan(cursor, min(count, places_at_once(pattern)))
     if type_name is not None:
-        found = [key for key in found if TYPE_NAMES[type(db.peek(key))] == type_name]
+        found = [key for key in found if type_of(db.peek(key)).name == type_name]
     if pattern == b"*":
         return [b"%d" % following, found]
     matches = compile_pattern(pattern)
@@ -438,7 +436,7 @@ def _rename(db: Keyspace, old: bytes, new: bytes) -> None:
     if old == new:
         return
     deadline_ms = db.deadline_ms(old)
-    db.put(new, db.remove(old), deadline_ms)
+    db.put(new, db.take(old), deadline_ms)
     db.effect(b"RENAME", old, new)
 
 
@@ -458,17 +456,12 @@ def copy(session: Session, argv: list[bytes]) -> Reply:
     target, replace = _parse_copy_options(session, words)
     if target is session.db and source == destination:
         raise CommandError(SAME_OBJECT)
-    copying = partial(_copy, session.db, source, target, destination, replace)
-    if _is_huge(session.db.look(source)):
-        return leave(session, logging_in_slices(session, [source, destination], copying))
-    return copying()
-
-
-def _copy(db: Keyspace, source: bytes, target: Keyspace, destination: bytes, replace: bool) -> int:
+    db = session.db
     value = db.read(source)
     if value is None or (target.get(destination) is not None and not replace):
         return 0
-    _place(target, destination, value, db.deadline_ms(source))
+    target.put(destination, type_of(value).copy(value), db.deadline_ms(source))
+    db.effect(b"COPY", source, destination, *(() if target is db else (b"DB", b"%d" % target.index)), b"REPLACE")
     return 1
 
 
@@ -495,33 +488,12 @@ def move(session: Session, argv: list[bytes]) -> Reply:
     target = parse_database(index, session.store)
     if target is db:
         raise CommandError(SAME_OBJECT)
-    moving = partial(_move, db, target, key)
-    return leave(session, logging_in_slices(session, [key], moving)) if _is_huge(db.look(key)) else moving()
-
-
-def _move(db: Keyspace, target: Keyspace, key: bytes) -> int:
-    value = db.get(key)
-    if value is None or target.get(key) is not None:
+    if db.get(key) is None or target.get(key) is not None:
         return 0
-    _place(target, key, value, db.deadline_ms(key))
-    db.remove(key)
-    db.effect(b"DEL", key)
+    deadline_ms = db.deadline_ms(key)
+    target.put(key, db.take(key), deadline_ms)
+    db.effect(b"MOVE", key, b"%d" % target.index)
     return 1
-
-
-def _place(db: Keyspace, key: bytes, value: Any, deadline_ms: int) -> None:
-    """Put a value under a key and log it whole, since the log knows no effect that spans databases."""
-    db.put(key, value, deadline_ms)
-    if type(value) is bytes:
-        db.store.log.append_set(db.index, key, value, deadline_ms)  # without a copy
-        return
-    for effect in rebuild(key, value, deadline_ms):
-        db.effect(*effect)
-
-
-def _is_huge(value: Any) -> bool:
-    """Say whether a value takes long to be logged."""
-    return type(value) is bytes and len(value) > HUGE_BYTES
 
 
 @command("SWAPDB", "index1 index2", arity=3, flags=WRITE | FAST, since="4.0.0")
@@ -593,25 +565,13 @@ def object_help(session: Session, argv: list[bytes]) -> Reply:
 
 @command("OBJECT|ENCODING", "key", arity=3, flags=READONLY, keys=SECOND, since="2.2.3")
 def object_encoding(session: Session, argv: list[bytes]) -> Reply:
-    """Get how Redis would hold a value that was just set: int, embstr or raw.
+    """Get how Redis would hold a value that was just set; a string as int, embstr or raw.
 
     Differs from Redis: there, what APPEND, SETRANGE and INCRBYFLOAT made is raw even if short; remembering how a value
     came about is not worth a field a key.
     """
     value = session.db.look(argv[2])
-    if value is None:
-        return None
-    if _is_integer(value):
-        return b"int"
-    return b"embstr" if len(value) <= EMBEDDED_BYTES else b"raw"
-
-
-def _is_integer(value: bytes) -> bool:
-    try:
-        parse_integer(value)
-    except CommandError:
-        return False
-    return True
+    return None if value is None else type_of(value).encoding(value)
 
 
 @command("OBJECT|FREQ", "key", arity=3, flags=READONLY, keys=SECOND, since="4.0.0")
@@ -643,4 +603,5 @@ def object_refcount(session: Session, argv: list[bytes]) -> Reply:
     value = session.db.look(argv[2])
     if value is None:
         return None
-    return MANY_REFERENCES if _is_integer(value) and 0 <= int(value) < SHARED_INTEGERS else 1
+    is_shared = type_of(value) is STRING and is_integer(value) and 0 <= int(value) < SHARED_INTEGERS
+    return MANY_REFERENCES if is_shared else 1

@@ -30,7 +30,7 @@ from commands.many import AT_ONCE_WORDS, word_by_word
 from commands.options import shorten
 from commands.patterns import MAX_PATTERN_BYTES, compile_pattern
 from config import BY_NAME, Config, SettingError
-from entries import NO_DEADLINE, size_of
+from entries import NO_DEADLINE
 from errors import (
     DEBUG_REFUSED,
     LOG_FAILED,
@@ -50,6 +50,7 @@ from errors import (
 )
 from replies import NO_REPLY, OK, Reply, Status, Work
 from session import Session
+from values import size_of
 
 GLOB = b"*?["
 MANY_PATTERNS = 64  # of CONFIG GET; each is matched with every setting's name

@@ -37,24 +37,17 @@ from errors import (
     SYNTAX,
     TEXT_NO_VALUE,
     WRONG_ARITY,
-    WRONG_TYPE,
     CommandError,
 )
 from replies import OK, Computed, Reply, Work
 from session import Session
 from store import Keyspace
+from values import STRING
 
 MAX_STRING_BYTES = 512 * 1024 * 1024  # proto-max-bulk-len: what a client can send in one piece
 STEP_BYTES = 1 << 20
 EXPIRY_VALUES = dict.fromkeys(EXPIRY_OPTIONS, 1)  # how many words follow the option
 FAR = 1 << 62  # neither a number nor a sum of fewer digits is beyond 64 bits
-
-
-def rebuild(key: bytes, value: bytes, deadline_ms: int) -> list[list[bytes]]:
-    """Return the commands that make this key anew, whatever was there."""
-    if deadline_ms == NO_DEADLINE:
-        return [[b"SET", key, value]]
-    return [[b"SET", key, value, b"PXAT", b"%d" % deadline_ms]]
 
 
 def assign(db: Keyspace, key: bytes, value: bytes, deadline_ms: int) -> None:
@@ -67,14 +60,6 @@ def assign_many(db: Keyspace, keys: Sequence[bytes], values: Sequence[bytes], de
     """`assign` for each key and its value."""
     db.put_many(keys, values, deadline_ms)
     db.store.log.append_sets(db.index, keys, values, deadline_ms)
-
-
-def string_to_change(db: Keyspace, key: bytes) -> bytes | None:
-    """Return the string at a key or None; neither hit nor miss, since nobody reads it. Raises WRONGTYPE."""
-    value = db.get(key)
-    if value is not None and type(value) is not bytes:
-        raise CommandError(WRONG_TYPE)
-    return value
 
 
 # ---- whole strings
@@ -374,7 +359,7 @@ def append(session: Session, argv: list[bytes]) -> Reply:
     """Append to a string; a key that is not there is made, without an end."""
     _, key, tail = argv
     db = session.db
-    value = string_to_change(db, key)
+    value: bytes | None = db.change(key, STRING)
     if value is None:
         value = tail
     elif not tail:
@@ -384,8 +369,7 @@ def append(session: Session, argv: list[bytes]) -> Reply:
     else:
         _check_length(len(value) + len(tail))
         value += tail
-    db.replace(key, value)
-    db.effect(b"APPEND", key, tail)
+    db.done(key, value, b"APPEND", key, tail)
     return len(value)
 
 
@@ -394,17 +378,17 @@ def _append_huge(session: Session, argv: list[bytes]) -> Work:
     _, key, tail = argv
     claim = Claim(session.store.log.aside())
     claim.add([key])
-    work = _overwrite_in_place(session.db, claim, argv, len(string_to_change(session.db, key) or b""), tail)
+    work = _overwrite_in_place(session.db, claim, argv, len(session.db.create(key, STRING)), tail)
     reply = yield from writing(session, claim, work)
     return reply
 
 
 def _overwrite_in_place(db: Keyspace, claim: Claim, argv: list[bytes], offset: int, patch: bytes) -> Work:
-    value = string_to_change(db, argv[1]) or b""
+    value: bytes = db.create(argv[1], STRING)
     end = offset + len(patch)
     _check_length(end)
     value = yield from _overwrite(value, offset, patch)
-    db.replace(argv[1], value)
+    db.done(argv[1], value)
     claim.effects.append(db.index, [argv[0].upper(), *argv[1:]])
     return len(value)
 
@@ -439,7 +423,7 @@ def setrange(session: Session, argv: list[bytes]) -> Reply:
     offset = parse_integer(start)
     if offset < 0:
         raise CommandError(OFFSET_OUT_OF_RANGE)
-    value = string_to_change(db, key) or b""
+    value: bytes = db.create(key, STRING)
     if not patch:
         return len(value)
     end = offset + len(patch)
@@ -447,8 +431,7 @@ def setrange(session: Session, argv: list[bytes]) -> Reply:
     if len(value) + len(patch) > HUGE_BYTES:
         return leave(session, _set_range_huge(session, argv, offset))
     value = _overwritten(value, offset, patch)
-    db.replace(key, value)
-    db.effect(b"SETRANGE", key, start, patch)
+    db.done(key, value, b"SETRANGE", key, start, patch)
     return len(value)
 
 
@@ -565,12 +548,11 @@ def _increment_many(db: Keyspace, keys: Sequence[bytes], amount: int) -> list[in
 
 
 def _increment(db: Keyspace, key: bytes, amount: int) -> int:
-    value = string_to_change(db, key)
+    value = db.change(key, STRING)
     total = amount if value is None else parse_integer(value) + amount
     if not MIN_INTEGER <= total <= MAX_INTEGER:
         raise CommandError(OVERFLOW)
-    db.replace(key, b"%d" % total)
-    db.effect(b"INCRBY", key, b"%d" % amount)
+    db.done(key, b"%d" % total, b"INCRBY", key, b"%d" % amount)
     return total
 
 
@@ -579,7 +561,7 @@ def incrbyfloat(session: Session, argv: list[bytes]) -> Reply:
     """Add to the decimal number that a key spells; a key that is not there counts as 0."""
     _, key, amount = argv
     db = session.db
-    value = string_to_change(db, key)
+    value = db.change(key, STRING)
     infinite = False
     numbers = []
     for text in (b"0" if value is None else value, amount):
@@ -595,8 +577,7 @@ def incrbyfloat(session: Session, argv: list[bytes]) -> Reply:
         total = spell(add(*numbers))
     except OverflowError:
         raise CommandError(NAN_OR_INFINITY) from None
-    db.replace(key, total)
-    db.effect(b"SET", key, total, b"KEEPTTL")
+    db.done(key, total, b"SET", key, total, b"KEEPTTL")
     return total
 
 

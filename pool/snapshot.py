@@ -6,14 +6,15 @@ loop: whoever takes one asks for its pieces as fast as he can bear. It is one st
     @DB index read write      what follows is this database; how far the compaction of its `order` has come
     @HOLES n                  so many places of `order` that compaction has emptied
     @GHOST key                the place of a key that was deleted
-    SET key value ...         the place of a key, as the commands that make it (`commands.rebuilding`)
+    SET key value ...         the place of a key, as the commands that make it (`values.rebuild`)
     @PART instance bytes      a part of an entry whose last part is not there yet
 
 **Places are kept**, since SCAN's cursor is one, and a client may go on with it at another instance. So `order` is first
 copied as it is, in slices between which no entry may be applied (`begin`: 8 ms for a million keys); then its places are
 walked while entries change the keys. A key that changes is noted as it was just before its first change
 (`before_change`, as for the log's rewrite), and the walk writes it so when it comes to its place. The memory is that of
-the keys which change meanwhile.
+the keys which change meanwhile. A large value is shared until the walk has written it, in steps: whoever changes it
+changes a copy.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ from itertools import groupby
 
 import hiredis
 
-from commands.rebuilding import rebuild
 from engine import Engine
-from entries import deadline_of, value_of
+from entries import Entry, deadline_of, value_of
 from errors import PoolError
 from protocol import encode_command
 from store import Keyspace, Moment, Store
+from values import is_large, rebuild
 
 COPY_PLACES = 1 << 16  # of `order`, between two looks at the time
 WALK_PLACES = 64
@@ -47,7 +48,8 @@ class DatabaseSnapshot(Moment):
         self._db = db
         self._head = (DB, b"%d" % db.index, b"%d" % db._read, b"%d" % db._write)
         self._entries = db.entries
-        self._changed: list[dict[bytes, bytes]] = [{} for _ in range(SHARDS)]
+        # Of a key that changed: its place in the stream, or, where that is long, its entry. b"": it has been written.
+        self._changed: list[dict[bytes, bytes | Entry]] = [{} for _ in range(SHARDS)]
 
     def copy_order(self) -> Iterator[None]:
         """Copy the places in slices; no key may change meanwhile."""
@@ -60,11 +62,17 @@ class DatabaseSnapshot(Moment):
     def note(self, key: bytes) -> None:
         """Note a key that is about to change as it is, if it never did since the start."""
         changed = self._changed[hash(key) % SHARDS]
-        if key not in changed:
-            changed[key] = self._place_of(key)
-
-    def _place_of(self, key: bytes) -> bytes:
+        if key in changed:
+            return
         entry = self._entries.get(key)
+        if entry is not None and is_large(value_of(entry)):
+            self.share(value_of(entry))
+            changed[key] = entry
+        else:
+            changed[key] = self._place_of(key, entry)
+
+    @staticmethod
+    def _place_of(key: bytes, entry: Entry | None) -> bytes:
         if entry is None:  # deleted before, or new: then nobody will ask for its place
             return encode_command((GHOST, key))
         return b"".join(map(encode_command, rebuild(key, value_of(entry), deadline_of(entry))))
@@ -74,7 +82,7 @@ class DatabaseSnapshot(Moment):
         yield encode_command(self._head)
         holes = 0
         for start in range(0, len(self.order), WALK_PLACES):
-            pieces = []
+            pieces: list[bytes] = []
             for key in self.order[start : start + WALK_PLACES]:
                 if key is None:
                     holes += 1
@@ -82,10 +90,26 @@ class DatabaseSnapshot(Moment):
                 if holes:
                     pieces.append(encode_command((HOLES, b"%d" % holes)))
                     holes = 0
-                pieces.append(self._changed[hash(key) % SHARDS].get(key) or self._place_of(key))
+                known = self._changed[hash(key) % SHARDS].get(key)
+                entry = self._entries.get(key) if known is None else known
+                if type(known) is bytes:
+                    pieces.append(known)
+                elif entry is not None and is_large(value_of(entry)):
+                    yield b"".join(pieces)
+                    pieces.clear()
+                    yield from self._write_large(key, entry)
+                else:
+                    pieces.append(self._place_of(key, entry))
             yield b"".join(pieces)
         if holes:
             yield encode_command((HOLES, b"%d" % holes))
+
+    def _write_large(self, key: bytes, entry: Entry) -> Iterator[bytes]:
+        value = value_of(entry)
+        self.share(value)
+        self._changed[hash(key) % SHARDS][key] = b""
+        yield from map(encode_command, rebuild(key, value, deadline_of(entry)))
+        self.end_sharing(value)
 
     def detach(self, store: Store) -> None:
         """Hear of no more changes, and let the memory go, in slices."""

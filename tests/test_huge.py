@@ -176,45 +176,15 @@ def test_a_log_that_fails_keeps_it_for_the_next_try(rig: Rig, when: str) -> None
     assert keys_in(rig) == {b"before", b"k", b"after"}
 
 
-@pytest.mark.parametrize(
-    ("words", "left"),
-    [
-        (["COPY", "k", "copy"], {(0, b"k"), (0, b"copy")}),
-        (["COPY", "k", "copy", "DB", "1"], {(0, b"k"), (1, b"copy")}),
-        (["MOVE", "k", "1"], {(1, b"k")}),
-    ],
-)
-def test_a_copy_of_megabytes_is_logged_in_slices_and_whole(
-    rig: Rig, words: list[str], left: set[tuple[int, bytes]]
-) -> None:
-    client, other = rig.connect(), rig.connect()
+@pytest.mark.parametrize("words", ["COPY k copy", "COPY k copy DB 1", "MOVE k 1"])
+def test_a_copy_of_megabytes_is_logged_as_the_command_that_it_is(rig: Rig, words: str) -> None:
+    client = rig.connect()
     driven(begin(rig, client, "SET", "k", VALUE, "EX", 1000))
     rig.settle()
-    argv = [word.encode() for word in words]
-    assert rig.engine.execute(client.session, argv) is WAIT
-    work, client.session.work = client.session.work, None
-    assert work is not None
-    until_written_in_part(rig, work)
-    for asked in (["GET", "k"], ["SET", "free", "1"], ["DBSIZE"]):
-        assert rig.engine.execute(other.session, [word.encode() for word in asked]) is WAIT, asked
-    assert rig.engine.execute(other.session, [b"PING"]) is not WAIT
-    reply, steps = driven(work)
-    assert (reply, steps >= 2) == (1, True)
+    known_bytes = rig.log.written_bytes
+    assert rig.engine.execute(client.session, words.encode().split()) == 1
     rig.settle()
-    model, _ = read_log(Path(rig.log.path))
-    assert model.data.keys() == left
-    assert {value for value, _ in model.data.values()} == {VALUE}
-    assert len({deadline_ms for _, deadline_ms in model.data.values()}) == 1
-
-
-def test_a_copy_that_is_refused_when_its_turn_comes_changes_nothing(rig: Rig) -> None:
-    client, other = rig.connect(), rig.connect()
-    driven(begin(rig, client, "SET", "k", VALUE))
-    assert rig.engine.execute(client.session, [b"COPY", b"k", b"copy"]) is WAIT
-    other.ask("SET copy first")
-    assert client.session.work is not None
-    assert driven(client.session.work)[0] == 0
-    assert rig.engine.execute(other.session, [b"GET", b"copy"]) == b"first"
+    assert rig.log.written_bytes - known_bytes < 1000
 
 
 @pytest.mark.parametrize("asked", [b"GETRANGE k 1 -1\r\n", encode("GETRANGE", "k", 1, -1)], ids=["text", "RESP"])

@@ -19,6 +19,7 @@ ORDER = """
 godis -> command_line -> leaves
 godis -> service -> server -> connection -> engine
 engine -> commands -> session -> eviction -> store -> usage -> expiry -> leaves
+usage -> values -> leaves
 aof -> log_records -> protocol
 unsynced -> log_records
 engine -> aof -> log_lock -> log_replay -> log_reader -> protocol -> leaves
@@ -62,12 +63,12 @@ LEAVES = {
     "signals",
     "version",
 }
-PROGRAM = sorted([*ROOT.glob("*.py"), *ROOT.glob("commands/*.py"), *ROOT.glob("pool/*.py")])
+PROGRAM = sorted([*ROOT.glob("*.py"), *ROOT.glob("commands/*.py"), *ROOT.glob("pool/*.py"), *ROOT.glob("values/*.py")])
 NETWORK = {"godis", "server", "connection", "turn", "tls"}  # godis pings
 POOL_NETWORK = {
     f"pool.{name}" for name in ("archive", "etcd", "members", "pace", "pool", "post", "reads", "server", "writes")
 }
-CLOCKLESS = {"session", "eviction", "store", "usage", "expiry", "pool.replica", "pool.entry", "pool.snapshot"}
+CLOCKLESS = {"values", "session", "eviction", "store", "usage", "expiry", "pool.replica", "pool.entry", "pool.snapshot"}
 
 
 def module_of(path: Path) -> str:

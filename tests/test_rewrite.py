@@ -23,7 +23,6 @@ from servers import GodisProcess, RedisProcess, require, wait_until
 
 import aof
 from aof import AppendOnlyLog, NullLog, replay
-from commands.rebuilding import REBUILD
 from config import Config
 from engine import Engine
 from entries import deadline_of, value_of
@@ -407,21 +406,6 @@ def test_the_way_of_windows_closes_the_files_before_it_renames(rig: Rig, monkeyp
     rig.ask("SET", "after", 1)
     rig.end_turn()
     assert replayed(rig.path) == state_of(rig.store)
-
-
-def test_another_type_needs_only_its_line_in_the_table(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its commands are written in order, in the database of the key, as they stand in the table."""
-
-    def rebuild(key: bytes, value: tuple[bytes, ...], deadline_ms: int) -> list[list[bytes]]:
-        return [[b"DEL", key], *([b"APPEND", key, part] for part in value)]
-
-    monkeypatch.setitem(REBUILD, tuple, rebuild)  # type: ignore[misc]
-    rig.store.databases[2].put(b"parts", (b"one", b"two"), -1)
-    rig.ask("BGREWRITEAOF")
-    rig.end_turn()
-    rig.store.databases[2].remove(b"parts")
-    rig.finish()
-    assert replayed(rig.path) == {(2, b"parts"): (b"onetwo", -1)}
 
 
 def test_it_begins_by_itself_when_the_log_has_grown(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def main() -> int:
         gevent.signal_handler(signal.SIGUSR1, count)
         serve(server)
 
-    collector.keep_off = lambda keys: None
+    collector.keep_off = lambda *_: None
     collector.collect_young = lambda: None
     Server.serve_until_stopped = serve_uncollected  # type: ignore[method-assign, assignment]
     return godis.main(sys.argv[1:])

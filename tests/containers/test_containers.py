@@ -220,7 +220,7 @@ def test_image_holds_the_program_and_neither_log_nor_tests(pool: ComposeProject)
     with tarfile.open(archive) as tar:
         files = {member.name for member in tar if member.isfile()}
     ours = {file for file in files if file.startswith("app/") and "__pycache__" not in file}
-    sources = [*ROOT.glob("*.py"), *ROOT.glob("commands/*.py"), *ROOT.glob("pool/*.py")]
+    sources = [*ROOT.glob("*.py"), *ROOT.glob("commands/*.py"), *ROOT.glob("pool/*.py"), *ROOT.glob("values/*.py")]
     assert ours == {f"app/{source.relative_to(ROOT)}" for source in sources}
     assert not [file for file in files if file.startswith("data/") or "log.txt" in file]
 

@@ -1,0 +1,42 @@
+"""The types of values: a row each (`row.py`), and the table that finds a value's row.
+
+1. TYPE, OBJECT, SCAN TYPE, COPY, MEMORY USAGE, the account of memory, the log's rewrite and the snapshots of a pool
+   know of a type what its row says, and nothing else.
+2. Nothing here knows sessions, the keyspace, requests or files.
+"""
+
+from __future__ import annotations
+
+from sys import getsizeof
+from typing import Any
+
+from entries import Entry
+from values.row import Commands, ValueType, made_anew
+from values.strings import STRING
+
+__all__ = ["STRING", "TYPES", "Commands", "ValueType", "is_large", "made_anew", "rebuild", "size_of", "type_of"]
+
+TYPES: dict[type, ValueType] = {row.python_type: row for row in (STRING,)}
+
+
+def type_of(value: Any) -> ValueType:
+    """Return the row of a value's type."""
+    return TYPES[type(value)]
+
+
+def is_large(value: Any) -> bool:
+    """Return True if it takes longer than a millisecond to copy a value, to write it, or to free it."""
+    return type(value) is not bytes and TYPES[type(value)].is_large(value)
+
+
+def rebuild(key: bytes, value: Any, deadline_ms: int) -> Commands:
+    """Return the commands that make a key with this value, whatever was there; each has some dozen elements at most."""
+    return TYPES[type(value)].rebuild(key, value, deadline_ms)
+
+
+def size_of(entry: Entry) -> int:
+    """Return the bytes that an entry takes, its value included."""
+    if type(entry) is bytes:
+        return getsizeof(entry)
+    value = entry[0]
+    return getsizeof(entry) + TYPES[type(value)].size_bytes(value)

@@ -67,8 +67,8 @@ class NoReply:
     """Nothing is answered (SHUTDOWN, CLIENT REPLY OFF)."""
 
 
-class Wait(NoReply):
-    """The request is not answered yet: the server parks the connection, and runs it again or does `session.work`."""
+class Deferred(NoReply):
+    """The request did not run; which object it is says what the connection has to do before it is answered."""
 
 
 class Farewell(Status):
@@ -76,6 +76,7 @@ class Farewell(Status):
 
 
 Reply = Union[
+    "Generator[None, None, Any]",  # a reply that takes long to make: see `Work`
     None,
     bool,
     int,
@@ -95,7 +96,7 @@ Work = Generator[None, None, Reply]  # a reply that takes long to make, in steps
 OK = Status(b"OK")
 PONG = Status(b"PONG")
 NO_REPLY = NoReply()
-WAIT = Wait()
-SUBMIT = Wait()  # the request is to go through the pool's log
-CONFIRM = Wait()  # the request may run when the instance has all that the pool's log held
+HELD_BACK = Deferred()  # wait until a pause or a long command is over, then run the request
+SUBMIT = Deferred()  # bring the request into the pool's log
+CONFIRM = Deferred()  # wait until this instance has all that the pool's log held, then run the request
 NULL_ARRAY = NullArray()

@@ -5,7 +5,6 @@ settings, the other clients, the counters of INFO. It must not know sockets, gre
 wants done to a connection or to the process it notes here, and the modules of the network do it:
 
     session.closing      the connection is to close once its replies are sent
-    session.work         a reply that is to be made in slices: see commands/slices.py and commands/many.py
     session.muted        replies may have to be dropped (CLIENT REPLY): see `Session.suppress`
     instance.kill        close another client's connection (the server hands in how)
     instance.shutdown    the process is to end
@@ -18,13 +17,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any, Protocol
 
 from claim import Claim
 from config import Config
 from errors import POOL_CLOCK, POOL_DOWN, POOL_STALE, CommandError
 from eviction import Eviction
-from replies import Work
 from store import EffectLog, Keyspace, Store
 
 
@@ -182,7 +181,6 @@ class Session:
         self.commands = 0
         self.closing = False
         self.waiting = False  # for the end of a pause
-        self.work: Work | None = None  # what the command that answered WAIT left to be done
         self.query_bytes: Callable[[], int] = int  # bytes held of an unfinished request
         self.output_bytes: Callable[[], int] = int  # bytes of replies not yet taken by the client
 
@@ -274,6 +272,7 @@ class Instance:
     witness: Witness | None = None
     resumed: Callable[[], None] = lambda: None  # the server's: look again at the connections that wait
     shutdown: bool = False
+    turn_ends: float = inf  # by the system's clock: from then on, who has more to do goes on in a later turn
     last_save_second: int = 0  # when the log last was whole on disk: the answer to LASTSAVE
     last_client_id: int = 0
     pool: PoolState | None = None  # None: alone

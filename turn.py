@@ -71,7 +71,6 @@ class Turn:
         self.store = instance.store
         self.config: Config = instance.config
         self.replies: list[ConnectionReplies] = []  # of this turn
-        self.late = 0.0  # when this turn is late; by the clock of the system, so that it is read only once
         self.receive_buffer = bytearray(RECEIVE_BYTES)  # of all connections: parsed before the next one's greenlet runs
         self.slow_readers: set[Receiver] = set()
         self.held = HeldReplies(log, instance.statistics)
@@ -227,7 +226,7 @@ class Turn:
 
     def _begin(self) -> None:
         now = time()
-        self.late = now + TURN_SECONDS
+        self.instance.turn_ends = now + TURN_SECONDS
         self.store.tick(int(now * 1000))
 
     def end(self) -> None:

@@ -7,7 +7,7 @@ random order, values of 64 bytes and the default TTL: waiting for memory is part
 
 parser: `hiredis` is the C parser without any check, the best that the fast path could reach; `feed` is what the server
 does; `machine` is the state machine alone; `suspect` is the fast path with a value that looks like another RESP type.
-engine: `execute` is all that is between parser and encoder; `command` what lies below it; `store` what lies below that.
+engine: `run` is all that is between parser and encoder; `command` what lies below it; `store` what lies below that.
 log: a record, by the size of its value and how many make a batch: one by one (`append_set`), as requests that come
 alone, and by column (`append_sets`), as pipelines; with its share of the write to a file, and without an fsync.
 """
@@ -159,7 +159,7 @@ class Parts:
         self.store.tick(int(time.time() * 1000))
         self.engine, self.session = Engine(instance), Session(instance, 1)
         for name in NAMES:
-            self.engine.execute(self.session, [b"SET", name, VALUE])
+            self.engine.run(self.session, [[b"SET", name, VALUE]])
 
 
 def stores(report: Report, rounds: int = PASSES, requests: int = REPEATED) -> None:
@@ -200,19 +200,20 @@ def engines(report: Report, rounds: int = PASSES, requests: int = REPEATED) -> N
 
         def run() -> None:
             for pipeline in pipelines:
-                if engine.execute_many(session, pipeline) is None:
-                    raise SystemExit("a pipeline did not run at once")
+                done = 0
+                while done < len(pipeline):
+                    done += len(engine.run(session, pipeline[done:]))
 
         return run
 
     passes: dict[str, Pass] = {}
     for name, argvs in (("GET", gets), ("SET", sets), ("TTL", ttls), ("EXPIRE", expires), ("INCR", incrs)):
-        passes[f"{name} execute"] = each(lambda number, argvs=argvs: engine.execute(session, argvs[number]))  # type: ignore[misc]
+        passes[f"{name} run"] = each(lambda number, argvs=argvs: engine.run(session, [argvs[number]]))  # type: ignore[misc]
         command = engine.table[name.encode()].run
         passes[f"{name} command"] = each(lambda number, argvs=argvs, run=command: run(session, argvs[number]))  # type: ignore[misc]
-        passes[f"{name} execute_many, of 100"] = at_once(argvs)
-    passes["nine GETs to a SET, execute"] = each(lambda number: engine.execute(session, mixed[number]))
-    passes["nine GETs to a SET, execute_many, of 100"] = at_once(mixed)
+        passes[f"{name} run, of 100"] = at_once(argvs)
+    passes["nine GETs to a SET, run"] = each(lambda number: engine.run(session, [mixed[number]]))
+    passes["nine GETs to a SET, run, of 100"] = at_once(mixed)
     show(report, "engine, a request", best_ns(passes, REQUESTS, rounds, requests))
 
 

@@ -43,6 +43,7 @@ STALE = 128
 NO_AUTH = 256
 ALLOW_BUSY = 512
 NO_ASYNC_LOADING = 1024
+ALONE = 1 << 20  # COMMAND does not list it: the command changes how replies are spelled, so earlier ones leave first
 FLAG_NAMES = {
     WRITE: b"write",
     READONLY: b"readonly",
@@ -89,6 +90,12 @@ class Command:
     text_null: bytes
     run_many: RunMany | None = None
     subcommands: dict[bytes, Command] = field(default_factory=dict)
+    alone: bool = field(init=False)
+    brief: bool = field(init=False)  # it takes some microseconds, and touches nothing but keys
+
+    def __post_init__(self) -> None:
+        self.alone = bool(self.flags & ALONE)
+        self.brief = bool(self.flags & FAST and self.flags & (READONLY | WRITE))
 
     def accepts(self, count: int) -> bool:
         """Say whether a request of `count` words has the right length."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from commands import ADMIN, LOADING, NOSCRIPT, STALE, TABLE, command, container, fold
+from commands import ADMIN, ALONE, LOADING, NOSCRIPT, STALE, TABLE, command, container, fold
 from commands.arguments import MAX_INTEGER, MIN_INTEGER, parse_bounded
 from commands.connection import DEFAULT_USER, LONGEST_CLIENT_NAME_BYTES, check_client_name, is_plain
 from commands.introspection import describe_subcommands
@@ -44,7 +44,7 @@ OVER_OTHERS = ADMIN | PLAIN
 
 Filter = Callable[[Session], bool]
 
-container("CLIENT", since="2.4.0")
+container("CLIENT", since="2.4.0", flags=ALONE)
 
 
 # ---- the client itself
@@ -197,7 +197,7 @@ def client_list(session: Session, argv: list[bytes]) -> Reply:
     elif fold(words[0]) == b"TYPE" and len(words) == 2:
         chosen = filter(_of_type(words[1]), clients.values())
     elif fold(words[0]) == b"ID" and len(words) > 1:
-        return word_by_word(session, argv, _listed(session, words[1:]))
+        return word_by_word(argv, _listed(session, words[1:]))
     else:
         raise CommandError(SYNTAX)
     return Verbatim(b"".join(map(describe, chosen)))

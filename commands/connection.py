@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 from hmac import compare_digest
 
-from commands import ALLOW_BUSY, FAST, LOADING, NO_AUTH, NOSCRIPT, STALE, command, fold
+from commands import ALLOW_BUSY, ALONE, FAST, LOADING, NO_AUTH, NOSCRIPT, STALE, command, fold
 from commands.arguments import MAX_INTEGER, MIN_INTEGER, parse_bounded, parse_database
 from commands.many import AT_ONCE_WORDS
 from commands.options import shorten
@@ -91,7 +91,9 @@ def auth(session: Session, argv: list[bytes]) -> Reply:
     return OK
 
 
-@command("HELLO", "[protover [AUTH username password] [SETNAME clientname]]", arity=-1, flags=ALWAYS, since="6.0.0")
+@command(
+    "HELLO", "[protover [AUTH username password] [SETNAME clientname]]", arity=-1, flags=ALWAYS | ALONE, since="6.0.0"
+)
 def hello(session: Session, argv: list[bytes]) -> Reply:
     """Agree on RESP2 or RESP3, authenticate, name the connection; tell what the server is."""
     version = parse_bounded(argv[1], MIN_INTEGER, MAX_INTEGER, INVALID_PROTOCOL) if len(argv) > 1 else None
@@ -162,7 +164,7 @@ def exit_(session: Session, argv: list[bytes]) -> Reply:
     return quit_(session, argv)
 
 
-@command("RESET", arity=1, flags=ALWAYS, since="6.2.0")
+@command("RESET", arity=1, flags=ALWAYS | ALONE, since="6.2.0")
 def reset(session: Session, argv: list[bytes]) -> Reply:
     """Put the connection back as it was when it opened."""
     session.reset()

@@ -262,7 +262,7 @@ def info(session: Session, argv: list[bytes]) -> Reply:
 
     Differs from Redis: only what is known and true here is told; `used_memory` is what the whole process occupies.
     """
-    return word_by_word(session, argv, _told(session.instance, argv))
+    return word_by_word(argv, _told(session.instance, argv))
 
 
 def _told(instance: Instance, argv: list[bytes]) -> Work:

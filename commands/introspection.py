@@ -145,7 +145,7 @@ def command_info(session: Session, argv: list[bytes]) -> Reply:
     """
     if len(argv) == 2:
         return command_all(session, argv)
-    return word_by_word(session, argv, _infos(argv))
+    return word_by_word(argv, _infos(argv))
 
 
 def _infos(argv: list[bytes]) -> Work:
@@ -182,7 +182,7 @@ def command_docs(session: Session, argv: list[bytes]) -> Reply:
     """
     if len(argv) == 2:
         return {row.name.lower(): _docs(row) for row in TABLE.values()}
-    return word_by_word(session, argv, _some_docs(argv))
+    return word_by_word(argv, _some_docs(argv))
 
 
 def _some_docs(argv: list[bytes]) -> Work:

@@ -28,7 +28,7 @@ from commands import (
     for_many,
 )
 from commands.arguments import MAX_INTEGER, MIN_INTEGER, all_alike, parse_bounded, parse_database, parse_integer
-from commands.many import AT_ONCE_WORDS, counting, deleting, is_long, leave, unlinking
+from commands.many import AT_ONCE_WORDS, counting, deleting, is_long, unlinking
 from commands.options import shorten
 from commands.patterns import compile_pattern, is_quick
 from commands.slices import AT_ONCE_PLACES, any_live, in_slices, listing, matching, places_at_once
@@ -72,7 +72,7 @@ def delete(session: Session, argv: list[bytes]) -> Reply:
     Differs from Redis: the text dialect answers a line for each key, its value or an error.
     """
     if is_long(argv):
-        return leave(session, deleting(session, argv))
+        return deleting(session, argv)
     db = session.db
     keys = argv[1:]
     values = [db.remove(key) for key in keys]
@@ -101,7 +101,7 @@ def delete_many(session: Session, keys: Sequence[bytes], *more: Sequence[bytes])
 def unlink(session: Session, argv: list[bytes]) -> Reply:
     """Delete keys; answers how many there were."""
     if is_long(argv):
-        return leave(session, unlinking(session, argv))
+        return unlinking(session, argv)
     return int(delete(session, argv))  # type: ignore[arg-type]
 
 
@@ -113,7 +113,7 @@ def exists(session: Session, argv: list[bytes]) -> Reply:
     """Count how many of the keys named are there; one named twice counts twice."""
     look = session.db.look
     if is_long(argv):
-        return leave(session, counting(session, argv, is_use=False))
+        return counting(session, argv, is_use=False)
     return sum(look(key) is not None for key in argv[1:])
 
 
@@ -129,7 +129,7 @@ def touch(session: Session, argv: list[bytes]) -> Reply:
     """Count as EXISTS does, and count as a use of the keys."""
     read = session.db.read
     if is_long(argv):
-        return leave(session, counting(session, argv, is_use=True))
+        return counting(session, argv, is_use=True)
     return sum(read(key) is not None for key in argv[1:])
 
 
@@ -350,7 +350,7 @@ def scan(session: Session, argv: list[bytes]) -> Reply:
     matches = compile_pattern(pattern)
     if is_quick(pattern, found):
         return [b"%d" % following, list(filter(matches, found))]
-    return leave(session, _scanned(following, matching(pattern, matches, found)))
+    return _scanned(following, matching(pattern, matches, found))
 
 
 def _scanned(following: int, matching: Generator[None, None, list[bytes]]) -> Work:

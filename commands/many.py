@@ -29,7 +29,7 @@ from commands.sight import Sight
 from commands.slices import at_once
 from entries import value_of
 from errors import CommandError
-from replies import OK, WAIT, Deleted, LongArray, Reply, Work
+from replies import HELD_BACK, OK, Deleted, LongArray, Reply, Work
 from session import Session
 
 HUGE_BYTES = 4 << 20  # of a value: a copy of more is made in slices
@@ -43,21 +43,15 @@ def is_long(argv: list[bytes]) -> bool:
     return len(argv) > AT_ONCE_WORDS
 
 
-def leave(session: Session, work: Work) -> Reply:
-    """Leave the work to the server."""
-    session.work = work
-    return WAIT
-
-
-def word_by_word(session: Session, argv: list[bytes], work: Work, most_words: int = AT_ONCE_WORDS) -> Reply:
+def word_by_word(argv: list[bytes], work: Work, most_words: int = AT_ONCE_WORDS) -> Reply:
     """Do a work that has nothing to do with keys, at once where a request has few words."""
-    return leave(session, work) if len(argv) > most_words else at_once(work)
+    return work if len(argv) > most_words else at_once(work)
 
 
 def counting(session: Session, argv: list[bytes], is_use: bool) -> Work:
     """Count the keys that are there."""
     if session.store.claim is not None:  # in a pool an entry has begun since somebody looked
-        return WAIT
+        return HELD_BACK
     count = 0
     with Sight(session.db) as sight:
         for keys in words_of(argv):
@@ -69,7 +63,7 @@ def counting(session: Session, argv: list[bytes], is_use: bool) -> Work:
 def getting(session: Session, argv: list[bytes]) -> Work:
     """List the strings at keys."""
     if session.store.claim is not None:  # as above
-        return WAIT
+        return HELD_BACK
     chunks: list[tuple[Any, ...]] = []
     held_bytes = 0
     try:

@@ -4,7 +4,7 @@ Redis takes an option as often as somebody names it, and the last one counts: `S
 of them takes 0.1 to 0.8 s. So a long request is read option by option first, each of them checked by the command's own
 reading, which may refuse it. The last of each kind is left, and the request is executed as if it had come so:
 
-    SET k v EX 1 EX 2 EX 3 GET GET   ->   SET k v EX 3 GET       WAIT without a work: execute it again
+    SET k v EX 1 EX 2 EX 3 GET GET   ->   SET k v EX 3 GET       HELD_BACK without a work: execute it again
 
 In a pool and in a replay a request is read from start to end; an entry of a pool's log is a megabyte at most.
 
@@ -17,8 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from commands import fold
-from commands.many import leave
-from replies import WAIT, Reply, Work
+from replies import HELD_BACK, Reply, Work
 from session import Session
 
 
@@ -30,7 +29,7 @@ def shorten(
     Its options begin at place `first`; `values` says how many words follow an option, if any do. `read` raises
     CommandError for an option that is wrong by itself.
     """
-    return leave(session, _shortening(session, argv, first, values, read))
+    return _shortening(session, argv, first, values, read)
 
 
 def _shortening(
@@ -54,4 +53,4 @@ def _shortening(
             session.store.garbage.append(rest)
     for words in last.values():
         argv += words
-    return WAIT
+    return HELD_BACK

@@ -79,7 +79,7 @@ def config_get(session: Session, argv: list[bytes]) -> Reply:
 
     Differs from Redis: the settings are those of Godis, listed in the README.
     """
-    return word_by_word(session, argv, _settings(session.instance.config, argv[2:]), MANY_PATTERNS)
+    return word_by_word(argv, _settings(session.instance.config, argv[2:]), MANY_PATTERNS)
 
 
 def _settings(config: Config, words: list[bytes]) -> Work:

@@ -1,8 +1,8 @@
 """Reads that look at a whole keyspace, made in slices so that other clients are served in between.
 
 It owns what such a read does between its slices, and when it is worth it; how often it is woken is the server's
-business. A small keyspace is read at once, and exactly. Of a large one the command leaves its work in `session.work`
-and answers WAIT: the server does it a millisecond a turn, then sends what came out.
+business. A small keyspace is read at once, and exactly. Of a large one the command returns its work: the
+server does it a millisecond a turn, then sends what came out.
 
     work = listing(db, b"*")     a generator: each `next` looks at some places, and its end brings the reply
     at_once(work)                 the same reply without a pause: for a small keyspace, and inside a transaction
@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable
 
 from commands.patterns import compile_pattern, is_quick, matches_in_steps
-from replies import WAIT, LongArray, Reply, Work
+from replies import LongArray, Reply, Work
 from session import Session
 from store import Keyspace
 
@@ -33,10 +33,7 @@ def places_at_once(pattern: bytes) -> int:
 
 def in_slices(session: Session, work: Work, is_quick: bool = True) -> Reply:
     """Leave the work to the server, or do it at once where the keyspace is small and that takes no time."""
-    if is_quick and len(session.db.order) <= AT_ONCE_PLACES:
-        return at_once(work)
-    session.work = work
-    return WAIT
+    return at_once(work) if is_quick and len(session.db.order) <= AT_ONCE_PLACES else work
 
 
 def at_once(work: Work) -> Reply:

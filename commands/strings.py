@@ -19,7 +19,7 @@ from claim import Claim
 from commands import ALL, DENYOOM, FAST, FIRST, FIRST_TWO, PAIRS, READONLY, WRITE, command, fold, for_many
 from commands.arguments import EXPIRY_OPTIONS, MAX_INTEGER, MIN_INTEGER, all_alike, parse_deadline, parse_integer
 from commands.long_double import add, parse, spell
-from commands.many import AT_ONCE_WORDS, HUGE_BYTES, getting, is_long, leave, setting, setting_new, writing
+from commands.many import AT_ONCE_WORDS, HUGE_BYTES, getting, is_long, setting, setting_new, writing
 from commands.options import shorten
 from commands.slices import at_once
 from commands.subsequence import common_length, common_ranges, is_quick, is_too_large
@@ -291,7 +291,7 @@ def getex(session: Session, argv: list[bytes]) -> Reply:
 def mget(session: Session, argv: list[bytes]) -> Reply:
     """Get the string values of keys; null for a key that is not there or holds no string."""
     if is_long(argv):
-        return leave(session, getting(session, argv))
+        return getting(session, argv)
     return _values(session.db, argv[1:])
 
 
@@ -307,7 +307,7 @@ def mset(session: Session, argv: list[bytes]) -> Reply:
     """
     _check_pairs(argv, b"mset")
     if is_long(argv):
-        return leave(session, setting(session, argv))
+        return setting(session, argv)
     keys, values = argv[1::2], argv[2::2]
     assign_many(session.db, keys, values, session.store.default_deadline_ms)
     return OK
@@ -331,7 +331,7 @@ def msetnx(session: Session, argv: list[bytes]) -> Reply:
     """
     _check_pairs(argv, b"msetnx")
     if is_long(argv):
-        return leave(session, setting_new(session, argv))
+        return setting_new(session, argv)
     keys, values = argv[1::2], argv[2::2]
     if any(session.db.get(key) is not None for key in keys):
         return 0
@@ -365,7 +365,7 @@ def append(session: Session, argv: list[bytes]) -> Reply:
     elif not tail:
         return len(value)
     elif len(value) + len(tail) > HUGE_BYTES:
-        return leave(session, _append_huge(session, argv))
+        return _append_huge(session, argv)
     else:
         _check_length(len(value) + len(tail))
         value += tail
@@ -429,7 +429,7 @@ def setrange(session: Session, argv: list[bytes]) -> Reply:
     end = offset + len(patch)
     _check_length(end)
     if len(value) + len(patch) > HUGE_BYTES:
-        return leave(session, _set_range_huge(session, argv, offset))
+        return _set_range_huge(session, argv, offset)
     value = _overwritten(value, offset, patch)
     db.done(key, value, b"SETRANGE", key, start, patch)
     return len(value)
@@ -610,7 +610,7 @@ def lcs(session: Session, argv: list[bytes]) -> Reply:
     if is_too_large(left, right):
         raise CommandError(LCS_TOO_LARGE)
     work = _common(left, right, options, shortest)
-    return at_once(work) if is_quick(left, right) else leave(session, work)
+    return at_once(work) if is_quick(left, right) else work
 
 
 def _common(left: bytes, right: bytes, options: set[bytes], shortest: int) -> Work:

@@ -28,10 +28,10 @@ from typing import Any, NamedTuple, TypeVar
 
 from engine import Engine
 from entries import NO_DEADLINE
-from errors import PoolError
+from errors import CommandError, PoolError
 from pool.entry import Entry, commands_of, digest_of, unpack
 from pool.snapshot import Loader, Snapshot, dump
-from replies import WAIT, Reply
+from replies import HELD_BACK, Reply
 from store import Store
 
 FORGET_MS = 600_000
@@ -146,9 +146,14 @@ class Replica:
         parts.clear()
         replies: list[Reply] = []
         for db, argv in commands:
-            reply = self._engine.answer(db, argv)
-            if reply is WAIT:
-                reply = yield from _when(is_late, self._engine.answer_at_length(db, argv))
+            try:
+                reply = self._engine.run_logged(db, argv)
+                while isinstance(reply, Generator):
+                    reply = yield from _when(is_late, reply)
+                    if reply is HELD_BACK:  # the request was only made shorter
+                        reply = self._engine.run_logged(db, argv)
+            except CommandError as error:
+                reply = error
             replies.append(reply)
             if is_late():
                 yield

@@ -5,7 +5,7 @@ What a command logs is kept in a list; what it wants done to the process or to o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from random import Random
 from typing import Any
 
@@ -13,11 +13,30 @@ from commands import TABLE
 from config import Config
 from engine import Engine
 from protocol import encode
-from replies import Work
+from replies import Reply, Work
 from session import Instance, Session
 from store import Now, Steps, Store
 
 START_MS = 1_700_000_000_123
+
+
+def run_one(engine: Engine, session: Session, argv: list[bytes]) -> Any:
+    """Run one request and return its reply."""
+    return engine.run(session, [argv])[0]
+
+
+def run_all(engine: Engine, session: Session, requests: Sequence[list[bytes]]) -> list[Any]:
+    """Run a pipeline part by part, as a connection does, and return the replies of all."""
+    replies: list[Any] = []
+    while len(replies) < len(requests):
+        replies += engine.run(session, requests[len(replies) :])
+    return replies
+
+
+def work_of(reply: Reply) -> Work:
+    """Return a reply that is work to be done in slices."""
+    assert isinstance(reply, Generator)
+    return reply
 
 
 def driven(work: Work, between: Callable[[], object] = lambda: None) -> tuple[Any, int]:
@@ -116,7 +135,7 @@ class Client:
     def ask(self, *words: bytes | str | int) -> Any:
         """Run a request and return the reply as the command made it."""
         argv = [word if isinstance(word, bytes) else str(word).encode() for word in words]
-        return self.bench.engine.execute(self.session, argv)
+        return run_one(self.bench.engine, self.session, argv)
 
     def wire(self, *words: bytes | str | int) -> bytes:
         """Run a request and return the bytes of its reply; b"" where there is none."""

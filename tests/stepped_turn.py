@@ -12,9 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import pytest
+from instances import run_all
 
 import aof
 import turn as turn_module
@@ -176,9 +176,7 @@ class Client:
         requests = [[word.encode() for word in line.split()] for line in lines]
         log, engine = self.rig.log, self.rig.engine
         logged = len(log.pieces)
-        replies: Any = engine.execute_many(self.session, requests) if len(requests) > 1 else None
-        if replies is None:
-            replies = [engine.execute(self.session, argv) for argv in requests]
+        replies = run_all(engine, self.session, requests)
         self.rig.turn.replies.append((self, self.wire(replies), len(log.pieces) != logged))
         return self
 

@@ -10,7 +10,7 @@ from instances import Bench, Client
 from servers import GodisProcess, Raw, encode, parse, wait_until
 
 from errors import NO_SUCH_CLIENT, TIMEOUT_TOO_LARGE, CommandError
-from replies import NO_REPLY, OK, WAIT, Farewell
+from replies import HELD_BACK, NO_REPLY, OK, Farewell
 
 REFUSED = [
     "CLIENT",
@@ -277,7 +277,7 @@ def test_a_bad_filter_kills_nobody(bench: Bench) -> None:
 
 
 def waits(client: Client, *words: str) -> bool:
-    return client.ask(*words) is WAIT
+    return client.ask(*words) is HELD_BACK
 
 
 def test_a_pause_holds_all_commands_until_it_is_over(bench: Bench) -> None:

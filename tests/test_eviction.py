@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from instances import Bench, Client, driven
+from instances import Bench, Client, driven, work_of
 from servers import GodisProcess, Raw, RedisProcess, encode, parse, wait_until
 
 import errors
@@ -20,7 +20,7 @@ from config import POLICIES
 from errors import CommandError
 from eviction import AT_ONCE_PLACES, MOST_KEYS, POOL_KEYS
 from expiry import SLICE
-from replies import OK, WAIT
+from replies import HELD_BACK, OK
 from store import Keyspace
 from usage import DEADLINE_BYTES, MOST_COUNT, NEW_COUNT
 
@@ -192,12 +192,11 @@ def test_who_needs_much_room_waits_until_it_is_made_in_slices(policy: str) -> No
         client.ask("SET", f"key:{number}", "x")
     wanted = used_bytes(bench) // 2
     client.ask("CONFIG", "SET", "maxmemory", str(used_bytes(bench) + 1000))
-    assert client.ask("SET", "large", "x" * wanted) is WAIT
+    work = work_of(client.ask("SET", "large", "x" * wanted))
     assert bench.store.evicted_keys == MOST_KEYS + 1
-    work, client.session.work = client.session.work, None
     assert work is not None
     reply, steps = driven(work, lambda: other.ask("SET", "other", "1"))
-    assert (reply, steps) == (WAIT, bench.store.evicted_keys - MOST_KEYS - 1)
+    assert (reply, steps) == (HELD_BACK, bench.store.evicted_keys - MOST_KEYS - 1)
     assert steps > 1000
     assert client.ask("SET", "large", "x" * wanted) is OK
     assert used_bytes(bench) <= bench.instance.eviction.limit_bytes
@@ -210,10 +209,9 @@ def test_where_the_room_that_is_made_in_slices_is_not_enough_the_request_is_refu
         client.ask("SET", f"key:{number}", "x", *(["EX", "1000"] if number < 500 else []))
     wanted = used_bytes(bench) // 2
     client.ask("CONFIG", "SET", "maxmemory", str(used_bytes(bench) + 1000))
-    assert client.ask("SET", "large", "x" * wanted) is WAIT
-    assert client.session.work is not None
+    work = work_of(client.ask("SET", "large", "x" * wanted))
     with pytest.raises(errors.CommandError) as refused:
-        at_once(client.session.work)
+        at_once(work)
     assert refused.value.text == errors.OUT_OF_MEMORY
     assert bench.store.evicted_keys == 500
 
@@ -224,10 +222,9 @@ def test_room_is_not_made_any_further_when_the_limit_is_gone() -> None:
         client.ask("SET", f"key:{number}", "x")
     wanted = used_bytes(bench) // 2
     client.ask("CONFIG", "SET", "maxmemory", str(used_bytes(bench) + 1000))
-    assert client.ask("SET", "large", "x" * wanted) is WAIT
+    work = work_of(client.ask("SET", "large", "x" * wanted))
     client.ask("CONFIG", "SET", "maxmemory", "0")
-    assert client.session.work is not None
-    assert at_once(client.session.work) is WAIT
+    assert at_once(work) is HELD_BACK
     assert bench.store.evicted_keys == MOST_KEYS + 1
 
 

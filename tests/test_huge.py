@@ -12,7 +12,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from instances import Bench, driven
+from instances import Bench, driven, run_one, work_of
 from log_model import read_log
 from servers import GodisProcess, Raw, encode, parse
 from stepped_turn import Client, Rig
@@ -23,7 +23,7 @@ from commands.many import AT_ONCE_WORDS, HUGE_BYTES, PART_WORDS
 from commands.slices import at_once
 from errors import CommandError
 from protocol import HugeRequest, RequestParser
-from replies import OK, WAIT, Work
+from replies import HELD_BACK, OK, Work
 
 VALUE = os.urandom(LONG_BATCH_BYTES + 1_500_000)
 
@@ -31,10 +31,7 @@ VALUE = os.urandom(LONG_BATCH_BYTES + 1_500_000)
 def begin(rig: Rig, client: Client, *words: Any) -> Work:
     """Ask for something huge, and return the work."""
     argv = [word if isinstance(word, bytes) else str(word).encode() for word in words]
-    assert rig.engine.execute_huge(client.session, argv) is WAIT
-    work, client.session.work = client.session.work, None
-    assert work is not None
-    return work
+    return work_of(rig.engine.run_huge(client.session, argv))
 
 
 def until_written_in_part(rig: Rig, work: Work) -> None:
@@ -78,15 +75,15 @@ def test_while_it_is_logged_others_read_and_who_writes_or_asks_for_it_waits(rig:
     work = begin(rig, client, "SET", "k", VALUE)
     next(work)
     rig.store.tick(rig.store.now_ms + 10)
-    assert rig.engine.execute(other.session, [b"SET", b"free", b"1"]) is OK  # until the file is written to
-    assert rig.engine.execute(other.session, [b"GET", b"k"]) is WAIT
+    assert run_one(rig.engine, other.session, [b"SET", b"free", b"1"]) is OK  # until the file is written to
+    assert run_one(rig.engine, other.session, [b"GET", b"k"]) is HELD_BACK
     rig.settle()
     until_written_in_part(rig, work)
     before = os.path.getsize(rig.log.path)
     for words in (["SET", "free", "2"], ["DEL", "small"], ["FLUSHALL"], ["GET", "k"]):
-        assert rig.engine.execute(other.session, [word.encode() for word in words]) is WAIT, words
+        assert run_one(rig.engine, other.session, [word.encode() for word in words]) is HELD_BACK, words
     for words in (["GET", "small"], ["PING"], ["INFO"]):
-        assert rig.engine.execute(other.session, [word.encode() for word in words]) is not WAIT, words
+        assert run_one(rig.engine, other.session, [word.encode() for word in words]) is not HELD_BACK, words
     rig.turn.end()
     assert os.path.getsize(rig.log.path) == before
     assert driven(work)[0] is OK
@@ -95,7 +92,7 @@ def test_while_it_is_logged_others_read_and_who_writes_or_asks_for_it_waits(rig:
         int(head[1]) for head in re.finditer(rb"^#\d+ [0-9a-f]{8} (\d+)\r$", Path(rig.log.path).read_bytes(), re.M)
     ]
     assert times == sorted(times), "a batch has the time at which it is written"
-    assert rig.engine.execute(other.session, [b"SET", b"free", b"2"]) is OK
+    assert run_one(rig.engine, other.session, [b"SET", b"free", b"2"]) is OK
     rig.settle()
     assert keys_in(rig) == {b"small", b"free", b"k"}
 
@@ -138,8 +135,8 @@ def until_all_is_written(rig: Rig, size: int) -> None:
     """Let housekeeping write what failed; meanwhile reads are answered, and writes are refused."""
     other, steps = rig.connect(), 0
     while not rig.turn.write_again(lambda: True):
-        assert isinstance(rig.engine.execute(other.session, [b"SET", b"x", b"1"]), CommandError)
-        assert rig.engine.execute(other.session, [b"GET", b"before"]) == b"1"
+        assert isinstance(run_one(rig.engine, other.session, [b"SET", b"x", b"1"]), CommandError)
+        assert run_one(rig.engine, other.session, [b"GET", b"before"]) == b"1"
         rig.turn.end()
         assert rig.log.written_bytes == size
         steps += 1
@@ -159,7 +156,7 @@ def test_a_log_that_fails_keeps_it_for_the_next_try(rig: Rig, when: str) -> None
     assert driven(work)[0] is OK  # which the turn makes MISCONF of
     assert rig.log.failure is not None
     assert os.path.getsize(rig.log.path) == size
-    assert isinstance(rig.engine.execute(other.session, [b"SET", b"after", b"1"]), CommandError)
+    assert isinstance(run_one(rig.engine, other.session, [b"SET", b"after", b"1"]), CommandError)
     rig.turn.each_second()
     assert rig.turn.writes_again
     while not rig.turn.write_again(lambda: True):
@@ -182,7 +179,7 @@ def test_a_copy_of_megabytes_is_logged_as_the_command_that_it_is(rig: Rig, words
     driven(begin(rig, client, "SET", "k", VALUE, "EX", 1000))
     rig.settle()
     known_bytes = rig.log.written_bytes
-    assert rig.engine.execute(client.session, words.encode().split()) == 1
+    assert run_one(rig.engine, client.session, words.encode().split()) == 1
     rig.settle()
     assert rig.log.written_bytes - known_bytes < 1000
 
@@ -206,9 +203,9 @@ def test_a_part_of_many_megabytes_is_sent_without_a_copy(shared_godis: GodisProc
 def test_a_key_that_is_evicted_while_it_is_written_does_not_come_back(rig: Rig, when: str, db: int) -> None:
     """Its DEL comes behind the batch, in its database, whatever others had to log meanwhile."""
     client, other, third = rig.connect(), rig.connect(), rig.connect()
-    rig.engine.execute(client.session, [b"SELECT", b"%d" % db])
-    rig.engine.execute(other.session, [b"SELECT", b"2"])
-    rig.engine.execute(third.session, [b"SELECT", b"%d" % (1 - db)])
+    run_one(rig.engine, client.session, [b"SELECT", b"%d" % db])
+    run_one(rig.engine, other.session, [b"SELECT", b"2"])
+    run_one(rig.engine, third.session, [b"SELECT", b"%d" % (1 - db)])
     other.ask("SET short 1 PX 10")
     rig.settle()
     work = begin(rig, client, "SET", "k", VALUE)
@@ -228,14 +225,14 @@ def test_a_key_that_is_evicted_while_it_is_written_does_not_come_back(rig: Rig, 
     assert driven(work)[0] is OK
     third.ask("SET after 1")
     rig.settle()
-    assert rig.engine.execute(client.session, [b"APPEND", b"k", b"x"]) == 1
+    assert run_one(rig.engine, client.session, [b"APPEND", b"k", b"x"]) == 1
     rig.settle()
     assert replayed(rig.log.path) == state_of(rig.store)
 
 
 def test_after_a_failure_amid_it_what_others_logged_stays_in_its_database(rig: Rig) -> None:
     client, other = rig.connect(), rig.connect()
-    rig.engine.execute(other.session, [b"SELECT", b"1"])
+    run_one(rig.engine, other.session, [b"SELECT", b"1"])
     other.ask("SET short 1 PX 10")
     rig.settle()
     work = begin(rig, client, "SET", "k", VALUE)
@@ -257,7 +254,7 @@ def test_after_a_failure_amid_it_what_others_logged_stays_in_its_database(rig: R
 
 def test_what_failed_ends_in_database_0_when_it_is_written_at_last(rig: Rig) -> None:
     client = rig.connect()
-    rig.engine.execute(client.session, [b"SELECT", b"1"])
+    run_one(rig.engine, client.session, [b"SELECT", b"1"])
     client.ask("SET short 1 PX 10")
     rig.settle()
     work = begin(rig, client, "SET", "k", VALUE)
@@ -316,9 +313,8 @@ def test_of_long_values_the_records_are_gathered_while_a_command_is_executed(rig
     """Millions of pieces, joined at its end, held up everybody for seconds."""
     client = rig.connect()
     words = [word for number in range(AT_ONCE_WORDS) for word in (b"%d" % number, VALUE[:3000])]
-    assert rig.engine.execute(client.session, [b"MSET", *words]) is WAIT
-    assert client.session.work is not None
-    work, most, done = client.session.work, 0, False
+    work = work_of(run_one(rig.engine, client.session, [b"MSET", *words]))
+    most, done = 0, False
     while not done:
         try:
             next(work)
@@ -447,9 +443,7 @@ def test_commands_on_huge_strings_do_what_they_do_with_small_ones(words: list[An
     client.ask("SET", "k", VALUE)
     argv = [word if isinstance(word, bytes) else str(word).encode() for word in words]
     key = b"k" if words[0] == "MSET" else argv[1]
-    assert bench.engine.execute_huge(client.session, argv.copy()) is WAIT
-    work, client.session.work = client.session.work, None
-    assert work is not None
+    work = work_of(bench.engine.run_huge(client.session, argv.copy()))
     reply, steps = driven(work)
     assert reply == {"APPEND": len(expected), "SETRANGE": len(expected), "GETSET": VALUE}.get(words[0], OK)
     assert bench.store.databases[0].get(key) == expected
@@ -469,17 +463,11 @@ def test_what_is_refused_is_refused_and_an_expired_key_is_logged_all_the_same() 
     client.ask("SET", "full", VALUE)
     bench.advance(1)
     bench.log.records.clear()
-    bench.engine.execute_huge(client.session, [b"SET", b"k", VALUE, b"NX", b"XX"])
-    assert client.session.work is not None
     with pytest.raises(CommandError, match="syntax"):
-        at_once(client.session.work)
-    bench.engine.execute_huge(client.session, [b"SET", b"k", VALUE, b"XX"])
-    assert client.session.work is not None
-    assert at_once(client.session.work) is None
+        at_once(work_of(bench.engine.run_huge(client.session, [b"SET", b"k", VALUE, b"NX", b"XX"])))
+    assert at_once(work_of(bench.engine.run_huge(client.session, [b"SET", b"k", VALUE, b"XX"]))) is None
     assert bench.log.records == [[b"DEL", b"k"]]
-    assert client.ask("APPEND", "full", "x") is WAIT
-    work, client.session.work = client.session.work, None
-    assert work is not None
+    work = work_of(client.ask("APPEND", "full", "x"))
     client.ask("DEL", "full")
     assert at_once(work) == 1  # what was there when it was its turn
 

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from instances import Bench, Client
+from instances import Bench, Client, run_one, work_of
 from servers import GodisProcess, Raw, encode, parse, wait_until
 from stepped_turn import Rig
 
 from commands.many import AT_ONCE_WORDS, PART_WORDS
 from commands.sight import Sight
 from commands.slices import at_once
-from replies import WAIT, Deleted, Work
+from replies import HELD_BACK, Deleted, Work
 
 MANY = AT_ONCE_WORDS + 2 * PART_WORDS
 KEYS = [f"key:{number}" for number in range(MANY)]
@@ -26,10 +26,7 @@ PAIRS = [word for key in KEYS for word in (key, f"value of {key}")]
 
 def begin(client: Client, *words: Any) -> Work:
     """Ask for something that is done in slices, and return the work."""
-    assert client.ask(*words) is WAIT
-    work, client.session.work = client.session.work, None
-    assert work is not None
-    return work
+    return work_of(client.ask(*words))
 
 
 def claim(bench: Bench, work: Work) -> None:
@@ -155,15 +152,15 @@ def test_while_one_writes_who_asks_for_its_keys_waits_and_nobody_else(begun: lis
     bench, client, other = filled()
     work = begin(client, *begun)
     next(work)
-    assert other.ask("GET", KEYS[-1]) is not WAIT  # nothing is done yet
+    assert other.ask("GET", KEYS[-1]) is not HELD_BACK  # nothing is done yet
     claim(bench, work)
     for words in (["GET", KEYS[-1]], ["SET", KEYS[0], "1"], ["MGET", "free", KEYS[5]], ["OBJECT", "ENCODING", KEYS[5]]):
-        assert other.ask(*words) is WAIT, words
+        assert other.ask(*words) is HELD_BACK, words
     for words in (["KEYS", "*"], ["SCAN", "0"], ["DBSIZE"], ["RANDOMKEY"], ["FLUSHALL"], ["SWAPDB", "0", "1"]):
-        assert other.ask(*words) is WAIT, words
-    assert other.ask("EXISTS", *["free"] * AT_ONCE_WORDS) is WAIT
+        assert other.ask(*words) is HELD_BACK, words
+    assert other.ask("EXISTS", *["free"] * AT_ONCE_WORDS) is HELD_BACK
     for words in (["SET", "free", "1"], ["GET", "free"], ["PING"], ["INFO"], ["CLIENT", "LIST"], ["SELECT", "0"]):
-        assert other.ask(*words) is not WAIT, words
+        assert other.ask(*words) is not HELD_BACK, words
     at_once(work)
     assert bench.store.claim is None
     assert not bench.instance.gated
@@ -196,10 +193,10 @@ def test_while_one_reads_nobody_waits_and_it_sees_what_was_there_when_it_began(n
     work = begin(client, name, "new", *KEYS, "old")
     next(work)
     for words in CHANGES:
-        assert other.ask(*words) is not WAIT, words
+        assert other.ask(*words) is not HELD_BACK, words
         next(work)
-    assert other.ask(*whole.split()) is not WAIT
-    assert other.ask("SET", KEYS[-6], "after") is not WAIT
+    assert other.ask(*whole.split()) is not HELD_BACK
+    assert other.ask("SET", KEYS[-6], "after") is not HELD_BACK
     while bench.store.garbage and not bench.store.expire_cycle(lambda: False):
         pass
     assert at_once(work) == EXPECTED[name]
@@ -300,9 +297,7 @@ def test_under_always_who_reads_what_a_failed_one_has_written_waits_for_its_fsyn
 ) -> None:
     rig = Rig(tmp_path, monkeypatch)
     client, other, third = rig.connect(), rig.connect(), rig.connect()
-    rig.engine.execute(client.session, [b"MSET", *map(str.encode, PAIRS)])
-    work = client.session.work
-    assert work is not None
+    work = work_of(run_one(rig.engine, client.session, [b"MSET", *map(str.encode, PAIRS)]))
     while rig.store.claim is None:
         next(work)
     next(work)
@@ -322,9 +317,7 @@ def test_under_always_who_reads_what_a_failed_one_has_written_waits_for_its_fsyn
 def test_a_rewrite_does_not_begin_with_half_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rig = Rig(tmp_path, monkeypatch, "no")
     client = rig.connect()
-    rig.engine.execute(client.session, [b"MSET", *map(str.encode, PAIRS)])
-    work = client.session.work
-    assert work is not None
+    work = work_of(run_one(rig.engine, client.session, [b"MSET", *map(str.encode, PAIRS)]))
     while rig.store.claim is None:
         next(work)
     client.ask("BGREWRITEAOF")
@@ -347,9 +340,7 @@ def test_under_always_who_reads_what_was_written_in_slices_waits_for_its_fsync(
     rig = Rig(tmp_path, monkeypatch)
     client, other, third = rig.connect(), rig.connect(), rig.connect()
     counting, late, late_counting, later = rig.connect(), rig.connect(), rig.connect(), rig.connect()
-    rig.engine.execute(client.session, [b"MSET", *map(str.encode, PAIRS)])
-    assert client.session.work is not None
-    at_once(client.session.work)
+    at_once(work_of(run_one(rig.engine, client.session, [b"MSET", *map(str.encode, PAIRS)])))
     rig.connect().ask("SET small 1")  # into the same batch
     other.ask(f"GET {KEYS[7]}")
     third.ask("GET free")
@@ -388,7 +379,7 @@ def test_thousands_of_words_that_are_no_keys_are_answered_in_slices_too() -> Non
     ]
     for words, many in cases:
         few = client.ask(*words)
-        assert few is not WAIT
+        assert few is not HELD_BACK
         at = 3 if words[1] == "LIST" else 2
         repeated = [word for word in words[at:] for _ in range(many)]
         reply = at_once(begin(client, *words[:at], *repeated))

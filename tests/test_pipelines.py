@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
+from math import inf
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from instances import START_MS, Bench, Client
+from instances import START_MS, Bench, Client, run_all
 from servers import GodisProcess
 
 from columns import TABLED
 from commands import TABLE
-from errors import INTERNAL, CommandError
+from engine import PART_REPLY_BYTES, PART_REQUESTS, SHORT_BYTES
+from errors import INTERNAL, NO_AUTH, CommandError
 from protocol import encode_command
-from replies import OK
+from replies import HELD_BACK, OK
 
 KEYS = [b"a", b"b", b"c", b"d"]
 keys = st.sampled_from(KEYS)
@@ -138,58 +140,64 @@ def test_a_pipeline_at_once_does_what_its_requests_do(
         if idle:
             client.ask("OBJECT", "IDLETIME", "a")  # from now on uses are noted
         client.bench.advance(pause_ms / 1000)
-    unchanged = state(other)
-    replies = other.bench.engine.execute_many(other.session, pipeline)
-    if replies is None:
-        assert state(other) == unchanged
-        replies = [other.ask(*request) for request in pipeline]
+    replies = run_all(other.bench.engine, other.session, pipeline)
     expected = [one.ask(*request) for request in pipeline]
     assert list(map(repr, replies)) == list(map(repr, expected))
     assert state(other) == state(one)
     other.session.db.check()
 
 
+MANY = [b"key:%d" % number for number in range(3000)]
+
+
 @pytest.mark.parametrize(
-    ("pipeline", "at_once"),
+    ("pipeline", "ran"),
     [
-        ([[b"SET", b"a", b"1"]] * 4, True),
-        ([[b"set", b"a", b"1", b"ex", b"10"]] * 4, True),
-        ([[b"GET", b"a"]] * 4, True),
-        ([[b"SET", b"a", b"1"], [b"set", b"a", b"1"]], True),
-        ([[b"SET", b"a", b"1"], [b"SET", b"a", b"1", b"NX"]], True),
-        ([[b"SET", b"a", b"1"], [b"GET", b"a"], [b"DEL", b"a", b"b"], [b"TTL"]], True),
-        ([[b"SET", b"a", b"1"], [b"GET", b"a"], [b"FLUSHALL"]], False),
-        ([[b"SET", b"a", b"1"], [b"Get", b"a"]], False),
-        ([[b"SET", b"a", b"1"], [b"DEL", *[b"a"] * 2048]], False),
-        ([[b"SET", b"a"]] * 4, True),
-        ([[b"INCR", b"a"]] * 4, True),
-        ([[b"INCRBY", b"a", b"-7"]] * 4, True),
-        ([[b"INCRBY", b"a", b"7"], [b"INCRBY", b"a", b"8"]], True),
-        ([[b"EXPIRE", b"a", b"60"]] * 4, True),
-        ([[b"EXPIRE", b"a", b"-1"]] * 4, True),
-        ([[b"SETEX", b"a", b"60", b"1"]] * 4, True),
-        ([[b"PSETEX", b"a", b"0", b"1"]] * 4, True),
-        ([[b"DEL", b"a"]] * 4, True),
-        ([[b"DEL", b"a", b"b"]] * 4, True),
-        ([[b"TTL", b"a"]] * 4, True),
-        ([[b"MSET", b"a", b"1", b"b", b"2"]] * 4, True),
-        ([[b"MGET", b"a", b"b"]] * 4, False),
-        ([[b"NOSUCH"]] * 4, False),
+        ([b"SET a 1", b"GET a", b"DEL a b", b"TTL a", b"NOSUCH", b"MGET a b"], 6),
+        ([b"SET a 1"] * PART_REQUESTS * 2, PART_REQUESTS * 2),  # by column
+        ([b"SET a 1", b"GET a"] * PART_REQUESTS, PART_REQUESTS),
+        ([b"PING"] * PART_REQUESTS * 2, PART_REQUESTS),
+        ([b"SET a 1", b"DEL " + b" ".join(MANY), b"GET a"], 2),  # work to be done in slices
+        ([b"SET a 1", b"HELLO 3", b"GET b"], 1),
+        ([b"HELLO 3", b"GET b"], 2),
+        ([b"SET a 1", b"CLIENT REPLY OFF", b"GET a"], 1),
+        ([b"CLIENT REPLY OFF", b"GET a"], 1),
+        ([b"SET a 1", b"QUIT", b"GET a"], 2),
+        ([b"GET long", b"GET a"], 2),
+        ([b"GET large", b"GET a"], 1),
+        ([b"POST /", b"SET a 1"], 1),
     ],
 )
-def test_what_runs_at_once_is_brief(pipeline: list[list[bytes]], at_once: bool) -> None:
+def test_a_part_of_a_pipeline_ends_where_something_has_to_happen(pipeline: list[bytes], ran: int) -> None:
     client = Bench().connect()
-    assert (client.bench.engine.execute_many(client.session, pipeline) is not None) == at_once
+    client.ask("SET", "long", b"x" * SHORT_BYTES)
+    client.ask("SET", "large", b"x" * (PART_REPLY_BYTES + 1))
+    assert len(client.bench.engine.run(client.session, [line.split() for line in pipeline])) == ran
 
 
-def test_nothing_runs_at_once_before_auth_or_while_the_log_fails() -> None:
+def test_a_part_ends_with_the_turn_behind_what_may_have_taken_long() -> None:
+    client = Bench().connect()
+    client.bench.instance.turn_ends = 0.0
+    pipeline = [[b"SET", b"a", b"1"], [b"INCR", b"a"], [b"KEYS", b"*"], [b"GET", b"a"]]
+    assert len(client.bench.engine.run(client.session, pipeline)) == 3
+    assert len(client.bench.engine.run(client.session, pipeline, until=inf)) == 4
+
+
+def test_a_request_that_may_not_run_yet_ends_a_part() -> None:
+    client = Bench().connect()
+    client.ask("CLIENT", "PAUSE", "1000", "WRITE")
+    pipeline = [[b"GET", b"a"], [b"SET", b"a", b"1"], [b"GET", b"a"]]
+    assert client.bench.engine.run(client.session, pipeline) == [None, HELD_BACK]
+
+
+def test_each_request_of_a_pipeline_is_refused_before_auth_or_while_the_log_fails() -> None:
     client = Bench(requirepass="secret").connect()
     pipeline = [[b"SET", b"a", b"1"]] * 4
-    assert client.bench.engine.execute_many(client.session, pipeline) is None
+    assert [reply.text for reply in run_all(client.bench.engine, client.session, pipeline)] == [NO_AUTH] * 4
     client.ask("AUTH", "secret")
     client.bench.log.failure = b"No space left on device"
     client.bench.instance.update_gate()
-    assert client.bench.engine.execute_many(client.session, pipeline) is None
+    assert [reply.text[:7] for reply in run_all(client.bench.engine, client.session, pipeline)] == [b"MISCONF"] * 4
 
 
 def test_a_bug_in_a_pipeline_is_an_error_for_each_request(
@@ -200,8 +208,7 @@ def test_a_bug_in_a_pipeline_is_an_error_for_each_request(
 
     client = Bench().connect()
     monkeypatch.setattr(TABLE[b"GET"], "run_many", broken)
-    replies = client.bench.engine.execute_many(client.session, [[b"GET", b"secret"]] * 3)
-    assert replies is not None
+    replies = client.bench.engine.run(client.session, [[b"GET", b"secret"]] * 3)
     assert [reply.text for reply in replies if isinstance(reply, CommandError)] == [INTERNAL] * 3
     assert "internal error in GET" in caplog.text
     assert "secret" not in caplog.text
@@ -226,8 +233,7 @@ def test_pipelines_over_the_wire_are_answered_in_order(shared_godis: GodisProces
 
 def test_an_ok_is_the_one_that_the_server_knows() -> None:
     client = Bench().connect()
-    replies = client.bench.engine.execute_many(client.session, [[b"SET", b"a", b"1"]] * 4)
-    assert replies is not None
+    replies = client.bench.engine.run(client.session, [[b"SET", b"a", b"1"]] * 4)
     assert all(reply is OK for reply in replies)
 
 

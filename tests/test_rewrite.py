@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from instances import run_all, run_one
 from log_model import IN_MEMORY
 from servers import GodisProcess, RedisProcess, require, wait_until
 
@@ -85,7 +86,7 @@ class Rig:
             self.sync()
 
     def ask(self, *words: object) -> Any:
-        reply = self.engine.execute(self.session, [str(word).encode() for word in words])
+        reply = run_one(self.engine, self.session, [str(word).encode() for word in words])
         return reply.text if isinstance(reply, CommandError) else reply
 
     def end_turn(self) -> None:
@@ -170,9 +171,7 @@ def do(rig: Rig, action: tuple[Any, ...]) -> None:
             rig.store.tick(rig.store.now_ms + milliseconds)
         case ("many", line, keys):
             requests = [line.format(key).encode().split() for key in keys]
-            if rig.engine.execute_many(rig.session, requests) is None:
-                for argv in requests:
-                    rig.ask(*map(bytes.decode, argv))
+            run_all(rig.engine, rig.session, requests)
         case ("housekeeping",):
             rig.store.expire_cycle(lambda: False)
         case _:

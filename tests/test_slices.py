@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from random import Random
 
 import pytest
-from instances import Bench, driven
+from instances import Bench, driven, work_of
 from servers import GodisProcess, Raw, encode, parse, wait_until
 
 from commands.slices import AT_ONCE_PLACES, at_once
 from entries import NO_DEADLINE
-from replies import WAIT, LongArray
+from replies import LongArray
 from store import Keyspace
 
 KEYS = 30_000
@@ -101,15 +101,13 @@ def test_a_small_keyspace_is_listed_at_once_and_a_large_one_in_slices() -> None:
         client.ask("SET", f"key:{number}", "")
     assert len(client.ask("KEYS", "*")) == AT_ONCE_PLACES
     client.ask("SET", "one more", "")
-    assert client.ask("KEYS", "*") is WAIT
-    assert client.session.work is not None
-    reply, _ = driven(client.session.work)
+    work = work_of(client.ask("KEYS", "*"))
+    reply, _ = driven(work)
     assert type(reply) is LongArray
     assert reply.size == len(set(reply.members())) == AT_ONCE_PLACES + 1
-    client.ask("KEYS", "*[37]")
-    assert client.session.work is not None
+    work = work_of(client.ask("KEYS", "*[37]"))
     expected = {b"key:%d" % number for number in range(AT_ONCE_PLACES) if number % 10 in (3, 7)}
-    listed = at_once(client.session.work)
+    listed = at_once(work)
     assert isinstance(listed, list)
     assert len(listed) == len(expected)
     assert set(listed) == expected
@@ -123,9 +121,8 @@ def test_the_one_live_key_among_expired_ones_is_found() -> None:
     client.ask("SET", "live", "")
     bench.advance(0.001)
     for expected in (b"live", None):
-        assert client.ask("RANDOMKEY") is WAIT
-        assert client.session.work is not None
-        assert at_once(client.session.work) == expected
+        work = work_of(client.ask("RANDOMKEY"))
+        assert at_once(work) == expected
         client.ask("DEL", "live")
     bench.store.expire_cycle(lambda: False)
     bench.advance(2)
@@ -165,12 +162,10 @@ def test_a_long_pattern_is_matched_with_fewer_keys_at_once() -> None:
     for number in range(1000):
         client.ask("SET", f"key:{number}", "")
     pattern = "*" + "?" * 200 + "*"
-    assert client.ask("KEYS", pattern) is WAIT
-    assert client.session.work is not None
-    assert at_once(client.session.work) == []
+    work = work_of(client.ask("KEYS", pattern))
+    assert at_once(work) == []
     client.session.db.put(b"k" * 300, b"", NO_DEADLINE)
-    client.ask("KEYS", pattern)
-    assert at_once(client.session.work) == [b"k" * 300]
+    assert at_once(work_of(client.ask("KEYS", pattern))) == [b"k" * 300]
     cursor, found, calls = b"0", [], 0
     while not calls or cursor != b"0":
         cursor, some = client.ask("SCAN", cursor, "MATCH", pattern, "COUNT", 1000)
@@ -186,9 +181,8 @@ def test_long_keys_are_matched_in_slices_however_few_they_are(words: list[str | 
     wanted = {b"k" * 100_000 + b"x%d" % number for number in range(4)}
     for number in range(8):
         client.ask("SET", b"k" * 100_000 + b"%b%d" % (b"x" if number < 4 else b"y", number), "")
-    assert client.ask(*words) is WAIT
-    assert client.session.work is not None
-    reply, steps = driven(client.session.work, lambda: client.ask("DEL", *wanted))
+    work = work_of(client.ask(*words))
+    reply, steps = driven(work, lambda: client.ask("DEL", *wanted))
     assert set(reply.members() if words[0] == "KEYS" else reply[1]) == wanted
     assert steps >= 8
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from fakes import START_MS, Dialogue
-from instances import driven
+from instances import driven, work_of
 from servers import Failure, RedisProcess, parse
 
 import commands.strings
@@ -16,7 +16,6 @@ import errors
 from commands import long_double
 from commands.slices import at_once
 from commands.subsequence import MAX_BYTES, STEP_ROWS, common_length, common_ranges, is_too_large
-from replies import WAIT
 
 MAX = 2**63 - 1
 MIN = -(2**63)
@@ -312,9 +311,8 @@ def test_strings_that_would_take_long_are_refused() -> None:
     assert dialogue.ask("LCS long short LEN") == errors.LCS_TOO_LARGE
     assert dialogue.ask("LCS short long LEN") == errors.LCS_TOO_LARGE
     assert dialogue.ask("LCS half half LEN") == errors.LCS_TOO_LARGE
-    assert dialogue.ask("LCS half fits LEN") is WAIT
-    assert dialogue.client.session.work is not None
-    assert at_once(dialogue.client.session.work) == 11_000
+    work = work_of(dialogue.ask("LCS half fits LEN"))
+    assert at_once(work) == 11_000
     assert not is_too_large(bytes(MAX_BYTES), bytes(100))
 
 
@@ -324,9 +322,7 @@ def test_what_takes_long_is_compared_in_steps_and_as_it_was_at_the_beginning() -
     expected = textbook_ranges(left, right)
     for options in ([], ["LEN"], ["IDX", "MINMATCHLEN", "2", "WITHMATCHLEN"]):
         dialogue.client.ask("MSET", "left", left, "right", right)
-        assert dialogue.client.ask("LCS", "left", "right", *options) is WAIT
-        work = dialogue.client.session.work
-        assert work is not None
+        work = work_of(dialogue.client.ask("LCS", "left", "right", *options))
         reply, steps = driven(work, lambda: dialogue.client.ask("SET", "left", "changed"))
         assert steps > 2 * len(left) // STEP_ROWS
         ranges: list[Any] = [[[a, a + n - 1], [b, b + n - 1], n] for a, b, n in expected]

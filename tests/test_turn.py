@@ -23,6 +23,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from instances import run_one
 from log_model import IN_MEMORY, Record, read_log, set_, write_log
 from servers import GodisProcess, Raw, encode, parse, require, wait_until
 from stepped_turn import DATABASES, START_MS, Client, Rig
@@ -347,10 +348,10 @@ def test_who_hangs_up_when_a_turn_is_late_goes_in_a_later_one(lazy_rig: Rig) -> 
         client = gevent.spawn(serve)
         gevent.sleep(ROUND_SECONDS)
         there.close()
-        turn.late = 0.0
+        turn.instance.turn_ends = 0.0
         gevent.sleep(ROUND_SECONDS)
         assert not turn.replies
-        turn.late = inf
+        turn.instance.turn_ends = inf
         wait_until(lambda: gevent.sleep(ROUND_SECONDS) or turn.replies, what="its end is behind its replies")
         turn.end()
         client.join(timeout=10)
@@ -945,7 +946,7 @@ def answer(state: State, db: int, now_ms: int, words: list[str]) -> bytes:
     store.tick(now_ms)
     session = Session(instance, 1)
     session.db = store.databases[db]
-    return wire_of(Engine(instance).execute(session, [word.encode() for word in words]))
+    return wire_of(run_one(Engine(instance), session, [word.encode() for word in words]))
 
 
 def wire_of(reply: Any) -> bytes:
@@ -1023,7 +1024,7 @@ class NothingUnsyncedIsShown(RuleBasedStateMachine):
         for line in lines:
             words = " ".join(line).split()
             before = len(rig.log.pieces)
-            wire = wire_of(rig.engine.execute(client.session, [word.encode() for word in words]))
+            wire = wire_of(run_one(rig.engine, client.session, [word.encode() for word in words]))
             wrote = len(rig.log.pieces) != before
             asked = Asked(words, client.session.db.index, rig.store.now_ms, wire, wrote)
             if not wire.startswith(b"-MISCONF"):

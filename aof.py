@@ -11,7 +11,7 @@ here.
 **Two threads, no lock.** The loop calls append, append_set, write, close; one thread at a time calls fsync.
     the loop writes   pieces, written_bytes, write_failure, _writing
     fsync writes      synced_bytes, fsync_failure
-    both write        failure, which is the one or the other
+    both write        failure, which is the one or the other, or else damage_failure
 While fsync_failure is set the file belongs to fsync(): write() keeps its pieces and returns False. A write already on
 its way when fsync_failure was set is seen by `_writing`; then fsync() leaves the repair to its next call. Each side
 raises its own flag before it looks at the other's, so both cannot go ahead.
@@ -21,8 +21,9 @@ All since the last good fsync is read back, checked, cut off and written anew. R
 It relies on a replay of its log; here the memory is right, and readers can still be served.
 
 **What others do to the file** while it is in use, `inspect` finds. A name that is gone and a size that is not what was
-written are `damage`: the memory has it all, and a rewrite makes a whole file of it. Another file in the log's place is
-a failure, since no start would find what is written now; it is not overwritten, because somebody wanted it there.
+written are `damage`: the memory has it all, and a rewrite makes a whole file of it. Where it cannot, as in a directory
+that is gone, the damage is a failure, until a rewrite succeeds. Another file in the log's place is a failure, too, since
+no start would find what is written now; it is not overwritten, because somebody wanted it there.
 
 NullLog stands here, though it makes the module long: it is the same interface, and a change of one is one of the other.
 """
@@ -65,6 +66,7 @@ class AppendOnlyLog(Records):
         self.write_failure: bytes | None = None
         self.fsync_failure: bytes | None = None
         self.damage = ""  # what others did to the file, so that only a rewrite makes a whole one
+        self.damage_failure: bytes | None = None  # why none could
         self.written_bytes = 0
         self.synced_bytes = 0
 
@@ -121,6 +123,19 @@ class AppendOnlyLog(Records):
         """How long the file is."""
         return self.written_bytes - self._origin
 
+    @property
+    def disk_failure(self) -> bytes | None:
+        """Why the disk does not take what is written; None also where only the file's name or size is wrong."""
+        return self.write_failure or self.fsync_failure
+
+    def _judge(self) -> None:
+        self.failure = self.write_failure or self.fsync_failure or self.damage_failure
+
+    def fail_damaged(self, reason: str) -> None:
+        """Count the damage as a failure: the file cannot be written anew, for this reason."""
+        self.damage_failure = f"{self.damage}, and it cannot be written anew: {reason}".encode()
+        self._judge()
+
     def write(self, now_ms: int) -> bool:
         """Write this turn's records as one batch; False while the log fails: then they are kept for the next try.
 
@@ -136,7 +151,7 @@ class AppendOnlyLog(Records):
                 self._write_batch(self._batch(now_ms))
         finally:
             self._writing = False
-        self.failure = self.write_failure or self.fsync_failure
+        self._judge()
         return not self.pieces
 
     def take_in_slices(self, effects: Records, keys: list[set[bytes]], garbage: list[Any], now: Now) -> Steps:
@@ -217,7 +232,7 @@ class AppendOnlyLog(Records):
                 self._cut_torn_end()
         finally:
             self.in_steps = self._writing = False
-            self.failure = self.write_failure or self.fsync_failure
+            self._judge()
         return self.write_failure is None
 
     def _batch(self, now_ms: int) -> list[bytes]:
@@ -299,7 +314,7 @@ class AppendOnlyLog(Records):
         self.synced_bytes = self.written_bytes
         self._unsynced = None
         self.fsync_failure = None
-        self.failure = self.write_failure
+        self._judge()
 
     def _read_back(self) -> bytes | None:
         """Read what was written since the last good fsync; None if it is not the batches that were written."""
@@ -324,13 +339,13 @@ class AppendOnlyLog(Records):
         try:
             mine = os.fstat(self._descriptor)
             replaced = not os.path.samestat(os.stat(self._real_path), mine)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             self.damage = "its name is gone"
         except OSError:  # of a file system that cannot be looked at now
             return
         if replaced != (self.write_failure is REPLACED):
             self.write_failure = REPLACED if replaced else None
-            self.failure = self.write_failure or self.fsync_failure
+            self._judge()
         if mine.st_size != self.size_bytes:
             self.damage = f"it has {mine.st_size} bytes and should have {self.size_bytes}"
             self._origin = self.written_bytes - mine.st_size  # what is written from now on is found again
@@ -386,7 +401,7 @@ class AppendOnlyLog(Records):
         `synced_bytes` stays: what comes after it is on the disk only when the next fsync has synced the directory.
         Until then a crash may bring back the old file, which is whole up to there.
         """
-        if self.failure is not None or os.fstat(successor._descriptor).st_size != successor.written_bytes:
+        if self.disk_failure is not None or os.fstat(successor._descriptor).st_size != successor.written_bytes:
             raise OSError("the log or its rewrite is not whole")
         if CLOSED_TO_RENAME:
             reader.close()
@@ -402,7 +417,8 @@ class AppendOnlyLog(Records):
                 self._close_file()
             self._descriptor, successor._descriptor = successor._descriptor, -1
         self._origin = self.written_bytes - successor.written_bytes
-        self.damage = ""
+        self.damage, self.damage_failure = "", None
+        self._judge()
         self._renamed = True
 
     def remove_file(self) -> None:
@@ -422,7 +438,7 @@ class AppendOnlyLog(Records):
             os.close(descriptor)
 
     def close(self) -> None:
-        """Write and sync what is left, and unlock; what could not be written is told by `failure`."""
+        """Write and sync what is left, look at the file once more, and unlock; `failure` says what is not in it."""
         if self._descriptor < 0:
             return
         if self.fsync_failure is not None:
@@ -432,6 +448,10 @@ class AppendOnlyLog(Records):
             self._cut_torn_end()
         self.write(self._last_ms)
         self.fsync()
+        if self._measured:
+            self.inspect()
+        if self.damage and self.damage_failure is None:
+            self.fail_damaged("the process ends")
         self._close_file()
         self._unlock()
 
@@ -446,6 +466,8 @@ class NullLog:
     failure: bytes | None = None
     write_failure: bytes | None = None
     fsync_failure: bytes | None = None
+    damage_failure: bytes | None = None
+    disk_failure: bytes | None = None
     damage = ""
     is_busy = False
     in_steps = False

@@ -135,9 +135,10 @@ class HeldReplies:
         if not self._groups:
             return None
         group = self._groups[0]
-        synced = group.end_bytes <= self._log.synced_bytes
+        log = self._log
+        synced = group.end_bytes <= log.synced_bytes and log.damage_failure is None
         if not synced:
-            group.failure = group.failure or self._log.fsync_failure
+            group.failure = group.failure or log.fsync_failure or log.damage_failure
         return self._groups.popleft() if synced or group.failure or all_are else None
 
     def resume(self) -> None:

@@ -134,10 +134,6 @@ class Phase(Enum):
     SETTLE = "settle"
 
 
-class Spoilt(OSError):
-    """What was copied from is not what was written; a new start from memory is, and need not wait."""
-
-
 class Rewrite:
     """One rewrite. Raises OSError from its start on where a file fails."""
 
@@ -150,7 +146,7 @@ class Rewrite:
         self.error: Exception | None = None  # of a job in a thread
         self.keys_written = 0
         self._log = log
-        self._damage = log.damage
+        self.damage = log.damage  # which this rewrite mends
         self._store = store
         self._now_ms = store.now_ms  # the time of all its batches, whenever they are written
         self._copied_bytes = log.written_bytes  # a position of the log
@@ -234,11 +230,11 @@ class Rewrite:
 
     def check(self) -> None:
         """Raise OSError if anything has failed so far, the log itself included."""
-        failure = self._log.failure or self.successor.failure
+        failure = self._log.disk_failure or self.successor.failure
         if failure is not None:
             raise OSError(failure.decode(errors="replace"))
-        if self._log.damage != self._damage:
-            raise Spoilt(f"somebody changed the log meanwhile: {self._log.damage}")
+        if self._log.damage != self.damage:
+            raise OSError(f"somebody changed the log meanwhile: {self._log.damage}")
         if self.error is not None:
             raise OSError(reason_of(self.error)) from self.error
 
@@ -346,7 +342,7 @@ class Rewriter:
         self._in_thread = in_thread
         self._start_fsync = start_fsync
         self._run: Rewrite | None = None
-        self._retry_ms = 0  # not before then by itself
+        self._retry_ms = 0  # not before then because of its size
         self._ending = False
         if isinstance(log, AppendOnlyLog):
             log.measure()
@@ -365,9 +361,9 @@ class Rewriter:
         if log.damage and log.damage != known:
             logger.error("somebody has changed the log's file: %s; it is written anew from memory", log.damage)
         wait_ms = self._retry_ms - self._instance.store.now_ms  # more than was meant: the clock was set back
-        if state.in_progress or log.failure is not None or 0 < wait_ms <= RETRY_MS:
+        if state.in_progress or log.disk_failure is not None:
             return
-        state.requested = bool(log.damage) or self._has_grown()
+        state.requested = bool(log.damage) or (not 0 < wait_ms <= RETRY_MS and self._has_grown())
 
     def _has_grown(self) -> bool:
         config, size_bytes, base_bytes = self._instance.config, self._log.size_bytes, self._state.base_bytes
@@ -386,7 +382,7 @@ class Rewriter:
         state.running, state.started_ms = True, store.now_ms
         state.keys_total, state.keys_written = sum(map(len, store.databases)), 0
         try:
-            if log.failure is not None or log.pieces:
+            if log.disk_failure is not None or log.pieces:
                 raise OSError("the log cannot be written")
             self._run = Rewrite(log, store)
         except OSError as error:
@@ -462,11 +458,14 @@ class Rewriter:
         logger.info("the log is rewritten: %d MB, in %d s", state.base_bytes >> 20, state.last_seconds)
 
     def _fail(self, error: Exception) -> None:
-        reason = reason_of(error)
-        logger.error("the rewrite of the log failed (%s): the log goes on as it is", reason)
+        reason, run, log = reason_of(error), self._run, self._log
+        if reason != self._state.last_failure or not log.damage:  # a damaged log is tried again each second
+            logger.error("the rewrite of the log failed (%s): the log goes on as it is", reason)
         self._state.last_failure = reason
-        self._retry_ms = 0 if isinstance(error, Spoilt) else self._instance.store.now_ms + RETRY_MS
-        run = self._run
+        self._retry_ms = self._instance.store.now_ms + RETRY_MS
+        if isinstance(log, AppendOnlyLog) and log.damage and (run is None or run.damage == log.damage):
+            log.fail_damaged(reason)
+            self._instance.update_gate()
         if run is not None:
             run.abandon()
             self._end(run)

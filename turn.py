@@ -247,7 +247,7 @@ class Turn:
     def write_log(self) -> None:
         """Write what the log holds back, unless it failed, and follow how that went."""
         log = self.log
-        if log.failure is None:
+        if log.failure is None or log.damage_failure is not None:
             log.write(self.store.now_ms)
         if not log.pieces or log.failure is not None:  # else a long batch is on its way before them
             self.held.note_write()

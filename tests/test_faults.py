@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from random import Random
@@ -340,6 +341,89 @@ def test_a_log_that_somebody_spoils_while_it_is_in_use_is_written_anew(tmp_path:
         fill(raw, 1000, 10)
         restart(godis)
         assert_filled(godis, 1010)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("what", ["removed", "a file"])
+def test_a_log_whose_directory_is_gone_refuses_writes_until_it_is_there_again(
+    tmp_path: Path, policy: str, what: str
+) -> None:
+    directory = tmp_path / "D"
+    directory.mkdir()
+    with GodisProcess(tmp_path, "--appendfsync", policy, log="D/log.txt") as godis, godis.raw() as raw:
+        fill(raw, 0, 10)
+        shutil.rmtree(directory)
+        if what == "a file":
+            directory.write_text("somebody's")
+        wait_until(lambda: try_to_write(godis, 10).startswith(b"-MISCONF"), what="writes are refused")
+        assert b"its name is gone, and it cannot be written anew: " in try_to_write(godis, 10)
+        with godis.raw() as other:
+            info = other.ask("INFO", "persistence")
+            assert b"aof_last_write_status:err\r" in info
+            assert b"aof_last_bgrewrite_status:err\r" in info
+            assert other.ask("GET", "k9") == b"$1\r\n9\r\n"
+        assert godis.stderr().count("the rewrite of the log failed") == 1
+        if what == "a file":
+            directory.unlink()
+        directory.mkdir()
+        wait_until(lambda: try_to_write(godis, 10) == OK, what="it is tried again each second")
+        godis.kill9()
+        godis.start()
+        assert_filled(godis, 11)
+        assert "Traceback" not in godis.stderr()
+
+
+def test_a_log_whose_directory_is_gone_ends_a_stop_with_1(tmp_path: Path) -> None:
+    (tmp_path / "D").mkdir()
+    with GodisProcess(tmp_path, log="D/log.txt") as godis:
+        with godis.raw() as raw:
+            fill(raw, 0, 10)
+            shutil.rmtree(tmp_path / "D")
+            wait_until(lambda: raw.ask("SET", "k", 1).startswith(b"-MISCONF"), what="it is noticed")
+        assert godis.terminate() == 1
+        assert "stopped, but the log could not be written: its name is gone" in godis.stderr()
+        assert "everything is in the log" not in godis.stderr()
+
+
+def remove_directory(log: Path) -> None:
+    shutil.rmtree(log.parent)
+
+
+def put_another_in_its_place(log: Path) -> None:
+    other = log.with_name("other")
+    shutil.copyfile(log, other)
+    other.replace(log)
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (lambda log: log.unlink(), "its name is gone"),
+        (lambda log: log.rename(log.with_name("moved")), "its name is gone"),
+        (lambda log: os.truncate(log, log.stat().st_size - 1), "bytes and should have"),
+        (lambda log: os.truncate(log, 0), "it has 0 bytes and should have"),
+        (remove_directory, "its name is gone"),
+        (put_another_in_its_place, "another file stands in the place of the log"),
+    ],
+    ids=["removed", "moved", "cut", "emptied", "directory removed", "replaced"],
+)
+@pytest.mark.parametrize("policy", ["always", "everysec"])
+def test_a_stop_looks_at_the_log_once_more(
+    tmp_path: Path, damage: Callable[[Path], object], told: str, policy: str
+) -> None:
+    log = tmp_path / "D" / "log.txt"
+    log.parent.mkdir()
+    with GodisProcess(tmp_path, "--appendfsync", policy, log="D/log.txt") as godis:
+        with godis.raw() as raw:
+            fill(raw, 0, 10)
+        godis.process.send_signal(signal.SIGSTOP)  # so that no housekeeping comes between the damage and the stop
+        damage(log)
+        godis.process.send_signal(signal.SIGTERM)
+        godis.process.send_signal(signal.SIGCONT)
+        assert godis.process.wait(20) == 1
+        assert "stopped, but the log could not be written: " in godis.stderr()
+        assert told in godis.stderr()
+        assert "everything is in the log" not in godis.stderr()
 
 
 def test_another_file_in_the_logs_place_is_left_alone_and_writes_are_refused(tmp_path: Path) -> None:

@@ -365,11 +365,11 @@ def test_a_log_that_fails_meanwhile_ends_the_rewrite(rig: Rig) -> None:
     fill(rig)
     rig.ask("BGREWRITEAOF")
     rig.end_turn()
-    rig.log.failure = b"the disk is gone"
+    rig.log.write_failure = rig.log.failure = b"the disk is gone"
     rig.step()
     assert rig.instance.rewrite.last_failure == "the disk is gone"
     assert rig.ask("BGREWRITEAOF") == b"MISCONF Errors writing to the AOF file: the disk is gone"
-    rig.log.failure = None
+    rig.log.write_failure = rig.log.failure = None
 
 
 @pytest.mark.parametrize("looked", [True, False], ids=["found during it", "found at its end"])

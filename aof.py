@@ -22,7 +22,7 @@ It relies on a replay of its log; here the memory is right, and readers can stil
 
 **What others do to the file** while it is in use, `inspect` finds. A name that is gone and a size that is not what was
 written are `damage`: the memory has it all, and a rewrite makes a whole file of it. Where it cannot, as in a directory
-that is gone, the damage is a failure, until a rewrite succeeds. Another file in the log's place is a failure, too, since
+that is gone, the damage is a failure, until a rewrite succeeds. Another file in the log's place is a failure, because
 no start would find what is written now; it is not overwritten, because somebody wanted it there.
 
 NullLog stands here, though it makes the module long: it is the same interface, and a change of one is one of the other.

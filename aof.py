@@ -38,6 +38,7 @@ from contextlib import suppress
 from typing import Any, BinaryIO
 from zlib import crc32
 
+from files import open_regular
 from log_lock import LogLock, claim_directory
 from log_reader import Fault, Kind, frame, frame_head, units
 from log_records import Now, Records, Steps
@@ -363,7 +364,7 @@ class AppendOnlyLog(Records):
     def open_to_read(self) -> BinaryIO:
         """Open the log's file once more. Raises OSError, also if another file has been put in its place."""
         try:
-            file = open(self._real_path, "rb", buffering=0)  # noqa: SIM115 - the caller closes it
+            file = open_regular(self._real_path, buffering=0)  # the caller closes it
         except FileNotFoundError:  # removed, and to be written anew
             file = open(f"/dev/fd/{self._descriptor}", "rb", buffering=0)  # noqa: SIM115
         if not os.path.samestat(os.fstat(file.fileno()), os.fstat(self._descriptor)):

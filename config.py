@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from errors import StartError
+from files import open_regular
 
 UNITS_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 MAX_SECONDS = (1 << 31) - 1
@@ -351,6 +352,21 @@ def _naming(source: str, text: str) -> Iterator[None]:
         raise SettingError(f"{source} {shown!r}", str(error)) from None
 
 
+def _why_no_password(line: bytes) -> str:
+    """Return what is wrong with the first line of a password file, or an empty string."""
+    if not line:
+        return "its first line is empty"
+    if len(line) > MAX_PASSWORD_BYTES:
+        return "its first line is too long"
+    # FF FE and FE FF begin UTF-16. Without them, each second byte of a Latin letter is NUL.
+    low, high = line[::2].strip(b"\0"), line[1::2].strip(b"\0")
+    if line.startswith((b"\xff\xfe", b"\xfe\xff")) or (len(line) > 1 and not (low and high)):
+        return "it is UTF-16; save it as UTF-8"
+    if line.startswith(b"\xef\xbb\xbf"):
+        return "it begins with a byte-order mark; save it as UTF-8 without one"
+    return ""
+
+
 class Config:
     """The settings of an instance, as attributes named in SETTINGS."""
 
@@ -443,13 +459,13 @@ class Config:
         if not self.requirepass_file:
             return
         try:
-            with open(self.requirepass_file, "rb") as file:
+            with open_regular(self.requirepass_file) as file:
                 line = file.readline(MAX_PASSWORD_BYTES + 1).rstrip(b"\r\n")
         except OSError as error:
             reason = error.strerror
         else:
-            reason = "its first line is empty" if not line else "its first line is too long"
-            if 0 < len(line) <= MAX_PASSWORD_BYTES:
+            reason = _why_no_password(line)
+            if not reason:
                 self.requirepass = line.decode("utf-8", "surrogateescape")
                 return
         raise StartError(f"no password in --requirepass-file {self.requirepass_file}: {reason}")

@@ -13,6 +13,7 @@ import sys
 from contextlib import suppress
 
 from errors import LogError
+from files import open_regular
 from log_replay import cannot_use, sync_directory
 
 if sys.platform == "win32":
@@ -75,7 +76,7 @@ class LogLock:
             )
 
     def _holder(self) -> str:
-        with suppress(OSError), open(self._path, "rb") as file:
+        with suppress(OSError), open_regular(self._path) as file:
             pid, host, instance = (file.read(1000).decode("utf-8", "replace").strip("\n") + "  ").split(" ", 2)
             if pid:
                 return f"process {pid} on host {host or '?'}" + (

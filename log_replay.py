@@ -17,12 +17,12 @@ from __future__ import annotations
 import errno
 import os
 import re
-import stat
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
 from errors import CommandError, DamagedLog, LogError
+from files import NotRegular, open_regular
 from log_reader import (
     BLOCK_BYTES,
     HEAD,
@@ -240,15 +240,13 @@ def replay(
 def open_log(path: str) -> BinaryIO:
     """Open a log for reading. A missing one raises FileNotFoundError, anything else that is wrong LogError."""
     try:
-        file = open(path, "rb")  # noqa: SIM115 - the caller closes it
+        return open_regular(path)
     except FileNotFoundError:
         raise
+    except NotRegular:
+        raise not_regular(path) from None
     except OSError as error:
         raise cannot_use(path, error) from error
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
-        raise not_regular(path)
-    return file
 
 
 def cannot_use(path: str, error: OSError) -> LogError:

@@ -206,6 +206,8 @@ def announce(config: Config) -> None:
         logger.info(
             "a SET without a TTL lives %s; --default-ttl 0 for no end", show_duration(config.default_ttl_seconds)
         )
+    if config.requirepass != config.requirepass.strip():
+        logger.warning("the password begins or ends with white space, and clients have to send that, too")
     local = all(host in ("127.0.0.1", "::1", "localhost") for host in config.host.split())
     by_certificate = config.tls_port and not config.port and config.tls_auth_clients == "yes"
     if not local and not config.requirepass and not by_certificate:

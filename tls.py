@@ -33,6 +33,7 @@ from typing import Any
 
 from config import Config, SettingError
 from errors import TLS_REFUSED, StartError
+from files import check_pem
 
 RECORD_BYTES = 16384  # the most that a record holds; `turn.RECEIVE_BYTES` must not be less
 SEND_BYTES = 64 * RECORD_BYTES  # at most in one call: a client that reads as fast as we encrypt must not hold a turn
@@ -162,7 +163,7 @@ def client_context(config: Config) -> ssl.SSLContext:
         _set_versions(context, config.tls_protocols)
         _load_authorities(context, config)
         if config.tls_cert_file:
-            _load(context.load_verify_locations, "--tls-cert-file", config.tls_cert_file)
+            _load_pem(context.load_verify_locations, "--tls-cert-file", config.tls_cert_file)
         if config.tls_client_cert_file:
             _load_certificate(context, config, "client-")
         elif config.tls_key_file:
@@ -184,19 +185,26 @@ def _load_certificate(context: ssl.SSLContext, config: Config, whose: str) -> No
     password = config.tls_key_file_pass  # never None: OpenSSL would ask for it on the terminal
 
     def load_both(path: str) -> None:
-        with open(path, "rb"):  # the error of load_cert_chain does not say which file is missing
-            context.load_cert_chain(cert_file, path, password)
+        context.load_cert_chain(cert_file, path, password)
 
-    _load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations, f"--tls-{whose}cert-file", cert_file)
-    _load(load_both, f"--tls-{whose}key-file", key_file)
+    _load_pem(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations, f"--tls-{whose}cert-file", cert_file)
+    _load_pem(load_both, f"--tls-{whose}key-file", key_file)
 
 
 def _load_authorities(context: ssl.SSLContext, config: Config) -> None:
     if config.tls_ca_cert_file:
-        _load(context.load_verify_locations, "--tls-ca-cert-file", config.tls_ca_cert_file)
+        _load_pem(context.load_verify_locations, "--tls-ca-cert-file", config.tls_ca_cert_file)
     if config.tls_ca_cert_dir:
         _load(os.listdir, "--tls-ca-cert-dir", config.tls_ca_cert_dir)  # OpenSSL looks into it only when it has to
         context.load_verify_locations(capath=config.tls_ca_cert_dir)
+
+
+def _load_pem(load: Callable[[str], object], flag: str, path: str) -> None:
+    def check_and_load(path: str) -> None:
+        check_pem(path)  # names what is missing, too; the errors of `ssl` do not
+        load(path)
+
+    _load(check_and_load, flag, path)
 
 
 def _load(load: Callable[[str], object], flag: str, path: str) -> None:

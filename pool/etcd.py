@@ -40,6 +40,7 @@ import gevent.ssl
 
 from config import Endpoint, PoolAddress
 from errors import StartError
+from files import check_pem
 
 logger = logging.getLogger("godis")
 
@@ -121,6 +122,8 @@ def tls_context(ca_file: str, cert_file: str, key_file: str) -> Any:
     context = gevent.ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
+        for path in filter(None, (ca_file, cert_file, key_file)):
+            check_pem(path)
         if ca_file:
             context.load_verify_locations(ca_file)
         else:
@@ -129,7 +132,7 @@ def tls_context(ca_file: str, cert_file: str, key_file: str) -> Any:
             context.load_cert_chain(cert_file, key_file or None)
     except (OSError, ssl.SSLError) as error:
         names = ", ".join(filter(None, (ca_file, cert_file, key_file)))
-        raise StartError(f"cannot use the certificates for etcd ({names}): {error}") from None
+        raise StartError(f"cannot use the certificates for etcd ({names}): {error.strerror or error}") from None
     return context
 
 

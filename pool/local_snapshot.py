@@ -26,6 +26,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import IO, Any
 
+from files import open_regular
 from log_replay import sync_directory
 from version import VERSION
 
@@ -58,7 +59,7 @@ class LocalSnapshot:
     def read_meta(self) -> Meta:
         """Verify the file, and return what it tells of its snapshot. Raises Unusable."""
         try:
-            with open(self.path, "rb") as file:
+            with open_regular(self.path) as file:
                 meta = _verified(file)
         except OSError as error:
             raise Unusable(error.strerror) from None
@@ -70,7 +71,7 @@ class LocalSnapshot:
 
     def chunks(self) -> Iterator[bytes]:
         """Yield the chunks of a file that was verified."""
-        with open(self.path, "rb") as file:
+        with open_regular(self.path) as file:
             file.seek(len(MAGIC))
             while length := LENGTH.unpack(file.read(LENGTH.size))[0]:
                 yield file.read(length)

@@ -59,6 +59,7 @@ LEAVES = {
     "diagnostics",
     "entries",
     "errors",
+    "files",
     "replies",
     "signals",
     "version",

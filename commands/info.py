@@ -235,7 +235,7 @@ def _keyspace(instance: Instance) -> Iterable[Field]:
     for db in instance.store.databases:
         keys = db.count()
         if keys:
-            expires = db.dated - (len(db) - keys)
+            expires = db.expiry.count - (len(db) - keys)
             fields.append((f"db{db.index}", f"keys={keys},expires={expires},avg_ttl={_average_ttl_ms(db)}"))
     return fields
 

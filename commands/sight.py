@@ -49,7 +49,7 @@ class Sight(Moment):
     def look(self, keys: Sequence[bytes], is_use: bool) -> list[Entry | None]:
         """Return the entries of keys, None where there was none; counted as hits and misses, and perhaps as uses."""
         found: list[Entry | None] = list(map(self._entries.get, keys))
-        if self._has_changed or not self._expiry.suspects.isdisjoint(keys):
+        if self._has_changed or self._expiry.is_due:
             found = list(map(self._then, keys, found))
         misses = found.count(None)
         db = self._db

@@ -17,9 +17,10 @@ from servers import GodisProcess, Raw, RedisProcess, encode, parse, wait_until
 import errors
 from commands.slices import at_once
 from config import POLICIES
+from entries import NO_DEADLINE, Entry
 from errors import CommandError
-from eviction import AT_ONCE_PLACES, MOST_KEYS, POOL_KEYS
-from expiry import SLICE
+from eviction import AT_ONCE_PLACES, DRAWS, MOST_KEYS, POOL_KEYS
+from expiry import FEW_STALE, SLICE
 from replies import HELD_BACK, OK
 from store import Keyspace
 from usage import DEADLINE_BYTES, MOST_COUNT, NEW_COUNT
@@ -99,7 +100,7 @@ class LimitMachine(RuleBasedStateMachine):
         if out_of_memory and size < 3000:
             databases = self.bench.store.databases
             assert self.policy == "noeviction" or not any(
-                db.dated if self.policy.startswith("volatile") else len(db) for db in databases
+                db.expiry.count if self.policy.startswith("volatile") else len(db) for db in databases
             )
 
     @rule(policy=st.sampled_from(POLICIES))
@@ -302,6 +303,39 @@ def test_the_few_keys_with_an_end_among_many_are_found() -> None:
     client.ask("CONFIG", "SET", "maxmemory", str(used_bytes(bench) - 800))
     assert bench.instance.eviction.step(never)
     assert sorted(evicted(bench)) == [b"goes:0", b"goes:1", b"goes:2"]
+
+
+class CountedEntries(dict[bytes, Entry]):
+    """Entries that count how many of them are looked at."""
+
+    looks = 0
+
+    def get(self, key: bytes, default: Any = None) -> Any:
+        self.looks += 1
+        return super().get(key, default)
+
+    def items(self) -> Any:
+        self.looks += len(self)
+        return super().items()
+
+
+@pytest.mark.parametrize("policy", ["volatile-lru", "volatile-lfu", "volatile-random", "volatile-ttl"])
+def test_the_last_keys_with_an_end_are_found_without_a_look_at_all_others(policy: str) -> None:
+    bench, client = limited(policy, 100_000_000, default_ttl="0")
+    db = bench.store.databases[0]
+    db.entries = db.expiry.entries = entries = CountedEntries()
+    for number in range(50_000):
+        db.put(b"stays:%d" % number, b"x", NO_DEADLINE)
+    client.ask("CONFIG", "SET", "maxmemory", str(used_bytes(bench) + 1500))
+    entries.looks = 0
+    most_due = 0
+    for number in range(300):
+        assert client.ask("SET", f"goes:{number}", "x" * 100, "EX", 1000) == b"OK"
+        most_due = max(most_due, sum(map(len, db.expiry.due.values())))
+    assert len(evicted(bench)) > 290
+    # Of each key that goes: some hundred draws, and once in a while all of the index.
+    assert entries.looks < 300 * (10 * DRAWS + most_due)
+    assert most_due < 2 * FEW_STALE
 
 
 def rank_of_the_evicted(bench: Bench, order: list[bytes]) -> float:

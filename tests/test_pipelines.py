@@ -92,7 +92,7 @@ def state(client: Client) -> object:
     return (
         dict(db.entries),
         list(db.order),
-        db.dated,
+        db.expiry.count,
         db.expiry.latest_ms,
         {second: sorted(bucket) for second, bucket in db.expiry.due.items()},
         list(bench.log.records),

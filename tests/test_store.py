@@ -14,7 +14,7 @@ from instances import START_MS, RecordedLog
 
 from entries import NO_DEADLINE, value_of
 from errors import CommandError
-from expiry import FAR_BUCKET_SECONDS, FAR_SECONDS, SLICE
+from expiry import CLEANED_AN_ADD, FAR_BUCKETS, FAR_SECONDS, FEW_STALE, SLICE
 from store import Keyspace, Store
 
 DAY_MS = 86_400_000
@@ -26,8 +26,9 @@ lives_ms = st.one_of(
     st.just(None),
     st.integers(-5000, 5000),
     st.integers(5000, DAY_MS),
-    st.integers(DAY_MS - 5000, DAY_MS + FAR_BUCKET_SECONDS * 1000 + 5000),
+    st.integers(DAY_MS - 5000, DAY_MS + FAR_SECONDS // FAR_BUCKETS * 1000 + 5000),
     st.integers(DAY_MS, 400 * DAY_MS),
+    st.integers(DAY_MS, 2**62),
 )
 
 
@@ -320,7 +321,7 @@ def test_keys_are_deleted_in_time_after_the_clock_was_set_back_an_hour() -> None
     assert store.expire_cycle(never)
     keyspace.check()
     assert list(keyspace.entries) == [b"before"]
-    assert isinstance(keyspace.expiry.suspects, set)
+    assert not keyspace.expiry.is_due
     store.tick(START_MS + 12_000)
     assert store.expire_cycle(never)
     assert not keyspace.entries
@@ -357,25 +358,73 @@ def churn_far_away(keyspace: Keyspace, step: int) -> None:
     keyspace.put(name(step % 1000), b"", START_MS + FAR_SECONDS * 3000 + 6000 + step % 5 * 1000)
 
 
+def churn_at_random(keyspace: Keyspace, step: int) -> None:
+    """Ask for another second each time, as far away as can be."""
+    keyspace.put(b"key", b"", START_MS + keyspace.store.random.randrange(2**62))
+    keyspace.remove(b"key")
+
+
+@pytest.mark.parametrize("has_housekeeping", [True, False])
 @pytest.mark.parametrize(
-    "churn", [churn_by_set_and_delete, churn_by_coming_nearer, churn_by_going_to_and_fro, churn_far_away]
+    "churn",
+    [churn_by_set_and_delete, churn_by_coming_nearer, churn_by_going_to_and_fro, churn_far_away, churn_at_random],
 )
-def test_stale_entries_of_due_stay_bounded(churn: Callable[[Keyspace, int], None]) -> None:
+def test_stale_entries_of_due_stay_bounded(churn: Callable[[Keyspace, int], None], has_housekeeping: bool) -> None:
     store = make_store()
     keyspace = store.databases[0]
     most = 0
     for step in range(20_000):
         churn(keyspace, step)
         if step % 100 == 0:
-            store.tick(store.now_ms + 1)
-            store.expire_cycle(after(20))
+            if has_housekeeping:
+                store.tick(store.now_ms + 1)
+                store.expire_cycle(after(20))
             most = max(most, sum(map(len, keyspace.expiry.due.values())))
-    assert most < 2 * keyspace.dated + 1000 + 2000
-    for _ in range(1000):
-        if store.expire_cycle(after(20)):
-            break
-    assert sum(map(len, keyspace.expiry.due.values())) <= 2 * keyspace.dated + 1000
+            keyspace.check()
+    assert most < 2 * keyspace.expiry.count + 2 * FEW_STALE
+    while not store.expire_cycle(after(20)):
+        pass
+    assert sum(map(len, keyspace.expiry.due.values())) <= 2 * keyspace.expiry.count + FEW_STALE
     keyspace.check()
+
+
+def test_an_add_cleans_only_a_few_entries() -> None:
+    keyspace = make_store().databases[0]
+    for number in range(10_000):
+        keyspace.put(name(number), b"", START_MS + number * 100)
+    for number in range(10_000):
+        keyspace.remove(name(number))
+    adds = 0
+    while sum(map(len, keyspace.expiry.due.values())) > FEW_STALE:
+        keyspace.put(b"key", b"", START_MS + 3_600_000)
+        keyspace.remove(b"key")
+        adds += 1
+    assert 10_000 // SLICE <= adds <= 10_000 // CLEANED_AN_ADD
+
+
+def test_deadlines_that_are_far_apart_share_buckets() -> None:
+    keyspace = make_store().databases[0]
+    for number in range(20_000):
+        keyspace.put(name(number), b"", START_MS + DAY_MS + keyspace.store.random.randrange(2**62))
+    assert len(keyspace.expiry.due) < 64 * FAR_BUCKETS
+    keyspace.check()
+
+
+@pytest.mark.parametrize("life_s", [FAR_SECONDS - 1, 2 * FAR_SECONDS, 100 * FAR_SECONDS, 3000 * FAR_SECONDS])
+def test_a_far_deadline_is_met_to_the_second(life_s: int) -> None:
+    store = make_store()
+    keyspace = store.databases[0]
+    keyspace.put(b"key", b"", START_MS + life_s * 1000)
+    left_s = life_s
+    while left_s > 1:  # half of what is left at a time: as many moves as there can be
+        left_s //= 2
+        store.tick(START_MS + (life_s - left_s) * 1000)
+        assert store.expire_cycle(never)
+        keyspace.check()
+        assert keyspace.entries
+    store.tick(START_MS + (life_s + 1) * 1000)
+    assert store.expire_cycle(never)
+    assert not keyspace.entries
 
 
 def test_places_of_deleted_keys_stay_bounded() -> None:

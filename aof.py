@@ -40,7 +40,7 @@ from zlib import crc32
 
 from files import open_regular
 from log_lock import LogLock, claim_directory
-from log_reader import Fault, Kind, frame, frame_head, units
+from log_reader import FIRST_LINK, SELECT_0, Fault, Kind, frame, frame_head, link_of, units
 from log_records import Now, Records, Steps
 from log_replay import ReplayReport, cannot_use, not_regular, replay, sync_directory
 from protocol import blocks
@@ -70,6 +70,7 @@ class AppendOnlyLog(Records):
         self.damage_failure: bytes | None = None  # why none could
         self.written_bytes = 0
         self.synced_bytes = 0
+        self.link = FIRST_LINK  # what the next batch gives as its `previous`; a replay says it
 
         self._real_path = os.path.realpath(path)  # a link to the log stays one
         self._rewrite_path = self._real_path + ".rewrite"
@@ -177,8 +178,8 @@ class AppendOnlyLog(Records):
                 yield  # the turn knows when these may be written
             if self.failure is None:
                 self._last_ms = now()
-                head = frame_head(pieces, self._last_ms, checksum)
-                if (yield from self._write_in_steps((head, *pieces))):
+                head = frame_head(pieces, self._last_ms, self.link, checksum)
+                if (yield from self._write_in_steps(head, pieces)):
                     self._take_late(effects, known)
                     garbage += [*keys, effects.pieces, pieces]
                     return
@@ -209,23 +210,24 @@ class AppendOnlyLog(Records):
         if self.write_failure is not failure or self.fsync_failure is not None:
             return  # what is wrong is something else by now
         self._last_ms = now()
-        head = frame_head(pieces, self._last_ms, checksum)
-        if (yield from self._write_in_steps((head, *pieces))):
+        head = frame_head(pieces, self._last_ms, self.link, checksum)
+        if (yield from self._write_in_steps(head, pieces)):
             garbage += [self.pieces[:known], pieces]
             del self.pieces[:known]
 
-    def _write_in_steps(self, batch: Sequence[bytes | memoryview]) -> Generator[None, None, bool]:
+    def _write_in_steps(self, head: bytes, payload: Sequence[bytes | memoryview]) -> Generator[None, None, bool]:
         """Write a batch, a piece a step, and nothing else meanwhile; return whether it is in the file."""
         self.measure()
         self.in_steps = self._writing = True
         try:
             self._cut_torn_end()
             self._torn = True
-            for piece in batch:
+            for piece in (head, *payload):
                 self._write_all(piece)
                 yield
             self._torn = False
-            self.written_bytes += sum(map(len, batch))
+            self.written_bytes += len(head) + sum(map(len, payload))
+            self.link = link_of(head)
             self.write_failure = None
         except OSError as error:
             self.write_failure = _text(error)
@@ -240,9 +242,9 @@ class AppendOnlyLog(Records):
         """Frame this turn's records: in one piece, or, where they are large or the memory is short, without a copy."""
         if not self.has_large:
             with suppress(MemoryError):
-                return [frame(b"".join(self.pieces), now_ms)]
+                return [frame(b"".join(self.pieces), now_ms, self.link)]
         payload = list(blocks(self.pieces))
-        return [frame_head(payload, now_ms), *payload]
+        return [frame_head(payload, now_ms, self.link), *payload]
 
     def _write_batch(self, batch: list[bytes]) -> None:
         self.measure()
@@ -258,6 +260,7 @@ class AppendOnlyLog(Records):
             return
         self._torn = False
         self.written_bytes += sum(map(len, batch))
+        self.link = link_of(batch[0])
         self.write_failure = None
         self.pieces.clear()
         self.has_large = False
@@ -383,10 +386,14 @@ class AppendOnlyLog(Records):
             data += block
         return data
 
-    def take_batch(self, now_ms: int) -> bytes:
-        """Hand out this turn's records as one batch, for `copy_in` to write."""
+    def take_batch(self, now_ms: int, link: bytes = b"") -> bytes:
+        """Hand out the records so far as one batch, for `copy_in` to write.
+
+        `link`: what the batch behind it gives as its `previous`; then it is one even if there are no records.
+        """
         self.end_in_0()
-        batch = frame(b"".join(self.pieces), now_ms)
+        batch = frame(b"".join(self.pieces) or SELECT_0, now_ms, self.link, link)
+        self.link = link_of(batch)
         self.pieces.clear()
         self.has_large = False
         return batch

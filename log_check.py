@@ -14,6 +14,9 @@ the lost bytes may have held a SELECT or a MULTI; redis-check-aof gives up there
 **Losing a batch may make a later command fail**: a RENAME whose key is gone. A replay would refuse the log, so such a
 command is taken out of its batch, and the copy is checked before it takes the log's place.
 
+**Where a batch does not follow the one before it**, both hold, and nobody can tell which is in the wrong place: nothing
+is dropped. There, and where a batch was dropped, the copy has a batch that changes nothing and joins the two.
+
 Bounded memory: a block, the largest unit and the list of losses. Refused: mending bits by the checksum. It would find
 a bit that fits, not the one that was there.
 """
@@ -33,8 +36,11 @@ from errors import CommandError
 from log_export import Progress, copy_range, is_text, no_progress
 from log_reader import (
     BLOCK_BYTES,
+    FIRST_LINK,
     HEAD,
     LONGEST_HEAD,
+    SELECT_0,
+    UNLINKED,
     Fault,
     Kind,
     Unit,
@@ -97,6 +103,8 @@ class Examiner:
         self._default_ttl_ms = default_ttl_ms
         self._refused: list[tuple[int, list[bytes]]] = []  # by `apply`, in this unit
         self._refusal = ""
+        self._link = FIRST_LINK  # of the last batch that stays
+        self._has_gap = False  # the last loss took what stood behind that batch
         size = os.fstat(file.fileno()).st_size
         self._text = is_text(path, file)
         dated = find_batch(file, 0, size) if self._text else None
@@ -118,12 +126,15 @@ class Examiner:
         text = self._text and start == 0
         try:
             for unit in units(self._file, found.size, text, start=start):
+                known = len(found.losses)
                 loss = self._play(player, unit)
                 if unit.kind is Kind.BATCH:
                     found.first_ms = found.first_ms or unit.time_ms
                     found.last_ms = unit.time_ms
                 if loss is not None:
                     return self._note(loss)
+                if unit.kind is Kind.BATCH:
+                    self._join(unit, known)
                 if unit.end >= next_progress:
                     progress(unit.end, found.size)
                     next_progress = unit.end + BLOCK_BYTES
@@ -132,7 +143,25 @@ class Examiner:
             return self._note(self._lose(fault, player.multi_start))
         return found.size
 
+    def _join(self, unit: Unit, known: int) -> None:
+        """Join a batch to the last one that stays, if it does not follow that one; with no loss between, note a fault.
+
+        There were `known` losses before it; one more is of commands in it.
+        """
+        losses = self.found.losses
+        if len(losses) > known and not losses[-1].stays:
+            self._has_gap = True
+            return
+        if unit.previous and unit.previous != self._link:
+            if not self._has_gap:
+                losses.insert(known, Loss(unit.start, unit.start, UNLINKED))
+                known += 1
+            losses[known - 1].stays = frame(SELECT_0, unit.time_ms, self._link, unit.previous)
+        self._link = unit.link
+        self._has_gap = False
+
     def _note(self, loss: Loss) -> int:
+        self._has_gap = True
         losses = self.found.losses
         if losses and losses[-1].end == loss.start and not (losses[-1].dropped or loss.dropped or loss.torn):
             losses[-1].end = loss.end
@@ -173,7 +202,8 @@ class Examiner:
         if unit.kind is Kind.BATCH:
             kept = [argv for argv in unit.commands if id(argv) not in refused]
             if any(argv[0].upper() not in CONTROL for argv in kept):
-                stays = frame(b"".join(map(encode_command, kept)), unit.time_ms)
+                payload = b"".join(map(encode_command, kept))
+                stays = frame(payload, unit.time_ms, unit.previous or self._link, unit.link)
         reason = f"a command there is refused: {self._refusal}"
         self.found.losses.append(Loss(began, unit.end, reason, dropped=[*self._refused], stays=stays))
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import BinaryIO
 
 from errors import LogError
-from log_reader import BLOCK_BYTES, Fault, Kind, Unit, find_batch, is_text_log, units
+from log_reader import BLOCK_BYTES, Fault, Kind, Unit, find_batch, is_text_log, linked, units
 from log_replay import (
     Player,
     Refused,
@@ -57,7 +57,7 @@ def whole_units(path: str, log: BinaryIO, text: bool, progress: Progress) -> Ite
     counts = ReplayReport()
     next_progress = 0
     try:
-        for unit in units(log, size, text):
+        for unit in linked(units(log, size, text)):
             counts.batches += unit.kind is Kind.BATCH
             counts.foreign_commands += unit.kind is Kind.COMMAND
             counts.text_lines += unit.kind is Kind.TEXT

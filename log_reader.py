@@ -1,12 +1,16 @@
 """The log's format, and the reading of it: bytes to whole units. It writes nothing and applies nothing.
 
     file     = *line-of-the-original *(batch / command / comment)
-    batch    = "#" bytes " " crc32 " " unix-ms CRLF payload     payload: `bytes` long, RESP commands
+    batch    = "#" bytes " " crc32 " " unix-ms " " previous CRLF payload     payload: `bytes` long, RESP commands
     command  = a RESP array of bulk strings outside a batch     what a redis-server wrote
     comment  = "# " ... CRLF / "#TS:" seconds CRLF              a person's "# note"; Redis's "#TS:1700000000"
 
-The checksum covers all that comes after it: the time, CRLF and the payload; a wrong length misplaces the end, so it
-shows too. docs/log-format.md has the whole grammar with an example, and the faults.
+The checksum covers all that comes after it: the time, `previous`, CRLF and the payload; a wrong length misplaces the
+end, so it shows too. `previous` is the checksum of the batch before: so the batches are a chain, and `linked` finds one
+that is missing, doubled, out of order or from another log. docs/log-format.md has the whole grammar with an example,
+and the faults.
+
+Refused: a sequence number. It would not tell a batch of another log, and costs as much.
 
 Two layers. `read_command`, `read_payload` and UnitReader take bytes and a position and give a unit, or raise
 `Incomplete` (how far they must see) or `Damage` (what is wrong); they know no file. `units` feeds them from a file in
@@ -23,7 +27,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum
 from typing import BinaryIO, NamedTuple
 
@@ -34,10 +38,15 @@ from protocol import encode_command
 
 BLOCK_BYTES = 1 << 20
 CRC_POLYNOMIAL = 0xEDB88320
-HEAD = re.compile(rb"#([1-9][0-9]{0,9}) ([0-9a-f]{8}) ([0-9]{1,14})\r\n")
-LONGEST_HEAD = 1 + 10 + 1 + 8 + 1 + 14 + 2
+HEAD = re.compile(
+    rb"#([1-9][0-9]{0,9}) ([0-9a-f]{8}) ([0-9]{1,14})(?: ([0-9a-f]{8})(?: ([0-9a-f]{8}))?)?\r\n"
+)  # bytes, checksum, time, previous, next
+LONGEST_HEAD = 1 + 10 + 1 + 8 + 1 + 14 + 1 + 8 + 1 + 8 + 2
+LATEST_MS = 10**14 - 1  # that a head has room for
+FIRST_LINK = b"00000000"  # what the first batch of a log gives as `previous`
+UNLINKED = "the batch does not follow the one before it: batches are missing, doubled, out of order or from another log"
 # Not a line that ends as a head does: that one is a head whose start is damaged, and its payload would pass unverified.
-COMMENT = re.compile(rb"#(?![^\r\n]*[0-9a-f]{8} [0-9]{1,14}\r\n)(?: [^\r\n]*|TS:[0-9]{1,20})\r?\n")
+COMMENT = re.compile(rb"#(?![^\r\n]*[0-9a-f]{8} [0-9]{1,14}(?: [0-9a-f]{8}){0,2}\r\n)(?: [^\r\n]*|TS:[0-9]{1,20})\r?\n")
 LONGEST_COMMENT = 1024
 COUNT = re.compile(rb"\*([1-9][0-9]{0,9})\r\n")
 SIZE = re.compile(rb"\$(0|[1-9][0-9]{0,9})\r\n")
@@ -89,29 +98,50 @@ class Kind(Enum):
 
 
 class Unit(NamedTuple):
-    """A whole piece of a log, from `start` to `end`; the one of a text line has that line's words as its command."""
+    """A whole piece of a log, from `start` to `end`; the one of a text line has that line's words as its command.
+
+    A batch gives `previous`, unless an older Godis wrote it, and must be followed by one that gives its `link`.
+    """
 
     kind: Kind
     start: int
     end: int
     commands: Sequence[list[bytes]]
     time_ms: int = 0
+    previous: bytes = b""
+    link: bytes = FIRST_LINK
 
 
-def frame(payload: bytes, now_ms: int) -> bytes:
-    """Make a batch of a payload."""
-    time = b"%d\r\n" % now_ms
-    return b"#%d %08x %b%b" % (len(payload), zlib.crc32(payload, zlib.crc32(time)), time, payload)
+def frame(payload: bytes, now_ms: int, previous: bytes = b"", link: bytes = b"") -> bytes:
+    """Make a batch of a payload; `link`: what the next batch gives as its `previous`, if not this one's checksum."""
+    rest = _rest_of_head(now_ms, previous, link)
+    return b"#%d %08x %b%b" % (len(payload), zlib.crc32(payload, zlib.crc32(rest)), rest, payload)
 
 
-def frame_head(payload: Sequence[bytes | memoryview], now_ms: int, checksum: int | None = None) -> bytes:
+def frame_head(
+    payload: Sequence[bytes | memoryview], now_ms: int, previous: bytes, checksum: int | None = None
+) -> bytes:
     """Make what stands before the payload of a batch, which is given in pieces; with its checksum, if that is known."""
     if checksum is None:
         checksum = 0
         for piece in payload:
             checksum = zlib.crc32(piece, checksum)
-    time, size = b"%d\r\n" % now_ms, sum(map(len, payload))
-    return b"#%d %08x %b" % (size, join_checksums(zlib.crc32(time), checksum, size), time)
+    rest, size = _rest_of_head(now_ms, previous, b""), sum(map(len, payload))
+    return b"#%d %08x %b" % (size, join_checksums(zlib.crc32(rest), checksum, size), rest)
+
+
+def _rest_of_head(now_ms: int, previous: bytes, link: bytes) -> bytes:
+    """Make what stands behind the checksum in a head. A clock that shows no time that fits must not spoil the log."""
+    time_ms = now_ms if 0 <= now_ms <= LATEST_MS else 0 if now_ms < 0 else LATEST_MS
+    if not previous:
+        return b"%d\r\n" % time_ms
+    return b"%d %b %b\r\n" % (time_ms, previous, link) if link else b"%d %b\r\n" % (time_ms, previous)
+
+
+def link_of(batch: bytes) -> bytes:
+    """Return the checksum in the head of a batch, which the next one gives as its `previous`."""
+    start = batch.index(b" ") + 1
+    return batch[start : start + len(FIRST_LINK)]
 
 
 def join_checksums(first: int, second: int, size: int) -> int:
@@ -229,7 +259,15 @@ class UnitReader:
             raise Damage("the checksum is wrong")
         commands = read_payload(self._payload_reader, data, payload, end)
         self.text = False
-        return Unit(Kind.BATCH, base + head.start(), base + end, commands, int(head[3]))
+        return Unit(
+            Kind.BATCH,
+            base + head.start(),
+            base + end,
+            commands,
+            int(head[3]),
+            previous=head[4] or b"",
+            link=head[5] or head[2],
+        )
 
     def _read_comment(self, data: bytes, start: int, base: int) -> Unit:
         match = COMMENT.match(data, start)
@@ -283,6 +321,17 @@ def units(
         else:
             yield unit
             position = unit.end - base
+
+
+def linked(found: Iterable[Unit]) -> Iterator[Unit]:
+    """Pass units on, from the start of a log, while each batch follows the one before it; raise Fault where not."""
+    link = FIRST_LINK
+    for unit in found:
+        if unit.kind is Kind.BATCH:
+            if unit.previous and unit.previous != link:
+                raise Fault(unit.start, UNLINKED, certain=True)
+            link = unit.link
+        yield unit
 
 
 def find_batch(file: BinaryIO, start: int, size: int) -> tuple[int, int] | None:

@@ -25,6 +25,7 @@ from errors import CommandError, DamagedLog, LogError
 from files import NotRegular, open_regular
 from log_reader import (
     BLOCK_BYTES,
+    FIRST_LINK,
     HEAD,
     LONGEST_HEAD,
     SELECT_0,
@@ -36,6 +37,8 @@ from log_reader import (
     frame,
     is_hole,
     is_text_log,
+    link_of,
+    linked,
     strictly,
     units,
 )
@@ -60,6 +63,7 @@ class ReplayReport:
     skipped_lines: int = 0
     torn_bytes: int = 0
     torn_path: str = ""
+    link: bytes = FIRST_LINK  # what the next batch gives as its `previous`
 
 
 class Refused(Exception):
@@ -113,6 +117,7 @@ class Player:
         if self.multi_start >= 0:
             raise Fault(self.multi_start, "MULTI without EXEC before a batch", certain=True)
         self._report.batches += 1
+        self._report.link = unit.link
         self._database = 0
         many = len(unit.commands) >= MANY
         if many and self._apply_many is not None and self._apply_many(0, unit.commands):
@@ -216,7 +221,7 @@ def replay(
         player = Player(apply, report, dated[1] if dated else now_ms, default_ttl_ms, apply_many)
         try:
             next_progress = 0
-            for unit in units(file, size, text, block_bytes):
+            for unit in linked(units(file, size, text, block_bytes)):
                 player.play(unit)
                 if progress is not None and unit.end >= next_progress:
                     progress(unit.end, size)
@@ -233,7 +238,9 @@ def replay(
             report.torn_path = _cut_off(path, file, cut)
             report.torn_bytes, report.bytes = size - cut, cut
     if text and not dated:
-        _append(path, frame(SELECT_0, now_ms))
+        batch = frame(SELECT_0, now_ms, report.link)
+        _append(path, batch)
+        report.link = link_of(batch)
     return report
 
 

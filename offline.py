@@ -161,6 +161,9 @@ def _describe_loss(log: BinaryIO, loss: Loss) -> Iterator[str]:
         lines = [line for db, argv in loss.dropped for line in keys_of(f"db {db}", argv)]
         unread = 0
     else:
+        if loss.start == loss.end:
+            yield "           nothing of what is there is lost"
+            return
         what = "the torn end" if loss.torn else "lost"
         yield f"           {what}: bytes {loss.start} to {loss.end} ({loss.end - loss.start})"
         log.seek(loss.start)

@@ -150,6 +150,7 @@ class Rewrite:
         self._store = store
         self._now_ms = store.now_ms  # the time of all its batches, whenever they are written
         self._copied_bytes = log.written_bytes  # a position of the log
+        self._link = log.link  # what the first batch of the tail, behind that position, gives as its `previous`
         self._buffered_bytes = 0
         self._queue: deque[bytes] = deque()  # of batches: the loop puts them in, a thread takes them out
         self._queued_bytes = 0  # that were ever put in
@@ -189,10 +190,10 @@ class Rewrite:
         self.successor.append(db, argv)
         self._buffered_bytes += len(self.successor.pieces[-1])
 
-    def _flush(self) -> None:
-        """Put what is buffered on the queue, as a batch."""
-        if self.successor.pieces:
-            batch = self.successor.take_batch(self._now_ms)
+    def _flush(self, link: bytes = b"") -> None:
+        """Put what is buffered on the queue, as a batch. `link`: the last one, which the log's tail follows."""
+        if self.successor.pieces or link:
+            batch = self.successor.take_batch(self._now_ms, link)
             self._queue.append(batch)
             self._queued_bytes += len(batch)
         self._buffered_bytes = 0
@@ -223,9 +224,9 @@ class Rewrite:
     def walk(self, out_of_time: Callable[[], bool]) -> bool:
         """Make batches of the keys of the next slice; return whether it was the last. Raises OSError."""
         self.check()
-        if not self.full:
+        if not self.full and not self.walked:
             self.walked = all(not out_of_time() for _ in self._walk)
-            self._flush()
+            self._flush(self._link if self.walked else b"")
         return self.walked
 
     def check(self) -> None:

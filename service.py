@@ -180,6 +180,7 @@ def recover(log: AppendOnlyLog, config: Config, store: Store, engine: Engine) ->
         progress,
         apply_many=engine.apply_many,
     )
+    log.link = report.link
     if report.torn_bytes:
         logger.warning(
             "the last %d bytes of %s were no whole batch: cut off, and kept in %s",

@@ -23,7 +23,7 @@ import log_records
 from aof import AppendOnlyLog, LogLock, NullLog, claim_directory
 from columns import TABLED
 from errors import LogError
-from log_reader import frame, join_checksums
+from log_reader import FIRST_LINK, frame, join_checksums
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_a_turn_is_one_batch_and_each_database_is_selected(log: AppendOnlyLog, p
         b"*2\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n" % (len(name), name, len(key), key)
         for name, key in zip(words[::2], words[1::2], strict=True)
     )
-    assert path.read_bytes() == frame(payload, NOW_MS)
+    assert path.read_bytes() == frame(payload, NOW_MS, FIRST_LINK)
 
 
 def test_the_first_batch_after_opening_selects_its_database_and_later_ones_start_in_0(
@@ -168,7 +168,9 @@ def test_a_torn_tail_cut_between_open_and_the_first_write_moves_the_offsets(path
         file.write(b"#500 0123")
     log = AppendOnlyLog(str(path))
     log.open()
-    assert read_log(path)[1].torn_bytes == 9
+    report = read_log(path)[1]
+    assert report.torn_bytes == 9
+    log.link = report.link
     log.append_set(0, b"b", b"2", FAR_MS)
     assert log.write(NOW_MS)
     assert size < log.written_bytes == path.stat().st_size

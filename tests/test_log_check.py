@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -98,7 +99,8 @@ def test_every_flipped_bit_is_found_and_costs_its_batch_alone(path: Path) -> Non
         kept = mend(path, found)
         assert kept.read_bytes() == damaged
         kept.unlink()
-        assert path.read_bytes() == content[: sizes[index]] + content[sizes[index + 1] :]
+        assert path.read_bytes().startswith(content[: sizes[index]])
+        assert path.read_bytes().endswith(content[sizes[index + 1] :])
         with replayed(path) as model:
             assert model.data == state(without(index))
     assert flipped == mended * 8 == len(content) * 8 > 3000
@@ -307,6 +309,81 @@ def test_a_repair_that_fails_leaves_the_log_alone(path: Path, monkeypatch: pytes
 def test_another_file_is_no_log(path: Path, content: bytes) -> None:
     path.write_bytes(content)
     assert not examine(path)[0].is_log
+
+
+# Batches that do not follow each other
+
+
+def batches_of(path: Path, number: int) -> list[bytes]:
+    """Return the bytes of each batch of a log that has no other like it."""
+    path.unlink(missing_ok=True)
+    sizes = [0, *write_log(path, [[set_(b"k%d" % n, b"%d" % number)] for n in range(6)])]
+    content = path.read_bytes()
+    return [content[start:end] for start, end in pairwise(sizes)]
+
+
+@pytest.mark.parametrize(
+    ("order", "break_before"),
+    [
+        ([0, 1, 3, 4, 5], 2),  # places in the list of the batches that are there; and which one shows it
+        ([1, 2, 3], 0),
+        ([0, 1, 1, 2, 3], 2),
+        ([0, 1, 2, 1, 2, 3], 3),
+        ([0, 2, 1, 3], 1),
+        ([0, 1, -3, 2, 3], 2),
+        ([-1, -2, -3, 3, 4], 3),
+        ([5, 4, 3, 2, 1, 0], 0),
+    ],
+    ids=["missing", "the first missing", "doubled", "two doubled", "swapped", "foreign", "foreign start", "backwards"],
+)
+def test_batches_that_do_not_follow_each_other_are_found_and_none_is_dropped(
+    path: Path, order: list[int], break_before: int
+) -> None:
+    ours, theirs = batches_of(path, 1), batches_of(path, 2)
+    pieces = [ours[n] if n >= 0 else theirs[-n - 1] for n in order]
+    content = b"".join(pieces)
+    path.write_bytes(content)
+    place = sum(map(len, pieces[:break_before]))
+    with pytest.raises(LogError, match=f"damaged at byte {place}: the batch does not follow the one before it"):
+        read_log(path)
+    with pytest.raises(LogError, match=f"damaged at byte {place}: the batch does not follow the one before it"):
+        exported(path)
+    assert path.read_bytes() == content
+    found, model = examine(path)
+    assert (found.losses[0].start, found.losses[0].end) == (place, place)
+    assert all(loss.start == loss.end for loss in found.losses)
+    mend(path)
+    with replayed(path) as after:
+        assert after.data == model.data
+        assert [argv for _, argv in after.history] == [argv for _, argv in model.history]
+
+
+def test_what_follows_a_dropped_batch_is_joined_to_what_stands_before_it(path: Path) -> None:
+    pieces = batches_of(path, 1)
+    path.write_bytes(b"".join([pieces[0], b"X" + pieces[1][1:], b"X" + pieces[2][1:], *pieces[3:]]))
+    mend(path)
+    write_log(path, [[set_(b"later", b"1")]])
+    with replayed(path) as model:
+        assert [key for _, key in model.data] == [b"k0", b"k3", b"k4", b"k5", b"later"]
+
+
+def test_a_log_of_an_older_godis_is_continued_and_what_follows_is_linked_to_it(path: Path) -> None:
+    old = [frame(resp(b"SET a %d" % number), NOW_MS + number) for number in range(3)]
+    path.write_bytes(b"".join(old))
+    write_log(path, [[set_(b"b", b"1")], [set_(b"c", b"1")]])
+    content = path.read_bytes()
+    with replayed(path) as model:
+        assert len(model.data) == 3
+    path.write_bytes(content.replace(old[2], b""))
+    with pytest.raises(LogError, match="does not follow the one before it"):
+        read_log(path)
+
+
+def test_commands_of_a_redis_server_between_batches_break_no_link(path: Path) -> None:
+    pieces = batches_of(path, 1)
+    path.write_bytes(resp(b"SET x 1") + pieces[0] + resp(b"SET y 1") + b"# a note\r\n" + b"".join(pieces[1:]))
+    with replayed(path) as model:
+        assert len(model.data) == 8
 
 
 # The keys of lost bytes

@@ -23,17 +23,19 @@ from instances import Bench
 from entries import deadline_of, value_of
 from errors import DamagedLog, LogError
 from log_check import Examiner, Findings, repair
-from log_reader import BLOCK_BYTES, HEAD, Fault, Kind, Unit, frame, units
+from log_reader import BLOCK_BYTES, FIRST_LINK, HEAD, Fault, Kind, Unit, frame, link_of, units
 from log_replay import replay
 from protocol import encode_command
 
 NOW_MS = 1_700_000_000_000
 TTL_MS = 3_600_000
-LOOSE_HEAD = re.compile(rb"#[0-9]{1,10} [0-9a-f]{8} ([0-9]{1,14})\r\n")
+LOOSE_HEAD = re.compile(rb"#[0-9]{1,10} [0-9a-f]{8} ([0-9]{1,14})( [0-9a-f]{8})?( [0-9a-f]{8})?\r\n")
 
 TOKENS = [
     frame(encode_command([b"SET", b"a", b"1"]), NOW_MS),
     frame(encode_command([b"SELECT", b"1"]), NOW_MS),
+    frame(encode_command([b"SET", b"a", b"2"]), NOW_MS, FIRST_LINK),
+    frame(encode_command([b"SET", b"a", b"3"]), NOW_MS, FIRST_LINK, FIRST_LINK),
     *(
         encode_command(line.split(b" "))
         for line in [
@@ -251,10 +253,18 @@ def damage(piece: bytes, random: Random) -> bytes:
 
 
 def with_right_checksums(content: bytes) -> bytes:
-    """Give each batch the length and the checksum of what follows up to the next, or a fuzzer would get no further."""
+    """Give each batch the length and the checksum of what follows up to the next, or a fuzzer would get no further.
+
+    One that gives a `previous` follows the one before it, but for those that give another `link`, too.
+    """
     heads = [*LOOSE_HEAD.finditer(content)]
     if not heads:
         return content
     ends = [head.start() for head in heads[1:]] + [len(content)]
-    batches = [frame(content[head.end() : end], int(head[1])) for head, end in zip(heads, ends, strict=True)]
-    return content[: heads[0].start()] + b"".join(batches)
+    framed, link = content[: heads[0].start()], FIRST_LINK
+    for head, end in zip(heads, ends, strict=True):
+        previous = b"" if head[2] is None else link if head[3] is None else head[2][1:]
+        batch = frame(content[head.end() : end], int(head[1]), previous, (head[3] or b"")[1:])
+        link = head[3][1:] if head[3] else link_of(batch)
+        framed += batch
+    return framed

@@ -44,6 +44,7 @@ from log_reader import (
 )
 
 STARTED = re.compile(rb"[#*](?:[1-9]|\Z)")  # a first batch or command of which only the start was written
+Link = bytes  # the name is a field of the report
 NUMBER = re.compile(rb"[+-]?[0-9]{1,15}")
 Apply = Callable[[int, "list[bytes]"], None]
 ApplyMany = Callable[[int, "Sequence[list[bytes]]"], bool]
@@ -63,7 +64,7 @@ class ReplayReport:
     skipped_lines: int = 0
     torn_bytes: int = 0
     torn_path: str = ""
-    link: bytes = FIRST_LINK  # what the next batch gives as its `previous`
+    link: Link = FIRST_LINK  # what the next batch gives as its `previous`
 
 
 class Refused(Exception):

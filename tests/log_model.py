@@ -59,7 +59,7 @@ def write_log(path: Path, batches: Iterable[Sequence[Record]], now_ms: int = NOW
     """Append batches to a log as a server does; return the file's size after each."""
     log = AppendOnlyLog(str(path))
     log.open()
-    log.link = read_log(path)[1].link
+    log.link = replay(str(path), lambda _db, _argv: None, NOW_MS, 0).link
     sizes = []
     for number, batch in enumerate(batches):
         for db, argv in batch:

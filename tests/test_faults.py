@@ -580,7 +580,7 @@ def test_a_repair_killed_at_any_system_call_leaves_the_damaged_log_or_the_mended
 
 
 TORN = b"#500 01234567 1700000000000\r\n*3\r\n"
-TORN_NAMES = [f"log.txt.torn-{offset}" for offset in range(200)]
+TORN_NAMES = [f"log.txt.torn-{offset}" for offset in range(400)]
 
 
 def test_a_start_killed_at_any_system_call_loses_nothing_of_a_log_with_a_torn_tail(tmp_path: Path) -> None:

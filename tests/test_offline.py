@@ -248,7 +248,7 @@ def test_a_flushall_is_undone(tmp_path: Path) -> None:
 
 def timed(log: Path) -> list[tuple[int, bytes]]:
     """Split a log at its heads: each batch's time and bytes."""
-    parts = re.split(rb"(?m)^#\d+ [0-9a-f]{8} (\d+)\r\n", log.read_bytes())
+    parts = re.split(rb"(?m)^#\d+ [0-9a-f]{8} (\d+)(?: [0-9a-f]{8}){0,2}\r\n", log.read_bytes())
     return [(int(ms), content) for ms, content in zip(parts[1::2], parts[2::2], strict=True)]
 
 

@@ -89,7 +89,10 @@ def test_while_it_is_logged_others_read_and_who_writes_or_asks_for_it_waits(rig:
     assert driven(work)[0] is OK
     assert os.path.getsize(rig.log.path) == rig.log.written_bytes
     times = [
-        int(head[1]) for head in re.finditer(rb"^#\d+ [0-9a-f]{8} (\d+)(?: [0-9a-f]{8}){0,2}\r$", Path(rig.log.path).read_bytes(), re.M)
+        int(head[1])
+        for head in re.finditer(
+            rb"^#\d+ [0-9a-f]{8} (\d+)(?: [0-9a-f]{8}){0,2}\r$", Path(rig.log.path).read_bytes(), re.M
+        )
     ]
     assert times == sorted(times), "a batch has the time at which it is written"
     assert run_one(rig.engine, other.session, [b"SET", b"free", b"2"]) is OK

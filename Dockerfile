@@ -1,5 +1,6 @@
 # Godis in a container. `docker build -t godis . && docker run -p 127.0.0.1:6379:6379 -v godis:/data godis`
-# needs GODIS_REQUIREPASS, or GODIS_PROTECTED_MODE=no on a network that you trust; compose/ has the pool of three.
+# takes flags behind the image's name: `docker run … godis --default-ttl 0`, `docker run … godis check /data/1/log.txt`.
+# It needs GODIS_REQUIREPASS, or GODIS_PROTECTED_MODE=no on a network that you trust; compose/ has the pool of three.
 #
 # Kept to what the classic builder knows (no RUN --mount, heredocs or COPY --link), so that it builds without buildx.
 
@@ -30,6 +31,8 @@ EXPOSE 6379
 
 # Python is process 1 and handles SIGTERM itself: it answers what it has read, syncs the log and exits 0.
 STOPSIGNAL SIGTERM
+# The health check gets the flags of the server, such as `docker run godis --port 7000`, from its command line.
 # The long start period is for the replay of a long log: the first answered ping ends it.
-HEALTHCHECK --interval=5s --timeout=10s --retries=3 --start-period=5m CMD ["python", "godis.py", "ping"]
-CMD ["python", "godis.py"]
+HEALTHCHECK --interval=5s --timeout=10s --retries=3 --start-period=5m \
+    CMD ["sh", "-c", "sed -z '1,/godis[.]py$/d' /proc/1/cmdline | xargs -0 python godis.py ping"]
+ENTRYPOINT ["python", "godis.py"]

@@ -11,6 +11,7 @@ is: some fifty settings, a row each.
 from __future__ import annotations
 
 import copy
+import os
 import platform
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -463,6 +464,8 @@ class Config:
                 line = file.readline(MAX_PASSWORD_BYTES + 1).rstrip(b"\r\n")
         except OSError as error:
             reason = error.strerror
+            if isinstance(error, PermissionError) and hasattr(os, "getuid"):
+                reason += f": it must be readable by the user that this runs as (id {os.getuid()})"
         else:
             reason = _why_no_password(line)
             if not reason:

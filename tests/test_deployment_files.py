@@ -6,6 +6,7 @@ How they work is shown by test_balancer.py and, with a real engine, by container
 from __future__ import annotations
 
 import fnmatch
+import json
 import re
 import subprocess
 import sys
@@ -93,8 +94,8 @@ def test_base_images_are_pinned_to_a_minor_version() -> None:
 
 
 def test_each_setting_of_the_image_and_the_compose_file_is_one_that_the_program_knows() -> None:
-    named = set(re.findall(r"\bGODIS_\w+", " ".join(instructions("ENV")) + COMPOSE_FILE.read_text()))
-    for file in (PASSWORD_FILE, STANDALONE_FILE):
+    named = set(re.findall(r"\bGODIS_\w+", " ".join(instructions("ENV"))))
+    for file in (COMPOSE_FILE, PASSWORD_FILE, STANDALONE_FILE):
         named |= set(re.findall(r"\bGODIS_\w+(?=:\s)", file.read_text()))
     assert {"GODIS_HOST", "GODIS_DATA_DIR", "GODIS_PROTECTED_MODE", "GODIS_POOL", "GODIS_POOL_READS"} <= named
     usage = subprocess.run([sys.executable, GODIS, "--help"], capture_output=True, text=True, check=True).stdout
@@ -106,11 +107,41 @@ def test_each_setting_of_the_image_and_the_compose_file_is_one_that_the_program_
 def test_compose_publishes_on_loopback_only_and_a_password_only_comes_from_a_secret() -> None:
     password = PASSWORD_FILE.read_text()
     for file in (COMPOSE_FILE, STANDALONE_FILE):
-        assert re.findall(r'^ +- "([^"]*:\d+)"$', file.read_text(), re.MULTILINE) == ["127.0.0.1:6379:6379"]
+        published = re.findall(r'^ +- "([^"]*:\d+)"$', file.read_text(), re.MULTILINE)
+        assert published == ["127.0.0.1:${GODIS_PUBLISHED_PORT:-6379}:6379"]
         assert file.read_text().count("ports:") == 1
         assert "REQUIREPASS" not in file.read_text()
     assert "ports:" not in password
     assert re.findall(r"GODIS_REQUIREPASS\w*: (\S+)", password) == ["/run/secrets/godis_password"]
+
+
+def test_image_takes_flags_behind_its_name_and_the_health_check_gets_them() -> None:
+    assert instructions("ENTRYPOINT") == ['["python", "godis.py"]']
+    assert not [line for line in DOCKERFILE.read_text().splitlines() if line.startswith("CMD")]
+    (check,) = instructions("HEALTHCHECK")
+    script = json.loads(check.partition("CMD ")[2])[2]
+    for command in (["python", "godis.py"], ["/sbin/docker-init", "--", "python", "godis.py"]):
+        line = "\0".join([*command, "--port", "7000", "--requirepass", "two words", ""])
+        asked = subprocess.run(
+            ["sh", "-c", script.replace("/proc/1/cmdline", "-").replace("python godis.py", "printf '%s;'")],
+            input=line,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert asked.stdout == "ping;--port;7000;--requirepass;two words;"
+
+
+@pytest.mark.parametrize("file", [COMPOSE_FILE, STANDALONE_FILE], ids=lambda file: file.name)
+def test_logs_of_containers_are_bounded(file: Path) -> None:
+    said = file.read_text()
+    restarts = said.count("restart: unless-stopped")  # each service has that, or takes it from x-etcd
+    assert restarts
+    assert (
+        len(re.findall(r"^ +logging: (?:\*logging|\{ driver: local, options: \{ max-size)", said, re.MULTILINE))
+        == restarts
+    )
+    assert re.search(r"driver: local,?\s+options: \{ max-size: \d+m, max-file: \"\d\" \}", said)
 
 
 def test_etcd_forgets_nothing_by_itself_and_may_grow_as_large_as_it_can() -> None:

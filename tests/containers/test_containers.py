@@ -229,8 +229,47 @@ def test_image_says_how_to_stop_it_and_how_it_is(pool: ComposeProject) -> None:
     (image,) = pool.engine.inspect("godis")
     config: dict[str, Any] = image["Config"]
     assert config["StopSignal"] == "SIGTERM"
-    assert config["Healthcheck"]["Test"] == ["CMD", "python", "godis.py", "ping"]
+    assert config["Healthcheck"]["Test"][-1].endswith("python godis.py ping")
+    assert config["Entrypoint"] == ["python", "godis.py"]
     assert list(config["Volumes"]) == ["/data"]
+
+
+def test_image_takes_flags_and_its_health_check_asks_where_they_say(pool: ComposeProject) -> None:
+    engine = pool.engine
+    assert engine.docker("run", "--rm", "godis", "--version").startswith("Godis ")
+    container = engine.docker("run", "--detach", "godis", "--port", "7000", "--requirepass", "two words").strip()
+    wait_until(lambda: is_healthy(engine, container), 30, "the container is healthy")
+    engine.docker("rm", "--force", "--volumes", container)
+
+
+def test_what_each_container_writes_is_bounded(pool: ComposeProject) -> None:
+    parts = [container for service in ("godis", "nginx", *NODES) for container in pool.containers(service)]
+    for part in pool.engine.inspect(*parts):
+        assert part["HostConfig"]["LogConfig"] == {"Type": "local", "Config": {"max-file": "3", "max-size": "10m"}}
+
+
+def test_a_password_that_the_instance_cannot_read_is_named_with_who_must_read_it(
+    pool: ComposeProject, tmp_path: Path
+) -> None:
+    closed = tmp_path / "password.txt"
+    closed.write_text(f"{PASSWORD}\n")
+    closed.chmod(0o600)
+    mounted = f"{closed}:/run/secrets/godis_password:ro"
+    with pytest.raises(RuntimeError, match=r"Permission denied: it must be readable by .* \(id 10001\)"):
+        pool.engine.docker(
+            *["run", "--rm", "--volume", mounted, "godis", "--requirepass-file", "/run/secrets/godis_password"]
+        )
+
+
+def test_the_published_port_is_a_variable(engine: ContainerEngine) -> None:
+    for file in (COMPOSE_FILE, STANDALONE_FILE):
+        read = [tool("docker-compose"), "-f", str(file), "config", "--format", "json"]
+        said = subprocess.run(
+            read, env=engine.environment | {"GODIS_PUBLISHED_PORT": "7000"}, check=True, capture_output=True
+        )
+        services = json.loads(said.stdout)["services"].values()
+        ports = [port for service in services for port in service.get("ports", [])]
+        assert [(port["host_ip"], port["published"]) for port in ports] == [(HOST, "7000")]
 
 
 def test_stopped_container_is_gone_within_two_seconds_with_exit_code_0(pool: ComposeProject) -> None:
@@ -319,10 +358,11 @@ def test_nothing_is_lost_by(change: Callable[[ComposeProject], None], pool: Comp
 
 @pytest.fixture
 def protected(pool: ComposeProject, tmp_path: Path) -> Iterator[ComposeProject]:
-    """The pool with a password, as the README says; afterwards it has none again."""
-    secret = tmp_path / "password.txt"
+    """The pool with a password, as compose/password.yml says; afterwards it has none again."""
+    secret = tmp_path / "secrets" / "password.txt"
+    secret.parent.mkdir(mode=0o700)
     secret.write_text(f"{PASSWORD}\n")
-    secret.chmod(0o644)  # the instances are user 10001
+    secret.chmod(0o644)  # the instances are user 10001; the directory keeps others out
     pool.engine.environment["GODIS_PASSWORD_FILE"] = str(secret)
     project = ComposeProject(pool.engine, COMPOSE_FILE, PASSWORD_FILE)
     bring_up_anew(pool, project)

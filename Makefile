@@ -71,6 +71,8 @@ clean: ## remove what the targets made; log.txt stays
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV)/run.stamp: requirements.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 10) or sys.exit("$(PYTHON) is Python %d.%d, and \
+	Godis needs 3.10 or newer: make … PYTHON=python3.11, say" % v[:2])'
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) -r requirements.txt
 	touch $@

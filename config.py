@@ -463,7 +463,7 @@ class Config:
             with open_regular(self.requirepass_file) as file:
                 line = file.readline(MAX_PASSWORD_BYTES + 1).rstrip(b"\r\n")
         except OSError as error:
-            reason = error.strerror
+            reason = error.strerror or "unreadable"
             if isinstance(error, PermissionError) and hasattr(os, "getuid"):
                 reason += f": it must be readable by the user that this runs as (id {os.getuid()})"
         else:

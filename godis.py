@@ -76,18 +76,32 @@ A flag counts more than a variable; an empty variable is as if it were not set.
 
 from __future__ import annotations
 
+import sys
+
+if sys.version_info < (3, 10):  # noqa: UP036 - before the other modules, which an older one cannot parse
+    sys.exit("godis: this is Python {}.{}, and Godis needs 3.10 or newer".format(*sys.version_info))
+
 import io
 import logging
 import os
 import socket
-import sys
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-import command_line
-from command_line import CommandLineError
-from config import Config, SettingError, UsageError
-from errors import LogError, StartError
-from version import VERSION
+PACKAGES = {"docopt": "docopt-ng", "gevent": "gevent", "hiredis": "hiredis"}  # module -> package
+
+MISSING = [package for module, package in PACKAGES.items() if find_spec(module) is None]
+if MISSING:
+    sys.exit(
+        f"godis: {sys.executable} lacks {', '.join(MISSING)}: `make run` installs what is needed in .venv, "
+        "then use .venv/bin/python; README.md, Start, says how to do it without make"
+    )
+
+import command_line  # noqa: E402
+from command_line import CommandLineError  # noqa: E402
+from config import Config, SettingError, UsageError  # noqa: E402
+from errors import LogError, StartError  # noqa: E402
+from version import VERSION  # noqa: E402
 
 if TYPE_CHECKING:
     import ssl

@@ -10,7 +10,7 @@ import ssl
 import subprocess
 from pathlib import Path
 
-from servers import require
+from servers import PATIENCE_SECONDS, require
 
 KEY_PASSWORD = "of the key"
 CURVE = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
@@ -65,6 +65,8 @@ class Certificates:
         return context
 
     def _openssl(self, *words: str) -> str:
-        done = subprocess.run(["openssl", *words], capture_output=True, text=True, timeout=30, check=False)
+        done = subprocess.run(
+            ["openssl", *words], capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False
+        )
         assert done.returncode == 0, done.stderr
         return done.stdout

@@ -17,11 +17,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
-from servers import GODIS
+from servers import GODIS, PATIENCE_SECONDS
 
 import godis
-
-RUN_SECONDS = 30
 
 Done = subprocess.CompletedProcess[str]
 
@@ -35,7 +33,7 @@ def run(directory: Path, *args: str, env: Mapping[str, str] | None = None) -> Do
         capture_output=True,
         text=True,
         errors="replace",
-        timeout=RUN_SECONDS,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
 

@@ -7,7 +7,7 @@ import select
 import shutil
 import subprocess
 
-from servers import HOST, require
+from servers import HOST, PATIENCE_SECONDS, require
 
 
 class Telnet:
@@ -51,5 +51,5 @@ class Telnet:
     def _receive(self) -> bytes:
         assert self.process.stdout is not None
         descriptor = self.process.stdout.fileno()
-        assert select.select([descriptor], [], [], 20)[0], f"nothing more after {self.output!r}"
+        assert select.select([descriptor], [], [], PATIENCE_SECONDS)[0], f"nothing more after {self.output!r}"
         return os.read(descriptor, 65536)

@@ -7,7 +7,6 @@ import json
 import re
 import shutil
 import subprocess
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,7 +17,7 @@ import redis
 import redis.asyncio
 from redis.backoff import NoBackoff
 from redis.retry import Retry
-from servers import HOST, ROOT, GodisProcess, encode, require
+from servers import HOST, PATIENCE_SECONDS, ROOT, GodisProcess, encode, require, wait_until
 from telnet import Telnet
 
 SIX_HOURS_SECONDS = 21600
@@ -202,7 +201,11 @@ def redis_cli(godis: GodisProcess, *words: str, given: bytes = b"") -> str:
     """Run redis-cli and return what it printed; its standard input is `given`."""
     require(shutil.which("redis-cli"), "redis-cli is not installed")
     done = subprocess.run(
-        ["redis-cli", "-p", str(godis.port), *words], input=given, capture_output=True, timeout=30, check=True
+        ["redis-cli", "-p", str(godis.port), *words],
+        input=given,
+        capture_output=True,
+        timeout=PATIENCE_SECONDS,
+        check=True,
     )
     assert done.stderr == b""
     return done.stdout.decode()
@@ -271,7 +274,7 @@ def test_redis_benchmark_runs_clean(shared_godis: GodisProcess, depth: int) -> N
     done = subprocess.run(
         ["redis-benchmark", "-p", str(shared_godis.port), "-q", "-t", tests, "-n", "3000", "-P", str(depth)],
         capture_output=True,
-        timeout=50,
+        timeout=PATIENCE_SECONDS,
         check=True,
     )
     results = [line.rsplit("\r", 1)[-1] for line in done.stdout.decode().split("\n") if line.strip()]
@@ -329,16 +332,16 @@ def test_nc_gets_every_answer_after_it_said_its_last_word(empty: GodisProcess) -
     require(shutil.which("nc"), "nc is not installed")
     count = 2000
     lines = b"".join(b"SET k%d v%d\nGET k%d\n" % (number, number, number) for number in range(count))
-    done = subprocess.run(["nc", "-N", HOST, str(empty.port)], input=lines, capture_output=True, timeout=30, check=True)
+    done = subprocess.run(
+        ["nc", "-N", HOST, str(empty.port)], input=lines, capture_output=True, timeout=PATIENCE_SECONDS, check=True
+    )
     assert done.stdout.split(b"\r\n") == [*(w for n in range(count) for w in (b"OK", b"v%d" % n)), b""]
 
 
 def test_an_expired_key_is_absent_for_text_too(empty: GodisProcess) -> None:
     with empty.raw() as raw:
         assert raw.ask_line(b"SET k v PX 1") == b"OK"
-        deadline = time.monotonic() + 5
-        while raw.ask_line(b"GET k") == b"v":
-            assert time.monotonic() < deadline
+        wait_until(lambda: raw.ask_line(b"GET k") != b"v", what="it expires")
         assert raw.ask_line(b"GET k") == b"ERR value not found or expired"
         assert raw.ask_line(b"DEL k") == b"ERR key not found"
         assert raw.ask_line(b"TTL k") == b"-2"

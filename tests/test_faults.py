@@ -24,7 +24,7 @@ import pytest
 from faults import SteeredGodis, Strace, limit_file_size
 from log_model import read_log, set_, write_log
 from program import Done, run_here
-from servers import GODIS, HOST, GodisProcess, Raw, encode, parse, require, wait_until
+from servers import GODIS, HOST, PATIENCE_SECONDS, GodisProcess, Raw, encode, parse, require, wait_until
 
 SOAK = "GODIS_SOAK" in os.environ
 SLOW_FSYNC_SECONDS = 5 if SOAK else 1
@@ -253,7 +253,7 @@ def test_under_always_a_write_is_answered_only_after_the_fsync_however_long_it_t
                 raw.sock.setblocking(False)
                 with pytest.raises(BlockingIOError):
                     raw.sock.recv(1)
-                raw.sock.settimeout(30)
+                raw.sock.settimeout(PATIENCE_SECONDS)
                 assert in_fsync(trace), "the reply was meant to be missed during the fsync"
                 assert len(trace.calls()) == 1
                 assert raw.read_reply() == OK
@@ -468,7 +468,7 @@ def test_a_log_that_may_not_be_written_is_refused(tmp_path: Path) -> None:
     log.chmod(0o400)
     without = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-dac_override,-dac_read_search"]
     command = [*without, sys.executable, str(GODIS), "--log", str(log), "--port", "0"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
     assert done.returncode == 1
     assert f"the log {log} cannot be used: Permission denied; let this user read and write it" in done.stderr
     assert "Traceback" not in done.stderr
@@ -485,7 +485,7 @@ def test_a_log_on_a_file_system_that_is_read_only_is_refused(tmp_path: Path) -> 
         write_log(log, [[set_(b"a", b"1")]])
         subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
         command = [sys.executable, str(GODIS), "--log", str(log), "--port", "0"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
         assert done.returncode == 1
         assert "Read-only file system; give a path on a file system that can be written" in done.stderr
         assert "Traceback" not in done.stderr
@@ -541,7 +541,9 @@ def run_traced(directory: Path, command: list[str], inject: str = "") -> tuple[i
     for name in ("", "log.txt", "log.txt.repairing", "log.txt.before-repair-1", *TORN_NAMES):
         traced += ["-P", str(directory / name)]
     traced += ["-e", f"inject={inject}"] if inject else []
-    done = subprocess.run([*traced, *command], cwd=directory, capture_output=True, timeout=60, check=False)
+    done = subprocess.run(
+        [*traced, *command], cwd=directory, capture_output=True, timeout=PATIENCE_SECONDS, check=False
+    )
     require(b"ptrace" not in done.stderr.lower(), f"strace cannot trace here: {done.stderr.decode()}")
     lines = output.read_text(errors="replace").splitlines()
     return done.returncode, [re.sub(r"^\d+ +", "", line) for line in lines if "(" in line]

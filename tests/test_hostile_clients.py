@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from servers import GodisProcess, Raw, RedisProcess, encode, parse, require, wait_until
+from servers import PATIENCE_SECONDS, GodisProcess, Raw, RedisProcess, encode, parse, require, wait_until
 
 from commands import NO_AUTH, TABLE, Command
 from errors import NO_AUTH as NO_AUTH_TEXT
@@ -520,7 +520,7 @@ def test_a_command_for_which_there_is_no_memory_is_refused_and_changes_nothing(
 def test_keys_and_values_of_the_largest_size_are_kept(godis: GodisProcess) -> None:
     size = (512 if SOAK else 8) * MEBIBYTE
     key, value = b"k" * size, b"v" * size
-    with godis.raw(timeout=120) as client:
+    with godis.raw(timeout=PATIENCE_SECONDS) as client:
         client.send(b"*3\r\n$3\r\nSET\r\n$%d\r\n" % size + key + b"\r\n$%d\r\n" % size + value + b"\r\n")
         assert client.read_reply() == b"+OK\r\n"
         client.send(b"*2\r\n$6\r\nSTRLEN\r\n$%d\r\n" % size + key + b"\r\n")
@@ -530,7 +530,7 @@ def test_keys_and_values_of_the_largest_size_are_kept(godis: GodisProcess) -> No
         assert client.ask("APPEND", key[:1], "x") == b":1\r\n"
     godis.kill9()
     godis.start()
-    with godis.raw(timeout=120) as client:
+    with godis.raw(timeout=PATIENCE_SECONDS) as client:
         client.send(b"*2\r\n$6\r\nSTRLEN\r\n$%d\r\n" % size + key + b"\r\n")
         assert client.read_reply() == b":%d\r\n" % size
 

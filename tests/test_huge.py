@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from instances import Bench, driven, run_one, work_of
 from log_model import read_log
-from servers import GodisProcess, Raw, encode, parse
+from servers import PATIENCE_SECONDS, GodisProcess, Raw, encode, parse
 from stepped_turn import Client, Rig
 from test_rewrite import replayed, state_of
 
@@ -562,7 +562,7 @@ MIXED: list[Callable[[list[str]], bytes]] = [
 def ask_at_random(godis: GodisProcess, seed: int, trouble: list[BaseException]) -> None:
     random = Random(seed)
     try:
-        with godis.raw(timeout=60) as raw:
+        with godis.raw(timeout=PATIENCE_SECONDS) as raw:
             for _ in range(REQUESTS):
                 raw.send(random.choice(MIXED)(random.sample(NAMES, 2500)))
                 raw.read_reply()

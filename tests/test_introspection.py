@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import redis
 from instances import Bench
-from servers import ROOT, GodisProcess, Raw, RedisProcess, parse, require
+from servers import PATIENCE_SECONDS, ROOT, GodisProcess, Raw, RedisProcess, parse, require
 
 from commands import TABLE, Command
 from commands.introspection import all_rows
@@ -312,10 +312,10 @@ def test_redis_py_reads_the_table(shared_godis: GodisProcess, protocol: int) -> 
         assert "client|id" in plain(client.command_list(category="connection"))
 
 
-def read_until(terminal: int, wanted: bytes, seconds: float = 10) -> bytes:
+def read_until(terminal: int, wanted: bytes) -> bytes:
     """Read what a program writes on its terminal, until it has written this."""
     shown = b""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while wanted not in shown:
         assert time.monotonic() < deadline, shown
         if select.select([terminal], [], [], 0.1)[0]:

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 import redis
 from log_model import FAR_MS, Record, read_log, set_, write_log
-from program import RUN_SECONDS, run_here
-from servers import GODIS, GodisProcess, RedisProcess, require, wait_until
+from program import run_here
+from servers import GODIS, PATIENCE_SECONDS, GodisProcess, RedisProcess, require, wait_until
 
 BATCHES: list[list[Record]] = [
     [set_(b"a", b"1"), set_(b"b", b"2", db=9)],
@@ -120,7 +120,7 @@ def test_corruption_is_told_mended_and_a_server_starts_on_what_is_left(tmp_path:
         assert stdout.splitlines()[-1].startswith("corrupt")
         assert log.read_bytes() == content
 
-        start = subprocess.run(godis.command(), capture_output=True, text=True, timeout=RUN_SECONDS, check=False)
+        start = subprocess.run(godis.command(), capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
         assert start.returncode == 1
         advice = re.search(r"`python godis\.py (check --repair [^`]+)`", start.stderr)
         assert advice, start.stderr
@@ -210,7 +210,7 @@ def test_a_terminal_sees_how_far_it_is(tmp_path: Path) -> None:
     mine, its = pty.openpty()
     command = [sys.executable, str(GODIS), "check", "log.txt"]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=its) as process:
-        assert process.wait(RUN_SECONDS) == 0
+        assert process.wait(PATIENCE_SECONDS) == 0
     os.close(its)
     shown = ""
     with contextlib.suppress(OSError):  # so a terminal ends whose other side is closed
@@ -329,7 +329,7 @@ def test_an_exported_log_goes_into_a_redis_through_its_pipe(tmp_path: Path) -> N
                 stdin=exporter.stdout,
                 capture_output=True,
                 text=True,
-                timeout=RUN_SECONDS,
+                timeout=PATIENCE_SECONDS,
                 check=True,
             )
         assert exporter.returncode == 0

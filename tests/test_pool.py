@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from faults import SteeredGodis
 from rig.etcd_cluster import EtcdNode, require_etcd
-from servers import ROOT, GodisProcess, Raw, encode, parse, require, wait_until
+from servers import PATIENCE_SECONDS, ROOT, GodisProcess, Raw, encode, parse, require, wait_until
 from test_etcd import jwt_flag, lock_with_password, make_certificates
 
 from errors import NO_POOL, POOL_CLOCK, POOL_DOWN, POOL_FULL, POOL_STALE, POOL_UNKNOWN
@@ -541,7 +541,9 @@ def test_a_full_etcd_is_named_and_writes_go_on_when_there_is_space(tmp_path: Pat
             node.args[:] = ["--quota-backend-bytes=100000000"]
             node.start()
             disarm = ["etcdctl", "--endpoints", node.endpoint, "alarm", "disarm"]
-            subprocess.run(disarm, env=os.environ | {"ETCDCTL_API": "3"}, check=True, capture_output=True, timeout=20)
+            subprocess.run(
+                disarm, env=os.environ | {"ETCDCTL_API": "3"}, check=True, capture_output=True, timeout=PATIENCE_SECONDS
+            )
             wait_until(lambda: raw.ask("INCR", "n").startswith(b":"), 20, "writes go on")
     finally:
         node.stop()
@@ -570,7 +572,9 @@ def test_a_pool_behind_tls_and_a_password(tmp_path: Path) -> None:
         etcdctl = ["etcdctl", "--endpoints", node.client_url, "--cacert", ca]
         for words in (["user", "add", "root:p@ss"], ["user", "grant-role", "root", "root"], ["auth", "enable"]):
             environment = os.environ | {"ETCDCTL_API": "3"}
-            subprocess.run([*etcdctl, *words], env=environment, check=True, capture_output=True, timeout=20)
+            subprocess.run(
+                [*etcdctl, *words], env=environment, check=True, capture_output=True, timeout=PATIENCE_SECONDS
+            )
         address = f"etcds://root:p%40ss@{node.endpoint}/t"
         with Member(tmp_path, "--pool-ca-file", ca, "--pool", address, times={}) as member, member.raw() as raw:
             assert raw.ask("SET", "k", "v") == b"+OK\r\n"
@@ -622,7 +626,7 @@ def test_a_bug_in_a_command_ends_every_instance_that_has_it_and_none_skips_the_e
         assert broken.process.returncode == 70
         assert "what was applied may differ" in broken.stderr()
         broken.launch()
-        assert broken.process.wait(20) == 70, "it meets the entry again"
+        assert broken.process.wait(PATIENCE_SECONDS) == 70, "it meets the entry again"
         assert one.ask("INCR", "n") == b":3\r\n"
     repaired = join()
     with repaired.raw() as three:

@@ -20,11 +20,10 @@ from acknowledged import look
 from pool_faults import FAULTS, GO_ON_WRITES, Fault, go_on
 from pool_load import Dump, Load, Verdict, judge
 from rig.pool import Instance, Pool, require_parts
-from servers import parse, require, wait_until
+from servers import PATIENCE_SECONDS, parse, require, wait_until
 
 ROUNDS = int(os.environ.get("GODIS_SOAK", "0"))
 SEED = os.environ.get("GODIS_SEED", "")
-SETTLED_SECONDS = 30
 # The short run waits for parts to come and go; in the meantime, fifty clients need not take all of two cores.
 PAUSE_SECONDS = 0 if ROUNDS else 0.2
 # A pool that takes a snapshot and trims its log every second or so, and not once an hour.
@@ -91,7 +90,7 @@ def settled(pool: Pool) -> dict[str, Dump]:
             return False
         return all(each == dumps[pool.instances[0].instance_id] for each in dumps.values())
 
-    deadline = time.monotonic() + SETTLED_SECONDS
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while not all_equal() and time.monotonic() < deadline:
         time.sleep(0.2)
     return dumps

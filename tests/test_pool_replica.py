@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from instances import run_one
-from servers import ROOT
+from servers import PATIENCE_SECONDS, ROOT
 
 from aof import NullLog
 from commands.many import AT_ONCE_WORDS, PART_WORDS
@@ -411,7 +411,7 @@ def test_random_logs_come_out_alike_in_processes_with_other_hash_seeds(
         env={**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"},
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=PATIENCE_SECONDS,
         check=True,
     )
     assert done.stdout.split() == outcomes(0)

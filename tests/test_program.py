@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 from instances import Bench
-from program import RUN_SECONDS, Done, run, run_here
-from servers import GODIS, HOST, ROOT, GodisProcess, encode, free_port, require, wait_until
+from program import Done, run, run_here
+from servers import GODIS, HOST, PATIENCE_SECONDS, ROOT, GodisProcess, encode, free_port, require, wait_until
 
 from config import SETTINGS
 from version import VERSION
@@ -371,7 +371,7 @@ def test_what_was_read_before_the_signal_is_answered(godis: GodisProcess) -> Non
         rest = raw.read_all()
         assert rest.endswith(b"\r\n")
         answered = int(rest.split(b"\r\n")[-2][1:])
-    assert godis.process.wait(RUN_SECONDS) == 0
+    assert godis.process.wait(PATIENCE_SECONDS) == 0
     godis.start()
     with godis.client() as client:
         assert int(client.get("n")) == answered
@@ -382,7 +382,7 @@ def test_shutdown_ends_it_with_code_0(godis: GodisProcess) -> None:
         raw.ask("SET", "k", "v")
         raw.send(encode("SHUTDOWN"))
         assert raw.read_all() == b""
-    assert godis.process.wait(RUN_SECONDS) == 0
+    assert godis.process.wait(PATIENCE_SECONDS) == 0
 
 
 def test_a_second_signal_does_no_harm(godis: GodisProcess) -> None:

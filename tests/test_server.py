@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from servers import HOST, GodisProcess, Raw, RedisProcess, encode, parse, require, wait_until
+from servers import HOST, PATIENCE_SECONDS, GodisProcess, Raw, RedisProcess, encode, parse, require, wait_until
 
 MEBIBYTE = 1 << 20
 
@@ -146,7 +146,7 @@ def test_the_unix_socket_serves_too(tmp_path: Path) -> None:
     path = tmp_path / "godis.sock"
     with GodisProcess(tmp_path, "--unixsocket", str(path)) as godis:
         sock = socket.socket(socket.AF_UNIX)
-        sock.settimeout(10)
+        sock.settimeout(PATIENCE_SECONDS)
         sock.connect(str(path))
         with Raw(sock) as client:
             assert client.ask_line(b"SET a 1") == b"OK"
@@ -325,7 +325,7 @@ class QuietGodis(GodisProcess):
 
 
 def test_replies_of_many_turns_and_a_close_need_no_other_event(tmp_path: Path) -> None:
-    with QuietGodis(tmp_path) as godis, godis.raw(timeout=10) as client:
+    with QuietGodis(tmp_path) as godis, godis.raw(timeout=PATIENCE_SECONDS) as client:
         client.ask("SET", "large", b"x" * (MEBIBYTE + 1))
         client.send(encode("GET", "large") * 5 + encode("QUIT"))
         client.read_exactly(5 * len(b"$1048577\r\n" + b"x" * (MEBIBYTE + 1) + b"\r\n"))
@@ -394,7 +394,7 @@ def test_shutdown_ends_the_process_with_success(godis: GodisProcess) -> None:
         client.ask("SET", "a", "1")
         client.send(encode("SHUTDOWN"))
         assert client.read_all() == b""
-    assert godis.process.wait(10) == 0
+    assert godis.process.wait(PATIENCE_SECONDS) == 0
     godis.start()
     with godis.raw() as client:
         assert client.ask("GET", "a") == b"$1\r\n1\r\n"

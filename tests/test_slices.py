@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 from instances import Bench, driven, work_of
-from servers import GodisProcess, Raw, encode, parse, wait_until
+from servers import PATIENCE_SECONDS, GodisProcess, Raw, encode, parse, wait_until
 
 from commands.slices import AT_ONCE_PLACES, at_once
 from entries import NO_DEADLINE
@@ -296,5 +296,5 @@ def test_a_list_that_is_under_way_is_finished_before_the_end(full_godis: GodisPr
         operator.send(encode("SHUTDOWN"))
         assert operator.read_all() == b""
         assert len(parse(lister.read_reply())) == KEYS
-    assert full_godis.process.wait(10) == 0
+    assert full_godis.process.wait(PATIENCE_SECONDS) == 0
     full_godis.start()

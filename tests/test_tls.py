@@ -17,7 +17,18 @@ import pytest
 import redis
 from certificates import KEY_PASSWORD, Certificates
 from program import run, run_here
-from servers import HOST, GodisProcess, Raw, RedisProcess, encode, free_port, parse, require, wait_until
+from servers import (
+    HOST,
+    PATIENCE_SECONDS,
+    GodisProcess,
+    Raw,
+    RedisProcess,
+    encode,
+    free_port,
+    parse,
+    require,
+    wait_until,
+)
 from test_program import assert_refused
 from test_server import outward_address
 from tls_clients import TlsGodis, override, redis_py, tls_flags
@@ -57,7 +68,7 @@ def says_handshake_failed(godis: GodisProcess, why: str) -> bool:
 def redis_cli(port: int, *words: str) -> str:
     require(shutil.which("redis-cli"), "redis-cli is not installed")
     command = ["redis-cli", "-h", HOST, "-p", str(port), *words]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
     return (done.stdout + done.stderr).strip()
 
 
@@ -130,7 +141,7 @@ def test_a_client_that_does_not_trust_the_server_leaves_and_others_stay(
 def s_client(port: int, certificates: Certificates, *words: str) -> str:
     shown = ["-cert", certificates.cert("client"), "-key", certificates.key("client")]
     command = ["openssl", "s_client", "-connect", f"{HOST}:{port}", *shown, *words]
-    done = subprocess.run(command, input="", capture_output=True, text=True, timeout=20, check=False)
+    done = subprocess.run(command, input="", capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
     return done.stdout + done.stderr
 
 
@@ -660,7 +671,7 @@ def test_authorities_can_come_from_a_directory(tmp_path: Path, certificates: Cer
     directory.mkdir()
     authority = certificates.cert("authority")
     command = ["openssl", "x509", "-in", authority, "-noout", "-hash"]
-    name = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout.strip()
+    name = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=True).stdout.strip()
     (directory / f"{name}.0").write_bytes(Path(authority).read_bytes())
     flags = ["--tls-ca-cert-file", "", "--tls-ca-cert-dir", str(directory)]
     with TlsGodis(tmp_path, certificates, *flags) as godis, godis.raw() as client:

@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from instances import run_one
 from log_model import IN_MEMORY, Record, read_log, set_, write_log
-from servers import GodisProcess, Raw, encode, parse, require, wait_until
+from servers import PATIENCE_SECONDS, GodisProcess, Raw, encode, parse, require, wait_until
 from stepped_turn import DATABASES, START_MS, Client, Rig
 from test_rewrite import State, state_of
 
@@ -354,7 +354,7 @@ def test_who_hangs_up_when_a_turn_is_late_goes_in_a_later_one(lazy_rig: Rig) -> 
         turn.instance.turn_ends = inf
         wait_until(lambda: gevent.sleep(ROUND_SECONDS) or turn.replies, what="its end is behind its replies")
         turn.end()
-        client.join(timeout=10)
+        client.join(timeout=PATIENCE_SECONDS)
         assert client.successful()
 
 
@@ -604,10 +604,10 @@ def test_thousands_who_wait_for_the_end_of_a_pause_are_woken_some_a_turn(
     each_round = gevent.get_hub().loop.check()
     each_round.start(lambda: rounds.append(len(woken)))
     rig.instance.set_pause(Pause(rig.store.now_ms + 60_000, writes_only=True, set_ms=rig.store.now_ms))
-    gevent.sleep(0.01)
-    assert not woken, "each looked, and waits again"
+    wait_until(lambda: gevent.sleep(ROUND_SECONDS) or len(rounds) > 2 * 5, what="each looked")
+    assert not woken, "each waits again"
     rig.instance.set_pause(Pause())
-    gevent.joinall(clients, timeout=10)
+    gevent.joinall(clients, timeout=PATIENCE_SECONDS)
     each_round.stop()
     assert woken == [number for number in range(5 * WOKEN_A_TURN) if number not in (3, 4 * WOKEN_A_TURN)]
     assert max(after - before for before, after in pairwise(rounds)) <= WOKEN_A_TURN

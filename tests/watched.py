@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from servers import GodisProcess, wait_until
+from servers import PATIENCE_SECONDS, GodisProcess, wait_until
 
 SOUND = "the store is sound"
 
@@ -26,7 +26,7 @@ class WatchedGodis(GodisProcess):
     def assert_sound(self) -> None:
         """Assert that it runs, answers, holds what it must hold, and met no error of its own."""
         assert self.process.poll() is None, f"ended with {self.process.returncode}: {self.stderr()[-3000:]}"
-        with self.raw(timeout=20) as raw:
+        with self.raw(timeout=PATIENCE_SECONDS) as raw:
             assert raw.ask("PING") == b"+PONG\r\n"
         done = self.stderr().count(SOUND)
         self.process.send_signal(signal.SIGUSR1)

@@ -23,12 +23,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from servers import HOST, dies_with_parent, free_port, require, wait_until
+from servers import HOST, PATIENCE_SECONDS, dies_with_parent, free_port, require, wait_until
 
 from rig.namespaces import NetworkNamespace
 
 READY_SECONDS = 30
-STOP_SECONDS = 20
 
 
 def require_etcd() -> None:
@@ -155,7 +154,7 @@ class EtcdNode:
         """End the process as a crash does."""
         assert self.process is not None
         self.process.kill()
-        self.process.wait(STOP_SECONDS)
+        self.process.wait(PATIENCE_SECONDS)
 
     def stop(self) -> None:
         """End the process if it runs, by whatever is needed."""
@@ -163,7 +162,7 @@ class EtcdNode:
             self.process.send_signal(signal.SIGCONT)
             self.process.terminate()
             try:
-                self.process.wait(STOP_SECONDS)
+                self.process.wait(PATIENCE_SECONDS)
             except subprocess.TimeoutExpired:
                 self.kill9()
 

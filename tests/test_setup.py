@@ -1,0 +1,72 @@
+"""What a newcomer meets before anything runs: a Python that is too old, packages that are missing, and `make`."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rig.pythons import find_python
+from servers import GODIS, PATIENCE_SECONDS, ROOT, require_program
+
+TOO_OLD = "needs 3.10 or newer"
+PRETENDS = "import sys; sys.version_info = (3, 9, 18, 'final', 0)\n"
+
+
+def run(*argv: str | Path, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        argv,
+        cwd=cwd,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        check=False,
+    )
+
+
+@pytest.fixture
+def pretending(tmp_path: Path) -> dict[str, str]:
+    """The environment of a Python that takes itself for 3.9."""
+    (tmp_path / "sitecustomize.py").write_text(PRETENDS)
+    return {"PYTHONPATH": str(tmp_path)}
+
+
+def assert_one_sentence(done: subprocess.CompletedProcess[str], *said: str) -> None:
+    """The program ended with one line and without a traceback."""
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("godis: ")
+    assert [text for text in said if text not in line] == []
+
+
+def test_the_program_names_a_python_that_is_too_old(tmp_path: Path, pretending: dict[str, str]) -> None:
+    assert_one_sentence(run(sys.executable, GODIS, cwd=tmp_path, **pretending), "Python 3.9", TOO_OLD)
+    ast.parse(GODIS.read_text(encoding="utf-8"), feature_version=(3, 7))
+
+
+@pytest.mark.parametrize("version", ["3.7", "3.8", "3.9"])
+def test_an_old_python_itself_says_so(tmp_path: Path, version: str) -> None:
+    python = find_python(version)
+    if python is None:
+        pytest.skip(f"Python {version} is not here; the test above pretends to be one")
+    assert_one_sentence(run(python, GODIS, cwd=tmp_path), f"Python {version}", TOO_OLD)
+
+
+def test_make_names_a_python_that_is_too_old_and_makes_nothing(tmp_path: Path, pretending: dict[str, str]) -> None:
+    venv = tmp_path / "venv"
+    words = ["run", f"VENV={venv}", f"PYTHON={sys.executable}"]
+    done = run(require_program("make"), *words, cwd=ROOT, **pretending)
+    assert done.returncode == 2
+    assert f"Python 3.9, and Godis {TOO_OLD}" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not venv.exists()
+
+
+@pytest.mark.parametrize("words", [[], ["ping"], ["check", "log.txt"], ["export", "log.txt"], ["--help"]])
+def test_missing_packages_are_named_in_a_sentence(tmp_path: Path, words: list[str]) -> None:
+    done = run(sys.executable, "-S", GODIS, *words, cwd=tmp_path)
+    assert_one_sentence(done, "docopt-ng, gevent, hiredis", "make run", ".venv/bin/python")

@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from rig.pythons import find_python
 from servers import GODIS, PATIENCE_SECONDS, ROOT, require_program
 
 TOO_OLD = "needs 3.10 or newer"
@@ -46,14 +45,6 @@ def assert_one_sentence(done: subprocess.CompletedProcess[str], *said: str) -> N
 def test_the_program_names_a_python_that_is_too_old(tmp_path: Path, pretending: dict[str, str]) -> None:
     assert_one_sentence(run(sys.executable, GODIS, cwd=tmp_path, **pretending), "Python 3.9", TOO_OLD)
     ast.parse(GODIS.read_text(encoding="utf-8"), feature_version=(3, 7))
-
-
-@pytest.mark.parametrize("version", ["3.7", "3.8", "3.9"])
-def test_an_old_python_itself_says_so(tmp_path: Path, version: str) -> None:
-    python = find_python(version)
-    if python is None:
-        pytest.skip(f"Python {version} is not here; the test above pretends to be one")
-    assert_one_sentence(run(python, GODIS, cwd=tmp_path), f"Python {version}", TOO_OLD)
 
 
 def test_make_names_a_python_that_is_too_old_and_makes_nothing(tmp_path: Path, pretending: dict[str, str]) -> None:

@@ -20,7 +20,7 @@ from servers import HOST, free_port, require
 from config import Config, Endpoint, PoolAddress, SettingError, parse_pool, show_pool
 from pool.etcd import Channel, Compacted, Etcd, Refused, Unreachable, after_prefix, text64, tls_context
 
-SECONDS = 5.0
+SECONDS = 60.0
 Connect = Callable[..., Channel]
 
 

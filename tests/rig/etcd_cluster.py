@@ -126,14 +126,14 @@ class EtcdNode:
             with self.namespace.entered() if self.namespace else nullcontext():
                 return subprocess.run(["nc", "-z", self.host, str(self.client_port)], check=False).returncode == 0
         try:
-            self.call("kv/range", {"key": b64encode(b"ready").decode()})
+            self.call("kv/range", {"key": b64encode(b"ready").decode()}, timeout=2)
         except urllib.error.HTTPError as error:
             return error.code == 400  # authentication is on: it serves
         except OSError:
             return False
         return True
 
-    def call(self, path: str, body: dict[str, Any], timeout: float = 2) -> Any:
+    def call(self, path: str, body: dict[str, Any], timeout: float = PATIENCE_SECONDS) -> Any:
         """Call the JSON gateway, as in `call("kv/range", {"key": …})`."""
         request = urllib.request.Request(f"{self.client_url}/v3/{path}", json.dumps(body).encode())
         with (
@@ -145,7 +145,7 @@ class EtcdNode:
     def is_leader(self) -> bool:
         """Say whether this member leads the cluster, as far as it knows."""
         try:
-            status = self.call("maintenance/status", {})
+            status = self.call("maintenance/status", {}, timeout=2)
         except OSError:
             return False
         return bool(status["header"]["member_id"] == status.get("leader"))

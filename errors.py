@@ -130,6 +130,7 @@ TLS_REFUSED = b"Unable to update TLS configuration. Check server logs."
 NO_CONFIG_FILE = b"ERR The server is running without a config file"
 REWRITING = b"ERR Background append only file rewriting already in progress"
 NO_LOG = b"ERR There is no append only file to rewrite: the server runs without a log (--no-log)"
+LOG_IN_POOL = b"ERR There is no append only file to rewrite: the log is the pool's, whose snapshots keep it short"
 NO_SHUTDOWN = b"ERR No shutdown in progress."
 SHUTDOWN_REFUSED = b"ERR Errors trying to SHUTDOWN. Check logs."
 DEBUG_REFUSED = (

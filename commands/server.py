@@ -34,6 +34,7 @@ from entries import NO_DEADLINE
 from errors import (
     DEBUG_REFUSED,
     LOG_FAILED,
+    LOG_IN_POOL,
     NAMED_BYTES,
     NO_CONFIG_FILE,
     NO_LOG,
@@ -169,7 +170,7 @@ def bgrewriteaof(session: Session, argv: list[bytes]) -> Reply:
     """
     instance = session.instance
     if not instance.config.appendonly:
-        raise CommandError(NO_LOG)
+        raise CommandError(NO_LOG if instance.pool is None else LOG_IN_POOL)
     if instance.rewrite.in_progress:
         raise CommandError(REWRITING)
     if instance.log.failure is not None:

@@ -6,6 +6,7 @@
       pool              the greenlets between clients and etcd: join, follow the log, how far it goes, watch over it
         recovery        what an instance begins with
           archive       snapshots in etcd, and the trim of the log -> local_snapshot: one in a file of this machine
+                        -> neighbours: what other pools of this etcd need; documents: JSON that may be anybody's
             replica     what the log makes of a store: clock, order, once; no network -> snapshot: its form
         writes          the queue of writes -> post: a put until its outcome is known
           entry         the format of what is put; clock: the time that it brings

@@ -17,7 +17,7 @@ import json
 import logging
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from random import Random
 from time import monotonic
 from typing import Any
@@ -27,13 +27,19 @@ from gevent.lock import BoundedSemaphore
 
 from config import Config
 from errors import PoolError
+from pool.documents import NotOurs, read_document
 from pool.etcd import Channel, Refused, Unreachable, after_prefix, text64
 from pool.local_snapshot import Copy, Meta
+from pool.neighbours import Neighbours
 from pool.replica import Replica
 from pool.snapshot import Loader, Snapshot
 from session import PoolState
 
 FORMAT = 1
+META: dict[str, type] = {
+    **dict.fromkeys(("index", "version", "clock_ms", "chunks", "crc", "bytes", "packed_bytes"), int),
+    **{"seen": list, "name": str},
+}
 BLOCK_BYTES = 1 << 20  # of the stream: compressed it is no larger, or hardly
 COMPRESSION = 1  # a third of level 6's time, and 10 % more bytes
 SECONDS = 10.0  # for one call
@@ -53,17 +59,39 @@ class Archive:
     def __init__(self, channel: Channel, prefix: str) -> None:
         self._channel = channel
         base = prefix.encode() + b"/snapshot/"
+        self._instances = prefix.encode() + b"/instances/"
+        self._neighbours = Neighbours(channel, prefix)
+        self._foreign_revision = 0  # of a description that was told of
         self._meta_key, self._lock_key, self._chunks = base + b"meta", base + b"lock", base + b"chunk/"
 
     def latest(self) -> tuple[Meta | None, int]:
-        """Return what is told of the last snapshot, and the revision of that."""
+        """Return what is told of the last snapshot, and the revision of that; None where nothing readable is told."""
         found = self._channel.range(self._meta_key, SECONDS)
         if not found:
             return None, 0
-        meta = json.loads(found[0].value)
-        if meta["format"] != FORMAT:
-            raise PoolError(f"a snapshot of format {meta['format']}, and this Godis knows only {FORMAT}")
+        try:
+            meta = read_document(found[0].value, {"format": int})
+            if meta["format"] != FORMAT:
+                raise PoolError(f"a snapshot of format {meta['format']}, and this Godis knows only {FORMAT}")
+            meta = read_document(found[0].value, META)
+            if not _has_known_shape(meta):
+                raise NotOurs("its fields are of another form")
+        except NotOurs as reason:
+            if found[0].mod_revision != self._foreign_revision:
+                self._foreign_revision = found[0].mod_revision
+                key = self._meta_key.decode()
+                logger.error("etcd's key %s describes no snapshot and is passed over: %s", key, reason)
+            return None, found[0].mod_revision
         return meta, found[0].mod_revision
+
+    def register(self, first_revision: int) -> None:
+        """Let other pools of this etcd keep what this one needs: since its last snapshot but one, or all."""
+        meta, _ = self.latest()
+        needed = (meta.get("previous") or meta)["index"] if meta else first_revision
+        try:
+            self._neighbours.need(needed)
+        except Refused as error:
+            logger.warning("other pools of this etcd cannot be told what this one needs of the history: %s", error)
 
     # ---- reading
 
@@ -80,14 +108,14 @@ class Archive:
             first = next(blocks, b"")  # missing: it was replaced since `latest`; after it the others are safe for long
             if first is not None:
                 return meta, self._fill(meta, begin(meta), first, blocks)
-        raise PoolError("the snapshot's chunks are not there")
+        raise PoolError(self._unusable("its chunks are not there"))
 
     def _fill(self, meta: Meta, loader: Loader, first: bytes, blocks: Iterator[bytes | None]) -> Loader:
         loader.feed(first)
         shown = monotonic()
         for number, block in enumerate(blocks, 2):
             if block is None:
-                raise PoolError("a chunk of the snapshot is missing")
+                raise PoolError(self._unusable("a chunk of it is missing"))
             loader.feed(block)
             if monotonic() - shown >= 1:
                 shown = monotonic()
@@ -104,10 +132,20 @@ class Archive:
                 return
             checksum = zlib.crc32(found[0].value, checksum)
             copy.add(found[0].value)
-            yield zlib.decompress(found[0].value)
+            try:
+                block = zlib.decompress(found[0].value)
+            except zlib.error:
+                raise PoolError(self._unusable("a chunk of it is damaged")) from None
+            yield block
         if checksum != meta["crc"]:
-            raise PoolError("the snapshot's checksum is wrong")
+            raise PoolError(self._unusable("its checksum is wrong"))
         copy.finish(meta)
+
+    def _unusable(self, reason: str) -> str:
+        return (
+            f"the snapshot in etcd cannot be used: {reason}. If an instance runs, let it write another one "
+            "(CONFIG SET pool-snapshot-entries 1, and a write); else restore etcd from a backup"
+        )
 
     def _chunk_key(self, name: str, number: int) -> bytes:
         return self._chunks + f"{name}/{number:06d}".encode()
@@ -123,6 +161,14 @@ class Archive:
         """Give the lock back, if it still is ours."""
         mine = {"key": text64(self._lock_key), "target": "VALUE", "value": text64(name.encode())}
         self._channel.delete_if([mine], self._lock_key, SECONDS)
+
+    def drop_lock_of_nobody(self) -> None:
+        """Delete a lock that belongs to no instance: one's lock goes with its lease, and so does its own key."""
+        for held in self._channel.range(self._lock_key, SECONDS):
+            same = {"key": text64(self._lock_key), "target": "MOD", "mod_revision": held.mod_revision}
+            gone = {"key": text64(self._instances + held.value), "target": "CREATE", "create_revision": 0}
+            if self._channel.delete_if([same, gone], self._lock_key, SECONDS):
+                logger.warning("etcd's key %s was no instance's lock and is deleted", self._lock_key.decode())
 
     def _unchanged(self, revision: int) -> dict[str, Any]:
         return {"key": text64(self._meta_key), "target": "MOD", "mod_revision": revision}
@@ -143,18 +189,37 @@ class Archive:
 
     def trim(self, meta: Meta) -> None:
         """Delete the chunks that nobody needs, and let etcd forget the entries before the previous snapshot."""
-        kept = {meta["name"], (meta["previous"] or meta)["name"]}
+        kept = {each["name"].encode() for each in (meta, meta["previous"]) if each}
         end = after_prefix(self._chunks)
         found = self._channel.range(self._chunks, SECONDS, end, keys_only=True)
-        for name in {each.key[len(self._chunks) :].decode().partition("/")[0] for each in found} - kept:
-            start = self._chunks + name.encode() + b"/"
+        for name in {each.key[len(self._chunks) :].partition(b"/")[0] for each in found} - kept:
+            start = self._chunks + name + b"/"
             self._channel.delete(start, SECONDS, after_prefix(start))
         if meta["previous"]:
-            try:
-                self._channel.compact(meta["previous"]["index"], SECONDS)
-            except Refused as error:
-                if "compacted" not in str(error):
-                    raise
+            self._forget_before(meta["previous"]["index"])
+
+    def _forget_before(self, revision: int) -> None:
+        """Let etcd forget the history before a revision, except for what another pool needs."""
+        with suppress(Refused):  # etcd is full, perhaps
+            self._neighbours.need(revision)
+        with suppress(Refused):  # this user may not look there; `register` has said so
+            revision = self._neighbours.may_forget(revision)
+        try:
+            self._channel.compact(revision, SECONDS)
+        except Refused as error:
+            if "compacted" not in str(error):
+                raise
+
+
+def _has_known_shape(meta: Meta) -> bool:
+    """Return True if what a description holds beside numbers and names is as `publish` and `Replica` make it."""
+    previous = meta.get("previous") or {"name": "", "index": 0}
+    return (
+        isinstance(previous, dict)
+        and isinstance(previous.get("name"), str)
+        and isinstance(previous.get("index"), int)
+        and all(isinstance(each, list) and [*map(type, each)] == [int] * 4 for each in meta["seen"])
+    )
 
 
 class Snapshotter:
@@ -222,6 +287,7 @@ class Snapshotter:
                 archive.unlock(name)
         else:
             self._retry_at = monotonic() + RETRY_SECONDS  # somebody is at it
+            archive.drop_lock_of_nobody()
 
     def _write_locked(self, name: str, previous: Meta | None, revision: int) -> None:
         start = monotonic()

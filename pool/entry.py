@@ -26,6 +26,7 @@ from errors import PoolError
 from protocol import encode_command
 
 FORMAT = 1
+MOST_FORMAT = 31  # that any version will ever have: what begins with a printable character is something else
 PART_BYTES = 1 << 20  # etcd takes 1.5 MiB
 MOST_PARTS = 64
 FEED_BYTES = 1 << 16  # of a body that are read at once
@@ -34,6 +35,10 @@ MOST_BYTES = PART_BYTES * MOST_PARTS  # of one body, and so of one command
 HEAD = struct.Struct(">BQQQQHHI")
 SELECT = b"SELECT"
 _UNFINISHED = object()
+
+
+class NotAnEntry(Exception):
+    """Something else was put on the log's key; it is the same for all instances, so all pass over it."""
 
 
 class Entry(NamedTuple):
@@ -101,13 +106,18 @@ def pack(instance: int, seq: int, now_ms: int, default_ttl_ms: int, body: Body) 
 
 
 def unpack(data: bytes) -> Entry:
-    """Read an entry. Raises PoolError if it is none, or one of a later version of Godis."""
-    if data[:1] != bytes([FORMAT]):
-        raise PoolError(f"an entry of format {data[0] if data else 'none'}, and this Godis knows only {FORMAT}")
+    """Read an entry. Raises NotAnEntry if no Godis has written it, PoolError if a later version has."""
+    if not data or not 0 < data[0] <= MOST_FORMAT:
+        raise NotAnEntry("it does not begin as an entry does")
+    if data[0] != FORMAT:
+        raise PoolError(f"an entry of format {data[0]}, and this Godis knows only {FORMAT}")
     if len(data) < HEAD.size:
-        raise PoolError("an entry that is too short to be one")
+        raise NotAnEntry("it is too short")
     _, *fields = HEAD.unpack_from(data)
-    return Entry._make((*fields, data[HEAD.size :]))
+    entry = Entry._make((*fields, data[HEAD.size :]))
+    if not entry.part < entry.parts <= MOST_PARTS:
+        raise NotAnEntry(f"it is part {entry.part + 1} of {entry.parts}")
+    return entry
 
 
 def digest_of(data: bytes) -> str:

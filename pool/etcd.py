@@ -47,6 +47,8 @@ logger = logging.getLogger("godis")
 CONNECT_SECONDS = 0.5  # twice as much after each time in a row that it was not enough
 MOST_CONNECT_SECONDS = 4.0
 RECEIVE_BYTES = 1 << 18
+NOT_ETCD = "what answers there is no etcd, or one without its JSON gateway"
+BROKEN = (ValueError, LookupError, TypeError, AttributeError, RecursionError)  # of what reads such an answer
 MOST_LOGINS = 3  # for one call: users may change again meanwhile
 CLOCK_SECONDS = 60  # for so long an endpoint's clock is believed to go as ours does
 
@@ -152,6 +154,12 @@ def key_value(found: dict[str, Any]) -> KeyValue:
     )
 
 
+def _answer_of(found: Any) -> dict[str, Any]:
+    if not isinstance(found, dict):
+        raise TypeError(type(found))
+    return found
+
+
 def after_prefix(prefix: bytes) -> bytes:
     """Return the end of the range of all keys that begin so."""
     return prefix[:-1] + bytes([prefix[-1] + 1])
@@ -229,6 +237,11 @@ class Channel:
         """The member that is asked, or will be."""
         return self._etcd.address.endpoints[self._place]
 
+    @property
+    def local_host(self) -> str:
+        """The address of this machine that etcd is spoken to from; empty without a connection."""
+        return self._sock.getsockname()[0] if self._sock is not None else ""
+
     def close(self) -> None:
         """Close the connection; the next call opens another."""
         sock, self._sock, self._buffer, self._date = self._sock, None, b"", b""
@@ -276,19 +289,25 @@ class Channel:
             self._send(path, data, timeout, token)
             status, length = self._read_head()
             answer = b"".join(self._chunks()) if length < 0 else self._read(length)
-            found = json.loads(answer)
-        except (OSError, ValueError, IndexError) as error:  # a broken answer is as good as none
-            raise self._give_up(error or type(error).__name__) from None
+            found = _answer_of(json.loads(answer))
+        except OSError as error:
+            raise self._give_up(error) from None
+        except BROKEN:  # as good as none
+            raise self._give_up(NOT_ETCD) from None
         except BaseException:  # a greenlet killed in the middle leaves no channel that could be used
             self.close()
             raise
         if status != 200:
             self._fail(found)
+        if not isinstance(found.get("header", found.get("result")), dict):
+            raise self._give_up(NOT_ETCD)
         self._etcd.note(self._place, answered=True)
-        return dict(found)
+        return found
 
     def _fail(self, found: dict[str, Any]) -> None:
-        code = int(found.get("code", found.get("grpc_code", 2)))
+        code = found.get("code", found.get("grpc_code"))
+        if not isinstance(code, int) or not 0 < code <= UNAUTHENTICATED:
+            raise self._give_up(NOT_ETCD)
         text = str(found.get("message") or found.get("error") or found)
         if _is_about_login(text):
             raise Refused(code, text)
@@ -359,10 +378,12 @@ class Channel:
             self._send("watch", json.dumps(request).encode(), timeout, self._etcd.token or "")
             status, length = self._read_head()
             if status != 200:
-                self._fail(json.loads(b"".join(self._chunks()) if length < 0 else self._read(length)))
+                self._fail(_answer_of(json.loads(b"".join(self._chunks()) if length < 0 else self._read(length))))
             yield from self._events(silence)
-        except (OSError, ValueError, IndexError) as error:
-            raise self._give_up(error or type(error).__name__) from None
+        except OSError as error:
+            raise self._give_up(error) from None
+        except BROKEN:
+            raise self._give_up(NOT_ETCD) from None
         finally:
             self.close()
 

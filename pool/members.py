@@ -17,9 +17,12 @@ import gevent
 
 from config import Config
 from errors import StartError
+from pool.documents import NotOurs, read_document
 from pool.etcd import Channel, KeyValue, Refused, Unreachable, after_prefix, text64
 from session import PoolMember, PoolState
 
+FORMAT = 1
+TOLD = {"name": str, "address": str, "index": int, "entries": int, "started_ms": int}
 ANNOUNCE_SECONDS = 2.0
 LEASE_SECONDS = 10
 SECONDS = 2.0  # for one call
@@ -32,24 +35,40 @@ def agree_on_settings(channel: Channel, config: Config) -> None:
     """Refuse to join a pool that has other databases: its entries would mean something else here. Raises StartError."""
     assert config.pool is not None
     key = config.pool.prefix.encode() + b"/settings"
-    mine = {"format": 1, "databases": config.databases}
+    mine = {"format": FORMAT, "databases": config.databases}
     absent = {"key": text64(key), "target": "CREATE", "create_revision": 0}
-    if not channel.put_if([absent], key, json.dumps(mine).encode(), JOIN_SECONDS):
-        theirs = json.loads(channel.range(key, JOIN_SECONDS)[0].value)
-        if theirs != mine:
-            raise StartError(f"the pool has {theirs}, and this instance {mine}: --databases must be alike")
+    found: list[KeyValue] = []
+    while not found:  # it may be deleted between the two
+        if channel.put_if([absent], key, json.dumps(mine).encode(), JOIN_SECONDS):
+            return
+        found = channel.range(key, JOIN_SECONDS)
+    try:
+        theirs = read_document(found[0].value, {"format": int, "databases": int})
+    except NotOurs as reason:
+        raise StartError(
+            f"the pool's settings cannot be read ({reason}): delete etcd's key {key.decode()}, and start this instance "
+            "again with the --databases of the others"
+        ) from None
+    if theirs["format"] != FORMAT:
+        raise StartError("the pool's settings are of another version of Godis")
+    if theirs["databases"] != config.databases:
+        here = f"this instance has {config.databases}"
+        raise StartError(f"the pool has {theirs['databases']} databases, and {here}: --databases must be alike")
 
 
 class Membership:
     """This instance's key, and what the others tell in theirs; `lease` is 0 while there is none."""
 
-    def __init__(self, channel: Channel, prefix: str, state: PoolState, describe: Callable[[], dict[str, Any]]) -> None:
+    def __init__(
+        self, channel: Channel, prefix: str, state: PoolState, describe: Callable[[str], dict[str, Any]]
+    ) -> None:
         self.lease = 0
         self._channel = channel
         self._state = state
         self._describe = describe
         self._keys = prefix.encode() + b"/instances/"
         self._mine = self._keys + state.id.encode()
+        self._foreign: set[bytes] = set()  # keys that were told of
 
     def leave(self) -> None:
         """Let the others know at once that this instance is gone."""
@@ -65,17 +84,26 @@ class Membership:
             try:
                 self._put_member()
                 found = self._channel.range(self._keys, 2.0, after_prefix(self._keys))
-                self._state.members = [self._member(each) for each in found]
-            except (Unreachable, Refused, ValueError, KeyError) as error:
+                self._state.members = [member for each in found if (member := self._member(each)) is not None]
+            except (Unreachable, Refused) as error:
                 logger.debug("not announced: %s", error)
             gevent.sleep(ANNOUNCE_SECONDS)
 
     def _put_member(self) -> None:
         if not self.lease or not self._channel.keep_alive(self.lease, 2.0):
             self.lease = self._channel.grant_lease(LEASE_SECONDS, 2.0)
-        self._channel.put(self._mine, json.dumps(self._describe()).encode(), 2.0, self.lease)
+        self._channel.put(self._mine, json.dumps(self._describe(self._channel.local_host)).encode(), 2.0, self.lease)
 
-    def _member(self, found: KeyValue) -> PoolMember:
-        told = json.loads(found.value)
-        name = found.key[len(self._keys) :].decode()
-        return PoolMember(name, told["name"], told["address"], told["index"], told["entries"], told["started_ms"])
+    def _member(self, found: KeyValue) -> PoolMember | None:
+        name = found.key[len(self._keys) :].decode(errors="backslashreplace")
+        try:
+            told = read_document(found.value, TOLD)
+            if not (told["name"] + told["address"]).isprintable():
+                raise NotOurs("its name or address is not printable")
+        except NotOurs as reason:
+            if found.key not in self._foreign:
+                self._foreign.add(found.key)
+                key = f"{self._keys.decode()}{name}"
+                logger.warning("etcd's key %s is no instance and is passed over (%s): delete it", key, reason)
+            return None
+        return PoolMember(name, *(told[field] for field in TOLD))

@@ -35,7 +35,7 @@ import gevent
 from gevent.lock import BoundedSemaphore
 from gevent.pool import Group
 
-from config import Config
+from config import Config, Endpoint
 from engine import Engine
 from errors import PoolError, StartError
 from pool.archive import Archive, Snapshotter
@@ -66,6 +66,11 @@ WATCH_OVER_SECONDS = 0.1
 FROZEN_SECONDS = 15.0
 NEARLY_ENTRIES = 100  # behind: what comes now may come while we serve
 LEFT_POOL = 70  # exit code: EX_SOFTWARE
+NO_BEGINNING = (
+    "the log's first entries are gone from etcd, and there is no snapshot of them that can be read. If an instance "
+    "runs, let it write one (CONFIG SET pool-snapshot-entries 1, and a write); else restore etcd from a backup, or "
+    "begin with an empty pool: etcdctl del --prefix %s/"
+)
 LOST = "etcd has lost entries that were applied here"
 
 logger = logging.getLogger("godis")
@@ -151,6 +156,7 @@ class Pool:
         self._read_head()
         self._until_answered(partial(agree_on_settings, self._reads, self.config))
         self._recovery.run()
+        self._until_answered(lambda: self._archive.register(self._first_revision))
         self._read_head()
         self._spawn(self._follow)
         self._wait_until_caught_up()
@@ -236,11 +242,14 @@ class Pool:
         while self.replica.version < target:
             gevent.sleep(0.002)
 
-    def _describe(self) -> dict[str, Any]:
-        """Tell what the other instances may know of this one."""
+    def _describe(self, local_host: str) -> dict[str, Any]:
+        """Tell what the other instances may know of this one. One that listens everywhere is where etcd sees it."""
+        host = (self.config.host.split() or [""])[0].lstrip("-")
+        if host in ("", "*", "0.0.0.0", "::"):
+            host = local_host or host
         return {
             "name": self.instance.id,
-            "address": f"{self.config.host.split()[0]}:{self.config.port}",
+            "address": str(Endpoint(host, self.config.port or self.config.tls_port)),
             "index": self.replica.index,
             "entries": self.replica.version,
             "started_ms": self.instance.started_ms,
@@ -375,6 +384,8 @@ class Pool:
                     raise PoolError(f"the entry after {self.replica.version} is missing in etcd") from None
                 self._gap_at = self.replica.index
             except Compacted as error:
+                if not self.replica.index:
+                    raise PoolError(NO_BEGINNING % self.state.prefix) from None
                 raise PoolError(f"it was away for too long, and entries that it needs are gone: {error}") from None
 
     def _take(self, found: KeyValue) -> None:

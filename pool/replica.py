@@ -21,6 +21,7 @@ FORGET_MS of the log's clock and FORGET_ENTRIES: by then no repetition can be un
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from random import Random
@@ -29,7 +30,7 @@ from typing import Any, NamedTuple, TypeVar
 from engine import Engine
 from entries import NO_DEADLINE
 from errors import CommandError, PoolError
-from pool.entry import Entry, commands_of, digest_of, unpack
+from pool.entry import Entry, NotAnEntry, commands_of, digest_of, unpack
 from pool.snapshot import Loader, Snapshot, dump
 from replies import HELD_BACK, Reply
 from store import Store
@@ -37,6 +38,9 @@ from store import Store
 FORGET_MS = 600_000
 FORGET_ENTRIES = 10_000
 SWEEP_ENTRIES = 1024
+NOBODY = 0  # no instance has this number
+
+logger = logging.getLogger("godis")
 
 T = TypeVar("T")
 
@@ -95,7 +99,12 @@ class Replica:
             if 0 < version <= self.version:
                 return None
             raise Gap
-        entry = unpack(data)
+        try:
+            entry = unpack(data)
+        except NotAnEntry as reason:
+            logger.error("entry %d of the pool's log is not Godis's, all instances pass over it: %s", version, reason)
+            self.index, self.version, self.digest = index, version, digest_of(data)
+            return Applied(NOBODY, 0, None, repeated=False)
         self.clock_ms = max(self.clock_ms, entry.now_ms)
         seen = self._seen.get(entry.instance)
         repeated = seen is not None and entry.seq <= seen.seq

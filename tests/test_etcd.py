@@ -234,6 +234,10 @@ def test_a_silent_member_is_left_in_time(connect: Connect) -> None:
             channel.put(b"k", b"v", 0.05)
 
 
+NO_ANSWERS = ["end", "short", "nonsense", "no-json", "bad-chunk", "no-leader"]
+NO_ANSWERS += ["list", "other", "header", "deep", "null", "text-code", "http-code"]
+
+
 @pytest.mark.parametrize(
     "answer",
     [
@@ -243,8 +247,15 @@ def test_a_silent_member_is_left_in_time(connect: Connect) -> None:
         b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n{x}",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
         b'HTTP/1.1 503 No\r\nContent-Length: 48\r\n\r\n{"code": 14, "message": "etcdserver: no leader"}',
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]",
+        b'HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\n{"ok":true}',
+        b'HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n{"header":1}',
+        b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + b"[" * 100_000,
+        b"HTTP/1.1 404 No\r\nContent-Length: 4\r\n\r\nnull",
+        b'HTTP/1.1 404 No\r\nContent-Length: 15\r\n\r\n{"code":"gone"}',
+        b'HTTP/1.1 404 No\r\nContent-Length: 12\r\n\r\n{"code":404}',
     ],
-    ids=["end", "short", "nonsense", "no-json", "bad-chunk", "no-leader"],
+    ids=NO_ANSWERS,
 )
 def test_an_answer_that_says_nothing_leaves_the_outcome_open(answer: bytes, connect: Connect) -> None:
     with socket.create_server((HOST, 0)) as listener:
@@ -259,6 +270,24 @@ def test_an_answer_that_says_nothing_leaves_the_outcome_open(answer: bytes, conn
         thread = gevent.get_hub().threadpool.spawn(serve)
         with pytest.raises(Unreachable):
             channel.put(b"k", b"v", SECONDS)
+        thread.get()
+
+
+@pytest.mark.parametrize("line", [b"[]", b"{}", b'{"result": 1}', b'{"error": "no"}', b'{"result": {"events": [{}]}}'])
+def test_a_watch_of_what_is_no_etcd_ends(line: bytes, connect: Connect) -> None:
+    with socket.create_server((HOST, 0)) as listener:
+        channel = connect("{}:{}".format(*listener.getsockname()))
+
+        def serve() -> None:
+            peer, _ = listener.accept()
+            with peer:
+                peer.recv(10_000)
+                chunk = line + b"\n"
+                peer.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n" % (len(chunk), chunk))
+
+        thread = gevent.get_hub().threadpool.spawn(serve)
+        with pytest.raises(Unreachable, match="no etcd"):
+            next(channel.watch(b"k", 1, SECONDS, lambda: SECONDS))
         thread.get()
 
 
@@ -354,7 +383,8 @@ def test_any_answer_about_the_login_leads_to_another_login(code: int, text: str,
         return b"HTTP/1.1 %b\r\nContent-Length: %d\r\n\r\n%b" % (status.encode(), len(data), data)
 
     refusal = answer("400 Bad", {"code": code, "message": text})
-    answers = [answer("200 OK", {"token": "old"}), refusal, answer("200 OK", {"token": "new"}), answer("200 OK", {})]
+    answers = [answer("200 OK", {"header": {}, "token": "old"}), refusal]
+    answers += [answer("200 OK", {"header": {}, "token": "new"}), answer("200 OK", {"header": {}})]
     asked = []
     with socket.create_server((HOST, 0)) as listener:
         channel = connect("{}:{}".format(*listener.getsockname()), user="u", password="p")

@@ -43,7 +43,9 @@ pool.pool -> pool.reads -> leaves
 pool.pool -> pool.pace -> leaves
 pool.pool -> pool.watchdog -> leaves
 pool.archive -> pool.local_snapshot -> log_replay
-pool.archive -> pool.etcd
+pool.archive -> pool.neighbours -> pool.etcd
+pool.archive -> pool.documents -> leaves
+pool.members -> pool.documents
 pool.replica -> pool.entry -> protocol
 pool.writes -> pool.entry
 pool.writes -> pool.clock -> leaves

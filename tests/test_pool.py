@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -21,8 +22,9 @@ from rig.etcd_cluster import EtcdNode, require_etcd
 from servers import PATIENCE_SECONDS, ROOT, GodisProcess, Raw, encode, parse, require, wait_until
 from test_etcd import jwt_flag, lock_with_password, make_certificates
 
-from errors import NO_POOL, POOL_CLOCK, POOL_DOWN, POOL_FULL, POOL_STALE, POOL_UNKNOWN
+from errors import LOG_IN_POOL, NO_POOL, POOL_CLOCK, POOL_DOWN, POOL_FULL, POOL_STALE, POOL_UNKNOWN
 from pool.entry import Body, pack
+from pool.etcd import after_prefix
 from protocol import encode_command
 
 Join = Callable[..., GodisProcess]
@@ -80,6 +82,21 @@ def join(node: EtcdNode, address: str, tmp_path: Path) -> Iterator[Join]:
     node.resume()  # a test that failed may have left it paused
     for process in started:
         process.stop()
+    delete_prefix(node, "/godis-pools/")  # what this pool needs of the history would be kept for it
+
+
+def base64(text: str | bytes) -> str:
+    return b64encode(text if isinstance(text, bytes) else text.encode("utf-8", "surrogateescape")).decode()
+
+
+def put(node: EtcdNode, key: str, value: bytes) -> int:
+    """Put a key into etcd, and return the revision."""
+    return int(node.call("kv/put", {"key": base64(key), "value": base64(value)})["header"]["revision"])
+
+
+def delete_prefix(node: EtcdNode, prefix: str) -> None:
+    """Delete all keys of etcd that begin so."""
+    node.call("kv/deleterange", {"key": base64(prefix), "range_end": base64(after_prefix(prefix.encode()))})
 
 
 def pool_info(client: Raw) -> dict[str, str]:
@@ -314,9 +331,116 @@ def test_status_shows_all_instances_until_they_are_gone(join: Join) -> None:
         wait_until(lambda: len(parse(raw.ask("POOL", "STATUS"))) == 1, 10, "one is gone")
 
 
+def test_status_shows_where_an_instance_is_that_listens_everywhere(join: Join) -> None:
+    one = join("--host", "0.0.0.0", "--protected-mode", "no")
+    with one.raw() as raw:
+        wait_until(lambda: parse(raw.ask("POOL", "STATUS")), 10, "it is there")
+        [mine] = parse(raw.ask("POOL", "STATUS"))
+        assert b"addr=127.0.0.1:%d " % one.port in mine
+        assert raw.ask("BGREWRITEAOF") == b"-%b\r\n" % LOG_IN_POOL
+
+
+def test_garbage_under_the_prefix_is_reported_and_passed_over(join: Join, node: EtcdNode, tmp_path: Path) -> None:
+    one = join("--pool-snapshot-entries", "5", times=PATIENT)
+    garbage = {
+        "instances/list": b"[1]",
+        "instances/number": b'{"name": 1, "address": "a", "index": 1, "entries": 1, "started_ms": 1}',
+        "instances/line": b'{"name": "a\\nb", "address": "a", "index": 1, "entries": 1, "started_ms": 1}',
+        "instances/deep": b"[" * 100_000,
+        "instances/bytes": b"\xff\x00",
+        "snapshot/lock": b"nobody",
+        "snapshot/chunk/\udcff/0": b"x",
+        "snapshot/meta": b'{"format": 1, "index": "x"}',
+        "log": b"hello",
+    }
+    with one.raw() as raw:
+        for key, value in garbage.items():
+            put(node, f"/{tmp_path.name}/{key}", value)
+            assert raw.ask("INCR", "n").startswith(b":"), key
+        put(node, "/godis-pools/else", b"x")
+
+        def writes_snapshots() -> bool:
+            return raw.ask("INCR", "n")[:1] == b":" and int(pool_info(raw)["pool_last_snapshot_entries"]) > len(garbage)
+
+        wait_until(writes_snapshots, 60, "snapshots go on")
+        wait_until(lambda: len(parse(raw.ask("POOL", "STATUS"))) == 1, what="only instances are shown")
+        n = parse(raw.ask("INCR", "n"))
+        with join(times=PATIENT).raw() as two:
+            assert parse(two.ask("INCR", "n")) == n + 1
+    said = one.stderr()
+    assert "Traceback" not in said
+    for key in ("instances/list", "snapshot/lock", "snapshot/meta"):
+        assert f"/{tmp_path.name}/{key} " in said
+    assert "is not Godis's" in said
+
+
+def test_settings_that_cannot_be_read_are_named(join: Join, node: EtcdNode, tmp_path: Path) -> None:
+    key = f"/{tmp_path.name}/settings"
+    for garbage in (b"", b"[]", b'{"databases": 16}', b'{"format": 1, "databases": "16"}'):
+        put(node, key, garbage)
+        with pytest.raises(pytest.fail.Exception, match=f"delete etcd's key {key}") as failure:
+            join()
+        assert "Traceback" not in str(failure.value)
+    node.call("kv/deleterange", {"key": base64(key)})
+    join()
+
+
+@pytest.mark.parametrize(("key", "value"), [("meta", b"[]"), ("chunk", b"x"), ("chunk", None)])
+def test_a_snapshot_that_cannot_be_read_is_named(
+    join: Join, node: EtcdNode, tmp_path: Path, key: str, value: bytes | None
+) -> None:
+    one = join("--pool-snapshot-entries", "5", times=PATIENT)
+    with one.raw() as raw:
+
+        def has_trimmed() -> bool:
+            return raw.ask("INCR", "n")[:1] == b":" and one.stderr().count(" MB in ") > 2
+
+        wait_until(has_trimmed, 60, "the log's beginning is gone")
+    one.kill9()
+    prefix = f"/{tmp_path.name}/snapshot/{key}"
+    end = base64(after_prefix(prefix.encode()))
+    for found in node.call("kv/range", {"key": base64(prefix), "range_end": end, "keys_only": True})["kvs"]:
+        node.call("kv/put" if value else "kv/deleterange", {"key": found["key"], "value": base64(value or b"")})
+    with pytest.raises(pytest.fail.Exception, match="CONFIG SET pool-snapshot-entries 1") as failure:
+        join()
+    assert "Traceback" not in str(failure.value)
+
+
+def test_two_pools_on_one_etcd_keep_what_the_other_needs(join: Join, node: EtcdNode, address: str) -> None:
+    flags = ("--pool-snapshot-entries", "5")
+    one, other = join(*flags, times=PATIENT), join("--pool", f"{address}/other", times=PATIENT)
+    with other.raw() as raw:
+        for _ in range(3):
+            raw.ask("INCR", "n")
+        first = int(pool_info(raw)["pool_log_index"]) - 2
+    other.kill9()
+
+    def trims(snapshots: int) -> None:
+        with one.raw() as raw:
+            wanted = one.stderr().count(" MB in ") + snapshots
+            wait_until(
+                lambda: raw.ask("INCR", "n")[:1] == b":" and one.stderr().count(" MB in ") > wanted, 60, "it trims"
+            )
+
+    trims(3)
+    told = re.search(r"etcd keeps its history from revision (\d+) on for the pool \S+/other, too", one.stderr())
+    assert told
+    assert int(told[1]) <= first
+    other.start()
+    with other.raw() as raw:
+        assert parse(raw.ask("GET", "n")) == b"3"
+    other.kill9()
+    delete_prefix(node, f"{address[address.index('/', 7) :]}/other/")
+    trims(1)
+    with pytest.raises(urllib.error.HTTPError, match="400"):
+        node.call("kv/range", {"key": base64("x"), "revision": first})
+
+
 def test_an_instance_with_other_databases_is_not_let_in(join: Join) -> None:
     join("--databases", "4")
-    with pytest.raises(pytest.fail.Exception, match="--databases must be alike"):
+    with pytest.raises(
+        pytest.fail.Exception, match="the pool has 4 databases, and this instance has 5: --databases must be alike"
+    ):
         join("--databases", "5")
 
 
@@ -345,7 +469,7 @@ def test_a_log_that_is_gone_ends_the_instance(join: Join, node: EtcdNode, tmp_pa
     process = join()
     with process.raw() as raw:
         raw.ask("SET", "k", "v")
-    node.call("kv/deleterange", {"key": b64encode(f"/{tmp_path.name}/log".encode()).decode()})
+    node.call("kv/deleterange", {"key": base64(f"/{tmp_path.name}/log")})
     wait_until(lambda: process.process.poll() is not None, what="it ends")
     assert process.process.returncode == 70
     assert "the log was deleted" in process.stderr() or "has lost entries" in process.stderr()
@@ -373,22 +497,17 @@ class Restored:
         self._backup.rename(self.node.data_directory)
         self.node.start()
 
-    def put(self, key: str, value: bytes) -> int:
-        """Return the revision of a put."""
-        body = {"key": b64encode(key.encode()).decode(), "value": b64encode(value).decode()}
-        return int(self.node.call("kv/put", body)["header"]["revision"])
-
     def append(self, *words: bytes) -> int:
         """Append an entry as an instance does, and return its revision."""
         self._seq += 1
         body = Body()
         body.add(0, 1, [encode_command(words)])
         [entry] = pack(7, self._seq, int(time.time() * 1000), 0, body)
-        return self.put("/p/log", entry)
+        return put(self.node, "/p/log", entry)
 
     def reach(self, revision: int) -> None:
         """Write keys of no meaning until etcd's revision is this one."""
-        while self.put("x", b"") < revision:
+        while put(self.node, "x", b"") < revision:
             pass
 
 

@@ -485,16 +485,21 @@ class Config:
         return setting.show(getattr(self, setting.attribute))
 
     def change(self, values: Mapping[str, str]) -> None:
-        """Set live settings, all or none. Raises KeyError for an unknown name, SettingError for a bad or fixed one."""
-        for name in values:
-            if not BY_NAME[name].live:
-                raise SettingError(name, "can't set immutable config")
+        """Set settings, all or none. Raises KeyError for an unknown name, SettingError for a bad value.
+
+        A setting that is not live takes only the value that it has.
+        """
         proposed = copy.copy(self)
-        for name, text in values.items():
+        for name in sorted(
+            values, key=lambda name: BY_NAME[name].live
+        ):  # as in Redis, the fixed ones are refused first
+            setting = BY_NAME[name]
             try:
-                proposed._take(BY_NAME[name], text)
+                proposed._take(setting, values[name])
             except ValueError as error:
                 raise SettingError(name, str(error)) from None
+            if not setting.live and getattr(proposed, setting.attribute) != getattr(self, setting.attribute):
+                raise SettingError(name, "can't set immutable config")
         if self.pool is not None and proposed.maxmemory_policy != "noeviction":
             raise SettingError("maxmemory-policy", EVICTION_IN_POOL)
         for check in self.before_change:

@@ -52,7 +52,7 @@ from protocol import (
     encode_short,
     encode_text,
 )
-from replies import Deferred, Farewell, LongArray, Reply, Work
+from replies import Deferred, LongArray, Reply, Work
 from session import Session
 from turn import SLICE_SECONDS, Turn
 
@@ -287,7 +287,7 @@ class Connection:
     def _spell_one(self, argv: list[bytes], reply: Reply, pieces: list[bytes]) -> list[bytes]:
         """Put one reply behind `pieces`, as the dialect of its request spells it."""
         session = self.session
-        is_text = type(argv) is TextRequest
+        is_text = type(argv) is TextRequest and not session.lines_in_resp
         if session.muted and session.suppress():
             return pieces
         if type(reply) is LongArray:
@@ -295,8 +295,10 @@ class Connection:
         if not is_text:
             return self._encode(reply, pieces)
         row = self.engine.table.get(fold(argv[0]))
-        if type(reply) is not Farewell:
-            encode_text(reply, pieces.append, row.text_null if row else b"(nil)")
+        if row is None:
+            encode_text(reply, pieces.append)
+        else:
+            encode_text(reply, pieces.append, row.text_null, row.text_signs)
         return pieces
 
     def _encode(self, reply: Reply, pieces: list[bytes]) -> list[bytes]:

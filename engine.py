@@ -24,17 +24,18 @@ import commands.info
 import commands.introspection
 import commands.keys
 import commands.pool
+import commands.refused
 import commands.server
 import commands.strings  # noqa: F401  (the modules fill the table when imported)
 from claim import Claim
 from columns import Columns, columns_of
-from commands import DENYOOM, LONGEST_NAME_BYTES, NO_AUTH, NO_KEYS, READONLY, TABLE, WRITE, Command, RunMany, fold
+from commands import DENYOOM, HIDDEN, LONGEST_NAME_BYTES, NO_AUTH, READONLY, TABLE, WRITE, Command, RunMany, fold
 from commands.many import AT_ONCE_WORDS, logging_in_slices
 from commands.slices import at_once
 from errors import INTERNAL, LOG_FAILED, NAMED_BYTES, NO_MEMORY, OUT_OF_MEMORY, UNKNOWN_COMMAND, CommandError
 from errors import NO_AUTH as NO_AUTH_TEXT
 from eviction import Making
-from replies import HELD_BACK, NO_REPLY, OK, Deferred, Reply, Work
+from replies import HELD_BACK, OK, Deferred, Reply, Work
 from session import Instance, Session
 
 logger = logging.getLogger("godis")
@@ -50,6 +51,7 @@ class Engine:
 
     def __init__(self, instance: Instance, table: Mapping[bytes, Command] = TABLE) -> None:
         self.instance = instance
+        table = {**HIDDEN, **table}
         # Clients send a name in upper or lower case: both are looked up as they are, any other mixture is folded.
         self.table = {**table, **{name.lower(): row for name, row in table.items()}}
         self.replaying = Session(instance, 0)
@@ -57,8 +59,7 @@ class Engine:
 
     def lookup(self, argv: list[bytes]) -> Command:
         """Return the row of a request. Raises CommandError as Redis words it."""
-        name = fold(argv[0])
-        row = self.table.get(name) or CROSS_PROTOCOL.get(name)
+        row = self.table.get(fold(argv[0]))
         if row is None:
             raise unknown_command(argv)
         return row
@@ -283,16 +284,3 @@ def _waiting_for(room: Making) -> Work:
     if not has_room:
         raise CommandError(OUT_OF_MEMORY)
     return HELD_BACK
-
-
-def _close_browser(session: Session, argv: list[bytes]) -> Reply:
-    """Close the connection of a browser that was made to send an HTTP request: nothing behind it may run."""
-    logger.warning("closed %s: an HTTP request, perhaps a cross-protocol attack", session.address)
-    session.closing = True
-    return NO_REPLY
-
-
-# How HTTP requests begin. They are in no list of commands.
-CROSS_PROTOCOL = {
-    name: Command(name, "", -1, NO_AUTH, NO_KEYS, "", "", "", _close_browser, b"") for name in (b"POST", b"HOST:")
-}

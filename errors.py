@@ -112,8 +112,14 @@ CLIENT_ID_TOO_SMALL = b"ERR client-id should be greater than 0"
 NO_SUCH_USER = b"ERR No such user '%b'"
 INVALID_TIMEOUT = b"ERR timeout is not an integer or out of range"
 NEGATIVE_TIMEOUT = b"ERR timeout is negative"
-TIMEOUT_TOO_LARGE = b"ERR timeout is out of range"
 INVALID_PAUSE_MODE = b"ERR CLIENT PAUSE mode must be WRITE or ALL"
+
+# refused commands
+NO_TRANSACTIONS = (
+    b"ERR MULTI is not supported: Godis has no transactions yet. The connection is closed, "
+    b"because the commands behind it must not run one by one"
+)
+NO_REPLICATION = b"ERR %b is not supported: Godis has no replication and no RDB snapshots"
 
 # text dialect
 TEXT_NO_VALUE = b"ERR value not found or expired"

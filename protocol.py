@@ -42,7 +42,7 @@ import hiredis
 
 from columns import CRLF, HEADS, TABLED, Columns, split_columns
 from errors import QUERY_TOO_BIG, TEXT_NO_KEY, CommandError, ProtocolError
-from replies import OK, PONG, Deleted, LongArray, Members, NoReply, NullArray, Push, Status, Verbatim
+from replies import OK, Deleted, Farewell, LongArray, Members, NoReply, NullArray, Push, Status, Verbatim
 
 MAX_BULK_BYTES = 512 * 1024 * 1024
 MAX_QUERY_BYTES = 1024 * 1024 * 1024
@@ -615,9 +615,16 @@ def aggregate(reply: Any, resp3: bool) -> tuple[bytes, Iterable[Any]]:
     return b"%b%d\r\n" % (kind, count), members
 
 
-def encode_text(reply: Any, put: Put, null: bytes = b"(nil)") -> None:
-    """Hand a reply to `put` as lines for people; a null that is not part of a list is `null`."""
-    if isinstance(reply, Deleted):
+def encode_text(reply: Any, put: Put, null: bytes = b"(nil)", signs: bool = False) -> None:
+    """Hand a reply to `put` as lines for people; a null that is not part of a list is `null`.
+
+    `signs`: a status begins with `+` and an error with `-`, as in RESP.
+    """
+    if signs and isinstance(reply, (Status, CommandError, ProtocolError)):
+        encode(reply, put, False)
+    elif isinstance(reply, Farewell):
+        pass  # a person sees that the connection closes
+    elif isinstance(reply, Deleted):
         for value in reply.values:
             encode_text(value, put, TEXT_NO_KEY)
     elif isinstance(reply, (list, tuple, set, frozenset, dict)):
@@ -635,7 +642,7 @@ def _text_line(reply: Any, null: bytes) -> bytes | memoryview:
     if isinstance(reply, memoryview):
         return reply
     if isinstance(reply, bytes):
-        return b"+PONG" if reply == PONG and isinstance(reply, Status) else reply
+        return reply
     if reply is None or isinstance(reply, NullArray):
         return null
     if isinstance(reply, int):

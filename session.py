@@ -166,6 +166,7 @@ class Session:
         self.db: Keyspace = instance.store.databases[0]
         self.authenticated = not instance.config.requirepass
         self.resp3 = False
+        self.lines_in_resp = False  # HELLO: a line of text is answered in RESP, too
         self.name = b""
         self.muted = False  # `suppress` must be asked about each reply
         self.replies_off = False  # CLIENT REPLY OFF
@@ -208,7 +209,7 @@ class Session:
         """Forget all that RESET makes a client forget."""
         self.db = self.store.databases[0]
         self.authenticated = not self.instance.config.requirepass
-        self.resp3 = False
+        self.resp3 = self.lines_in_resp = False
         self.name = b""
         self.unmute()
         self.no_evict = False

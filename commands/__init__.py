@@ -11,9 +11,9 @@ docs/commands.md are all made from this table, so a row says everything:
 
 A command that pipelines are made of may have a second form, which runs a whole pipeline of it at once: see `for_many`.
 
-A subcommand is a row named `CLIENT|ID`; its container is made with `container("CLIENT")`. The table is the only
-module-level state of the program. (Refused: a class a command, which triples the lines; discovery by function name,
-which leaves no room for arity and flags.)
+A subcommand is a row named `CLIENT|ID`; its container is made with `container("CLIENT")`. A row that COMMAND does not
+list is in `HIDDEN`. These two tables are the only module-level state of the program. (Refused: a class a command, which
+triples the lines; discovery by function name, which leaves no room for arity and flags.)
 """
 
 from __future__ import annotations
@@ -88,6 +88,7 @@ class Command:
     summary: str
     run: Run
     text_null: bytes
+    text_signs: bool = False
     run_many: RunMany | None = None
     subcommands: dict[bytes, Command] = field(default_factory=dict)
     alone: bool = field(init=False)
@@ -123,6 +124,7 @@ class Command:
 
 
 TABLE: dict[bytes, Command] = {}
+HIDDEN: dict[bytes, Command] = {}  # commands that are refused, and second names; COMMAND does not list them
 
 
 def fold(word: bytes) -> bytes:
@@ -139,15 +141,23 @@ def command(
     keys: Keys = NO_KEYS,
     since: str = "1.0.0",
     text_null: bytes = b"(nil)",
+    text_signs: bool = False,
+    hidden: bool = False,
 ) -> Callable[[Run], Run]:
-    """Enter a function into the table and return it unchanged. `text_null` is what a null reads like in text."""
+    """Enter a function into the table and return it unchanged.
+
+    `text_null` is what a null reads like in text. `text_signs`: in text a status begins with `+` and an error with `-`,
+    because programs send this command as a line and expect Redis's answer. `hidden`: COMMAND does not list the command.
+    """
 
     def enter(run: Run) -> Run:
         summary = (run.__doc__ or "").strip().split("\n")[0]
         group = run.__module__.rpartition(".")[2]
-        row = Command(name.encode(), syntax, arity, flags, keys, since, group, summary, run, text_null)
+        row = Command(name.encode(), syntax, arity, flags, keys, since, group, summary, run, text_null, text_signs)
         parent, _, child = row.name.partition(b"|")
-        if child:
+        if hidden:
+            HIDDEN[row.name] = row
+        elif child:
             TABLE[parent].subcommands[child] = row
             TABLE[parent].group = group
         else:

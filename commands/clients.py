@@ -29,7 +29,6 @@ from errors import (
     NO_SUCH_USER,
     QUOTED_BYTES,
     SYNTAX,
-    TIMEOUT_TOO_LARGE,
     UNKNOWN_CLIENT_INFO,
     UNKNOWN_CLIENT_TYPE,
     UNKNOWN_OR_WRONG_SUBCOMMAND,
@@ -302,7 +301,8 @@ FILTERS: dict[bytes, Callable[[bytes], Filter]] = {
 def client_pause(session: Session, argv: list[bytes]) -> Reply:
     """Let all commands, or those that write, wait for so many milliseconds.
 
-    Differs from Redis: CLIENT commands do not wait, so that CLIENT UNPAUSE can end any pause.
+    Differs from Redis: CLIENT commands do not wait, so that CLIENT UNPAUSE can end any pause. With the largest timeouts
+    the pause lasts until then; in Redis it ends at once.
     """
     mode = fold(argv[3]) if len(argv) == 4 else b"ALL"
     if len(argv) > 4:
@@ -314,9 +314,7 @@ def client_pause(session: Session, argv: list[bytes]) -> Reply:
         raise CommandError(NEGATIVE_TIMEOUT)
     instance = session.instance
     now_ms = session.store.now_ms
-    if timeout_ms > MAX_INTEGER - now_ms:
-        raise CommandError(TIMEOUT_TOO_LARGE)
-    pause = Pause(now_ms + timeout_ms, writes_only=mode == b"WRITE", set_ms=now_ms)
+    pause = Pause(min(now_ms + timeout_ms, MAX_INTEGER), writes_only=mode == b"WRITE", set_ms=now_ms)
     if instance.paused:  # a pause that holds can become longer or stricter, never shorter or weaker
         pause.until_ms = max(pause.until_ms, instance.pause.until_ms)
         pause.writes_only = pause.writes_only and instance.pause.writes_only

@@ -10,6 +10,7 @@ empty every client counts as authenticated.
 from __future__ import annotations
 
 import logging
+from functools import partial
 from hmac import compare_digest
 
 from commands import ALLOW_BUSY, ALONE, FAST, LOADING, NO_AUTH, NOSCRIPT, STALE, command, fold
@@ -63,7 +64,7 @@ def check_client_name(name: bytes) -> None:
         raise CommandError(INVALID_CLIENT_NAME)
 
 
-@command("PING", "[message]", arity=-1, flags=FAST)
+@command("PING", "[message]", arity=-1, flags=FAST, text_signs=True)
 def ping(session: Session, argv: list[bytes]) -> Reply:
     """Answer PONG, or the message."""
     if len(argv) == 1:
@@ -80,7 +81,7 @@ def echo(session: Session, argv: list[bytes]) -> Reply:
     return message
 
 
-@command("AUTH", "[username] password", arity=-2, flags=ALWAYS)
+@command("AUTH", "[username] password", arity=-2, flags=ALWAYS, text_signs=True)
 def auth(session: Session, argv: list[bytes]) -> Reply:
     """Authenticate the connection."""
     if len(argv) > 3:
@@ -95,21 +96,21 @@ def auth(session: Session, argv: list[bytes]) -> Reply:
     "HELLO", "[protover [AUTH username password] [SETNAME clientname]]", arity=-1, flags=ALWAYS | ALONE, since="6.0.0"
 )
 def hello(session: Session, argv: list[bytes]) -> Reply:
-    """Agree on RESP2 or RESP3, authenticate, name the connection; tell what the server is."""
+    """Agree on RESP2 or RESP3, authenticate, name the connection; tell what the server is.
+
+    From then on lines of text are answered in RESP, too.
+    """
     version = parse_bounded(argv[1], MIN_INTEGER, MAX_INTEGER, INVALID_PROTOCOL) if len(argv) > 1 else None
     if version not in (None, 2, 3):
         raise CommandError(NOPROTO)
     if len(argv) > AT_ONCE_WORDS:
-        return shorten(session, argv, 2, {b"AUTH": 2, b"SETNAME": 1}, _parse_greeting)
-    credentials, name = _parse_greeting(argv[2:])
-    if credentials:
-        authenticate(session, *credentials)
+        return shorten(session, argv, 2, {b"AUTH": 2, b"SETNAME": 1}, partial(_take_greeting, session))
+    _take_greeting(session, argv[2:])
     if not session.authenticated:
         raise CommandError(HELLO_UNAUTHENTICATED)
-    if name is not None:
-        session.name = name
     if version is not None:
         session.resp3 = version == 3
+        session.lines_in_resp = True
     return {
         b"server": b"redis",
         b"version": REDIS_VERSION.encode(),
@@ -121,23 +122,20 @@ def hello(session: Session, argv: list[bytes]) -> Reply:
     }
 
 
-def _parse_greeting(words: list[bytes]) -> tuple[list[bytes], bytes | None]:
-    """Read user and password, if any, and a name or None. Raises CommandError."""
-    credentials: list[bytes] = []
-    name: bytes | None = None
+def _take_greeting(session: Session, words: list[bytes]) -> None:
+    """Carry out the options of HELLO one after another, as Redis does: those before a wrong one hold."""
     place = 0
     while place < len(words):
         option, left = fold(words[place]), len(words) - place - 1
         if option == b"AUTH" and left >= 2:
-            credentials = words[place + 1 : place + 3]
+            authenticate(session, *words[place + 1 : place + 3])
             place += 3
         elif option == b"SETNAME" and left >= 1:
-            name = words[place + 1]
-            check_client_name(name)
+            check_client_name(words[place + 1])
+            session.name = words[place + 1]
             place += 2
         else:
             raise CommandError(HELLO_OPTION % words[place][:QUOTED_BYTES])
-    return credentials, name
 
 
 @command("SELECT", "index", arity=2, flags=LOADING | STALE | FAST)
@@ -148,7 +146,7 @@ def select(session: Session, argv: list[bytes]) -> Reply:
     return OK
 
 
-@command("QUIT", arity=-1, flags=ALWAYS)
+@command("QUIT", arity=-1, flags=ALWAYS, text_signs=True)
 def quit_(session: Session, argv: list[bytes]) -> Reply:
     """Close the connection once all replies are sent."""
     session.closing = True
@@ -157,7 +155,7 @@ def quit_(session: Session, argv: list[bytes]) -> Reply:
 
 @command("EXIT", arity=-1, flags=ALWAYS, since="Godis 1.0")
 def exit_(session: Session, argv: list[bytes]) -> Reply:
-    """Close the connection, as QUIT does.
+    """Close the connection, as QUIT does; a line of text gets no answer.
 
     Differs from Redis, which does not have it; the original program did.
     """

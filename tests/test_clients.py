@@ -86,6 +86,12 @@ def test_redis_py_gets_an_error_in_the_middle_of_a_pipeline(client: Any) -> None
     assert replies[2] == b"text"
 
 
+def test_a_transaction_of_redis_py_fails_as_a_whole(client: Any) -> None:
+    with client.pipeline(transaction=True) as pipeline, pytest.raises(redis.ConnectionError):
+        pipeline.set("a", 1).set("b", 2).execute()
+    assert client.dbsize() == 0
+
+
 def test_redis_py_sees_deadlines(client: Any) -> None:
     client.set("plain", "v")
     assert SIX_HOURS_SECONDS - 60 < client.ttl("plain") <= SIX_HOURS_SECONDS

@@ -11,7 +11,7 @@ from servers import Raw, RedisProcess
 
 import commands.connection
 from commands import TABLE
-from errors import HELLO_UNAUTHENTICATED, NO_AUTH, WRONG_PASSWORD, CommandError
+from errors import HELLO_UNAUTHENTICATED, NO_AUTH, WRONG_PASSWORD
 from replies import OK, Farewell, Status
 from version import REDIS_VERSION
 
@@ -108,12 +108,49 @@ def test_hello_tells_what_the_server_is() -> None:
     assert client.session.resp3
 
 
-def test_a_refused_hello_changes_nothing() -> None:
-    client = Bench().connect()
-    client.ask("CLIENT", "SETNAME", "before")
-    for rest in (["nosuch"], ["AUTH", "other", "x"]):
-        assert isinstance(client.ask("HELLO", 3, "SETNAME", "after", *rest), CommandError)
-        assert (client.session.resp3, client.session.name) == (False, b"before")
+GREETINGS = [
+    [],
+    ["2"],
+    ["x", "NOSUCH"],
+    ["4", "NOSUCH"],
+    ["3", "NOSUCH", "AUTH", "default", "wrong"],
+    ["3", "SETNAME", "a", "NOSUCH"],
+    ["3", "SETNAME", "a", "SETNAME", "b c"],
+    ["3", "SETNAME", "a", "AUTH", "default", "wrong"],
+    ["3", "SETNAME", "a", "SETNAME", "b"],
+    ["3", "AUTH", "default", "wrong", "NOSUCH"],
+    ["3", "AUTH", "other", "secret", "SETNAME", "a"],
+    ["3", "AUTH", "default", "secret", "NOSUCH"],
+    ["3", "AUTH", "default", "secret", "SETNAME", "b c"],
+    ["3", "AUTH", "default", "secret", "AUTH", "default", "wrong"],
+    ["3", "AUTH", "default", "secret", "SETNAME", "a"],
+    ["3", "AUTH", "default"],
+]
+
+
+@pytest.mark.parametrize("password", ["", "secret"])
+@pytest.mark.parametrize("words", GREETINGS, ids=" ".join)
+def test_hello_checks_and_takes_its_options_in_redis_order(
+    words: list[str], password: str, redis_server: RedisProcess
+) -> None:
+    """What stands before a wrong option holds: the next questions show what did."""
+    after = [("CLIENT", "GETNAME"), ("AUTH", "secret"), ("CLIENT", "GETNAME")]
+    client = Bench(requirepass=password).connect()
+    with redis_server.raw() as operator:
+        operator.ask("CONFIG", "SET", "requirepass", password)
+        try:
+            with redis_server.raw() as real:
+                for question in [("HELLO", *words), *after]:
+                    assert without_ids(client.wire(*question)) == without_ids(real.ask(*question))
+        finally:
+            operator.ask("CONFIG", "SET", "requirepass", "")
+
+
+def test_a_hello_without_the_password_agrees_on_nothing() -> None:
+    client = Bench(requirepass="secret").connect()
+    client.ask("HELLO", 3)
+    assert not client.session.resp3
+    assert not client.session.lines_in_resp
 
 
 def test_hello_and_password_in_one_request() -> None:

@@ -496,7 +496,7 @@ REPLIES: list[tuple[Any, bytes, bytes, bytes]] = [
     (b"x" * 2000, b"$2000\r\n%b\r\n" % (b"x" * 2000), b"$2000\r\n%b\r\n" % (b"x" * 2000), b"x" * 2000 + b"\r\n"),
     (Named(b"a"), b"$1\r\na\r\n", b"$1\r\na\r\n", b"a\r\n"),
     (OK, b"+OK\r\n", b"+OK\r\n", b"OK\r\n"),
-    (PONG, b"+PONG\r\n", b"+PONG\r\n", b"+PONG\r\n"),
+    (PONG, b"+PONG\r\n", b"+PONG\r\n", b"PONG\r\n"),
     (b"PONG", b"$4\r\nPONG\r\n", b"$4\r\nPONG\r\n", b"PONG\r\n"),
     (Status(b"QUEUED"), b"+QUEUED\r\n", b"+QUEUED\r\n", b"QUEUED\r\n"),
     (Verbatim(b"a\nb"), b"$3\r\na\nb\r\n", b"=7\r\ntxt:a\nb\r\n", b"a\nb\r\n"),

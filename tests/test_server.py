@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from servers import HOST, PATIENCE_SECONDS, GodisProcess, Raw, RedisProcess, encode, parse, require, wait_until
 
+from errors import NO_TRANSACTIONS
+
 MEBIBYTE = 1 << 20
 
 
@@ -122,11 +124,56 @@ def test_text_commands_pipeline_and_lists_take_a_line_each(godis: GodisProcess) 
         assert [client.read_line() for _ in expected] == expected
 
 
-@pytest.mark.parametrize("word", [b"exit", b"EXIT", b"quit"])
-def test_text_quit_closes_without_an_answer(godis: GodisProcess, word: bytes) -> None:
-    with godis.raw() as client:
+@pytest.mark.parametrize(("word", "answer"), [(b"exit", b""), (b"EXIT", b""), (b"quit", b"+OK\r\n")])
+def test_a_line_that_says_farewell_closes(shared_godis: GodisProcess, word: bytes, answer: bytes) -> None:
+    with shared_godis.raw() as client:
         client.send(b"PING\n" + word + b"\nPING\n")
-        assert client.read_all() == b"+PONG\r\n"
+        assert client.read_all() == b"+PONG\r\n" + answer
+
+
+def test_after_hello_lines_are_answered_in_resp_until_reset(shared_godis: GodisProcess) -> None:
+    with shared_godis.raw() as client:
+        client.send(b"HELLO 3\nGET nokey\nSET k v\nNOSUCH\nECHO hello\nRESET\nSET k w\nGET k\n")
+        assert client.read_reply().startswith(b"%7\r\n")
+        replies = [b"_\r\n", b"+OK\r\n", b"-ERR unknown command 'NOSUCH'", b"$5\r\nhello\r\n"]
+        assert [reply for reply in replies if not client.read_reply().startswith(reply)] == []
+        assert [client.read_line() for _ in range(3)] == [b"RESET", b"OK", b"w"]
+
+
+MULTI = encode("MULTI")
+SETS = [encode("SET", f"in:{number}", "piece") for number in range(200)]
+
+
+@pytest.mark.parametrize("before", [b"", encode("SET", "before", "1"), encode("SET", "before", "1") * 100, b"PING\n"])
+@pytest.mark.parametrize("multi", [MULTI, encode("multi"), encode("MULTI", "now"), b"MULTI\r\n", b"multi\n"])
+@pytest.mark.parametrize("behind", [SETS[:1], SETS, [b"SET in:text 1\n"] * 3])
+def test_of_a_transaction_nothing_runs(
+    shared_godis: GodisProcess, before: bytes, multi: bytes, behind: list[bytes]
+) -> None:
+    """Until there are transactions: an error, and the end of the connection."""
+    with shared_godis.raw() as client, shared_godis.raw() as other:
+        client.send(before + multi + b"".join(behind) + encode("EXEC"))
+        answers = client.read_all()
+        assert answers.endswith(b"\r\n")
+        assert answers.splitlines()[-1] == b"-" + NO_TRANSACTIONS
+        assert parse(other.ask("KEYS", "in:*")) == []
+
+
+def test_of_a_transaction_that_comes_in_pieces_nothing_runs(shared_godis: GodisProcess) -> None:
+    with shared_godis.raw() as client, shared_godis.raw() as other:
+        assert client.ask("MULTI") == b"-%b\r\n" % NO_TRANSACTIONS
+        with contextlib.suppress(ConnectionError):
+            client.send(SETS[0])
+        assert client.is_closed()
+        assert parse(other.ask("KEYS", "in:*")) == []
+
+
+def test_before_auth_a_transaction_is_refused_as_well(tmp_path: Path) -> None:
+    with GodisProcess(tmp_path, "--requirepass", "secret") as godis, godis.raw() as client, godis.raw() as other:
+        client.send(MULTI + encode("AUTH", "secret") + SETS[0])
+        assert client.read_all() == b"-%b\r\n" % NO_TRANSACTIONS
+        other.ask("AUTH", "secret")
+        assert other.ask("DBSIZE") == b":0\r\n"
 
 
 def test_resp_quit_answers_and_runs_nothing_after_it(godis: GodisProcess) -> None:

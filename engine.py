@@ -76,6 +76,8 @@ class Engine:
         A command is said to be quick where its reply is OK, a short string, or, of a command flagged FAST that touches
         nothing but keys, an integer or null. To look at the clock behind these as well costs 4 % of a GET at P=16.
         """
+        if self.instance.untouching:
+            self.instance.store.noting = not session.no_touch
         if len(requests) > 1:
             replies_by_column = self._run_by_column(session, requests)
             if replies_by_column is not None:
@@ -210,7 +212,6 @@ class Engine:
             instance.pool.check(row.name, row.flags & WRITE, row.flags & READONLY)
         if row.flags & DENYOOM and (making := self._make_room(argv)):
             return making
-        instance.store.noting = not session.no_touch or row.name == b"TOUCH"
         if witness is not None:
             witness.note(session, row, argv)
         return None

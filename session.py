@@ -204,6 +204,7 @@ class Session:
     @no_touch.setter
     def no_touch(self, wanted: bool) -> None:
         (self.instance.untouching.add if wanted else self.instance.untouching.discard)(self.id)
+        self.store.noting = not wanted  # for the rest of this pipeline; see `Engine.run`
 
     def reset(self) -> None:
         """Forget all that RESET makes a client forget."""
@@ -345,12 +346,10 @@ class Instance:
 
     def update_gate(self) -> None:
         """Note whether commands must be looked at before they run; due whenever what is asked here changes."""
-        untouching = bool(self.untouching)
-        self.store.noting = True
         limited = bool(self.eviction.limit_bytes)
         unconfirmed = self.pool is not None and (not self.pool.confirmed or self.pool.clock_wrong)
         held = self.paused or self.store.claim is not None
-        self.one_by_one = self.log.failure is not None or held or limited or untouching or unconfirmed
+        self.one_by_one = self.log.failure is not None or held or limited or unconfirmed
         self.gated = self.one_by_one or self.witness is not None
 
     @property

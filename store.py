@@ -331,7 +331,9 @@ class Keyspace:
 
     def strings(self, keys: Sequence[bytes]) -> list[bytes | None] | None:
         """Do what `string` does for each key; None, and nothing is done, where one of them needs a closer look."""
-        entries = self.look_many(keys) if self.usage is None else None
+        entries = self.look_many(keys)
+        if entries and self.usage is not None:
+            self.usage.note_many([key for key, entry in zip(keys, entries, strict=True) if entry is not None])
         return entries and [entry and entry[:-TAIL_BYTES] for entry in entries]
 
     def look_many(self, keys: Sequence[bytes]) -> list[bytes | None] | None:
@@ -522,8 +524,9 @@ class Keyspace:
             expiry.add(key, deadline_ms)
 
     def _is_plain(self) -> bool:
-        """Return True if nobody has to be told of a key that changes."""
-        return self.snapshot is None and self.usage is None and self.listener is None
+        """Return True if nobody has to be told of a key that changes, except for its use."""
+        has_account = self.usage is not None and self.usage.memory is not None
+        return self.snapshot is None and not has_account and self.listener is None
 
     def put_many(self, keys: Sequence[bytes], values: Sequence[Any], deadline_ms: int) -> None:
         """`put` for each key and its value."""
@@ -539,11 +542,15 @@ class Keyspace:
                 entries[key] = value + end
         else:
             self._put_over(keys, values, deadline_ms, end)
+        if self.usage is not None:
+            self.usage.note_many(keys)
         # A dict keeps the order in which keys came, so the new ones are its last.
         if len(entries) != known:
             new = list(islice(reversed(entries), len(entries) - known))
             for key in reversed(new):
                 self._admit(key)
+                if self.usage is not None and self.usage.uses is not None:
+                    self.usage.uses.admit(key)
             if deadline_ms != NO_DEADLINE:
                 expiry.count += len(new)
                 expiry.add_many(new, deadline_ms)
@@ -586,6 +593,8 @@ class Keyspace:
         """`replace` for each key and its value, a short string."""
         entries = self.entries
         plain = self._is_plain()
+        if self.usage is not None:
+            self.usage.note_many(filter(entries.__contains__, keys))
         for key, value in zip(keys, values):  # noqa: B905 - as many as there are keys
             known = entries.get(key)
             if plain and type(known) is bytes:
@@ -617,7 +626,7 @@ class Keyspace:
 
     def end_many_at(self, keys: Sequence[bytes], deadline_ms: int) -> list[int] | None:
         """Do what `end_at` does for each key, and return whether it was there; None, and nothing is done, as above."""
-        if not self._is_plain() or deadline_ms <= self.store.expired_until_ms:
+        if not self._is_plain() or self.usage is not None or deadline_ms <= self.store.expired_until_ms:
             return None
         known = self.short_strings(keys)
         if known is None:
@@ -660,7 +669,7 @@ class Keyspace:
 
     def remove_many(self, keys: Sequence[bytes]) -> list[Entry | None]:
         """Do what `remove` does for each key; return the entries that are gone, None where there was none."""
-        if not self._is_plain() or self.expiry.is_due:
+        if not self._is_plain() or self.usage is not None or self.expiry.is_due:
             known = [self.entries.get(key) for key in keys]
             return [entry if self.remove(key) is not None else None for key, entry in zip(keys, known, strict=True)]
         # The same inline: 0.7 µs a key instead of 2.
@@ -782,6 +791,8 @@ class Keyspace:
         old = self.entries.get(key)
         if old is not None:
             usage.note(key)
+            if usage.memory is None:
+                return
         usage.written(key, old, entry_of(value, deadline_ms))
         usage.add(DEADLINE_BYTES * ((deadline_ms != NO_DEADLINE) - (deadline_of(old) != NO_DEADLINE)))
 

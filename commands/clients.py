@@ -104,7 +104,6 @@ def client_no_evict(session: Session, argv: list[bytes]) -> Reply:
 def client_no_touch(session: Session, argv: list[bytes]) -> Reply:
     """Ask that this connection's commands, but for TOUCH, do not count as a use of their keys."""
     session.no_touch = _parse_switch(argv[2])
-    session.instance.update_gate()
     return OK
 
 

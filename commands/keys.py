@@ -127,10 +127,14 @@ def exists_many(session: Session, keys: Sequence[bytes], *more: Sequence[bytes])
 @command("TOUCH", "key [key ...]", arity=-2, flags=READONLY | FAST, keys=ALL, since="3.2.1")
 def touch(session: Session, argv: list[bytes]) -> Reply:
     """Count as EXISTS does, and count as a use of the keys."""
-    read = session.db.read
     if is_long(argv):
         return counting(session, argv, is_use=True)
-    return sum(read(key) is not None for key in argv[1:])
+    store, read = session.store, session.db.read
+    noting, store.noting = store.noting, True  # whatever CLIENT NO-TOUCH says
+    try:
+        return sum(read(key) is not None for key in argv[1:])
+    finally:
+        store.noting = noting
 
 
 @command("TYPE", "key", arity=2, flags=READONLY | FAST, keys=FIRST)

@@ -69,7 +69,7 @@ def getting(session: Session, argv: list[bytes]) -> Work:
     try:
         with Sight(session.db) as sight:
             for keys in words_of(argv):
-                chunks.append(tuple(sight.strings(keys)))
+                chunks.append(tuple(sight.strings(keys, is_use=not session.no_touch)))
                 held_bytes += sum(map(len, filter(None, chunks[-1])))
                 yield
     except GeneratorExit:

@@ -55,18 +55,17 @@ class Sight(Moment):
         db = self._db
         db.store.misses += misses
         db.store.hits += len(found) - misses
-        if is_use and db.usage is not None:
-            for key in filter(db.entries.__contains__, keys):
-                db.usage.note(key)
+        if is_use and db.usage is not None and db.usage.uses is not None:
+            db.usage.uses.note_many(filter(db.entries.__contains__, keys))
         return found
 
     def _then(self, key: bytes, entry: Entry | None) -> Entry | None:
         entry = self._changed[hash(key) % SHARDS].get(key, entry)
         return None if NO_DEADLINE < deadline_of(entry) <= self._expired_until_ms else entry
 
-    def strings(self, keys: Sequence[bytes]) -> list[bytes | None]:
+    def strings(self, keys: Sequence[bytes], is_use: bool) -> list[bytes | None]:
         """Return the strings at keys, None where there was none."""
-        found = self.look(keys, is_use=True)
+        found = self.look(keys, is_use)
         return [entry[:-TAIL_BYTES] if type(entry) is bytes else _string_of(entry) for entry in found]
 
 

@@ -525,7 +525,7 @@ def incrby_many(session: Session, keys: Sequence[bytes], amounts: Sequence[bytes
 def _increment_many(db: Keyspace, keys: Sequence[bytes], amount: int) -> list[int] | None:
     """`_increment` for each key; None, and nothing is done, where one of them needs a closer look."""
     distinct = list(dict.fromkeys(keys))
-    entries = db.short_strings(distinct) if db.usage is None and -FAR < amount < FAR else None
+    entries = db.short_strings(distinct) if -FAR < amount < FAR else None
     if entries is None:
         return None
     texts = [b"0" if entry is None else entry[:-TAIL_BYTES] for entry in entries]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from itertools import count
 from pathlib import Path
 from random import Random
@@ -434,6 +435,38 @@ def test_a_client_that_asked_for_no_touch_uses_no_key() -> None:
     bench.advance(50)
     client.ask("GET", "key")
     assert client.ask("OBJECT", "IDLETIME", "key") == 0
+
+
+def test_no_touch_holds_for_its_client_alone() -> None:
+    bench = Bench()
+    client, quiet = bench.connect(), bench.connect()
+    quiet.ask("CLIENT", "NO-TOUCH", "ON")
+    keys = [b"key:%d" % number for number in range(3000)]  # so many are read in slices
+    client.ask("SET", keys[0], "x")
+    client.ask("OBJECT", "IDLETIME", keys[0])
+    requests: list[tuple[int, Client, list[str | bytes], int]] = [
+        (10, quiet, ["GET", keys[0]], 10),
+        (10, quiet, ["MGET", *keys], 20),
+        (10, client, ["MGET", *keys], 0),
+        (10, quiet, ["SET", keys[0], "y"], 10),
+        (10, client, ["SET", keys[0], "y"], 0),
+        (10, quiet, ["TOUCH", *keys], 0),
+        (10, quiet, ["TOUCH", keys[0]], 0),
+        (10, client, ["EXISTS", keys[0]], 10),
+    ]
+    for seconds, asking, words, expected in requests:
+        bench.advance(seconds)
+        reply = asking.ask(*words)
+        if isinstance(reply, Generator):
+            client.ask("PING")  # another's command in between
+            reply, _ = driven(reply)
+        assert client.ask("OBJECT", "IDLETIME", keys[0]) == expected, words[0]
+    bench.advance(10)
+    quiet.ask("RESET")
+    quiet.ask("GET", keys[0])
+    assert client.ask("OBJECT", "IDLETIME", keys[0]) == 0
+    client.ask("SET", "new", "x")
+    assert client.ask("OBJECT", "IDLETIME", "new") == 0
 
 
 def test_no_touch_holds_without_a_limit() -> None:

@@ -244,7 +244,7 @@ def test_each_of_several_sights_is_of_its_moment(steps: list[tuple[str, int]]) -
             client.ask(step, 0, 1)
         bench.store.expire_cycle(lambda: False)
         for sight, expected in sights:
-            assert sight.strings(names) == expected
+            assert sight.strings(names, is_use=True) == expected
     for sight, _ in sights:
         sight.__exit__()
     bench.store.expire_cycle(lambda: False)

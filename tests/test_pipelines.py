@@ -100,6 +100,7 @@ def state(client: Client) -> object:
         bench.store.misses,
         dict(statistics.errors),
         bench.store.expired_keys,
+        None if db.usage is None or db.usage.uses is None else dict(db.usage.uses.table),
     )
 
 
@@ -107,19 +108,31 @@ def state(client: Client) -> object:
     before=st.lists(one_set | one_of_many, max_size=6),
     pause_ms=st.sampled_from([0, 1, 60, 20_000]),
     idle=st.booleans(),
+    no_touch=st.booleans(),
     pipeline=pipelines,
     default_ttl=st.sampled_from(["6h", "0"]),
 )
 @example(
-    before=[[b"SET", b"a", b"1", b"PX", b"1"]], pause_ms=1, idle=False, default_ttl="6h", pipeline=[[b"GET", b"a"]] * 2
+    before=[[b"SET", b"a", b"1", b"PX", b"1"]],
+    pause_ms=1,
+    idle=False,
+    no_touch=False,
+    default_ttl="6h",
+    pipeline=[[b"GET", b"a"]] * 2,
 )
 @example(
-    before=[[b"SET", b"a", b"1"]], pause_ms=0, idle=False, default_ttl="6h", pipeline=[[b"EXPIRE", b"a", b"60"]] * 2
+    before=[[b"SET", b"a", b"1"]],
+    pause_ms=0,
+    idle=False,
+    no_touch=False,
+    default_ttl="6h",
+    pipeline=[[b"EXPIRE", b"a", b"60"]] * 2,
 )
 @example(
     before=[[b"INCR", b"a"], [b"SET", b"b", b"x"]],
     pause_ms=0,
     idle=False,
+    no_touch=False,
     default_ttl="6h",
     pipeline=[[b"EXPIRE", b"a", b"60"]] * 2,
 )
@@ -127,11 +140,12 @@ def state(client: Client) -> object:
     before=[[b"SET", b"a", b"1", b"EX", b"10"]],
     pause_ms=0,
     idle=False,
+    no_touch=False,
     default_ttl="6h",
     pipeline=[[b"SET", b"a", b"2"]] * 2,
 )
 def test_a_pipeline_at_once_does_what_its_requests_do(
-    before: list[list[bytes]], pause_ms: int, idle: bool, pipeline: list[list[bytes]], default_ttl: str
+    before: list[list[bytes]], pause_ms: int, idle: bool, no_touch: bool, pipeline: list[list[bytes]], default_ttl: str
 ) -> None:
     one, other = (Bench(default_ttl=default_ttl).connect() for _ in range(2))
     for client in (one, other):
@@ -139,12 +153,28 @@ def test_a_pipeline_at_once_does_what_its_requests_do(
             client.ask(*request)
         if idle:
             client.ask("OBJECT", "IDLETIME", "a")  # from now on uses are noted
+        if no_touch:
+            client.ask("CLIENT", "NO-TOUCH", "ON")
         client.bench.advance(pause_ms / 1000)
     replies = run_all(other.bench.engine, other.session, pipeline)
     expected = [one.ask(*request) for request in pipeline]
     assert list(map(repr, replies)) == list(map(repr, expected))
     assert state(other) == state(one)
     other.session.db.check()
+
+
+@pytest.mark.parametrize("line", ["SET a 1", "SET a 1 EX 10", "GET a", "INCR n", "INCRBY n 2"])
+def test_clients_that_ask_for_idle_times_or_no_touch_leave_pipelines_by_column(line: str) -> None:
+    client = Bench().connect()
+    quiet = client.bench.connect()
+    quiet.ask("CLIENT", "NO-TOUCH", "ON")
+    client.ask("SET", "a", "1")
+    client.ask("OBJECT", "IDLETIME", "a")
+    assert not client.bench.instance.gated
+    client.bench.advance(5)
+    replies = client.bench.engine._run_by_column(client.session, [line.encode().split()] * 4)
+    assert replies is not None
+    assert not any(isinstance(reply, CommandError) for reply in replies)
 
 
 MANY = [b"key:%d" % number for number in range(3000)]

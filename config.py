@@ -51,6 +51,29 @@ def parse_text(text: str) -> str:
     return text
 
 
+class Host(NamedTuple):
+    """An address to listen on; an optional one is left out where the machine does not have it."""
+
+    name: str
+    optional: bool
+
+
+def parse_hosts(text: str) -> str:
+    """Read addresses, separated by spaces; none: listen on no TCP port."""
+    if "-" in text.split():
+        raise ValueError("argument must name an address behind '-'")
+    return text
+
+
+def parse_octal(text: str) -> int:
+    """Read the permissions of a file, as redis.conf writes them."""
+    if not re.fullmatch(r"-?[0-7]{1,19}", text):
+        raise ValueError("argument couldn't be parsed as an octal number")
+    if not 0 <= int(text, 8) <= 0o777:
+        raise ValueError("argument must be between 0 and 777 inclusive")
+    return int(text, 8)
+
+
 def parse_name(text: str) -> str:
     """Read a name that is shown in lines of text: UTF-8 without control characters."""
     if not text.isprintable():  # nor is a byte that is no UTF-8
@@ -259,9 +282,10 @@ class Setting:
 
 
 SETTINGS = [
-    Setting("bind", "host", "127.0.0.1", parse_text, flag="host"),
+    Setting("bind", "host", "127.0.0.1", parse_hosts, flag="host"),
     Setting("port", "port", "6379", parse_integer(0, 65535)),
     Setting("unixsocket", "unixsocket", "", parse_text),
+    Setting("unixsocketperm", "unixsocketperm", "0", parse_octal, show="{:o}".format),
     Setting("tls-port", "tls_port", "0", parse_integer(0, 65535)),
     Setting("tls-cert-file", "tls_cert_file", "", parse_text, live=True),
     Setting("tls-key-file", "tls_key_file", "", parse_text, live=True),
@@ -374,6 +398,7 @@ class Config:
     host: str
     port: int
     unixsocket: str
+    unixsocketperm: int
     tls_port: int
     tls_cert_file: str
     tls_key_file: str
@@ -451,6 +476,11 @@ class Config:
             raise UsageError("--maxmemory-policy", EVICTION_IN_POOL)
         if not self.pool.tls and (self.pool_ca_file or self.pool_cert_file or self.pool_key_file):
             raise UsageError("--pool", "certificates are for etcds://, and this is etcd://")
+
+    @property
+    def hosts(self) -> list[Host]:
+        """The addresses to listen on."""
+        return [Host(word.removeprefix("-"), word.startswith("-")) for word in self.host.split()]
 
     def read_password(self) -> None:
         """Take the password from the first line of its file, if there is one. Raises StartError.

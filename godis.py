@@ -12,9 +12,11 @@ Usage:
 `export` writes a log to stdout as plain commands: godis.py export log.txt | redis-cli --pipe
 
 Options:
-  --host HOST                Address to listen on, or several in quotes (default: 127.0.0.1).
+  --host HOST                Address to listen on, or several in quotes; -ADDRESS: if this machine has it
+                             (default: 127.0.0.1).
   --port PORT                TCP port; 0: any free one (default: 6379).
-  --unixsocket PATH          Listen on this Unix socket, too.
+  --unixsocket PATH          Listen on this Unix socket, too; then --port 0 means no port.
+  --unixsocketperm MODE      Its permissions, such as 770; 0: what the umask leaves (default: 0).
   --tls-port PORT            Serve TLS on this port; then --port 0 means no other. 0: no TLS (default: 0).
   --tls-cert-file FILE       The server's certificate, and those between it and its authority (PEM).
   --tls-key-file FILE        Its private key (PEM).
@@ -84,9 +86,7 @@ if sys.version_info < (3, 10):  # noqa: UP036 - before the other modules, which 
 import io
 import logging
 import os
-import socket
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
 
 PACKAGES = {"docopt": "docopt-ng", "gevent": "gevent", "hiredis": "hiredis"}  # module -> package
 
@@ -102,9 +102,6 @@ from command_line import CommandLineError  # noqa: E402
 from config import Config, SettingError, UsageError  # noqa: E402
 from errors import LogError, StartError  # noqa: E402
 from version import VERSION  # noqa: E402
-
-if TYPE_CHECKING:
-    import ssl
 
 logger = logging.getLogger("godis")
 
@@ -130,7 +127,9 @@ def main(arguments: list[str]) -> int:
             return run_offline(config, flags)
         config.read_password()
         if flags["ping"]:
-            return ping(config)
+            import ping  # noqa: PLC0415
+
+            return ping.ping(config)
         for warning in warnings:
             logger.warning("%s", warning)
         import service  # noqa: PLC0415
@@ -172,53 +171,6 @@ def run_offline(config: Config, flags: dict[str, str]) -> int:
         return offline.UNUSABLE
     except KeyboardInterrupt:
         return 130
-
-
-def client_tls(config: Config) -> ssl.SSLContext:
-    """Make the TLS of a client with these settings. Raises StartError."""
-    import tls  # noqa: PLC0415
-
-    return tls.client_context(config)
-
-
-def connect(host: str, port: int, encryption: ssl.SSLContext | None) -> socket.socket:
-    """Connect, by TLS if that is given."""
-    connection = socket.create_connection((host, port), timeout=3)
-    if encryption is None:
-        return connection
-    try:
-        return encryption.wrap_socket(connection, server_hostname=host)
-    except OSError:
-        connection.close()
-        raise
-
-
-def ping(config: Config) -> int:
-    """Ask a running server whether it serves."""
-    host = config.host.split()[0]
-    host = {"0.0.0.0": "127.0.0.1", "*": "127.0.0.1", "::": "::1"}.get(host, host)
-    request = b"*1\r\n$4\r\nPING\r\n"
-    if config.requirepass:
-        password = config.requirepass.encode("utf-8", "surrogateescape")
-        request = b"*2\r\n$4\r\nAUTH\r\n$%d\r\n%b\r\n" % (len(password), password) + request
-    # as a server with these settings listens: TLS only if there is nothing else
-    port, encryption = config.port, None
-    if not port and config.tls_port:
-        port, encryption = config.tls_port, client_tls(config)
-    try:
-        with connect(host, port, encryption) as connection:
-            connection.sendall(request)
-            reply = b""
-            while not reply.endswith(b"+PONG\r\n"):
-                received = connection.recv(1024)
-                if not received or b"-" in received:
-                    raise OSError(received.decode(errors="replace").split("\r\n")[0] or "connection closed")
-                reply += received
-    except OSError as error:
-        print(f"godis: no answer from {host}:{port}: {error}", file=sys.stderr)
-        return 1
-    print("PONG")
-    return 0
 
 
 def run(arguments: list[str]) -> int:

@@ -9,7 +9,6 @@ three modules alone know gevent and sockets.
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import os
 import socket
@@ -32,6 +31,7 @@ from connection import READ, Connection
 from diagnostics import FewLines
 from engine import Engine
 from errors import DENIED, MAX_CLIENTS, StartError
+from listening import listen_tcp, listen_unix, plain_address, remove_unix, show_place
 from rewrite import reason_of
 from session import Instance, Session
 from turn import SLICE_SECONDS, Turn
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 HOUSEKEEPING_SECONDS = 0.1
 CLOCK_JUMP_MS = 1000
 HANDSHAKE_SECONDS = 10  # that a client may let us wait for it in a TLS handshake
-BACKLOG = 511
 ACCEPTED_A_TURN = 16  # clients; each takes 0.1 ms or more, while all others wait, and a descriptor, also if refused
 ABORTED_A_TURN = 25  # clients; so many end in the next turn, too
 THREADS = 3  # for an fsync, for a rewrite, and for a file to be closed
@@ -109,6 +108,7 @@ class Server:
         self.broken = ""  # what the server cannot go on without, and why it is gone
         self._failing: set[str] = set()  # chores
         self.listeners: list[Listener] = []
+        self._unix_status: os.stat_result | None = None  # of the Unix socket that this server made
         self._looked_ms = self.store.now_ms
         self._clock_ahead_ms = clock_ahead_ms()
         instance.kill = self._kill
@@ -131,53 +131,26 @@ class Server:
     # ---- life
 
     def listen(self) -> list[str]:
-        """Bind every address; return them for people. Raises StartError."""
-        config = self.config
-        places: list[str] = []
-        plain = config.port or self.tls is None  # as in Redis, port 0 beside a TLS port is none; alone, any free one
-        for host in config.host.split():
-            if plain:
-                config.port = self._bind(host, config.port, "--port", self._handle)
-                places.append(f"{host}:{config.port}")
-            if self.tls is not None:
-                self._bind(host, config.tls_port, "--tls-port", partial(self._handle_tls, self.tls))
-                places.append(f"{host}:{config.tls_port} (TLS)")
-        if self.config.unixsocket:
-            self._bind_unix(self.config.unixsocket)
-            places.append(self.config.unixsocket)
+        """Listen on every address; return them for people. Raises StartError."""
+        config, places = self.config, []
+        v6_only = any(":" not in host.name for host in config.hosts)
+        # as in Redis, port 0 beside a TLS port or a Unix socket is none; alone, any free one
+        has_plain = config.port or not (self.tls or config.unixsocket)
+        for host in config.hosts:
+            if has_plain and (listener := listen_tcp(host, config.port, "--port", v6_only)):
+                self.listeners.append(Listener(listener, self._handle))
+                config.port = int(listener.getsockname()[1])
+                places.append(show_place(host.name, config.port))
+            if self.tls and (listener := listen_tcp(host, config.tls_port, "--tls-port", v6_only)):
+                self.listeners.append(Listener(listener, partial(self._handle_tls, self.tls)))
+                places.append(f"{show_place(host.name, config.tls_port)} (TLS)")
+        if config.unixsocket:
+            listener, self._unix_status = listen_unix(config.unixsocket, config.unixsocketperm)
+            self.listeners.append(Listener(listener, self._handle))
+            places.append(config.unixsocket)
+        if not places:
+            raise StartError("there is nothing to listen on: give --host an address of this machine, or --unixsocket")
         return places
-
-    def _bind(self, host: str, port: int, flag: str, handle: Callable[[Any, Any], None]) -> int:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        address = ("" if host == "*" else host, port)
-        try:
-            listener = StreamServer.get_listener(address, BACKLOG, family)
-        except OSError as error:
-            raise StartError(self._bind_trouble(f"{host}:{port}", flag, error)) from None
-        self.listeners.append(Listener(listener, handle))
-        return int(listener.getsockname()[1])
-
-    @staticmethod
-    def _bind_trouble(place: str, flag: str, error: OSError) -> str:
-        reason = os.strerror(error.errno) if error.errno else str(error)
-        advice = {
-            errno.EADDRINUSE: f"stop what listens there, or choose another with {flag}",
-            errno.EACCES: f"choose a port above 1023 with {flag}",
-            errno.EADDRNOTAVAIL: "choose an address of this machine with --host",
-        }
-        return f"cannot listen on {place}: {reason}; {advice.get(error.errno or 0, f'check --host and {flag}')}"
-
-    def _bind_unix(self, path: str) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
-        listener = gevent.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            listener.bind(path)
-        except OSError as error:
-            raise StartError(self._bind_trouble(path, "--unixsocket", error)) from None
-        listener.listen(BACKLOG)
-        listener.setblocking(False)
-        self.listeners.append(Listener(listener, self._handle))
 
     def serve_until_stopped(self) -> None:
         """Accept and serve until a stopping signal or SHUTDOWN, then answer what was read and end."""
@@ -207,6 +180,8 @@ class Server:
         self.stopping.set()
 
     def _stop(self) -> None:
+        if self._unix_status is not None:
+            remove_unix(self.config.unixsocket, self._unix_status)
         for listener in self.listeners:
             listener.close()
         self.turn.ending = True
@@ -222,9 +197,6 @@ class Server:
         self.lines.close()
         for connection in list(self.connections.values()):
             connection.sock.close()
-        if self.config.unixsocket:
-            with contextlib.suppress(OSError):
-                os.unlink(self.config.unixsocket)
 
     # ---- connections
 
@@ -267,7 +239,8 @@ class Server:
         return len(self.connections) >= self.config.maxclients
 
     def _is_denied(self, peer: Any) -> bool:
-        local = not isinstance(peer, tuple) or not peer or peer[0].startswith("127.") or peer[0] in ("::1", "")
+        host = plain_address(peer[0]) if isinstance(peer, tuple) and peer else ""
+        local = host.startswith("127.") or host in ("::1", "")
         return self.config.protected_mode and not self.config.requirepass and not local
 
     def _refuse(self, sock: socket.socket, refusal: bytes) -> None:
@@ -301,9 +274,8 @@ class Server:
     def _addresses(self, sock: Any, peer: Any) -> tuple[str, str]:
         if sock.family not in (socket.AF_INET, socket.AF_INET6):
             return f"{self.config.unixsocket}:0", f"{self.config.unixsocket}:0"
-        local = sock.getsockname()
-        shapes = "[{}]:{}" if sock.family == socket.AF_INET6 else "{}:{}"
-        return shapes.format(*peer[:2]), shapes.format(*local[:2])
+        here, there = (show_place(plain_address(host), port) for host, port, *_ in (sock.getsockname(), peer))
+        return there, here
 
     def _tune(self, sock: Any) -> None:
         if sock.family not in (socket.AF_INET, socket.AF_INET6):

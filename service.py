@@ -209,7 +209,7 @@ def announce(config: Config) -> None:
         )
     if config.requirepass != config.requirepass.strip():
         logger.warning("the password begins or ends with white space, and clients have to send that, too")
-    local = all(host in ("127.0.0.1", "::1", "localhost") for host in config.host.split())
+    local = all(host.name in ("127.0.0.1", "::1", "localhost") for host in config.hosts)
     by_certificate = config.tls_port and not config.port and config.tls_auth_clients == "yes"
     if not local and not config.requirepass and not by_certificate:
         logger.warning(

@@ -244,8 +244,8 @@ class Pool:
 
     def _describe(self, local_host: str) -> dict[str, Any]:
         """Tell what the other instances may know of this one. One that listens everywhere is where etcd sees it."""
-        host = (self.config.host.split() or [""])[0].lstrip("-")
-        if host in ("", "*", "0.0.0.0", "::"):
+        host = self.config.hosts[0].name if self.config.hosts else ""
+        if host in ("", "*", "0.0.0.0", "::", "::*"):
             host = local_host or host
         return {
             "name": self.instance.id,

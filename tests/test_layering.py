@@ -26,7 +26,8 @@ engine -> aof -> log_lock -> log_replay -> log_reader -> protocol -> leaves
 service -> tls -> leaves
 service -> descriptors -> leaves
 server -> tls
-godis -> tls
+server -> listening -> leaves
+godis -> ping -> tls
 connection -> turn -> rewrite -> commands
 turn -> unsynced -> commands
 turn -> held -> aof
@@ -67,7 +68,7 @@ LEAVES = {
     "version",
 }
 PROGRAM = sorted([*ROOT.glob("*.py"), *ROOT.glob("commands/*.py"), *ROOT.glob("pool/*.py"), *ROOT.glob("values/*.py")])
-NETWORK = {"godis", "server", "connection", "turn", "tls"}  # godis pings
+NETWORK = {"ping", "listening", "server", "connection", "turn", "tls"}
 POOL_NETWORK = {
     f"pool.{name}" for name in ("archive", "etcd", "members", "pace", "pool", "post", "reads", "server", "writes")
 }

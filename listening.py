@@ -1,0 +1,145 @@
+"""Make the sockets that a server listens on: TCP addresses and a Unix socket.
+
+1. Addresses are given as in Redis: `*` is any IPv4 address, `::*` and `::` any IPv6 address. One with `-` in front is
+   optional: it is left out if this machine does not have it.
+2. `::` takes the clients of IPv4, too, unless an IPv4 address is given beside it.
+3. The Unix socket of a process that listens is never taken over, and no file but a socket is ever removed. The socket's
+   owner removes it, and only if it is still the owner's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import socket
+import stat
+from typing import Any
+
+import gevent.socket
+
+from config import Host
+from errors import StartError
+
+BACKLOG = 511
+NO_FAMILY = (errno.EAFNOSUPPORT, errno.EPFNOSUPPORT, errno.EPROTONOSUPPORT, errno.ENOPROTOOPT)  # as with no IPv6
+WILDCARDS = {"*": "0.0.0.0", "::*": "::"}
+
+logger = logging.getLogger("godis")
+
+
+def listen_tcp(host: Host, port: int, flag: str, v6_only: bool) -> Any:
+    """Listen on an address; return None if this machine lacks it and may. Raises StartError, which names the flag."""
+    family = socket.AF_INET6 if ":" in host.name else socket.AF_INET
+    name = WILDCARDS.get(host.name, host.name)
+    try:
+        address = socket.getaddrinfo(name, port, family, socket.SOCK_STREAM, 0, socket.AI_PASSIVE)[0][4]
+        listener = gevent.socket.socket(family, socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        return _leave_out(host, port, flag, error)
+    try:
+        if os.name != "nt":
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, v6_only)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        return _leave_out(host, port, flag, error)
+    listener.setblocking(False)
+    return listener
+
+
+def _leave_out(host: Host, port: int, flag: str, error: OSError | UnicodeError) -> None:
+    """Say that an address is left out, or raise StartError."""
+    place = show_place(host.name, port)
+    number = error.errno if isinstance(error, OSError) else None
+    if number in NO_FAMILY or (host.optional and number == errno.EADDRNOTAVAIL):
+        logger.warning("not listening on %s: %s", place, reason_of(error))
+        return
+    raise StartError(trouble(place, flag, error)) from None
+
+
+def listen_unix(path: str, mode: int) -> tuple[Any, os.stat_result]:
+    """Listen on a Unix socket; return it and what `remove_unix` needs. Raises StartError."""
+    if not hasattr(socket, "AF_UNIX"):
+        raise StartError("--unixsocket: Python has no Unix sockets on this system")
+    try:
+        _remove_stale(path)
+        listener = gevent.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            listener.bind(path)
+            if mode:
+                os.chmod(path, mode)
+            listener.listen(BACKLOG)
+            listener.setblocking(False)
+            return listener, os.lstat(path)
+        except OSError:
+            listener.close()
+            raise
+    except OSError as error:
+        raise StartError(trouble(path, "--unixsocket", error)) from None
+
+
+def _remove_stale(path: str) -> None:
+    """Remove a socket that nobody listens on. Raises OSError if there is anything else."""
+    try:
+        status = os.lstat(path)
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(status.st_mode):
+        raise OSError(None, "it is a directory" if stat.S_ISDIR(status.st_mode) else "it is a file and no socket")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)  # a full backlog must not hold up the start
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)
+            return
+        except (BlockingIOError, PermissionError):
+            pass
+    raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+
+
+def remove_unix(path: str, made: os.stat_result) -> None:
+    """Remove a Unix socket if it is still the one that `listen_unix` made. Call it before the socket is closed.
+
+    While the socket is open no other file can have its inode number.
+    """
+    with contextlib.suppress(OSError):
+        if os.path.samestat(os.lstat(path), made):
+            os.unlink(path)
+
+
+def show_place(host: str, port: int) -> str:
+    """Write an address and a port as people do."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def plain_address(host: str) -> str:
+    """Return the IPv4 address of a client that came by IPv4 to an IPv6 socket; any other address as it is."""
+    return host.removeprefix("::ffff:") if "." in host else host
+
+
+def trouble(place: str, flag: str, error: OSError | UnicodeError) -> str:
+    """Say why nobody can listen there, and what to do."""
+    number = error.errno if isinstance(error, OSError) else None
+    advice = {
+        errno.EADDRINUSE: f"stop what listens there, or choose another with {flag}",
+        errno.EACCES: f"choose a port above 1023 with {flag}",
+        errno.EADDRNOTAVAIL: "choose an address of this machine with --host",
+    }
+    if flag == "--unixsocket":
+        otherwise = "choose another path with --unixsocket"
+    else:
+        otherwise = f"check --host and {flag}" if number is None or number > 0 else "check --host"
+    return f"cannot listen on {place}: {reason_of(error)}; {advice.get(number or 0, otherwise)}"
+
+
+def reason_of(error: OSError | UnicodeError) -> str:
+    """Say in words what went wrong."""
+    if isinstance(error, UnicodeError):
+        return "this is no name of a host"
+    return error.strerror or str(error)

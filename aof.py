@@ -39,7 +39,7 @@ from typing import Any, BinaryIO
 from zlib import crc32
 
 from files import open_regular
-from log_lock import LogLock, claim_directory
+from log_lock import LogLock, claim_directory, in_use, open_log_locked
 from log_reader import FIRST_LINK, SELECT_0, Fault, Kind, frame, frame_head, link_of, units
 from log_records import Now, Records, Steps
 from log_replay import ReplayReport, cannot_use, not_regular, replay, sync_directory
@@ -103,14 +103,19 @@ class AppendOnlyLog(Records):
             for left in UNFINISHED:  # by a process that was killed while it wrote it
                 with suppress(FileNotFoundError):
                     os.unlink(self._real_path + left)
-            self._descriptor = os.open(self.path, FLAGS, 0o640)
+            descriptor = open_log_locked(self.path, FLAGS)
+            if descriptor is None:
+                raise in_use(self.path, f"another process, whose {self.path}.lock was removed")
+            self._descriptor = descriptor
             regular = stat.S_ISREG(os.fstat(self._descriptor).st_mode)
             if regular:
                 os.fsync(self._descriptor)
                 sync_directory(self._real_path)
         except OSError as error:
+            self._close_file()
             raise cannot_use(self.path, error) from error
         if not regular:
+            self._close_file()
             raise not_regular(self.path)
         self.written_bytes = self.synced_bytes = os.fstat(self._descriptor).st_size
 
@@ -360,7 +365,10 @@ class AppendOnlyLog(Records):
         """Open an empty log beside this one, which may take its place. Raises OSError."""
         successor = AppendOnlyLog(self._rewrite_path, lock=LogLock(self._rewrite_path))  # a lock that nobody takes
         mode = stat.S_IMODE(os.fstat(self._descriptor).st_mode)
-        successor._descriptor = os.open(successor.path, FLAGS | os.O_TRUNC, mode)
+        descriptor = open_log_locked(successor.path, FLAGS | os.O_TRUNC, mode)
+        if descriptor is None:
+            raise OSError(f"another process has {successor.path} open")
+        successor._descriptor = descriptor
         successor._measured = True
         return successor
 

@@ -1,7 +1,12 @@
 """The lock that makes a process the only owner of a log, and the claim of a log among several.
 
-It owns `<log>.lock` and nothing of the log itself: a file of its own, so that the log may be renamed under the lock.
-The lock ends with the process, however that ends. Refused: a pid in a file without a lock, which outlives its process.
+Two files are locked, and each lock ends with the process, however that ends:
+
+- `<log>.lock` outlives each rename of the log, and holds the name of its owner for whoever is refused.
+- the file of the log itself, because `<log>.lock` can be removed while it is held. A rewrite locks its new file before
+  that becomes the log.
+
+Refused: a pid in a file without a lock, which outlives its process.
 """
 
 from __future__ import annotations
@@ -24,7 +29,53 @@ else:
 MOST_DIRECTORIES = 10_000
 
 
-def _lock_descriptor(descriptor: int) -> bool:
+def open_locked(path: str, flags: int, mode: int = 0o640) -> int | None:
+    """Open a file and lock it, until it is closed; None if another process has it locked. Raises OSError.
+
+    The file that is locked is the one that has the name afterwards.
+    """
+    while True:
+        descriptor = os.open(path, flags, mode)
+        try:
+            if not _lock(descriptor):
+                os.close(descriptor)
+                return None
+            if is_at(descriptor, path):
+                return descriptor
+        except OSError:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)  # who had it locked has removed or replaced it meanwhile
+
+
+def lock_log(descriptor: int) -> bool:
+    """Lock the file of a log that is open, until it is closed; False if another process has it locked.
+
+    On Windows `<log>.lock` is enough, since nobody can remove it while it is open; and whoever has a part of the log
+    locked there keeps others from reading it.
+    """
+    return sys.platform == "win32" or _lock(descriptor)
+
+
+def open_log_locked(path: str, flags: int, mode: int = 0o640) -> int | None:
+    """Open a log and lock its file as `lock_log` does; None if another process has it locked. Raises OSError."""
+    return os.open(path, flags, mode) if sys.platform == "win32" else open_locked(path, flags, mode)
+
+
+def in_use(log_path: str, holder: str) -> LogError:
+    """Say that a log has another owner."""
+    return LogError(f"the log {log_path} is in use by {holder}: stop that one, or give this one another log")
+
+
+def is_at(descriptor: int, path: str) -> bool:
+    """Return True if a path leads to the file of a descriptor."""
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def _lock(descriptor: int) -> bool:
     """Take the lock of an open file, which ends with the process; False if another has it."""
     try:
         if sys.platform == "win32":
@@ -40,7 +91,7 @@ def _lock_descriptor(descriptor: int) -> bool:
 
 
 class LogLock:
-    """Who holds `<log>.lock` owns the log. A file of its own, so that the log may be renamed; it is never removed."""
+    """Who has `<log>.lock` locked owns the log. The file is removed when it is given back."""
 
     def __init__(self, log_path: str, instance_id: str = "") -> None:
         self.log_path = log_path
@@ -49,17 +100,12 @@ class LogLock:
         self._descriptor = -1
 
     def try_take(self) -> bool:
-        """Take the lock, and note in it who has it; False if another holds it."""
-        descriptor = -1
+        """Take the lock, and note in it who has it; False if another holds it. Raises LogError."""
         try:
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o640)
-            taken = _lock_descriptor(descriptor)
+            descriptor = open_locked(self._path, os.O_RDWR | os.O_CREAT)
         except OSError as error:
-            if descriptor >= 0:
-                os.close(descriptor)
-            raise cannot_use(self._path, error) from error
-        if not taken:
-            os.close(descriptor)
+            raise cannot_use(self.log_path, error) from error
+        if descriptor is None:
             return False
         self._descriptor = descriptor
         with suppress(OSError):  # a full disk: the lock is held all the same, only its owner's name is missing
@@ -71,9 +117,7 @@ class LogLock:
     def take(self) -> None:
         """Take the lock, or raise LogError with the name of who holds it."""
         if not self.try_take():
-            raise LogError(
-                f"the log {self.log_path} is in use by {self._holder()}: stop that one, or give this one another log"
-            )
+            raise in_use(self.log_path, self._holder())
 
     def _holder(self) -> str:
         with suppress(OSError), open_regular(self._path) as file:
@@ -85,10 +129,17 @@ class LogLock:
         return "another process"
 
     def release(self) -> None:
-        """Give the lock back."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        """Give the lock back, and remove its file."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor < 0:
+            return
+        with suppress(OSError):
+            if is_at(descriptor, self._path):  # else somebody has removed it, and it may be another's by now
+                os.unlink(self._path)  # first, so that whoever takes the lock next sees that the name is gone
+        os.close(descriptor)
+        if sys.platform == "win32":  # which removes no open file
+            with suppress(OSError):
+                os.unlink(self._path)
 
 
 def claim_directory(root: str, instance_id: str = "") -> LogLock:

@@ -25,6 +25,7 @@ from engine import Engine
 from errors import DamagedLog, LogError
 from log_check import Examiner, Findings, Loss, repair
 from log_export import copy_until, export, open_existing
+from log_lock import in_use, lock_log
 from log_reader import SOME_COMMAND, Damage, Incomplete, read_command
 from log_replay import not_a_log
 from session import Instance
@@ -95,6 +96,8 @@ def check(config: Config, path: str, mend: bool) -> int:
         lock.take()
     try:
         with open_existing(path) as log:
+            if mend and not lock_log(log.fileno()):
+                raise in_use(path, f"another process, whose {path}.lock was removed")
             found, keys = _examine(config, path, log)
             _describe(path, log, found, keys)
         if not found.losses:
@@ -213,15 +216,15 @@ def keys_of(place: str, argv: list[bytes]) -> list[str]:
 
 def _holder(path: str) -> str:
     """Say who has a log, if anybody."""
-    if not os.path.exists(os.path.realpath(path) + ".lock"):
-        return ""
-    lock = LogLock(path, "check")
-    try:
-        lock.take()
-    except LogError as error:
-        return str(error).partition(": ")[0]
-    lock.release()
-    return ""
+    if os.path.exists(os.path.realpath(path) + ".lock"):
+        lock = LogLock(path, "check")
+        try:
+            lock.take()
+        except LogError as error:
+            return str(error).partition(": ")[0]
+        lock.release()
+    with open_existing(path) as log:
+        return "" if lock_log(log.fileno()) else f"the log {path} is in use by another process"
 
 
 def cut(path: str, moment: str, output: str) -> int:

@@ -19,6 +19,7 @@ from log_model import FAR_MS, NOW_MS, read_log, set_, write_log
 from servers import ROOT, wait_until
 
 import aof
+import log_lock
 import log_records
 from aof import AppendOnlyLog, LogLock, NullLog, claim_directory
 from columns import TABLED
@@ -671,6 +672,72 @@ def test_the_lock_outlives_a_rename_of_the_log(path: Path, hold: Callable[..., H
     path.rename(path.with_suffix(".old"))
     with pytest.raises(LogError, match="in use by process"):
         AppendOnlyLog(str(path)).open()
+
+
+def test_a_log_whose_lock_was_removed_is_still_held(path: Path, hold: Callable[..., Holder]) -> None:
+    holder = hold("log", path)
+    holder.log_path()
+    Path(f"{path}.lock").unlink()
+    for _ in range(2):
+        with pytest.raises(LogError, match=r"in use by another process, whose .*log\.txt\.lock was removed"):
+            AppendOnlyLog(str(path)).open()
+        assert not Path(f"{path}.lock").exists()
+    holder.kill9()
+    log = AppendOnlyLog(str(path))
+    log.open()
+    log.close()
+
+
+def test_an_owner_whose_lock_was_removed_removes_no_other_owners(path: Path) -> None:
+    lock_path = Path(f"{path}.lock")
+    first = LogLock(str(path))
+    assert first.try_take()
+    lock_path.unlink()
+    second = LogLock(str(path))
+    assert second.try_take()
+    first.release()
+    assert lock_path.exists()
+    assert not LogLock(str(path)).try_take()
+    second.release()
+    assert not lock_path.exists()
+
+
+def test_who_waited_for_a_lock_that_was_removed_takes_the_one_that_has_the_name(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between opening the file and locking it, its owner gives it back."""
+    owner, late = LogLock(str(path)), LogLock(str(path))
+    assert owner.try_take()
+    lock = log_lock._lock
+
+    def give_back_first(descriptor: int) -> bool:
+        owner.release()
+        return lock(descriptor)
+
+    monkeypatch.setattr(log_lock, "_lock", give_back_first)
+    assert late.try_take()
+    monkeypatch.undo()
+    assert not LogLock(str(path)).try_take()
+    late.release()
+
+
+@pytest.mark.parametrize("refused", ["a directory", "a missing directory", "a device", "a pipe"])
+def test_a_log_that_cannot_be_used_is_named_and_leaves_no_lock(tmp_path: Path, refused: str) -> None:
+    path = tmp_path / "log.txt"
+    match refused:
+        case "a directory":
+            path.mkdir()
+        case "a missing directory":
+            path = tmp_path / "missing" / "log.txt"
+        case "a device":
+            path.symlink_to("/dev/null")
+        case "a pipe":
+            os.mkfifo(path)
+    before = set(tmp_path.rglob("*"))
+    with pytest.raises(LogError, match=f"the log {path} cannot be used: "):
+        AppendOnlyLog(str(path)).open()
+    assert set(tmp_path.rglob("*")) == before
+    assert not Path("/dev/null.lock").exists()
 
 
 def test_another_name_for_a_held_log_is_refused(path: Path, log: AppendOnlyLog) -> None:

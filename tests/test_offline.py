@@ -37,7 +37,7 @@ def run(directory: Path, *args: str, env: dict[str, str] | None = None) -> tuple
 def log(tmp_path: Path) -> Path:
     path = tmp_path / "log.txt"
     write_log(path, BATCHES)
-    path.with_name("log.txt.lock").unlink()
+    path.with_name("log.txt.lock").unlink(missing_ok=True)
     return path
 
 

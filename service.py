@@ -70,6 +70,15 @@ def start(config: Config) -> tuple[AppendOnlyLog | NullLog, Server]:
     start_threads(THREADS)
     tls = load_tls(config)
     log = open_log(config)
+    try:
+        return log, start_with(log, config, tls)
+    except BaseException:  # of a log that is refused, or a port in use: no lock stays behind
+        log.close()
+        raise
+
+
+def start_with(log: AppendOnlyLog | NullLog, config: Config, tls: ServerTls | None) -> Server:
+    """Recover from the log and listen. Raises LogError, StartError."""
     store = Store(config.databases, NullLog())
     instance = Instance(
         store, log, config, config.instance_id, run_id=os.urandom(20).hex(), started_ms=int(time() * 1000)
@@ -86,7 +95,7 @@ def start(config: Config) -> tuple[AppendOnlyLog | NullLog, Server]:
     network = Server(instance, engine, log, tls)
     for place in network.listen():
         logger.info("serving on %s", place)
-    return log, network
+    return network
 
 
 def load_tls(config: Config) -> ServerTls | None:

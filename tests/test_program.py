@@ -313,6 +313,41 @@ def test_a_log_that_another_process_owns_is_refused_and_its_owner_named(godis: G
         assert client.get("k") == b"v"
 
 
+@pytest.mark.parametrize("when", ["at once", "after rewrites"])
+def test_a_log_whose_lock_was_removed_takes_no_second_server(tmp_path: Path, when: str) -> None:
+    lock = tmp_path / "log.txt.lock"
+    with GodisProcess(tmp_path) as godis, godis.raw() as raw:
+        raw.ask("SET", "first", 1)
+        for number in range(2 if when == "after rewrites" else 0):
+            raw.ask("BGREWRITEAOF")
+            wait_until(lambda: godis.stderr().count("the log is rewritten") > number, what="a rewrite")  # noqa: B023
+        lock.unlink()
+        done = run(tmp_path, "--port", str(free_port()), "--log", str(godis.log))
+        assert_refused(done, 1, f"the log {godis.log} is in use by another process, whose {lock} was removed")
+        done = run(tmp_path, "check", "--repair", str(godis.log))
+        assert done.returncode == 2
+        assert "is in use by another process" in done.stderr
+        assert not lock.exists()
+        raw.ask("SET", "second", 1)
+        godis.kill9()
+        godis.start()
+        with godis.raw() as other:
+            assert other.ask("EXISTS", "first", "second") == b":2\r\n"
+
+
+@pytest.mark.parametrize("content", [b"no log at all", b"REDIS0011", b"", None], ids=["other", "rdb", "empty", "none"])
+def test_no_lock_stays_behind_a_refusal_or_a_stop(tmp_path: Path, godis: GodisProcess, content: bytes | None) -> None:
+    log = tmp_path / "sub" / "log.txt"
+    log.parent.mkdir()
+    if content is not None:
+        log.write_bytes(content)
+    done = run(tmp_path, "--port", str(godis.port), "--log", str(log))  # a port in use, if it comes so far
+    assert_refused(done, 1, str(log) if content else str(godis.port))
+    assert not {path.name for path in log.parent.iterdir()} - {"log.txt"}
+    assert godis.terminate() == 0
+    assert not (tmp_path / "log.txt.lock").exists()
+
+
 def test_a_log_in_a_directory_that_is_not_there_is_refused(tmp_path: Path) -> None:
     done = run(tmp_path, "--port", str(free_port()), "--log", str(tmp_path / "nosuch" / "log.txt"))
     assert_refused(done, 1, "nosuch")

@@ -352,9 +352,9 @@ class Connection:
             reply = self.engine.no_memory(argv[0])
         except Exception:
             reply = self.engine.internal_error(argv[0])
-        witness = self.turn.instance.witness
-        if witness is not None:  # once more: it has seen what came since it began
-            witness.note_long(self.session)
+        observer = self.turn.instance.read_observer
+        if observer is not None:  # once more: the work has read what came since it began
+            observer.note_long(self.session)
         self._start_reading()
         return [], reply
 

@@ -13,7 +13,7 @@ generator is work to be done in slices.
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from functools import partial
 from time import time
 from types import GeneratorType
@@ -27,7 +27,6 @@ import commands.pool
 import commands.refused
 import commands.server
 import commands.strings  # noqa: F401  (the modules fill the table when imported)
-from claim import Claim
 from columns import Columns, columns_of
 from commands import DENYOOM, HIDDEN, LONGEST_NAME_BYTES, NO_AUTH, READONLY, TABLE, WRITE, Command, RunMany, fold
 from commands.many import AT_ONCE_WORDS, logging_in_slices
@@ -95,8 +94,8 @@ class Engine:
                     raise row.wrong_arity()
                 if row.alone and replies:
                     break
-                if (instance.gated or not session.authenticated) and (held_back := self.admit(session, row, argv)):
-                    replies.append(held_back)
+                if (instance.needs_checks or not session.authenticated) and (waits := self.admit(session, row, argv)):
+                    replies.append(waits)
                     break
                 reply = row.run(session, argv)
             except CommandError as error:
@@ -134,8 +133,8 @@ class Engine:
 
     def _work_on_huge(self, row: Command, session: Session, argv: list[bytes]) -> Work:
         """Run a request in one go, and log it in slices; its keys are its own meanwhile."""
-        if (self.instance.gated or not session.authenticated) and (held_back := self.admit(session, row, argv)):
-            return (yield from held_back) if isinstance(held_back, Generator) else held_back
+        if (self.instance.needs_checks or not session.authenticated) and (waits := self.admit(session, row, argv)):
+            return (yield from waits) if isinstance(waits, Generator) else waits
         reply = yield from logging_in_slices(session, row.key_arguments(argv), partial(row.run, session, argv))
         return (yield from reply) if isinstance(reply, Generator) else reply  # it copies in slices, too
 
@@ -146,7 +145,7 @@ class Engine:
         bytes and its reply, and 2.8 one by one.
         """
         row = self.table.get(requests[0][0])
-        if row is None or row.run_many is None or self.instance.one_by_one or not session.authenticated:
+        if row is None or row.run_many is None or self.instance.closed_gates or not session.authenticated:
             return None
         if type(requests) is not Columns and requests[0][0] != requests[-1][0]:
             return None
@@ -165,9 +164,9 @@ class Engine:
         names, *columns = all_columns
         if names.count(names[0]) != len(names) or not row.accepts(1 + len(columns)):
             return None
-        witness = session.instance.witness
-        if witness is not None:
-            witness.note_keys(session, columns[0])  # the only keys, but for MSET, whose replies wait as it writes
+        observer = session.instance.read_observer
+        if observer is not None:
+            observer.note_keys(session, columns[0])  # the only keys, but for MSET, whose replies wait as it writes
         return run_many(session, *columns)
 
     def refuse(self, error: CommandError) -> CommandError:
@@ -190,50 +189,22 @@ class Engine:
         return CommandError(NO_MEMORY)
 
     def admit(self, session: Session, row: Command, argv: list[bytes]) -> Deferred | Work | None:
-        """Return what holds a command back, if anything. Raises CommandError if it may not run at all."""
+        """Return what holds a request back, or None if it runs now. Raises CommandError if it is refused.
+
+        Its gates, in this order: authentication; then those of `session.GATES` that are closed.
+        """
         instance = self.instance
-        witness = instance.witness
-        if witness is not None and session.authenticated and not instance.one_by_one:
-            witness.note(session, row, argv)
-            return None
         if not session.authenticated and not row.flags & NO_AUTH:
             if row.subcommands and len(argv) > 1:
                 row.subcommand(argv)  # Redis too finds a command before it asks who wants it
             raise CommandError(NO_AUTH_TEXT)
-        claim = instance.store.claim
-        if claim is not None and self._is_claimed(claim, row, argv):
-            return HELD_BACK
-        writes = bool(row.flags & WRITE)
-        if writes and instance.log.failure is not None:
-            raise CommandError(LOG_FAILED % instance.log.failure)
-        if instance.paused and (writes or not instance.pause.writes_only) and row.name != b"CLIENT":
-            return HELD_BACK
-        if instance.pool is not None:
-            instance.pool.check(row.name, row.flags & WRITE, row.flags & READONLY)
-        if row.flags & DENYOOM and (making := self._make_room(argv)):
-            return making
-        if witness is not None:
-            witness.note(session, row, argv)
+        for name in instance.closed_gates:
+            held_back = CHECKS[name](session, row, argv)
+            if held_back is not None:
+                return held_back
+        if instance.read_observer is not None:
+            instance.read_observer.note(session, row, argv)
         return None
-
-    def _make_room(self, argv: list[bytes]) -> Work | None:
-        """Make memory for a request; return what is left to be done for it, if anything. Raises CommandError."""
-        room = self.instance.eviction.make_room(argv)
-        if not room:
-            raise CommandError(OUT_OF_MEMORY)
-        return None if room is True else _waiting_for(room)
-
-    def _is_claimed(self, claim: Claim, row: Command, argv: list[bytes]) -> bool:
-        """Say whether a long command is at work where a request would read or write."""
-        if row.subcommands and len(argv) > 1:
-            row = row.subcommands.get(fold(argv[1]), row)
-        if self.instance.pool is not None and row.flags & WRITE:
-            return False  # it changes nothing before its entry is applied
-        if not row.flags & (WRITE | READONLY):
-            return False
-        if row.flags & WRITE and self.instance.log.is_busy:
-            return True
-        return not row.keys.first or len(argv) > AT_ONCE_WORDS or claim.holds_any(row.key_arguments(argv))
 
     def apply(self, db: int, argv: list[bytes]) -> None:
         """Run a logged effect from start to end. Raises CommandError if it is refused."""
@@ -279,9 +250,72 @@ def unknown_command(argv: list[bytes]) -> CommandError:
     return CommandError(UNKNOWN_COMMAND % (argv[0][:NAMED_BYTES], listed))
 
 
+# ---- gates: return what holds a request back, None if nothing does; raise CommandError where it is refused
+
+
+def _check_key_locks(session: Session, row: Command, argv: list[bytes]) -> Deferred | None:
+    """Hold back what would read or write where a long command is at work."""
+    instance = session.instance
+    claim = instance.store.claim
+    if row.subcommands and len(argv) > 1:
+        row = row.subcommands.get(fold(argv[1]), row)
+    if claim is None or not row.flags & (WRITE | READONLY):
+        return None
+    if row.flags & WRITE:
+        if instance.pool is not None:
+            return None  # it changes nothing before its entry is applied
+        if instance.log.is_busy:
+            return HELD_BACK
+    is_free = row.keys.first and len(argv) <= AT_ONCE_WORDS and not claim.holds_any(row.key_arguments(argv))
+    return None if is_free else HELD_BACK
+
+
+def _check_log(session: Session, row: Command, argv: list[bytes]) -> None:
+    """Refuse writes while the log cannot be written."""
+    failure = session.instance.log.failure
+    if failure is not None and row.flags & WRITE:
+        raise CommandError(LOG_FAILED % failure)
+
+
+def _check_pause(session: Session, row: Command, argv: list[bytes]) -> Deferred | None:
+    """Hold back what CLIENT PAUSE holds back."""
+    instance = session.instance
+    if not instance.paused:
+        instance.gate("pause", closed=False)
+        return None
+    waits = row.name != b"CLIENT" and (row.flags & WRITE or not instance.pause.writes_only)
+    return HELD_BACK if waits else None
+
+
+def _check_pool(session: Session, row: Command, argv: list[bytes]) -> None:
+    """Refuse what cannot be done or answered truly while the pool's log does not answer."""
+    pool = session.instance.pool
+    assert pool is not None
+    pool.check(row.name, row.flags & WRITE, row.flags & READONLY)
+
+
+def _check_memory(session: Session, row: Command, argv: list[bytes]) -> Work | None:
+    """Make memory for a request that needs some: at once, or in slices where that takes long."""
+    if not row.flags & DENYOOM:
+        return None
+    room = session.instance.eviction.make_room(argv)
+    if not room:
+        raise CommandError(OUT_OF_MEMORY)
+    return None if room is True else _waiting_for(room)
+
+
 def _waiting_for(room: Making) -> Work:
-    """Make room, then let the request be executed again."""
+    """Make room, then let the request run."""
     has_room = yield from room
     if not has_room:
         raise CommandError(OUT_OF_MEMORY)
     return HELD_BACK
+
+
+CHECKS: dict[str, Callable[[Session, Command, list[bytes]], Deferred | Work | None]] = {
+    "key locks": _check_key_locks,
+    "log": _check_log,
+    "pause": _check_pause,
+    "pool": _check_pool,
+    "memory": _check_memory,
+}

@@ -466,7 +466,7 @@ class Rewriter:
         self._retry_ms = self._instance.store.now_ms + RETRY_MS
         if isinstance(log, AppendOnlyLog) and log.damage and (run is None or run.damage == log.damage):
             log.fail_damaged(reason)
-            self._instance.update_gate()
+            self._instance.gate("log", closed=True)
         if run is not None:
             run.abandon()
             self._end(run)

@@ -26,6 +26,9 @@ from errors import POOL_CLOCK, POOL_DOWN, POOL_STALE, CommandError
 from eviction import Eviction
 from store import EffectLog, Keyspace, Store
 
+# What may hold a request back or refuse it, in the order in which a request passes: see `Engine.admit`.
+GATES = ("key locks", "log", "pause", "pool", "memory")
+
 
 class LogState(EffectLog, Protocol):
     """What INFO and the write check want to know of the log."""
@@ -39,7 +42,7 @@ class LogState(EffectLog, Protocol):
     def size_bytes(self) -> int: ...
 
 
-class Witness(Protocol):
+class ReadObserver(Protocol):
     """Who has to hear of each request, since it may see what is not on the disk yet."""
 
     def note(self, session: Session, row: Any, argv: list[bytes]) -> None: ...
@@ -269,9 +272,9 @@ class Instance:
     statistics: Statistics = field(default_factory=Statistics)
     pause: Pause = field(default_factory=Pause)
     rewrite: RewriteState = field(default_factory=RewriteState)
-    one_by_one: bool = False  # some commands may not run now: the log failed, memory is limited, or CLIENT PAUSE holds
-    gated: bool = False  # the same, or there is a witness
-    witness: Witness | None = None
+    closed_gates: tuple[str, ...] = ()  # of GATES: why some requests may not run now, see `Engine.admit`
+    read_observer: ReadObserver | None = None  # it hears of each request that runs
+    needs_checks: bool = False  # one of the two is there
     resumed: Callable[[], None] = lambda: None  # the server's: look again at the connections that wait
     shutdown: bool = False
     turn_ends: float = inf  # by the system's clock: from then on, who has more to do goes on in a later turn
@@ -296,7 +299,7 @@ class Instance:
             config.lfu_log_factor,
             config.lfu_decay_minutes,
         )
-        self.update_gate()
+        self.gate("memory", closed=bool(config.maxmemory))
         if not self.config.requirepass:
             for client in self.clients.values():
                 client.authenticated = True
@@ -311,7 +314,7 @@ class Instance:
     def set_pause(self, pause: Pause) -> None:
         """Let commands wait, or let them go on (`Pause()`)."""
         self.pause = pause
-        self.update_gate()
+        self.gate("pause", closed=self.paused)
         self.resumed()
 
     def follow_clock(self, jump_ms: int, looked_ms: int) -> None:
@@ -329,28 +332,34 @@ class Instance:
             client.active_ms += moved(client.active_ms)
         self.started_ms += jump_ms
         self.pause.until_ms += moved(self.pause.set_ms)
-        self.update_gate()
+        self.gate("pause", closed=self.paused)
         self.resumed()  # who waits may have looked at the new time and the old end
 
     @contextmanager
     def claiming(self, claim: Claim) -> Iterator[None]:
         """Let others wait for these keys until a long command is done."""
         self.store.claim = claim
-        self.update_gate()
+        self.gate("key locks", closed=True)
         try:
             yield
         finally:
             self.store.claim = None
-            self.update_gate()
+            self.gate("key locks", closed=False)
             self.resumed()
 
-    def update_gate(self) -> None:
-        """Note whether commands must be looked at before they run; due whenever what is asked here changes."""
-        limited = bool(self.eviction.limit_bytes)
-        unconfirmed = self.pool is not None and (not self.pool.confirmed or self.pool.clock_wrong)
-        held = self.paused or self.store.claim is not None
-        self.one_by_one = self.log.failure is not None or held or limited or unconfirmed
-        self.gated = self.one_by_one or self.witness is not None
+    def gate(self, name: str, *, closed: bool) -> None:
+        """Close or open one of GATES. Whoever owns the state behind a gate calls this when that state changes."""
+        names = {*self.closed_gates, name} if closed else {*self.closed_gates} - {name}
+        self.closed_gates = tuple([each for each in GATES if each in names])
+        self._follow_checks()
+
+    def observe_reads(self, observer: ReadObserver | None) -> None:
+        """Let `observer` hear of each request that runs from now on."""
+        self.read_observer = observer
+        self._follow_checks()
+
+    def _follow_checks(self) -> None:
+        self.needs_checks = bool(self.closed_gates) or self.read_observer is not None
 
     @property
     def paused(self) -> bool:

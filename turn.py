@@ -131,7 +131,6 @@ class Turn:
                 left_ms = instance.pause.until_ms - self.store.now_ms
                 self._pause_ends = self._after(max(0.001, left_ms / 1000), self._end_pause)
             self._park_in(self._waiting)
-        self.instance.update_gate()
 
     def _park_in(self, parked: deque[Any]) -> None:
         """Park the calling connection until somebody takes it from there."""
@@ -276,7 +275,7 @@ class Turn:
             reason = self.log.failure.decode(errors="replace")
             logger.error("the log cannot be written (%s): writes are refused until it can", reason)
         self._known_failure = self.log.failure
-        self.instance.update_gate()
+        self.instance.gate("log", closed=self.log.failure is not None)
 
     # ---- replies that wait
 
@@ -362,17 +361,17 @@ class Turn:
     def _begin_waiting(self, everything: bool) -> None:
         """Let replies wait from now on. `everything`: no key may be shown yet; else what is there already may."""
         if self._unsynced is None and isinstance(self.log, AppendOnlyLog):
-            self._unsynced = self.instance.witness = self.store.log = Unsynced(self.log, everything)
-            self.instance.update_gate()
+            self._unsynced = self.store.log = Unsynced(self.log, everything)
+            self.instance.observe_reads(self._unsynced)
         elif self._unsynced is not None and everything:  # what a hold-up of everysec let others see
             self._unsynced.hide_everything()
 
     def _stop_waiting(self) -> None:
         """Let nothing wait from now on; at a turn's end, where all is written."""
         self._stops_waiting = False
-        self._unsynced = self.instance.witness = None
+        self._unsynced = None
         self.store.log = self.log
-        self.instance.update_gate()
+        self.instance.observe_reads(None)
         self._watch_fsync()
 
     def _watch_fsync(self) -> None:

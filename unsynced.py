@@ -55,7 +55,7 @@ Names = set[bytes] | frozenset[bytes]
 
 
 class Unsynced:
-    """An effect log before the real one, and a witness of the requests that are executed meanwhile."""
+    """An effect log before the real one, and the observer of the requests that run meanwhile."""
 
     def __init__(self, log: AppendOnlyLog, everything: bool) -> None:
         self.log = log

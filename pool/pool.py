@@ -344,7 +344,7 @@ class Pool:
         if confirmed == self.state.confirmed:
             return
         self.state.confirmed = confirmed
-        self.instance.update_gate()
+        self._follow_gate()
         if confirmed:
             self.state.trouble = ""
             self._lag_seconds = LAG_SECONDS
@@ -353,13 +353,16 @@ class Pool:
             reason = self.state.trouble or f"nothing was heard of it for {UNCONFIRMED_SECONDS:.0f} s"
             logger.error("the pool's log cannot be reached (%s): writes are refused until it can", reason)
 
+    def _follow_gate(self) -> None:
+        self.instance.gate("pool", closed=not self.state.confirmed or self.state.clock_wrong)
+
     def _follow_clock(self) -> None:
         """Note whether this instance's clock is too far ahead, and tell the operator of a change."""
         self.state.clock_ahead_ms, is_wrong = self.clock.ahead_ms(), self.clock.is_wrong
         if is_wrong == self.state.clock_wrong:
             return
         self.state.clock_wrong = is_wrong
-        self.instance.update_gate()
+        self._follow_gate()
         if is_wrong:
             ahead = f"{self.state.clock_ahead_ms // 1000} s ahead of etcd's"
             logger.error("this instance's clock is %s: clients are refused until it is set right", ahead)

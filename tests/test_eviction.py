@@ -139,13 +139,13 @@ TestLimit.settings = settings(max_examples=30, stateful_step_count=40, suppress_
 def test_nothing_is_noted_without_a_limit() -> None:
     bench = Bench(maxmemory_policy="allkeys-lru")
     assert all(db.usage is None for db in bench.store.databases)
-    assert not bench.instance.gated
+    assert not bench.instance.needs_checks
     client = bench.connect()
     client.ask("CONFIG", "SET", "maxmemory", "1mb")
-    assert bench.instance.gated
+    assert bench.instance.needs_checks
     client.ask("CONFIG", "SET", "maxmemory", "0")
     assert all(db.usage is None or db.usage.memory is None for db in bench.store.databases)
-    assert not bench.instance.gated
+    assert not bench.instance.needs_checks
 
 
 @pytest.mark.parametrize("words", ["SET key:100 {v} EX 100", "MSET key:100 {v} key:101 {v}"])

@@ -121,8 +121,8 @@ def test_under_always_its_reply_waits_for_the_fsync(tmp_path: Path, monkeypatch:
     rig = Rig(tmp_path, monkeypatch, "always")
     client, other = rig.connect(), rig.connect()
     assert driven(begin(rig, client, "SET", "k", VALUE))[0] is OK
-    assert rig.instance.witness is not None
-    rig.instance.witness.note_long(client.session)  # as the connection does
+    assert rig.instance.read_observer is not None
+    rig.instance.read_observer.note_long(client.session)  # as the connection does
     rig.turn.replies.append((client, [b"+OK\r\n"], False))
     other.ask("EXISTS k")
     rig.turn.end()

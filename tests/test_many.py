@@ -163,7 +163,7 @@ def test_while_one_writes_who_asks_for_its_keys_waits_and_nobody_else(begun: lis
         assert other.ask(*words) is not HELD_BACK, words
     at_once(work)
     assert bench.store.claim is None
-    assert not bench.instance.gated
+    assert not bench.instance.needs_checks
     assert other.ask("GET", "free") == b"1"
     assert other.ask("EXISTS", KEYS[-1]) == (begun[0] != "DEL")
 

@@ -13,10 +13,11 @@ from servers import GodisProcess
 
 from columns import TABLED
 from commands import TABLE
-from engine import PART_REPLY_BYTES, PART_REQUESTS, SHORT_BYTES
+from engine import CHECKS, PART_REPLY_BYTES, PART_REQUESTS, SHORT_BYTES
 from errors import INTERNAL, NO_AUTH, CommandError
 from protocol import encode_command
 from replies import HELD_BACK, OK
+from session import GATES
 
 KEYS = [b"a", b"b", b"c", b"d"]
 keys = st.sampled_from(KEYS)
@@ -170,7 +171,7 @@ def test_clients_that_ask_for_idle_times_or_no_touch_leave_pipelines_by_column(l
     quiet.ask("CLIENT", "NO-TOUCH", "ON")
     client.ask("SET", "a", "1")
     client.ask("OBJECT", "IDLETIME", "a")
-    assert not client.bench.instance.gated
+    assert not client.bench.instance.needs_checks
     client.bench.advance(5)
     replies = client.bench.engine._run_by_column(client.session, [line.encode().split()] * 4)
     assert replies is not None
@@ -226,7 +227,7 @@ def test_each_request_of_a_pipeline_is_refused_before_auth_or_while_the_log_fail
     assert [reply.text for reply in run_all(client.bench.engine, client.session, pipeline)] == [NO_AUTH] * 4
     client.ask("AUTH", "secret")
     client.bench.log.failure = b"No space left on device"
-    client.bench.instance.update_gate()
+    client.bench.instance.gate("log", closed=True)
     assert [reply.text[:7] for reply in run_all(client.bench.engine, client.session, pipeline)] == [b"MISCONF"] * 4
 
 
@@ -289,3 +290,15 @@ def test_a_mixed_pipeline_over_the_wire_is_answered_as_request_by_request(
         identity = re.compile(rb"\$2\r\nid\r\n:\d+\r\n")
         for reply in expected * times:
             assert identity.sub(b"", raw.read_reply()) == identity.sub(b"", reply)
+
+
+def test_each_gate_has_a_check_and_a_request_passes_them_in_order() -> None:
+    assert tuple(CHECKS) == GATES
+    instance = Bench().instance
+    for name in reversed(GATES):
+        instance.gate(name, closed=True)
+    assert instance.closed_gates == GATES
+    for name in GATES:
+        assert instance.needs_checks
+        instance.gate(name, closed=False)
+    assert not instance.needs_checks

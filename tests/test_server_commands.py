@@ -267,7 +267,7 @@ def test_shutdown_needs_force_while_the_log_fails(bench: Bench) -> None:
 
 def test_settings_can_be_changed_while_the_log_fails(bench: Bench) -> None:
     bench.log.failure = b"No space left on device"
-    bench.instance.update_gate()
+    bench.instance.gate("log", closed=True)
     client = bench.connect()
     assert client.ask("SET", "a", "1").text == LOG_FAILED % b"No space left on device"
     assert client.ask("CONFIG", "SET", "timeout", "7") == OK

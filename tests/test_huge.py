@@ -159,6 +159,7 @@ def test_a_log_that_fails_keeps_it_for_the_next_try(rig: Rig, when: str) -> None
     assert driven(work)[0] is OK  # which the turn makes MISCONF of
     assert rig.log.failure is not None
     assert os.path.getsize(rig.log.path) == size
+    rig.turn.end()
     assert isinstance(run_one(rig.engine, other.session, [b"SET", b"after", b"1"]), CommandError)
     rig.turn.each_second()
     assert rig.turn.writes_again

@@ -196,7 +196,7 @@ WRITES = [  # what is written, whose keys then wait, whose do not
     ("DEL a b", "a b", "c"),
     ("UNLINK a", "a", "b"),
     ("RENAME a d", "a d", "b c"),
-    ("COPY a d", "d", "a b"),
+    ("COPY a d", "a d", "b"),  # its record names both
     ("MOVE a 2", "a", "b"),
     ("EXPIRE a 10", "a", "b"),
     ("EXPIRE a -1", "a", "b"),

@@ -15,7 +15,7 @@
         watchdog        the end of an instance that stands still; pace: what takes long gives way to clients
           etcd          the client of etcd's JSON gateway, for all of them
 
-Of these, `server`, `pool`, `archive`, `members`, `reads`, `pace`, `writes`, `post` and `etcd` know gevent; `replica`,
+Of these, `pool`, `archive`, `members`, `reads`, `pace`, `writes`, `post` and `etcd` know gevent; `replica`,
 `entry` and `snapshot` know neither time nor chance. An instance imports this package when it joins a pool, and not
 before. So nothing is imported here: one that is alone pays nothing.
 """

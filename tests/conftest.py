@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import left_out
 import pytest
 from hypothesis import settings
 from instances import Bench
@@ -31,6 +32,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     kept = [item for item in items if item not in left_out]
     items[:] = sorted(kept, key=lambda item: item.path.name not in LONGEST)
     config.hook.pytest_deselected(items=left_out)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what was left out, and how to get it."""
+    reports = terminalreporter.stats.get("skipped", [])
+    if reports:
+        terminalreporter.section(f"{len(reports)} tests were left out")
+        for line in left_out.lines(report.longrepr[2] for report in reports):
+            terminalreporter.write_line(line)
 
 
 collect_ignore = [] if SOAK else ["test_soak.py"]  # it takes minutes

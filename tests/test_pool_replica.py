@@ -370,12 +370,14 @@ def random_command(chance: random.Random, clock_ms: int) -> list[bytes]:
         [b"GET"],
         [b"SELECT", b"9"],
     ]
-    rare = [[b"FLUSHDB"], [b"FLUSHALL"]]
+    if chance.random() >= 0.006:
+        return chance.choice(lines[:-1])
+    if chance.random() < 0.5:
+        return chance.choice([[b"FLUSHDB"], [b"FLUSHALL"]])
     many = [b"m%d" % chance.randrange(99) for _ in range(AT_ONCE_WORDS)]
-    long = [[b"DEL", key, *many], [b"MSET", key, b"1", *many], [b"MSETNX", b"k1", b"1", *many], [b"UNLINK", key, *many]]
-    if chance.random() < 0.006:
-        return chance.choice(rare if chance.random() < 0.5 else long)
-    return chance.choice(lines[:-1])
+    return chance.choice(
+        [[b"DEL", key, *many], [b"MSET", key, b"1", *many], [b"MSETNX", b"k1", b"1", *many], [b"UNLINK", key, *many]]
+    )
 
 
 def read(member: Member, *more: bytes) -> None:

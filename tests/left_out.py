@@ -1,0 +1,38 @@
+"""The end of a test run: what was left out, grouped by what was missing, and how to get it."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+
+PACKAGES = {  # program -> Debian's package
+    "etcd": "etcd-server",
+    "etcdctl": "etcd-client",
+    "faketime": "faketime",
+    "ip": "iproute2",
+    "libfaketime": "faketime",
+    "make": "make",
+    "nc": "netcat-openbsd",
+    "openssl": "openssl",
+    "redis-benchmark": "redis-tools",
+    "redis-cli": "redis-tools",
+    "redis-server": "redis-server",
+    "setpriv": "util-linux",
+    "ss": "iproute2",
+    "strace": "strace",
+    "telnet": "telnet",
+}
+
+
+def lines(reasons: Iterable[str]) -> list[str]:
+    """Write the list: how many tests for each reason, and one command that gets all programs that are missing."""
+    counted = Counter(reason.removeprefix("Skipped: ") for reason in reasons)
+    programs = {reason: found[1] for reason in counted if (found := re.match(r"([\w-]+)\b.* is not installed", reason))}
+    told = [f"{count:5} {reason}" for reason, count in counted.most_common()]
+    missing = {PACKAGES[program] for program in programs.values() if program in PACKAGES}
+    if missing:
+        told.append(f"on Debian: sudo apt install {' '.join(sorted(missing))}")
+    if any("root" in reason.split() for reason in counted):
+        told.append("as root: sudo make test VENV=.venv-root")
+    return told

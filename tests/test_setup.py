@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import left_out
 import pytest
 from servers import GODIS, PATIENCE_SECONDS, ROOT, require_program
 
@@ -61,3 +63,42 @@ def test_make_names_a_python_that_is_too_old_and_makes_nothing(tmp_path: Path, p
 def test_missing_packages_are_named_in_a_sentence(tmp_path: Path, words: list[str]) -> None:
     done = run(sys.executable, "-S", GODIS, *words, cwd=tmp_path)
     assert_one_sentence(done, "docopt-ng, gevent, hiredis", "make run", ".venv/bin/python")
+
+
+# ---- what a test run leaves out
+
+
+def test_a_run_without_programs_leaves_out_what_needs_them_and_says_how_to_get_them(tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("GODIS_", "PYTEST_"))}
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-n", "0", "-p", "no:cacheprovider", "tests/test_log_and_redis.py"],
+        cwd=ROOT,
+        env=environment | {"PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    told = re.search(r"= (\d+) tests were left out =+\n +(\d+) redis-server is not installed\n(.*)\n", done.stdout)
+    assert told, done.stdout
+    assert told[1] == told[2] != "0"
+    assert told[3] == "on Debian: sudo apt install redis-server"
+
+
+def test_what_is_left_out_is_grouped_the_most_first() -> None:
+    reasons = [*["Skipped: nc is not installed"] * 2, *["Skipped: ss (iproute2) is not installed"] * 3]
+    assert left_out.lines([*reasons, "Skipped: network namespaces need root", "needs two cores"]) == [
+        "    3 ss (iproute2) is not installed",
+        "    2 nc is not installed",
+        "    1 network namespaces need root",
+        "    1 needs two cores",
+        "on Debian: sudo apt install iproute2 netcat-openbsd",
+        "as root: sudo make test VENV=.venv-root",
+    ]
+
+
+def test_ci_installs_each_program_that_a_test_may_lack() -> None:
+    installed = (ROOT / ".ci" / "run").read_text()
+    essential = {"util-linux"}
+    assert {package for package in left_out.PACKAGES.values() if package not in installed} <= essential

@@ -2,8 +2,7 @@
 
 It owns what happens beside the requests: who is let in, how long a TLS handshake may take, what is done each second,
 and in which order all of it stops.
-How one client is served is the connection's business, what happens in a round of the event loop is the turn's. Outside
-of a pool these three modules alone import gevent.
+How one client is served is the connection's business, what happens in a round of the event loop is the turn's.
 """
 
 from __future__ import annotations

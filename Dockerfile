@@ -1,5 +1,5 @@
 # Godis in a container. `docker build -t godis . && docker run -p 127.0.0.1:6379:6379 -v godis:/data godis`
-# takes flags behind the image's name: `docker run … godis --default-ttl 0`, `docker run … godis check /data/1/log.txt`.
+# takes flags behind the image's name: `docker run … godis --default-ttl 0`, `docker run … godis check /data/log.txt`.
 # It needs GODIS_REQUIREPASS, or GODIS_PROTECTED_MODE=no on a network that you trust; compose/ has the pool of three.
 #
 # Kept to what the classic builder knows (no RUN --mount, heredocs or COPY --link), so that it builds without buildx.
@@ -13,7 +13,8 @@ FROM python:3.12-slim
 COPY --from=packages /packages /usr/local
 
 # The code belongs to root and lies outside of /data: the server cannot change it, and a volume that is kept
-# never hides the code of a newer image.
+# never hides the code of a newer image. The log is one file, whoever runs: of two containers that share a volume the
+# second waits, by `restart`, until the first has stopped. GODIS_DATA_DIR=/data gives each of them a log of its own.
 WORKDIR /app
 COPY *.py ./
 COPY commands ./commands
@@ -24,7 +25,7 @@ RUN python -m compileall -q . && install -d -o 10001 -g 10001 /data
 ENV PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     GODIS_HOST=0.0.0.0 \
-    GODIS_DATA_DIR=/data
+    GODIS_LOG=/data/log.txt
 USER 10001:10001
 VOLUME /data
 EXPOSE 6379

@@ -14,6 +14,7 @@ from __future__ import annotations
 import errno
 import os
 import platform
+import re
 import sys
 from contextlib import suppress
 
@@ -157,6 +158,28 @@ def claim_directory(root: str, instance_id: str = "") -> LogLock:
         if lock.try_take():
             return lock
     raise LogError(f"all of {root}/1 to {root}/{MOST_DIRECTORIES} are in use")
+
+
+def newest_claimed(root: str) -> tuple[str, float]:
+    """Return the log in root/1, root/2, … that was written last, and when; no path if none of them holds anything.
+
+    The time is that of the file, in Unix seconds. Raises no error: what cannot be looked at is passed over.
+    """
+    newest, written = "", 0.0
+    with suppress(OSError):
+        for name in os.listdir(root or "."):
+            path = os.path.join(root, name, "log.txt")
+            if re.fullmatch("[1-9][0-9]*", name) and (time := written_at(path)) > written:
+                newest, written = path, time
+    return newest, written
+
+
+def written_at(path: str) -> float:
+    """Return when a log was last written, in Unix seconds; 0 if it holds nothing or cannot be looked at."""
+    with suppress(OSError):
+        status = os.stat(path)
+        return status.st_mtime if status.st_size else 0.0
+    return 0.0
 
 
 def _make_directory(path: str) -> None:

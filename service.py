@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+from datetime import datetime
 from time import monotonic, time
 from typing import TYPE_CHECKING, NoReturn
 
@@ -19,7 +20,8 @@ from commands.info import resident_bytes
 from config import LOG_LEVELS, Config
 from descriptors import provide_for_clients
 from engine import Engine
-from errors import PoolError, StartError
+from errors import LogError, PoolError, StartError
+from log_lock import newest_claimed, written_at
 from server import GEVENT_VERSION, THREADS, Server, start_threads
 from session import Instance
 from store import Store
@@ -163,9 +165,44 @@ def open_log(config: Config) -> AppendOnlyLog | NullLog:
     if config.data_dir:
         lock = claim_directory(config.data_dir, config.instance_id)
         config.log = lock.log_path
+        warn_of_newer_log(config)
+    else:
+        refuse_to_leave_claimed_logs(config.log)
     log = AppendOnlyLog(config.log, config.instance_id, lock)
     log.open()
     return log
+
+
+def warn_of_newer_log(config: Config) -> None:
+    """Say loudly that another directory than the claimed one holds what was written last."""
+    newest, seconds = newest_claimed(config.data_dir)
+    if seconds <= (own := written_at(config.log)):
+        return
+    logger.warning(
+        "this instance serves %s, which %s, and does not see what is in %s, which was last written %s. With "
+        "--data-dir each instance that runs at the same time has a log of its own; a server that is to go on where "
+        "another one stopped needs --log with the path of that one's log",
+        config.log,
+        f"was last written {show_time(own)}" if own else "is empty",
+        newest,
+        show_time(seconds),
+    )
+
+
+def refuse_to_leave_claimed_logs(path: str) -> None:
+    """Refuse to begin a log beside directories with the logs of --data-dir, as of an older image. Raises LogError."""
+    directory = os.path.dirname(path)
+    newest, seconds = ("", 0.0) if written_at(path) else newest_claimed(directory)
+    if newest:
+        raise LogError(
+            f"the log {path} is not there yet, but {newest} is, of --data-dir, last written {show_time(seconds)}: "
+            f"to go on with it, move it to {path}; or give --data-dir {directory or '.'}; or move it away"
+        )
+
+
+def show_time(unix_seconds: float) -> str:
+    """Write a time in local time."""
+    return datetime.fromtimestamp(unix_seconds).astimezone().isoformat(sep=" ", timespec="seconds")
 
 
 def recover(log: AppendOnlyLog, config: Config, store: Store, engine: Engine) -> ReplayReport:

@@ -97,7 +97,7 @@ def test_each_setting_of_the_image_and_the_compose_file_is_one_that_the_program_
     named = set(re.findall(r"\bGODIS_\w+", " ".join(instructions("ENV"))))
     for file in (COMPOSE_FILE, PASSWORD_FILE, STANDALONE_FILE):
         named |= set(re.findall(r"\bGODIS_\w+(?=:\s)", file.read_text()))
-    assert {"GODIS_HOST", "GODIS_DATA_DIR", "GODIS_PROTECTED_MODE", "GODIS_POOL", "GODIS_POOL_READS"} <= named
+    assert {"GODIS_HOST", "GODIS_LOG", "GODIS_PROTECTED_MODE", "GODIS_POOL", "GODIS_POOL_READS"} <= named
     usage = subprocess.run([sys.executable, GODIS, "--help"], capture_output=True, text=True, check=True).stdout
     for name in named:
         flag = "--" + name.removeprefix("GODIS_").lower().replace("_", "-")

@@ -348,6 +348,56 @@ def test_no_lock_stays_behind_a_refusal_or_a_stop(tmp_path: Path, godis: GodisPr
     assert not (tmp_path / "log.txt.lock").exists()
 
 
+class ClaimingGodis(GodisProcess):
+    """Godis that claims a directory in `data`."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory, "--data-dir", "data", log=None)
+
+    def warnings(self) -> list[str]:
+        return [line for line in self.stderr().splitlines() if "WARNING" in line]
+
+
+def test_a_claimed_directory_beside_a_newer_log_is_warned_about(tmp_path: Path) -> None:
+    with ClaimingGodis(tmp_path) as first:
+        assert first.warnings() == []
+        with first.client() as client:
+            client.set("a", 1)
+        first.terminate()
+        first.start()
+        assert first.warnings() == [], "its own log is the newest"
+        with ClaimingGodis(tmp_path) as second:  # before the first ends, as in a rolling update
+            (warning,) = second.warnings()
+            assert "serves data/2/log.txt, which is empty, and does not see what is in data/1/log.txt" in warning
+            first.terminate()
+            with second.client() as client:
+                client.set("b", 1)
+            assert second.terminate() == 0
+    with ClaimingGodis(tmp_path) as third:
+        (warning,) = third.warnings()
+        assert "serves data/1/log.txt, which was last written 2" in warning
+        assert "does not see what is in data/2/log.txt, which was last written 2" in warning
+        with third.client() as client:
+            assert client.mget("a", "b") == [b"1", None]
+
+
+@pytest.mark.parametrize("content", [None, b""], ids=["missing", "empty"])
+def test_a_log_is_not_begun_beside_claimed_ones_of_an_older_image(tmp_path: Path, content: bytes | None) -> None:
+    data, log = tmp_path / "data", tmp_path / "data" / "log.txt"
+    with ClaimingGodis(tmp_path) as godis, godis.client() as client:
+        client.set("a", 1)
+        godis.terminate()
+    if content is not None:
+        log.write_bytes(content)
+    before = sorted(data.rglob("*"))
+    done = run(tmp_path, "--port", str(free_port()), "--log", "data/log.txt")
+    assert_refused(done, 1, "the log data/log.txt is not there yet, but data/1/log.txt is", "--data-dir data")
+    assert sorted(data.rglob("*")) == before
+    (data / "1" / "log.txt").replace(log)
+    with GodisProcess(tmp_path, log="data/log.txt") as godis, godis.client() as client:
+        assert client.get("a") == b"1"
+
+
 def test_a_log_in_a_directory_that_is_not_there_is_refused(tmp_path: Path) -> None:
     done = run(tmp_path, "--port", str(free_port()), "--log", str(tmp_path / "nosuch" / "log.txt"))
     assert_refused(done, 1, "nosuch")

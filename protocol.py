@@ -625,8 +625,8 @@ def encode_text(reply: Any, put: Put, null: bytes = b"(nil)", signs: bool = Fals
     elif isinstance(reply, Farewell):
         pass  # a person sees that the connection closes
     elif isinstance(reply, Deleted):
-        for value in reply.values:
-            encode_text(value, put, TEXT_NO_KEY)
+        for value in reply.values:  # of a value that is no string: that one went
+            encode_text(value if value is None or isinstance(value, bytes) else 1, put, TEXT_NO_KEY)
     elif isinstance(reply, (list, tuple, set, frozenset, dict)):
         members = chain.from_iterable(reply.items()) if isinstance(reply, dict) else reply
         if not reply:

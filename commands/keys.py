@@ -464,7 +464,7 @@ def copy(session: Session, argv: list[bytes]) -> Reply:
     value = db.read(source)
     if value is None or (target.get(destination) is not None and not replace):
         return 0
-    target.put(destination, type_of(value).copy(value), db.deadline_ms(source))
+    target.put(destination, db.copy(value), db.deadline_ms(source))
     db.effect(b"COPY", source, destination, *(() if target is db else (b"DB", b"%d" % target.index)), b"REPLACE")
     return 1
 

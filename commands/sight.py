@@ -2,6 +2,7 @@
 
 It owns what such a reader must remember: of each key that changes while it reads, the entry before the first change.
 So its reply is of one moment and nobody waits for it, whatever is written meanwhile; in a pool that would be the log.
+Of a value that is no string only its presence is of that moment: nobody asks for more.
 
     Sight(db) ... look(keys) ... look(keys) ... end     each `look` shows what was there when it was made
 

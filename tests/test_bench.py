@@ -21,6 +21,8 @@ RUNS = [
     "stalls --keys 100 --seconds 0.02",
     "rewrite --keys 100 --seconds 0.1",
     "eviction hits --reads 1000",
+    "large_value --elements 2000 --seconds 0.02",
+    "large_value copies --elements 1000",
     "hostile --rounds 1 --seconds 0.05 --only POSTs",
     "hostile --turns --seconds 0.05 --only POSTs",
     "micro --rounds 1 --requests 10",

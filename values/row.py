@@ -1,10 +1,10 @@
 """What the rest of the program knows of a type of values: one row, made of functions of a value.
 
 1. The Python class of a value says its type, so each type has a class that no other type has.
-2. A value changes in place only between `Keyspace.change` (or `create`) and `Keyspace.done`. Each function of a row
-   takes the value as it is between two commands.
+2. A value changes in place only between `Keyspace.change` (or `create`) and `Keyspace.done`. `bytes` never do.
 3. `size_bytes` and `is_large` take the same time for any value: both are called at each change.
-4. `copy` is called at once, in the middle of a request. It takes less than 20 ms for a million elements.
+4. `copy` is called at once, in the middle of a request. It takes less than 20 ms for a million elements: see "Large
+   values" in docs/architecture.md.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ Commands = Iterable[Sequence[bytes]]
 class ValueType(NamedTuple):
     """The row of a type.
 
-    `python_type()` makes an empty value. A value that changes in place has a length and a `pop` (a dict: `popitem`)
-    that takes something out of it, so that a large one can be freed in slices.
+    `python_type()` makes an empty value. A value has a length, and a `pop` (a dict: `popitem`) that takes something out
+    of it, so that a large one can be freed in slices. Strings alone have no `pop`, since none is large.
     """
 
     name: bytes  # what TYPE answers
@@ -32,7 +32,6 @@ class ValueType(NamedTuple):
     copy: Callable[[Any], Any]  # a value that no change of the first one changes
     size_bytes: Callable[[Any], int]  # what the value takes in memory, its elements included
     is_large: Callable[[Any], bool]  # it takes longer than a millisecond to copy, to write, or to free
-    changes_in_place: bool = True
     may_be_empty: bool = False  # else a key goes with the last element of its value
 
 

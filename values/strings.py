@@ -44,6 +44,5 @@ STRING = ValueType(
     copy=bytes,
     size_bytes=getsizeof,
     is_large=lambda _value: False,
-    changes_in_place=False,
     may_be_empty=True,
 )

@@ -43,7 +43,7 @@ check: lint test ## lint and test, as CI does first
 soak: $(VENV)/test.stamp ## kill, spoil, load and compare for long: make soak ROUNDS=200 SOAK_SECONDS=300
 	GODIS_SOAK=$(ROUNDS) GODIS_SOAK_SECONDS=$(SOAK_SECONDS) GODIS_SEED=$$(date +%s) $(PY) -m pytest --timeout 0 \
 		tests/test_kill.py tests/test_faults.py tests/test_power_loss.py tests/test_soak.py tests/test_against_redis.py \
-		tests/test_hostile_clients.py $(ARGS)
+		tests/test_hostile_clients.py tests/test_command_line_fuzz.py $(ARGS)
 
 soak-pool: $(VENV)/test.stamp ## break each part of a pool so many times, under load: make soak-pool ROUNDS=20
 	GODIS_SOAK=$(ROUNDS) GODIS_SEED=$$(date +%s) $(PY) -m pytest tests/test_pool_faults.py tests/test_bench.py $(ARGS)

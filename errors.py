@@ -139,6 +139,7 @@ NO_LOG = b"ERR There is no append only file to rewrite: the server runs without 
 LOG_IN_POOL = b"ERR There is no append only file to rewrite: the log is the pool's, whose snapshots keep it short"
 NO_SHUTDOWN = b"ERR No shutdown in progress."
 SHUTDOWN_REFUSED = b"ERR Errors trying to SHUTDOWN. Check logs."
+SLEEP_TOO_LONG = b"ERR timeout is out of range"
 DEBUG_REFUSED = (
     b'ERR DEBUG command not allowed. If the enable-debug-command option is set to "local", you can run it from a '
     b"local connection, otherwise you need to set this option in the configuration file, and then restart the server."

@@ -175,6 +175,7 @@ def run_offline(config: Config, flags: dict[str, str]) -> int:
 
 def run(arguments: list[str]) -> int:
     """Run the program and flush what it printed, so that a failure of that is one line; return the exit code."""
+    open_standard_streams()
     try:
         code = main(arguments)
     except SystemExit as end:  # docopt's, of --help
@@ -190,6 +191,23 @@ def run(arguments: list[str]) -> int:
             if stream is sys.stdout:
                 code = report_stdout(error)
     return code
+
+
+def open_standard_streams() -> None:
+    """Open the standard streams that whoever started the process has closed.
+
+    Else a file such as the log would become stderr by its number. What is written to stdout fails then, and what is
+    written to stderr is lost.
+    """
+    for descriptor, flags in enumerate((os.O_RDONLY, os.O_RDONLY, os.O_WRONLY)):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, flags)
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", encoding="utf-8")  # noqa: SIM115
+    if sys.stderr is None:  # print would write to stdout instead
+        sys.stderr = open(2, "w", encoding="utf-8")  # noqa: SIM115
 
 
 def report_stdout(error: OSError) -> int:

@@ -44,6 +44,11 @@ HANDSHAKE_SECONDS = 10  # that a client may let us wait for it in a TLS handshak
 ACCEPTED_A_TURN = 16  # clients; each takes 0.1 ms or more, while all others wait, and a descriptor, also if refused
 ABORTED_A_TURN = 25  # clients; so many end in the next turn, too
 THREADS = 3  # for an fsync, for a rewrite, and for a file to be closed
+MAX_KEEPALIVE_SECONDS = 32767  # that Linux takes
+LIMIT_TOO_LOW = (
+    "maxmemory is %d bytes, and the process takes %d bytes without any key: each write that needs memory is refused "
+    "(OOM); set --maxmemory well above that"
+)
 IGNORED_SIGNAL = "%s is ignored; send SIGTERM to stop this server"
 GEVENT_VERSION: str = gevent.__version__  # importlib.metadata would make a start 40 ms longer
 
@@ -113,6 +118,8 @@ class Server:
         instance.kill = self._kill
         instance.sleep = sleep
         instance.settings_changed.append(self._follow_settings)
+        self._warned_limit_bytes = 0
+        self._warn_of_limit()
 
     # ---- what a pool's instance has in another way
 
@@ -280,7 +287,7 @@ class Server:
         if sock.family not in (socket.AF_INET, socket.AF_INET6):
             return
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        seconds = self.config.tcp_keepalive_seconds
+        seconds = min(self.config.tcp_keepalive_seconds, MAX_KEEPALIVE_SECONDS)
         if seconds:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             for name, value in (("TCP_KEEPIDLE", seconds), ("TCP_KEEPINTVL", max(1, seconds // 3)), ("TCP_KEEPCNT", 3)):
@@ -313,8 +320,16 @@ class Server:
 
     def _follow_settings(self) -> None:
         logger.setLevel(LOG_LEVELS[self.config.loglevel])
+        self._warn_of_limit()
         for connection in self.connections.values():
             connection.follow_settings()
+
+    def _warn_of_limit(self) -> None:
+        """Warn, once for each limit on memory, that it leaves no room for a key."""
+        eviction = self.instance.eviction
+        limit_bytes, self._warned_limit_bytes = self._warned_limit_bytes, eviction.limit_bytes
+        if limit_bytes != eviction.limit_bytes and 0 < eviction.limit_bytes <= eviction.base_bytes:
+            logger.warning(LIMIT_TOO_LOW, eviction.limit_bytes, eviction.base_bytes)
 
     # ---- housekeeping
 

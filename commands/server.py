@@ -29,7 +29,7 @@ from commands.introspection import describe_subcommands
 from commands.many import AT_ONCE_WORDS, word_by_word
 from commands.options import shorten
 from commands.patterns import MAX_PATTERN_BYTES, compile_pattern
-from config import BY_NAME, Config, SettingError
+from config import BY_NAME, MAX_SECONDS, Config, SettingError
 from entries import NO_DEADLINE
 from errors import (
     DEBUG_REFUSED,
@@ -44,6 +44,7 @@ from errors import (
     REWRITING,
     SETTING_REFUSED,
     SHUTDOWN_REFUSED,
+    SLEEP_TOO_LONG,
     SYNTAX,
     UNKNOWN_OR_WRONG_SUBCOMMAND,
     UNKNOWN_SETTING,
@@ -224,6 +225,8 @@ def debug(session: Session, argv: list[bytes]) -> Reply:
         raise CommandError(NOT_A_FLOAT) from None
     if not 0 <= seconds < float("inf"):
         raise CommandError(NOT_A_FLOAT)
+    if seconds > MAX_SECONDS:
+        raise CommandError(SLEEP_TOO_LONG)
     session.instance.sleep(seconds)
     return OK
 

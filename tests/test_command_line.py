@@ -141,6 +141,25 @@ def test_what_cannot_be_written_to_stdout_is_one_line_and_a_failure(
     assert re.fullmatch("godis: .* to stdout: No space left on device\n", done.stderr)
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_standard_streams_are_no_traceback_and_no_log(tmp_path: Path, closed: str) -> None:
+    (tmp_path / "log.txt").write_bytes(encode("SET", "k", "v"))
+    words = [sys.executable, str(GODIS)]
+
+    def run_closed(*args: str) -> subprocess.CompletedProcess[str]:
+        shell = ["sh", "-c", f'exec "$@" {closed}', "sh", *words, *args]
+        return subprocess.run(shell, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False)
+
+    for args in (["export", "log.txt"], ["check", "log.txt"]):
+        done = run_closed(*args)
+        assert done.returncode == (UNUSABLE if ">&-" in closed.split() else 0)
+        assert "Traceback" not in done.stderr
+    done = run_closed("--host", "a..b", "--log", "served.txt")  # the log is opened, then the start fails
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert (tmp_path / "served.txt").read_bytes() == b""
+
+
 # ---- the environment
 
 

@@ -419,6 +419,15 @@ def test_keepalive_is_set_on_the_socket(godis: GodisProcess) -> None:
             assert "keepalive" not in keepalive_timer(godis, second)
 
 
+def test_a_keepalive_longer_than_the_system_takes_keeps_nobody_out(godis: GodisProcess) -> None:
+    with godis.raw() as first:
+        assert first.ask("CONFIG", "SET", "tcp-keepalive", 2**31 - 1) == b"+OK\r\n"
+        with godis.raw() as second:
+            assert second.ask("PING") == b"+PONG\r\n"
+            assert "keepalive" in keepalive_timer(godis, second)
+    assert "Traceback" not in godis.stderr()
+
+
 def vanish(client: Raw) -> None:
     """Close a socket without a word to the other end, as a machine that loses its power does."""
     tcp_repair = 19

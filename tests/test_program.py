@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import redis
 from instances import Bench
 from program import Done, run, run_here
 from servers import GODIS, HOST, PATIENCE_SECONDS, ROOT, GodisProcess, encode, free_port, require, wait_until
@@ -272,6 +273,28 @@ def test_without_a_log_nothing_is_written_and_nothing_kept(tmp_path: Path) -> No
         godis.start()
         with godis.client() as client:
             assert client.get("k") is None
+
+
+def test_a_limit_on_memory_below_what_the_process_takes_is_warned_about_with_the_number(tmp_path: Path) -> None:
+    with GodisProcess(tmp_path, "--maxmemory", "10mb") as godis, godis.client() as client:
+        base_bytes = client.info("memory")["used_memory_startup"]
+        assert base_bytes > 10 << 20
+
+        def warnings() -> list[str]:
+            return [line for line in godis.stderr().splitlines() if "maxmemory is" in line]
+
+        assert len(warnings()) == 1
+        assert (
+            f"maxmemory is {10 << 20} bytes, and the process takes {base_bytes} bytes without any key" in warnings()[0]
+        )
+        with pytest.raises(redis.OutOfMemoryError):
+            client.set("k", "v")
+        client.config_set("timeout", 60)
+        client.config_set("maxmemory", base_bytes + (10 << 20))
+        assert client.set("k", "v")
+        assert len(warnings()) == 1
+        client.config_set("maxmemory", base_bytes)
+        wait_until(lambda: len(warnings()) == 2, what="a second warning")
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from servers import Raw, RedisProcess, parse
 
 from config import BY_NAME, SETTINGS, OutputLimit
 from entries import NO_DEADLINE
-from errors import DEBUG_REFUSED, LOG_FAILED, NO_AUTH, NOT_A_FLOAT, SHUTDOWN_REFUSED, CommandError
+from errors import DEBUG_REFUSED, LOG_FAILED, NO_AUTH, NOT_A_FLOAT, SHUTDOWN_REFUSED, SLEEP_TOO_LONG, CommandError
 from replies import NO_REPLY, OK
 
 # The words of a request; a list where a word holds a space.
@@ -280,6 +280,12 @@ def test_debug_sleep_holds_up_the_server(bench: Bench) -> None:
     client = bench.connect()
     assert client.ask("DEBUG", "sleep", "0.25") == OK
     assert bench.slept == [0.25]
+
+
+@pytest.mark.parametrize("text", ["9223372036", "2147483648", "9223372036854775807", "1e300"])
+def test_debug_sleep_refuses_a_time_that_the_system_cannot_wait(text: str, bench: Bench) -> None:
+    assert bench.connect().ask("DEBUG", "SLEEP", text).text == SLEEP_TOO_LONG
+    assert bench.slept == []
 
 
 @pytest.mark.parametrize("text", ["x", "-1", "nan", "inf", "", "1e400"])

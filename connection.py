@@ -53,8 +53,9 @@ from protocol import (
     encode_text,
 )
 from replies import Deferred, LongArray, Reply, Work
+from scheduler import SLICE_SECONDS
 from session import Session
-from turn import SLICE_SECONDS, Turn
+from turn import Turn
 
 TURN_OUTPUT_BYTES = 1 << 20  # a connection that made so many bytes of replies has to send them before it goes on
 OWN_SECONDS = 0.0003  # what a connection may take even if the turn is late: to wait for the next costs a tenth of it
@@ -334,7 +335,7 @@ class Connection:
             self.turn.replies.append((self, pieces, self._has_logged()))
         self.stop_reading()
         self.session.waiting = True
-        self.turn.wait_for_resume()
+        self.turn.scheduler.wait_for_resume()
         self.session.waiting = False
         return self._go_on()
 
@@ -345,7 +346,7 @@ class Connection:
             self.turn.replies.append((self, pieces, self._has_logged()))
         self.stop_reading()
         try:
-            reply = self.turn.do(work, self)
+            reply = self.turn.scheduler.run(work, self._begin_slice)
         except CommandError as error:
             reply = self.engine.refuse(error)
         except MemoryError:
@@ -358,13 +359,16 @@ class Connection:
         self._start_reading()
         return [], reply
 
+    def _begin_slice(self) -> None:
+        self.logged = len(self.turn.log.pieces)  # the reply belongs to what its last slice logs
+
     def _send_long(self, reply: LongArray, pieces: list[bytes], is_text: bool) -> list[bytes]:
         """Encode an array in slices, each when the client has taken what was before; return what is still to be sent.
 
         So the reply takes no more memory than a slice of it, however slow its reader is.
         """
         turn, resp3 = self.turn, self.session.resp3
-        turn.working += 1
+        turn.scheduler.working += 1
         try:
             encode_head(reply, pieces.append, is_text)
             reply.chunks.reverse()
@@ -372,7 +376,7 @@ class Connection:
             while reply.chunks:
                 self._drain(pieces)
                 self.stop_reading()
-                turn.wait_for_slice()
+                turn.scheduler.wait_for_slice()
                 pieces = self._go_on()
                 end, made = monotonic() + SLICE_SECONDS, 0
                 while reply.chunks and made < TURN_OUTPUT_BYTES and monotonic() < end:
@@ -383,7 +387,7 @@ class Connection:
             return pieces
         finally:
             turn.store.garbage.append(reply.chunks)
-            turn.working -= 1
+            turn.scheduler.working -= 1
 
     def _drain(self, pieces: list[bytes], in_line: bool = False) -> list[bytes]:
         """Send what there is, wait until the client has taken it, and return a new list for what follows."""
@@ -400,7 +404,7 @@ class Connection:
         self.passed.wait()
         self.passed = None
         if in_line:
-            self.turn.wait_for_slice()
+            self.turn.scheduler.wait_for_slice()
         return self._go_on()
 
     def _has_logged(self) -> bool:

@@ -29,8 +29,6 @@ MOST_TURNS = 1000  # the same: replies can be long where requests are short
 class Receiver(Protocol):
     """A connection, as the turn knows it."""
 
-    logged: int
-
     @property
     def session(self) -> Session: ...
 

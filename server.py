@@ -32,8 +32,9 @@ from engine import Engine
 from errors import DENIED, MAX_CLIENTS, StartError
 from listening import listen_tcp, listen_unix, plain_address, remove_unix, show_place
 from rewrite import reason_of
+from scheduler import SLICE_SECONDS
 from session import Instance, Session
-from turn import SLICE_SECONDS, Turn
+from turn import Turn
 
 if TYPE_CHECKING:
     from tls import ServerTls, TlsSocket
@@ -132,7 +133,7 @@ class Server:
     def _is_busy(self) -> bool:
         """Say whether replies are still on their way to clients, at the end."""
         turn = self.turn
-        return bool(turn.replies or turn.slow_readers or turn.held or turn.working)
+        return bool(turn.replies or turn.slow_readers or turn.held or turn.scheduler.working)
 
     # ---- life
 

@@ -30,22 +30,19 @@ It is a little long since the policies of fsync are told apart in nothing but wh
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Callable
 from time import monotonic, time
 from typing import Any
 
 import gevent
-from gevent.lock import BoundedSemaphore
 
-import collector
 from aof import AppendOnlyLog, NullLog
 from config import Config
 from errors import LOG_FAILED
 from held import ConnectionReplies, HeldReplies, Receiver
 from log_records import Steps
-from replies import Reply, Work
 from rewrite import Rewriter, reason_of
+from scheduler import Scheduler
 from session import Instance
 from unsynced import Unsynced
 
@@ -55,8 +52,6 @@ GATHER_SHARE = 0.5  # ... so long, in what it took
 MOST_GATHER_SECONDS = 0.01  # ... at most; after a shorter one it waits for what the next poll brings
 MOST_UNSYNCED_SECONDS = 2.0  # everysec: so long an acknowledged write may wait for its fsync before others wait, too
 IN_TIME_SECONDS = 1.0  # an fsync that ends so soon ends the hold-up
-SLICE_SECONDS = 0.001  # of slow work, between which clients are served
-WOKEN_A_TURN = 64  # of those who waited for the same
 TURN_SECONDS = 0.005  # after so long a turn is late: who has more to do goes on in the next
 
 logger = logging.getLogger("godis")
@@ -92,7 +87,6 @@ class Turn:
         self.rewriter = Rewriter(log, instance, self._in_thread, self.start_fsync)
         self._writing_again: Steps | None = None  # what failed
         self._known_failure: bytes | None = None  # what the operator and the engine were told of the log
-        instance.resumed = self._resume_waiting
         loop = gevent.get_hub().loop
         self._after_poll = loop.check(ref=False, priority=loop.MAXPRI)  # before any connection's greenlet
         self._before_poll = loop.prepare(ref=False, priority=loop.MINPRI)  # after gevent's own callbacks
@@ -100,14 +94,7 @@ class Turn:
         self._overdue: Any = None  # a timer
         instance.settings_changed.append(self._follow_policy)
         self._follow_policy()
-        self._waiting: deque[Any] = deque()  # greenlets: for the end of a pause, or of a long command
-        self._to_wake = 0  # of these
-        self._next_waiting = loop.timer(0, ref=False)
-        self._pause_ends: Any = None  # a timer
-        self.working = 0  # clients whose replies are being made in slices
-        self._one_work = BoundedSemaphore()
-        self._want_slice: deque[Any] = deque()  # greenlets
-        self._next_slice = loop.timer(0, ref=False)  # behind the poll of the next round, which does not wait for it
+        self.scheduler = Scheduler(instance, self._after)
 
     def start(self) -> None:
         """Begin and end each round of the loop from now on."""
@@ -122,106 +109,6 @@ class Turn:
     def wake(self) -> None:
         """Let the next poll not wait: who wakes a greenlet at the end of a turn does so behind gevent's own look."""
         self._no_wait.start(lambda: None)
-
-    def wait_for_resume(self) -> None:
-        """Park the calling connection until CLIENT PAUSE is over, or the long command is that claims keys now."""
-        instance, claim = self.instance, self.store.claim
-        while instance.paused or (claim is not None and self.store.claim is claim):
-            if instance.paused and self._pause_ends is None:
-                left_ms = instance.pause.until_ms - self.store.now_ms
-                self._pause_ends = self._after(max(0.001, left_ms / 1000), self._end_pause)
-            self._park_in(self._waiting)
-
-    def _park_in(self, parked: deque[Any]) -> None:
-        """Park the calling connection until somebody takes it from there."""
-        greenlet = gevent.getcurrent()
-        parked.append(greenlet)
-        try:
-            gevent.get_hub().switch()
-        except BaseException:
-            if greenlet in parked:
-                parked.remove(greenlet)
-            raise
-
-    def _end_pause(self) -> None:
-        self._pause_ends.close()
-        self._pause_ends = None
-        self._resume_waiting()
-
-    def _resume_waiting(self) -> None:
-        """Let those who wait look again, some of them a turn, since thousands may."""
-        self._to_wake = len(self._waiting)
-        self._next_waiting.start(self._wake_some)
-
-    def _wake_some(self) -> None:
-        self._to_wake = min(self._to_wake, len(self._waiting))  # some may be gone
-        some = min(WOKEN_A_TURN, self._to_wake)
-        self._to_wake -= some
-        if self._to_wake:
-            self._next_waiting.start(self._wake_some)
-        for _ in range(some):
-            if self._waiting:
-                self._waiting.popleft().switch()
-
-    # ---- slow work in slices
-
-    def do(self, work: Work, connection: Receiver) -> Reply:
-        """Make a reply in slices, one work at a time, for the calling connection. Raises what the work raises."""
-        self.working += 1
-        try:
-            self._one_work.acquire()
-        except BaseException:
-            self.working -= 1
-            raise
-        return self._do(work, connection)
-
-    def _do(self, work: Work, connection: Receiver) -> Reply:
-        """`do`, once it is this work's turn."""
-        try:
-            while True:
-                self.wait_for_slice()
-                connection.logged = len(self.log.pieces)  # the reply belongs to what its last slice logs
-                end = monotonic() + SLICE_SECONDS
-                while monotonic() < end:
-                    next(work)
-                collector.collect_young()
-        except StopIteration as done:
-            self._end_work(work)
-            reply: Reply = done.value
-            return reply
-        except gevent.GreenletExit:
-            if self.store.claim is not None:
-                gevent.spawn(self._do_rest, work, connection)  # half of it is nothing that anybody may see
-            else:
-                self._end_work(work)
-            raise
-        except BaseException:
-            self._end_work(work)
-            raise
-
-    def _do_rest(self, work: Work, connection: Receiver) -> None:
-        """Do what is left of a work whose client is gone."""
-        try:
-            self._do(work, connection)
-        except Exception:
-            logger.exception("internal error in what a client left behind")
-
-    def _end_work(self, work: Work) -> None:
-        work.close()
-        self.working -= 1
-        self._one_work.release()
-
-    def wait_for_slice(self) -> None:
-        """Park the calling connection until it may do a slice of work: one a turn, whosever it is."""
-        self._next_slice.start(self._give_slice)
-        self._park_in(self._want_slice)
-
-    def _give_slice(self) -> None:
-        if self._want_slice:
-            greenlet = self._want_slice.popleft()
-            if self._want_slice:
-                self._next_slice.start(self._give_slice)
-            greenlet.switch()
 
     def _begin(self) -> None:
         now = time()

@@ -29,6 +29,8 @@ server -> tls
 server -> listening -> leaves
 godis -> ping -> tls
 connection -> turn -> rewrite -> commands
+turn -> scheduler -> session
+server -> scheduler
 turn -> unsynced -> commands
 turn -> held -> aof
 held -> session
@@ -68,7 +70,7 @@ LEAVES = {
     "version",
 }
 PROGRAM = sorted([*ROOT.glob("*.py"), *ROOT.glob("commands/*.py"), *ROOT.glob("pool/*.py"), *ROOT.glob("values/*.py")])
-NETWORK = {"ping", "listening", "server", "connection", "turn", "tls"}
+NETWORK = {"ping", "listening", "server", "connection", "turn", "scheduler", "tls"}
 POOL_NETWORK = {
     f"pool.{name}" for name in ("archive", "etcd", "members", "pace", "pool", "post", "reads", "server", "writes")
 }

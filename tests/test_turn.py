@@ -36,9 +36,9 @@ from config import Config
 from connection import Connection
 from engine import Engine
 from held import MOST_INPUT_BYTES, MOST_TURNS
+from scheduler import WOKEN_A_TURN
 from session import Instance, Pause, Session
 from store import Store
-from turn import WOKEN_A_TURN
 
 THOROUGHNESS = int(os.environ.get("GODIS_SOAK", "1"))
 OK = b"+OK\r\n"
@@ -593,7 +593,7 @@ def test_thousands_who_wait_for_the_end_of_a_pause_are_woken_some_a_turn(
     rounds: list[int] = []
 
     def wait(number: int) -> None:
-        rig.turn.wait_for_resume()
+        rig.turn.scheduler.wait_for_resume()
         woken.append(number)
 
     rig.instance.set_pause(Pause(rig.store.now_ms + 60_000, set_ms=rig.store.now_ms))

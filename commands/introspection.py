@@ -25,7 +25,7 @@ from commands import (
     fold,
 )
 from commands.many import PART_WORDS, word_by_word
-from commands.patterns import MAX_PATTERN_BYTES, compile_pattern
+from commands.patterns import MAX_PATTERN_BYTES, Pattern
 from commands.syntax import arguments
 from errors import INVALID_COMMAND, INVALID_COMMAND_ARITY, NO_KEY_ARGUMENTS, SYNTAX, CommandError
 from replies import LongArray, Members, Reply, Status, Work
@@ -219,7 +219,7 @@ def command_list(session: Session, argv: list[bytes]) -> Reply:
     if kind == b"ACLCAT":
         return [row.name.lower() for row in all_rows() if b"@" + text in categories(row)]
     if kind == b"PATTERN":
-        matches = compile_pattern(text)
+        matches = Pattern(text).matches
         return [row.name.lower() for row in all_rows() if matches(row.name.lower())]
     if kind == b"MODULE":
         return []  # there are no modules

@@ -30,7 +30,7 @@ from commands import (
 from commands.arguments import MAX_INTEGER, MIN_INTEGER, all_alike, parse_bounded, parse_database, parse_integer
 from commands.many import AT_ONCE_WORDS, counting, deleting, is_long, unlinking
 from commands.options import shorten
-from commands.patterns import compile_pattern, is_quick
+from commands.patterns import Pattern, is_quick
 from commands.slices import AT_ONCE_PLACES, any_live, in_slices, listing, matching, places_at_once
 from entries import NO_DEADLINE, Entry, deadline_of
 from errors import (
@@ -351,10 +351,10 @@ def scan(session: Session, argv: list[bytes]) -> Reply:
         found = [key for key in found if type_of(db.peek(key)).name == type_name]
     if pattern == b"*":
         return [b"%d" % following, found]
-    matches = compile_pattern(pattern)
+    matches = Pattern(pattern).matches
     if is_quick(pattern, found):
         return [b"%d" % following, list(filter(matches, found))]
-    return _scanned(following, matching(pattern, matches, found))
+    return _scanned(following, matching(matches, found))
 
 
 def _scanned(following: int, matching: Generator[None, None, list[bytes]]) -> Work:

@@ -28,7 +28,7 @@ from commands.arguments import parse_integer
 from commands.introspection import describe_subcommands
 from commands.many import AT_ONCE_WORDS, word_by_word
 from commands.options import shorten
-from commands.patterns import MAX_PATTERN_BYTES, compile_pattern
+from commands.patterns import MAX_PATTERN_BYTES, Pattern
 from config import BY_NAME, MAX_SECONDS, Config, SettingError
 from entries import NO_DEADLINE
 from errors import (
@@ -90,7 +90,7 @@ def _settings(config: Config, words: list[bytes]) -> Work:
         yield
         word = word[: MAX_PATTERN_BYTES + 1]  # noqa: PLW2901 - a longer one is no name, and too long for a pattern
         if any(character in word for character in GLOB):
-            matches = compile_pattern(word.lower())
+            matches = Pattern(word.lower()).matches
             found |= {name.encode(): _to_bytes(config.get(name)) for name in BY_NAME if matches(name.encode())}
         elif (name := _to_text(word).lower()) in BY_NAME:
             found[word] = _to_bytes(config.get(name))  # the name as it was asked for

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from random import Random
+from typing import Any
 
 import pytest
 from fakes import Dialogue
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from instances import driven
+from instances import Client
 from servers import RedisProcess, parse
 
 import errors
 from commands import patterns
-from commands.patterns import MAX_PATTERN_BYTES, compile_pattern, matches_in_steps
+from commands.patterns import MAX_KEY_BYTES, MAX_PATTERN_BYTES, Pattern
+from commands.slices import at_once
 from replies import Deleted
 
 CASES = [
@@ -208,13 +209,13 @@ def test_object_help_is_redis_s(redis_server: RedisProcess) -> None:
     ],
 )
 def test_patterns_match_as_redis_has_them(pattern: str, matching: str, other: str) -> None:
-    matches = compile_pattern(pattern.encode())
+    matches = Pattern(pattern.encode()).matches
     assert [key for key in matching.split() if not matches(key.encode())] == []
     assert [key for key in other.split() if matches(key.encode())] == []
 
 
 def test_a_dot_of_a_pattern_is_any_byte_of_a_key() -> None:
-    assert compile_pattern(b"a?b*")(b"a\nb\n\xff")
+    assert Pattern(b"a?b*").matches(b"a\nb\n\xff")
 
 
 def test_random_patterns_find_what_redis_finds(redis_server: RedisProcess) -> None:
@@ -239,33 +240,35 @@ def test_random_patterns_find_what_redis_finds(redis_server: RedisProcess) -> No
 )
 def test_no_pattern_explodes(pattern: bytes) -> None:
     # An exponential matcher needs 2**30 steps for these: the test's own time limit would end it.
-    assert not compile_pattern(pattern)(b"a" * 5000)
+    assert not Pattern(pattern).matches(b"a" * 5000)
 
 
-PATTERN_PIECES = st.sampled_from([b"*", b"*", b"?", b"a", b"b", b"\n", b"[ab]", b"[^a]", b"[a-]", b"\\*", b"[", b"[]"])
+def test_a_pattern_of_many_pieces_costs_each_piece_one_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    searches = []
+
+    def count(*arguments: Any) -> int:
+        searches.append(arguments)
+        return find(*arguments)
+
+    find = patterns._find
+    monkeypatch.setattr(patterns, "_find", count)
+    assert not Pattern(b"*[ab]?" * 100 + b"*c*").matches(b"a" * 5000)
+    assert len(searches) == 101
 
 
-@settings(max_examples=300)
-@given(
-    pieces=st.lists(PATTERN_PIECES, max_size=8),
-    key=st.lists(st.sampled_from([b"a", b"b", b"c", b"*", b"\n"]), max_size=40).map(b"".join),
-    pairs=st.integers(10, 60),
-)
-def test_matching_in_steps_finds_what_matching_at_once_finds(pieces: list[bytes], key: bytes, pairs: int) -> None:
-    pattern = b"".join(pieces)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(patterns, "QUICK_PAIRS", pairs)
-        found, _ = driven(matches_in_steps(pattern, key))
-    assert found == bool(compile_pattern(pattern)(key))
+def keys_that_match(client: Client, pattern: str) -> list[bytes]:
+    reply = client.ask("KEYS", pattern)
+    return at_once(reply) if isinstance(reply, Generator) else reply  # type: ignore[return-value]
 
 
-def test_a_long_key_is_matched_with_a_long_pattern_in_steps() -> None:
-    key = b"k" * 100_000
-    found, steps = driven(matches_in_steps(b"*" + b"?" * 1000 + b"x*", key))
-    assert not found
-    assert steps >= 100
-    found, steps = driven(matches_in_steps(b"*" + b"?" * 1000 + b"x", key + b"x"))
-    assert (found, steps) == (True, 0)
+def test_a_key_of_many_kilobytes_is_matched_by_plain_bytes_and_stars_alone() -> None:
+    client = Dialogue().client
+    longest, longer = (b"k" * size for size in (MAX_KEY_BYTES, MAX_KEY_BYTES + 1))
+    client.ask("MSET", longest, "1", longer, "1")
+    for pattern in ("*", "k*", "*kk*k"):
+        assert sorted(keys_that_match(client, pattern)) == [longest, longer], pattern
+    for pattern in ("*?*", "[k]*", "\\k*"):
+        assert keys_that_match(client, pattern) == [longest], pattern
 
 
 def test_patterns_have_a_limit() -> None:

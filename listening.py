@@ -1,5 +1,8 @@
 """Make the sockets that a server listens on: TCP addresses and a Unix socket.
 
+An address is bound before the log is read, so that one in use is told at once. The server listens on it when all is
+loaded; until then the system refuses whoever connects. (Redis lets clients in and answers -LOADING.)
+
 1. Addresses are given as in Redis: `*` is any IPv4 address, `::*` and `::` any IPv6 address. One with `-` in front is
    optional: it is left out if this machine does not have it.
 2. `::` takes the clients of IPv4, too, unless an IPv4 address is given beside it.
@@ -15,11 +18,11 @@ import logging
 import os
 import socket
 import stat
-from typing import Any
+from typing import Any, NamedTuple
 
 import gevent.socket
 
-from config import Host
+from config import Config, Host
 from errors import StartError
 
 BACKLOG = 511
@@ -29,8 +32,50 @@ WILDCARDS = {"*": "0.0.0.0", "::*": "::"}
 logger = logging.getLogger("godis")
 
 
-def listen_tcp(host: Host, port: int, flag: str, v6_only: bool) -> Any:
-    """Listen on an address; return None if this machine lacks it and may. Raises StartError, which names the flag."""
+class Bound(NamedTuple):
+    """A TCP socket that has its address and does not listen yet; `flag` is the one that gave the port."""
+
+    socket: Any
+    place: str
+    flag: str
+
+    @property
+    def is_tls(self) -> bool:
+        """Return True if its clients speak TLS."""
+        return self.flag == "--tls-port"
+
+    def listen(self) -> None:
+        """Let clients come. Raises StartError."""
+        try:
+            self.socket.listen(BACKLOG)
+        except OSError as error:
+            raise StartError(trouble(self.place, self.flag, error)) from None
+
+
+def bind_all(config: Config) -> list[Bound]:
+    """Bind the TCP addresses of the settings, and see whether the Unix socket can be made. Raises StartError.
+
+    Where the settings leave the port to the system, they name it afterwards.
+    """
+    bound = []
+    v6_only = any(":" not in host.name for host in config.hosts)
+    # as in Redis, port 0 beside a TLS port or a Unix socket is none; alone, any free one
+    has_plain = config.port or not (config.tls_port or config.unixsocket)
+    for host in config.hosts:
+        if has_plain and (listener := _bind_tcp(host, config.port, "--port", v6_only)):
+            config.port = int(listener.getsockname()[1])
+            bound.append(Bound(listener, show_place(host.name, config.port), "--port"))
+        if config.tls_port and (listener := _bind_tcp(host, config.tls_port, "--tls-port", v6_only)):
+            bound.append(Bound(listener, show_place(host.name, config.tls_port), "--tls-port"))
+    if config.unixsocket:
+        check_unix(config.unixsocket)
+    elif not bound:
+        raise StartError("there is nothing to listen on: give --host an address of this machine, or --unixsocket")
+    return bound
+
+
+def _bind_tcp(host: Host, port: int, flag: str, v6_only: bool) -> Any:
+    """Bind an address; return None if this machine lacks it and may. Raises StartError, which names the flag."""
     family = socket.AF_INET6 if ":" in host.name else socket.AF_INET
     name = WILDCARDS.get(host.name, host.name)
     try:
@@ -44,7 +89,6 @@ def listen_tcp(host: Host, port: int, flag: str, v6_only: bool) -> Any:
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, v6_only)
         listener.bind(address)
-        listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
         return _leave_out(host, port, flag, error)
@@ -62,12 +106,23 @@ def _leave_out(host: Host, port: int, flag: str, error: OSError | UnicodeError) 
     raise StartError(trouble(place, flag, error)) from None
 
 
-def listen_unix(path: str, mode: int) -> tuple[Any, os.stat_result]:
-    """Listen on a Unix socket; return it and what `remove_unix` needs. Raises StartError."""
+def check_unix(path: str) -> None:
+    """Remove a Unix socket that nobody listens on. Raises StartError if one cannot be made there."""
     if not hasattr(socket, "AF_UNIX"):
         raise StartError("--unixsocket: Python has no Unix sockets on this system")
     try:
         _remove_stale(path)
+    except OSError as error:
+        raise StartError(trouble(path, "--unixsocket", error)) from None
+
+
+def listen_unix(path: str, mode: int) -> tuple[Any, os.stat_result]:
+    """Listen on a Unix socket; return it and what `remove_unix` needs. Raises StartError.
+
+    It is made at once: a socket that is bound and does not listen looks like one whose owner is gone.
+    """
+    check_unix(path)
+    try:
         listener = gevent.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             listener.bind(path)

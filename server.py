@@ -30,7 +30,7 @@ from connection import READ, Connection
 from diagnostics import FewLines
 from engine import Engine
 from errors import DENIED, MAX_CLIENTS, StartError
-from listening import listen_tcp, listen_unix, plain_address, remove_unix, show_place
+from listening import Bound, listen_unix, plain_address, remove_unix, show_place
 from rewrite import reason_of
 from scheduler import SLICE_SECONDS
 from session import Instance, Session
@@ -137,26 +137,18 @@ class Server:
 
     # ---- life
 
-    def listen(self) -> list[str]:
+    def listen(self, bound: list[Bound]) -> list[str]:
         """Listen on every address; return them for people. Raises StartError."""
-        config, places = self.config, []
-        v6_only = any(":" not in host.name for host in config.hosts)
-        # as in Redis, port 0 beside a TLS port or a Unix socket is none; alone, any free one
-        has_plain = config.port or not (self.tls or config.unixsocket)
-        for host in config.hosts:
-            if has_plain and (listener := listen_tcp(host, config.port, "--port", v6_only)):
-                self.listeners.append(Listener(listener, self._handle))
-                config.port = int(listener.getsockname()[1])
-                places.append(show_place(host.name, config.port))
-            if self.tls and (listener := listen_tcp(host, config.tls_port, "--tls-port", v6_only)):
-                self.listeners.append(Listener(listener, partial(self._handle_tls, self.tls)))
-                places.append(f"{show_place(host.name, config.tls_port)} (TLS)")
-        if config.unixsocket:
-            listener, self._unix_status = listen_unix(config.unixsocket, config.unixsocketperm)
+        places = []
+        for address in bound:
+            address.listen()
+            handle = partial(self._handle_tls, self.tls) if self.tls and address.is_tls else self._handle
+            self.listeners.append(Listener(address.socket, handle))
+            places.append(address.place + " (TLS)" * address.is_tls)
+        if self.config.unixsocket:
+            listener, self._unix_status = listen_unix(self.config.unixsocket, self.config.unixsocketperm)
             self.listeners.append(Listener(listener, self._handle))
-            places.append(config.unixsocket)
-        if not places:
-            raise StartError("there is nothing to listen on: give --host an address of this machine, or --unixsocket")
+            places.append(self.config.unixsocket)
         return places
 
     def serve_until_stopped(self) -> None:

@@ -1,7 +1,8 @@
 """The life of a serving instance: recover from the log, listen, serve until told to stop, and say so to the operator.
 
 It owns the order of these steps, and builds what they need: the store, the log, the instance, the engine, the server.
-It must not know the command line. Nothing is bound before the log is replayed, so who can connect finds everything.
+It must not know the command line. Addresses are bound first, so that one in use is told at once; the server listens on
+them when the log is replayed, so whoever can connect finds everything.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+from contextlib import ExitStack
 from datetime import datetime
 from time import monotonic, time
 from typing import TYPE_CHECKING, NoReturn
@@ -21,6 +23,7 @@ from config import LOG_LEVELS, Config
 from descriptors import provide_for_clients
 from engine import Engine
 from errors import LogError, PoolError, StartError
+from listening import Bound, bind_all
 from log_lock import newest_claimed, written_at
 from server import GEVENT_VERSION, THREADS, Server, start_threads
 from session import Instance
@@ -70,17 +73,28 @@ def start(config: Config) -> tuple[AppendOnlyLog | NullLog, Server]:
     """Recover and listen. Raises LogError, StartError."""
     provide_for_clients(config)
     start_threads(THREADS)
-    tls = load_tls(config)
-    log = open_log(config)
-    try:
-        return log, start_with(log, config, tls)
-    except BaseException:  # of a log that is refused, or a port in use: no lock stays behind
-        log.close()
-        raise
+    with ExitStack() as undo:  # of a start that fails nothing stays behind
+        tls = load_tls(config)
+        bound = bind(config, undo)
+        log = open_log(config)
+        undo.callback(log.close)
+        network = recover_and_listen(log, config, tls, bound)
+        undo.pop_all()
+    return log, network
 
 
-def start_with(log: AppendOnlyLog | NullLog, config: Config, tls: ServerTls | None) -> Server:
-    """Recover from the log and listen. Raises LogError, StartError."""
+def bind(config: Config, undo: ExitStack) -> list[Bound]:
+    """Bind the addresses of the settings; `undo` closes them. Raises StartError."""
+    bound = bind_all(config)
+    for address in bound:
+        undo.callback(address.socket.close)
+    return bound
+
+
+def recover_and_listen(
+    log: AppendOnlyLog | NullLog, config: Config, tls: ServerTls | None, bound: list[Bound]
+) -> Server:
+    """Recover from an open log and listen. Raises LogError, StartError."""
     store = Store(config.databases, NullLog())
     instance = Instance(
         store, log, config, config.instance_id, run_id=os.urandom(20).hex(), started_ms=int(time() * 1000)
@@ -95,7 +109,7 @@ def start_with(log: AppendOnlyLog | NullLog, config: Config, tls: ServerTls | No
     store.tick(int(time() * 1000))
     collector.begin()
     network = Server(instance, engine, log, tls)
-    for place in network.listen():
+    for place in network.listen(bound):
         logger.info("serving on %s", place)
     return network
 
@@ -130,12 +144,20 @@ def serve_in_pool(config: Config) -> int:
 
 def start_in_pool(config: Config) -> tuple[Pool, Server]:
     """Catch up and listen. Raises StartError."""
+    provide_for_clients(config)
+    start_threads(POOL_THREADS)
+    with ExitStack() as undo:
+        tls = load_tls(config)
+        pool, network = join_and_listen(config, tls, bind(config, undo))
+        undo.pop_all()
+    return pool, network
+
+
+def join_and_listen(config: Config, tls: ServerTls | None, bound: list[Bound]) -> tuple[Pool, Server]:
+    """Catch up with the pool and listen. Raises StartError."""
     from pool.pool import Pool  # noqa: PLC0415  # an instance alone need not pay for what it does not use
     from pool.server import PoolServer  # noqa: PLC0415
 
-    provide_for_clients(config)
-    start_threads(POOL_THREADS)
-    tls = load_tls(config)
     log = NullLog()
     store = Store(config.databases, log)
     instance = Instance(
@@ -152,7 +174,7 @@ def start_in_pool(config: Config) -> tuple[Pool, Server]:
         raise StartError(f"cannot join the pool: {error}") from None
     collector.begin()
     network = PoolServer(instance, log, pool, tls)
-    for place in network.listen():
+    for place in network.listen(bound):
         logger.info("serving on %s", place)
     return pool, network
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import redis
 from instances import Bench
+from log_model import set_, write_log
 from program import Done, run, run_here
 from servers import GODIS, HOST, PATIENCE_SECONDS, ROOT, GodisProcess, encode, free_port, require, wait_until
 
@@ -358,17 +359,50 @@ def test_a_log_whose_lock_was_removed_takes_no_second_server(tmp_path: Path, whe
             assert other.ask("EXISTS", "first", "second") == b":2\r\n"
 
 
-@pytest.mark.parametrize("content", [b"no log at all", b"REDIS0011", b"", None], ids=["other", "rdb", "empty", "none"])
-def test_no_lock_stays_behind_a_refusal_or_a_stop(tmp_path: Path, godis: GodisProcess, content: bytes | None) -> None:
-    log = tmp_path / "sub" / "log.txt"
-    log.parent.mkdir()
-    if content is not None:
-        log.write_bytes(content)
-    done = run(tmp_path, "--port", str(godis.port), "--log", str(log))  # a port in use, if it comes so far
-    assert_refused(done, 1, str(log) if content else str(godis.port))
-    assert not {path.name for path in log.parent.iterdir()} - {"log.txt"}
-    assert godis.terminate() == 0
+@pytest.mark.parametrize("content", [b"no log at all", b"REDIS0011"], ids=["another file", "a snapshot of Redis"])
+def test_no_lock_stays_behind_a_refusal_or_a_stop(tmp_path: Path, content: bytes) -> None:
+    log = tmp_path / "log.txt"
+    log.write_bytes(content)
+    assert_refused(run(tmp_path, "--port", str(free_port()), "--log", str(log)), 1, str(log))
+    assert list(tmp_path.iterdir()) == [log]
+    log.unlink()
+    with GodisProcess(tmp_path) as godis:
+        assert (tmp_path / "log.txt.lock").exists()
+        assert godis.terminate() == 0
     assert not (tmp_path / "log.txt.lock").exists()
+
+
+@pytest.mark.parametrize("in_use", ["--port", "--unixsocket"])
+def test_an_address_in_use_is_told_before_the_log_is_opened(tmp_path: Path, in_use: str) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "log.txt").write_bytes(b"no log at all")
+    with GodisProcess(tmp_path, "--unixsocket", str(tmp_path / "sock")) as godis:
+        flags = {"--port": str(free_port()), in_use: str(godis.port if in_use == "--port" else tmp_path / "sock")}
+        done = run(other, *(word for flag in flags.items() for word in flag))
+        assert_refused(done, 1, f"{flags[in_use]}: Address already in use")
+        assert "log.txt" not in done.stderr
+        assert [path.name for path in other.iterdir()] == ["log.txt"]
+        assert godis.answers()
+
+
+def test_nobody_is_served_before_the_log_is_loaded(tmp_path: Path) -> None:
+    count = 100_000
+    write_log(tmp_path / "log.txt", [[set_(b"k%d" % number, b"v")] for number in range(count)])
+    with GodisProcess(tmp_path) as godis:
+        for _ in range(3):
+            godis.kill9()
+            godis.launch()
+            refused = 0
+            while True:
+                try:
+                    with godis.raw() as raw:
+                        assert raw.ask("DBSIZE") == b":%d\r\n" % count
+                    break
+                except ConnectionRefusedError:
+                    refused += 1
+            assert refused
+        godis.stop()
 
 
 class ClaimingGodis(GodisProcess):

@@ -369,6 +369,8 @@ class AppendOnlyLog(Records):
         if descriptor is None:
             raise OSError(f"another process has {successor.path} open")
         successor._descriptor = descriptor
+        if hasattr(os, "fchmod"):
+            os.fchmod(successor._descriptor, mode)  # whatever the umask is
         successor._measured = True
         return successor
 

@@ -9,10 +9,35 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from textwrap import indent
 from time import monotonic
+from typing import Any
 
 MOST_LINES = 10  # of one kind, in a second
 LEFT_OUT = "%d more like the last one were left out: %s"
+
+
+def printable(text: str) -> str:
+    """Return a text as one line: what a terminal would not show as a letter is escaped, a newline above all.
+
+    Paths, names and errors hold what users choose; a newline in them must not make a line of its own.
+    """
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
+
+
+class OneLine(logging.Formatter):
+    """Writes each message as one line, and a traceback behind it indented, so that neither can look like another."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """Write the line of a record."""
+        record.message = printable(record.message)
+        return super().formatMessage(record)
+
+    def formatException(self, ei: Any) -> str:
+        """Write the traceback."""
+        return indent(super().formatException(ei), "  ")
 
 
 class FewLines(logging.Filter):

@@ -100,6 +100,7 @@ if MISSING:
 import command_line  # noqa: E402
 from command_line import CommandLineError  # noqa: E402
 from config import Config, SettingError, UsageError  # noqa: E402
+from diagnostics import OneLine, printable  # noqa: E402
 from errors import LogError, StartError  # noqa: E402
 from version import VERSION  # noqa: E402
 
@@ -115,9 +116,11 @@ def main(arguments: list[str]) -> int:
     try:
         flags = command_line.parse(__doc__, arguments, f"Godis {VERSION}")
     except CommandLineError as error:
-        print(f"godis: {error}; see --help\n\n{command_line.short_usage(__doc__)}", file=sys.stderr)
+        print(f"godis: {printable(str(error))}; see --help\n\n{command_line.short_usage(__doc__)}", file=sys.stderr)
         return 2
-    logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s", datefmt="%Y-%m-%d %H:%M:%S")
+    handler = logging.StreamHandler()
+    handler.setFormatter(OneLine("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+    logging.basicConfig(handlers=[handler])
     logger.setLevel(logging.INFO)
     variables, warnings = command_line.read_variables(os.environ)
     try:
@@ -136,10 +139,10 @@ def main(arguments: list[str]) -> int:
 
         return service.serve(config)
     except SettingError as error:
-        print(f"godis: {error}; see --help", file=sys.stderr)
+        print(f"godis: {printable(str(error))}; see --help", file=sys.stderr)
         return 2 if flags["check"] or flags["export"] or isinstance(error, UsageError) else 1
     except (LogError, StartError) as error:
-        print(f"godis: {error}", file=sys.stderr)
+        print(f"godis: {printable(str(error))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:  # before the server knows what to do then
         return 130
@@ -160,13 +163,13 @@ def run_offline(config: Config, flags: dict[str, str]) -> int:
         print(end="", flush=True)
         return code
     except LogError as error:
-        print(f"godis: {error}", file=sys.stderr)
+        print(f"godis: {printable(str(error))}", file=sys.stderr)
         return offline.exit_code(error)
     except BrokenPipeError:
         offline.say_nothing_more()
         return 1
     except OSError as error:
-        print(f"godis: cannot read {path} or write to stdout: {error.strerror}", file=sys.stderr)
+        print(f"godis: cannot read {printable(path)} or write to stdout: {error.strerror}", file=sys.stderr)
         offline.say_nothing_more()
         return offline.UNUSABLE
     except KeyboardInterrupt:

@@ -56,6 +56,7 @@ from log_replay import (
     ReplayReport,
     cannot_use,
     may_be_torn,
+    same_mode,
     sync_directory,
     why_corrupt,
 )
@@ -274,7 +275,7 @@ def repair(path: str, found: Findings, examine: Callable[[str], Findings]) -> st
 
 
 def _copy_sound(source: str, found: Findings, target: str) -> None:
-    with open(source, "rb") as log, open(target, "wb") as copy:
+    with open(source, "rb") as log, open(target, "wb", opener=same_mode(log)) as copy:
         for loss in found.losses:
             copy_range(log, loss.start, copy)
             copy.write(loss.stays)
@@ -287,7 +288,6 @@ def _copy_sound(source: str, found: Findings, target: str) -> None:
 def _exchange(path: str, copy: str) -> str:
     """Keep the file at `path` under the first free name, and let the copy take its place."""
     status = os.stat(path)
-    os.chmod(copy, status.st_mode & 0o777)
     if hasattr(os, "chown"):
         with suppress(OSError):  # who may not give files away has made it as the log's server would
             os.chown(copy, status.st_uid, status.st_gid)
@@ -311,7 +311,7 @@ def _keep(path: str, kept: str) -> None:
     except FileExistsError:
         raise
     except OSError:
-        with open(path, "rb") as log, open(kept, "xb") as copy:
+        with open(path, "rb") as log, open(kept, "xb", opener=same_mode(log)) as copy:
             shutil.copyfileobj(log, copy, BLOCK_BYTES)
             copy.flush()
             os.fsync(copy.fileno())

@@ -23,6 +23,7 @@ from log_replay import (
     not_a_log,
     open_log,
     refuse_other_formats,
+    same_mode,
     sync_directory,
     why_corrupt,
 )
@@ -90,7 +91,7 @@ def copy_until(path: str, until_ms: int, output: str, progress: Progress = no_pr
             end = unit.end
         log.seek(0)
         try:
-            with open(output, "xb") as copy:
+            with open(output, "xb", opener=same_mode(log)) as copy:
                 copy_range(log, end, copy)
                 copy.flush()
                 os.fsync(copy.fileno())

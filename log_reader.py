@@ -57,6 +57,7 @@ TEXT_COMMAND = re.compile(rb"^(?:SET|SETEX|DEL) ", re.MULTILINE)
 SECTOR_BYTES = 512  # the smallest block of a disk
 LEAST_ZEROS = 8  # where a batch should begin, for a lost page: fewer may be a damaged byte
 UNSYNCED_MS = 2000  # what is not synced under `everysec` is no older
+HUGE_COUNT = re.compile(rb"\n[*~>|%][0-9]{7}")  # for which hiredis would take memory at once
 SELECT_0 = b"*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n"
 
 
@@ -201,12 +202,15 @@ def read_payload(reader: hiredis.Reader, data: bytes, start: int, end: int) -> S
 
     Those of one length are read by column, which most batches are. For others hiredis is fast, but reads replies: it
     also takes numbers, nulls, nested arrays and more. So what it read must give the same bytes when it is encoded
-    again. If not, the strict reader says where the payload goes wrong.
+    again. If not, the strict reader says where the payload goes wrong. That one also reads what hiredis would take
+    gigabytes for, since it believes how many elements an array says it has.
     """
     payload = data[start:end]
     like = split_columns(payload)
     if like is not None:
         return like
+    if HUGE_COUNT.search(payload) or HUGE_COUNT.match(b"\n" + payload[:LONGEST_HEADER]):
+        return [argv for _, argv in strictly(payload)]
     reader.feed(payload)
     try:
         commands: list[list[bytes]] = list(iter(reader.gets, False))

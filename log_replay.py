@@ -45,6 +45,7 @@ from log_reader import (
 
 STARTED = re.compile(rb"[#*](?:[1-9]|\Z)")  # a first batch or command of which only the start was written
 Link = bytes  # the name is a field of the report
+DATABASE = re.compile(rb"[0-9]{1,9}")
 NUMBER = re.compile(rb"[+-]?[0-9]{1,15}")
 Apply = Callable[[int, "list[bytes]"], None]
 ApplyMany = Callable[[int, "Sequence[list[bytes]]"], bool]
@@ -154,7 +155,7 @@ class Player:
 
     def _control(self, argv: list[bytes], unit: Unit, number: int) -> None:
         match [argv[0].upper(), *argv[1:]]:
-            case [b"SELECT", database] if database.isdigit():
+            case [b"SELECT", database] if DATABASE.fullmatch(database):
                 self._database = int(database)
             case [b"MULTI"] if self.multi_start < 0:
                 self.multi_start = unit.start
@@ -357,7 +358,7 @@ def _cut_off(path: str, file: BinaryIO, offset: int) -> str:
         number += 1
         aside_path = f"{path}.torn-{offset}.{number}"
     try:
-        with open(aside_path, "xb") as aside:
+        with open(aside_path, "xb", opener=same_mode(file)) as aside:
             file.seek(offset)
             while block := file.read(BLOCK_BYTES):
                 aside.write(block)
@@ -383,6 +384,22 @@ def _append(path: str, data: bytes) -> None:
             os.fsync(log.fileno())
     except OSError as error:
         raise cannot_use(path, error) from error
+
+
+def same_mode(file: BinaryIO) -> Callable[[str, int], int]:
+    """Return an opener for `open` that gives a new file the mode of this one, whatever the umask is.
+
+    So nobody can read a copy of a log who cannot read the log.
+    """
+    mode = os.fstat(file.fileno()).st_mode & 0o777
+
+    def create(path: str, flags: int) -> int:
+        descriptor = os.open(path, flags, mode)
+        if hasattr(os, "fchmod"):
+            os.fchmod(descriptor, mode)
+        return descriptor
+
+    return create
 
 
 def sync_directory(path: str) -> None:

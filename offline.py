@@ -21,13 +21,14 @@ from typing import BinaryIO
 from aof import LogLock, NullLog
 from commands import TABLE
 from config import Config
+from diagnostics import printable
 from engine import Engine
 from errors import DamagedLog, LogError
 from log_check import Examiner, Findings, Loss, repair
 from log_export import copy_until, export, open_existing
 from log_lock import in_use, lock_log
 from log_reader import SOME_COMMAND, Damage, Incomplete, read_command
-from log_replay import not_a_log
+from log_replay import DATABASE, not_a_log
 from session import Instance
 from store import Keyspace, Store
 
@@ -51,7 +52,8 @@ class Keys:
 
     def apply(self, db: int, argv: list[bytes]) -> None:
         """Run an effect. Raises CommandError if it is refused."""
-        highest = max(db, *map(int, argv[1:])) if argv[0] == b"SWAPDB" and b"".join(argv[1:]).isdigit() else db
+        swaps = argv[0] == b"SWAPDB" and all(map(DATABASE.fullmatch, argv[1:]))
+        highest = max(db, *map(int, argv[1:])) if swaps else db
         databases = self._store.databases
         while len(databases) <= min(highest, MOST_DATABASES):
             databases.append(Keyspace(self._store, len(databases)))
@@ -77,7 +79,7 @@ class Progress:
         """Say how far it is, ten times a second at most."""
         if sys.stderr.isatty() and monotonic() - self._shown >= 0.1:
             self._shown = monotonic()
-            text = f"{self._what}: {done * 100 // total} % of {total >> 20} MB"
+            text = f"{printable(self._what)}: {done * 100 // total} % of {total >> 20} MB"
             print(f"\r{text:{self._width}}", end="", file=sys.stderr, flush=True)
             self._width = len(text)
 
@@ -104,7 +106,8 @@ def check(config: Config, path: str, mend: bool) -> int:
             return WHOLE
         if not mend or not found.is_log:
             return FAULTY
-        print(f"repaired; the original is {repair(path, found, partial(_examine_copy, config))}")
+        kept = repair(path, found, partial(_examine_copy, config))
+        print(printable(f"repaired; the original is {kept}"))
         return WHOLE
     finally:
         lock.release()
@@ -127,7 +130,7 @@ def _examine_copy(config: Config, path: str) -> Findings:
 
 def _describe(path: str, log: BinaryIO, found: Findings, keys: Keys) -> None:
     counts = found.counts
-    print(f"{path}: {found.size} bytes")
+    print(printable(f"{path}: {found.size} bytes"))
     print(f"batches    {counts.batches}")
     print(f"commands   {counts.commands}")
     if counts.text_lines:
@@ -139,11 +142,11 @@ def _describe(path: str, log: BinaryIO, found: Findings, keys: Keys) -> None:
         print(f"first      {show_time(found.first_ms)}")
         print(f"last       {show_time(found.last_ms)}")
     if not found.is_log:
-        print(f"fault      {not_a_log(path, found.losses[-1].reason)}")
+        print(printable(f"fault      {not_a_log(path, found.losses[-1].reason)}"))
         return
     for loss in found.losses[:MOST_FAULTS]:
         for line in _describe_loss(log, loss):
-            print(line)
+            print(printable(line))
     if len(found.losses) > MOST_FAULTS:
         print(f"           and {len(found.losses) - MOST_FAULTS} faults more")
     if not found.losses:
@@ -151,14 +154,13 @@ def _describe(path: str, log: BinaryIO, found: Findings, keys: Keys) -> None:
     elif found.only_torn:
         print("torn tail: a start cuts it off, too, and keeps it aside")
         if holder := _holder(path):
-            print(f"           or a write that was going on: {holder}")
+            print(printable(f"           or a write that was going on: {holder}"))
     else:
         print("corrupt: a start refuses it; these counts are of what --repair keeps")
 
 
 def _describe_loss(log: BinaryIO, loss: Loss) -> Iterator[str]:
-    reason = "".join(letter if letter.isprintable() else "?" for letter in loss.reason)
-    yield f"fault      at byte {loss.start}: {reason}"
+    yield f"fault      at byte {loss.start}: {loss.reason}"
     if loss.dropped:
         yield f"           lost: the refused commands alone, {len(loss.dropped)} of them"
         lines = [line for db, argv in loss.dropped for line in keys_of(f"db {db}", argv)]
@@ -238,7 +240,7 @@ def cut(path: str, moment: str, output: str) -> int:
         size, last_ms = copy_until(path, until_ms, output, progress.show)
     finally:
         progress.clear()
-    print(f"{output}: {size} bytes, as of {show_time(until_ms)}")
+    print(printable(f"{output}: {size} bytes, as of {show_time(until_ms)}"))
     print(f"last       {show_time(last_ms)}" if last_ms else "           no batch is that old")
     return WHOLE
 
@@ -265,7 +267,8 @@ def export_log(config: Config, path: str) -> int:
     torn_bytes = export(path, sys.stdout.buffer.write, int(time() * 1000), config.default_ttl_seconds * 1000)
     sys.stdout.buffer.flush()
     if torn_bytes:
-        print(f"godis: the last {torn_bytes} bytes of {path} are no whole batch and are left out", file=sys.stderr)
+        text = f"godis: the last {torn_bytes} bytes of {path} are no whole batch and are left out"
+        print(printable(text), file=sys.stderr)
     return WHOLE
 
 

@@ -46,6 +46,7 @@ STRING_OR_NONE = {bytes, NoneType}
 RANDOM_TRIES = 100  # for a random key; ghosts are few
 ENDLESS = tail(NO_DEADLINE)
 MOST_LOOKS = 2048  # at keys that may have expired, to count those that have not
+EARLIEST_MS = 1000  # a deadline before 1970 would be none, and a log would not hold it
 
 
 Steps = Iterator[None]
@@ -162,7 +163,8 @@ class Store:
         self.databases = [Keyspace(self, index) for index in range(databases)]
 
     def tick(self, now_ms: int) -> None:
-        """Set the time that every command of this turn sees."""
+        """Set the time that every command of this turn sees. A clock before 1970 counts as its first second."""
+        now_ms = max(now_ms, EARLIEST_MS)
         if now_ms // 1000 != self.now_ms // 1000:
             self._begin_second(now_ms)
         self.now_ms = self.expired_until_ms = now_ms

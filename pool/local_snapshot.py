@@ -103,6 +103,11 @@ def _verified(file: IO[bytes]) -> Meta:
     return meta
 
 
+def _private(path: str, flags: int) -> int:
+    """Open a file that others cannot read, as nobody but the owner and the group reads a log."""
+    return os.open(path, flags, 0o640)
+
+
 class Copy:
     """A snapshot on its way into the file. Without a path, or after an error, nothing happens any more."""
 
@@ -114,7 +119,7 @@ class Copy:
         self._file: IO[bytes] | None = None
         if path:
             try:
-                self._file = open(self._new, "wb")  # noqa: SIM115 - it is closed in `finish` or `abandon`
+                self._file = open(self._new, "wb", opener=_private)  # noqa: SIM115 - `finish` or `abandon` close it
             except OSError as error:
                 self._fail(error)
             self._write(MAGIC)

@@ -179,6 +179,17 @@ def test_a_torn_tail_cut_between_open_and_the_first_write_moves_the_offsets(path
     assert len(read_log(path)[0].data) == 2
 
 
+@pytest.mark.parametrize("now_ms", [-1, -(10**12), 10**14, 10**18])
+def test_a_clock_that_shows_a_time_which_no_head_has_room_for_does_not_spoil_the_log(path: Path, now_ms: int) -> None:
+    log = AppendOnlyLog(str(path))
+    log.open()
+    for number in range(2):
+        log.append_set(0, b"k%d" % number, b"v", -1)
+        assert log.write(now_ms)
+    log.close()
+    assert len(read_log(path)[0].data) == 2
+
+
 def test_the_null_log_keeps_nothing() -> None:
     log = NullLog()
     log.open()

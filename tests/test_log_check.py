@@ -270,6 +270,29 @@ def test_the_original_is_never_overwritten_and_keeps_its_mode(path: Path) -> Non
     assert len(list(path.parent.iterdir())) == 4
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no modes")
+@pytest.mark.parametrize("mode", [0o600, 0o660])
+def test_no_copy_of_a_log_is_ever_more_readable_than_the_log(
+    path: Path, monkeypatch: pytest.MonkeyPatch, mode: int
+) -> None:
+    write_log(path, BATCHES)
+    with path.open("ab") as log:
+        log.write(b"#")
+    path.chmod(mode)
+    before = os.umask(0o022)
+    try:
+        assert until(path, FAR_MS).stat().st_mode & 0o777 == mode
+        modes = []
+        monkeypatch.setattr(os, "fsync", lambda descriptor: modes.append(os.fstat(descriptor).st_mode & 0o777))
+        monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(PermissionError(1, "no links")))
+        mend(path)
+        files = [mode for mode in modes if mode != os.stat(path.parent).st_mode & 0o777]
+        assert len(files) >= 2
+        assert set(files) == {mode}  # also while they are written, and without hard links
+    finally:
+        os.umask(before)
+
+
 def test_a_link_to_a_log_stays_a_link(path: Path) -> None:
     real = path.with_name("real.txt")
     real.write_bytes(frame(resp(b"SET a 1"), NOW_MS) + b"#")

@@ -29,6 +29,14 @@ BATCHES: list[list[Record]] = [
 
 
 @pytest.fixture
+def umask() -> Iterator[None]:
+    """Let this process create files as most do: others may read them."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
+@pytest.fixture
 def path() -> Iterator[Path]:
     """A log to be; in memory, since some of these tests write thousands."""
     with tempfile.TemporaryDirectory(dir=IN_MEMORY) as directory:
@@ -138,6 +146,21 @@ def test_what_was_torn_off_is_never_overwritten(path: Path) -> None:
         "log.txt.torn-0.1",
         "log.txt.torn-0.2",
     }
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no modes")
+def test_what_was_torn_off_is_no_more_readable_than_the_log(path: Path, umask: None) -> None:
+    for mode in (0o600, 0o660):
+        path.write_bytes(b"#12")
+        path.chmod(mode)
+        torn = Path(read_log(path)[1].torn_path)
+        assert torn.stat().st_mode & 0o777 == mode
+
+
+def test_a_value_that_looks_like_a_huge_array_is_a_value(path: Path) -> None:
+    value = b"\n*2000000000\r\n"
+    write_log(path, [[set_(b"a", value), (0, [b"DEL", b"b"])]])
+    assert read_log(path)[0].data[0, b"a"][0] == value
 
 
 def test_a_torn_tail_that_cannot_be_kept_aside_is_not_cut(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -297,6 +320,8 @@ def test_a_search_that_is_made_to_take_for_ever_gives_up_on_the_safe_side(path: 
         b"*2\r\n$3\r\nDEL\r\n$1\r\n",
         b"\r\n",
         b"\0",
+        *[b"%c2000000000\r\n$3\r\nDEL\r\n" % letter for letter in b"*~>|%"],  # hiredis makes room for all of them
+        b"*1\r\n*2000000000\r\n",
     ],
 )
 @pytest.mark.parametrize("before", [b"", b"*2\r\n$3\r\nDEL\r\n$1\r\na\r\n"])
@@ -412,6 +437,8 @@ def test_a_transaction_without_its_exec_is_dropped_and_cut_off(path: Path, tail:
         (resp(b"EXEC"), "'EXEC' makes no sense here"),
         (resp(b"MULTI", b"MULTI"), "'MULTI' makes no sense here"),
         (resp(b"SELECT x"), "'SELECT x' makes no sense here"),
+        (resp(b"SELECT " + b"1" * 5000), "'SELECT 1+' makes no sense here"),
+        (frame(resp(b"SELECT " + b"1" * 5000), NOW_MS), "'SELECT 1+' makes no sense here"),
         (resp(b"SELECT"), "'SELECT' makes no sense here"),
     ],
 )

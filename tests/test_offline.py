@@ -19,6 +19,9 @@ from log_model import FAR_MS, Record, read_log, set_, write_log
 from program import run_here
 from servers import GODIS, PATIENCE_SECONDS, GodisProcess, RedisProcess, require, wait_until
 
+from log_reader import frame
+from protocol import encode_command
+
 BATCHES: list[list[Record]] = [
     [set_(b"a", b"1"), set_(b"b", b"2", db=9)],
     [(9, [b"DEL", b"b"])],
@@ -426,3 +429,49 @@ def test_a_plain_copy_of_a_live_log_is_a_backup(tmp_path: Path, rewritten: bool)
             assert client.strlen("ballast499") == 5000
             counts = [int(client.get(f"n{number}") or 0) for number in range(8)]
         assert all(low <= found <= high + 1 for low, found, high in zip(before, counts, after, strict=True))
+
+
+# What a log or a path must not do
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"*2000000000\r\n$3\r\nDEL\r\n",
+        b"*2\r\n$3\r\nDEL\r\n$1\r\na\r\n*2000000000\r\n",
+        encode_command([b"SELECT", b"1" * 5000]),
+        encode_command([b"SWAPDB", b"1" * 5000, b"0"]),
+    ],
+)
+def test_a_batch_of_absurd_numbers_is_a_fault_and_no_traceback(tmp_path: Path, payload: bytes) -> None:
+    (tmp_path / "log.txt").write_bytes(frame(payload, 1_700_000_000_000))
+    assert run(tmp_path, "check", "log.txt")[0] == 1
+    assert run(tmp_path, "export", "log.txt")[0] == ("SWAPDB" not in payload.decode())
+    assert run(tmp_path, "check", "log.txt", "--repair")[0] == 0
+    assert run(tmp_path, "check", "log.txt")[0] == 0
+
+
+FORGED = "2026-01-01 00:00:00 INFO all is well"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such names")
+def test_a_newline_in_a_path_makes_no_line_of_its_own(tmp_path: Path) -> None:
+    name = f"x\n{FORGED}\x1b[2J.txt"
+    with GodisProcess(tmp_path, log=name) as godis, godis.client() as client:
+        client.set("a", "1")
+        assert godis.terminate() == 0
+        said = godis.stderr()
+    write_log(tmp_path / name, [[set_(b"k", b"v")]])
+    with (tmp_path / name).open("ab") as log:
+        log.write(b"#1")
+    for args in (
+        ["check", name],
+        ["export", name],
+        ["check", name, "--until", "2030-01-01", "--output", f"a\n{FORGED}"],
+    ):
+        said += "".join(run(tmp_path, *args)[1:])
+    for args in (["check", f"{name}?"], ["check", "--repair", name], ["--log", f"no\n{FORGED}/log.txt"]):
+        said += "".join(run(tmp_path, *args)[1:])
+    assert said.count(FORGED) > 6
+    assert not [line for line in said.splitlines() if line.startswith(FORGED)]
+    assert "\x1b" not in said

@@ -554,3 +554,14 @@ def test_replay_expires_nothing() -> None:
     assert keyspace.live_count() == 0
     assert store.expire_cycle(never)
     assert not keyspace.entries
+
+
+def test_a_clock_before_1970_makes_no_deadline_that_no_log_could_hold() -> None:
+    store = Store(1, NullLog())
+    store.default_ttl_ms = 0
+    store.tick(-(10**12))
+    store.tick(-5)
+    assert store.now_ms > 0
+    store.default_ttl_ms = 1
+    store.tick(-5)
+    assert store.default_deadline_ms > 0

@@ -557,7 +557,7 @@ def test_replay_expires_nothing() -> None:
 
 
 def test_a_clock_before_1970_makes_no_deadline_that_no_log_could_hold() -> None:
-    store = Store(1, NullLog())
+    store = Store(1, RecordedLog(), Random(0))
     store.default_ttl_ms = 0
     store.tick(-(10**12))
     store.tick(-5)

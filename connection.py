@@ -24,7 +24,7 @@ from __future__ import annotations
 import logging
 import socket
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
 from time import monotonic, time
@@ -37,10 +37,12 @@ from gevent.event import Event
 
 from columns import Columns
 from commands import LONGEST_NAME_BYTES, fold
+from commands.help import with_hint
 from engine import Engine
 from errors import QUERY_TOO_BIG, CommandError
 from protocol import (
     BLOCK_BYTES,
+    TEXT_BLOCK_BYTES,
     HugeRequest,
     LongLine,
     RequestParser,
@@ -50,7 +52,7 @@ from protocol import (
     encode,
     encode_head,
     encode_short,
-    encode_text,
+    text_pieces,
 )
 from replies import Deferred, LongArray, Reply, Work
 from scheduler import SLICE_SECONDS
@@ -150,6 +152,9 @@ class Connection:
             if requests is None:
                 return
             pieces = self._answer_all(requests, replies)
+            if parser.telnet_answers:
+                pieces.append(parser.telnet_answers)
+                parser.telnet_answers = b""
             if parser.error is not None and not session.closing:
                 pieces.append(b"-%b\r\n" % parser.error)
                 self.statistics.query_limit_disconnections += parser.error.endswith(QUERY_TOO_BIG)
@@ -297,9 +302,22 @@ class Connection:
             return self._encode(reply, pieces)
         row = self.engine.table.get(fold(argv[0]))
         if row is None:
-            encode_text(reply, pieces.append)
-        else:
-            encode_text(reply, pieces.append, row.text_null, row.text_signs)
+            return self._spell_text(text_pieces(reply), pieces)
+        return self._spell_text(text_pieces(with_hint(row, argv, reply), row.text_null, row.text_signs), pieces)
+
+    def _spell_text(self, lines: Iterator[bytes], pieces: list[bytes]) -> list[bytes]:
+        """Put lines for people behind `pieces`; what takes long goes on in later turns."""
+        made_bytes = sum_bytes = 0
+        until = time() + OWN_SECONDS
+        for piece in lines:
+            pieces.append(piece)
+            made_bytes += len(piece)
+            if made_bytes < TEXT_BLOCK_BYTES:
+                continue
+            made_bytes, sum_bytes = 0, sum_bytes + made_bytes
+            late = (now := time()) > until and now > self.turn.instance.turn_ends
+            if late or sum_bytes > TURN_OUTPUT_BYTES:
+                pieces, sum_bytes, until = self._drain(pieces, in_line=late), 0, time() + OWN_SECONDS
         return pieces
 
     def _encode(self, reply: Reply, pieces: list[bytes]) -> list[bytes]:
@@ -383,7 +401,10 @@ class Connection:
                     chunk = reply.chunks.pop()
                     made += sum(map(len, filter(None, chunk)))
                     for member in chunk:
-                        encode_text(member, pieces.append) if is_text else encode(member, pieces.append, resp3)
+                        if is_text:
+                            pieces = self._spell_text(text_pieces(member), pieces)
+                        else:
+                            encode(member, pieces.append, resp3)
             return pieces
         finally:
             turn.store.garbage.append(reply.chunks)

@@ -20,6 +20,7 @@ from types import GeneratorType
 
 import commands.clients
 import commands.connection
+import commands.help
 import commands.info
 import commands.introspection
 import commands.keys

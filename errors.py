@@ -122,6 +122,8 @@ NO_TRANSACTIONS = (
 NO_REPLICATION = b"ERR %b is not supported: Godis has no replication and no RDB snapshots"
 
 # text dialect
+UNBALANCED_QUOTES = b"ERR unbalanced quotes: a word in quotes ends with the same quote, and a space follows it"
+QUOTES_HINT = b' (a value with spaces needs quotes: "hello world")'
 TEXT_NO_VALUE = b"ERR value not found or expired"
 TEXT_NO_KEY = b"ERR key not found"
 

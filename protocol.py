@@ -43,6 +43,7 @@ import hiredis
 from columns import CRLF, HEADS, TABLED, Columns, split_columns
 from errors import QUERY_TOO_BIG, TEXT_NO_KEY, CommandError, ProtocolError
 from replies import OK, Deleted, Farewell, LongArray, Members, NoReply, NullArray, Push, Status, Verbatim
+from telnet_commands import IAC, take_out
 
 MAX_BULK_BYTES = 512 * 1024 * 1024
 MAX_QUERY_BYTES = 1024 * 1024 * 1024
@@ -79,6 +80,9 @@ _UNFINISHED = object()  # hiredis's own mark for it is False, which is also what
 
 def _new_reader() -> hiredis.Reader:
     return hiredis.Reader(notEnoughData=_UNFINISHED)
+
+
+UNBALANCED = b'"'  # the name of the request that is made of a line whose quotes are not balanced
 
 
 class TextRequest(list[bytes]):
@@ -125,6 +129,8 @@ class RequestParser:
         self._bulk = BytesIO()
         self._missing_bulk_bytes = 0
         self._taken_bytes = 0
+        self._clean_bytes = 0  # of a line under way, in which telnet's commands were looked for
+        self.telnet_answers = b""  # to be sent, and emptied, by the connection
         self._unlike = 0  # how many pipelines are not to be tried by column
 
     @property
@@ -310,13 +316,27 @@ class RequestParser:
                     raise ProtocolError(b"this port does not speak TLS")
                 if end < 0:
                     line = b"inline request"
+                    self._chunk = chunk[:position] + self._without_telnet(chunk[position:])
+                    length = len(self._chunk)
                     break
-                argv = _text_request(chunk[position:end]) or []
+                argv = _text_request(self._without_telnet(chunk[position:end])) or []
+                self._clean_bytes = 0
                 position = end + 1
         if end < 0:
             _check_line(length - position, line)
         self._hold(begin, position, argv, missing)
         return None
+
+    def _without_telnet(self, line: bytes) -> bytes:
+        """Return a line, or what is there of one, without telnet's commands, whose answers are due at once."""
+        if line.find(IAC, self._clean_bytes) >= 0:
+            clean, answers, rest = take_out(line[self._clean_bytes :])
+            line = line[: self._clean_bytes] + clean
+            self.telnet_answers += answers
+            self._clean_bytes = len(line)
+            return line + rest
+        self._clean_bytes = len(line)
+        return line
 
     def _hold(self, begin: int, position: int, argv: list[bytes], missing: int) -> None:
         """Keep an unfinished request for the next feed: `argv`, and what lies behind `position`."""
@@ -330,7 +350,7 @@ class RequestParser:
         self._chunk, self._position = b"", 0
         self._argv, self._missing_elements = [], 0
         self._bulk, self._missing_bulk_bytes = BytesIO(), 0
-        self._taken_bytes = 0
+        self._taken_bytes = self._clean_bytes = 0
 
     def _fill_bulk(self, chunk: bytes) -> int:
         """Give the open bulk string what the chunk has of it; return the place behind it."""
@@ -417,9 +437,7 @@ def _integer(text: bytes) -> int | None:
 def _text_request(line: bytes) -> list[bytes]:
     _check_line(len(line), b"inline request")
     argv = split_line(line[:-1] if line.endswith(b"\r") else line)
-    if argv is None:
-        raise ProtocolError(b"unbalanced quotes in request")
-    return TextRequest(argv)
+    return TextRequest([UNBALANCED] if argv is None else argv)
 
 
 _WORD = re.compile(
@@ -433,7 +451,7 @@ _WORD = re.compile(
 _ESCAPE = re.compile(rb"\\(x[0-9a-fA-F]{2}|.)", re.DOTALL)
 _SPECIAL = re.compile(rb"""["'\v\f]""")  # form feed and the like part words only where a word could begin
 # What keeps a chunk of lines from being split at spaces: what is special in a line, and how one of another kind begins.
-_NOT_PLAIN = re.compile(rb"""["'\v\f*\x16]""")
+_NOT_PLAIN = re.compile(rb"""["'\v\f*\x16\xff]""")
 _ESCAPED = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"b": b"\b", b"a": b"\a"}
 
 
@@ -615,40 +633,63 @@ def aggregate(reply: Any, resp3: bool) -> tuple[bytes, Iterable[Any]]:
     return b"%b%d\r\n" % (kind, count), members
 
 
-def encode_text(reply: Any, put: Put, null: bytes = b"(nil)", signs: bool = False) -> None:
-    """Hand a reply to `put` as lines for people; a null that is not part of a list is `null`.
+TEXT_BLOCK_BYTES = 1 << 14
+_PRINTABLE = re.compile(rb"[ -~]*")
+_ESCAPES: dict[int, str] = {
+    **{code: f"\\x{code:02x}" for code in (*range(32), 127)},
+    **{code: f"\\xc2\\x{code:02x}" for code in range(128, 160)},  # C1, as UTF-8 has them
+    **{0xDC00 + code: f"\\x{code:02x}" for code in range(128, 256)},  # surrogates: what is no UTF-8
+    **{ord("\n"): "\\n", ord("\r"): "\\r", ord("\t"): "\\t"},
+}
+_ESCAPES_IN_LINES = {code: text for code, text in _ESCAPES.items() if chr(code) not in "\r\n"}
 
-    `signs`: a status begins with `+` and an error with `-`, as in RESP.
+
+def shown(value: bytes, escapes: dict[int, str] = _ESCAPES) -> bytes:
+    r"""Return a value as a terminal may have it: \n, \x1b or \xff for control characters and for what is no UTF-8."""
+    if _PRINTABLE.fullmatch(value):
+        return value
+    return value.decode("utf-8", "surrogateescape").translate(escapes).encode()
+
+
+def text_pieces(reply: Any, null: bytes = b"(nil)", signs: bool = False) -> Iterator[bytes]:
+    """Spell a reply as lines for people, in pieces that take some ms at most.
+
+    `null`: what a null is that is not part of a list. `signs`: a status begins with `+` and an error with `-`.
     """
-    if signs and isinstance(reply, (Status, CommandError, ProtocolError)):
-        encode(reply, put, False)
-    elif isinstance(reply, Farewell):
-        pass  # a person sees that the connection closes
+    if isinstance(reply, (bytes, memoryview)):
+        if isinstance(reply, Farewell) and not signs:
+            return  # a person sees that the connection closes
+        if signs and isinstance(reply, Status):
+            yield b"+"
+        escapes = _ESCAPES_IN_LINES if isinstance(reply, Verbatim) else _ESCAPES
+        begin, size = 0, len(reply)
+        while begin < size:
+            end = begin + TEXT_BLOCK_BYTES
+            if end < size:  # not inside a character, which has four bytes at most
+                end = next((place for place in range(end, end - 4, -1) if reply[place] & 0xC0 != 0x80), end)
+            yield shown(bytes(reply[begin:end]), escapes)
+            begin = end
+        yield CRLF
     elif isinstance(reply, Deleted):
         for value in reply.values:  # of a value that is no string: that one went
-            encode_text(value if value is None or isinstance(value, bytes) else 1, put, TEXT_NO_KEY)
+            yield from text_pieces(value if value is None or isinstance(value, bytes) else 1, TEXT_NO_KEY)
     elif isinstance(reply, (list, tuple, set, frozenset, dict)):
         members = chain.from_iterable(reply.items()) if isinstance(reply, dict) else reply
         if not reply:
-            put(b"(empty array)\r\n")
+            yield b"(empty array)\r\n"
         for member in members:
-            encode_text(member, put)
+            yield from text_pieces(member)
+    elif isinstance(reply, (CommandError, ProtocolError)):
+        yield b"-" * signs + shown(reply.text.translate(_ONE_LINE)) + CRLF
     elif not isinstance(reply, NoReply):
-        put(_text_line(reply, null))
-        put(CRLF)
+        yield _text_line(reply, null) + CRLF
 
 
-def _text_line(reply: Any, null: bytes) -> bytes | memoryview:
-    if isinstance(reply, memoryview):
-        return reply
-    if isinstance(reply, bytes):
-        return reply
+def _text_line(reply: Any, null: bytes) -> bytes:
     if reply is None or isinstance(reply, NullArray):
         return null
     if isinstance(reply, int):
         return b"%d" % reply
     if isinstance(reply, float):
         return format_float(reply)
-    if isinstance(reply, (CommandError, ProtocolError)):
-        return reply.text.translate(_ONE_LINE)
     raise TypeError(f"not a reply: {reply!r}")

@@ -27,7 +27,7 @@ from aof import AppendOnlyLog, NullLog
 from bench.rig import Report, key, parser
 from config import Config
 from engine import Engine
-from protocol import RequestParser, encode, encode_command, encode_text
+from protocol import RequestParser, encode, encode_command, text_pieces
 from replies import OK
 from session import Instance, Session
 from store import Store
@@ -139,7 +139,7 @@ def encoders(report: Report, rounds: int = PASSES, requests: int = REPEATED) -> 
 
         def text(reply: object = reply, pieces: list[bytes] = pieces) -> None:
             pieces.clear()
-            encode_text(reply, pieces.append)
+            pieces += text_pieces(reply)
 
         found = best_ns({"RESP2": resp2, "RESP3": resp3, "text": text}, 1, rounds, requests)
         report.row(name, *(f"{ns:.0f}" for ns in found.values()))

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import os
+import pty
 import re
+import select
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -292,6 +296,48 @@ def test_redis_benchmark_runs_clean(shared_godis: GodisProcess, depth: int) -> N
 
 
 # ---- telnet and nc
+
+
+def test_ctrl_c_in_telnet_spoils_nothing(shared_godis: GodisProcess) -> None:
+    """On a terminal of its own: telnet sends IAC IP, IAC DO TM, and shows nothing before the latter is answered."""
+    require(shutil.which("telnet") and shutil.which("setsid"), "telnet or setsid is not installed")
+    terminal, inner = pty.openpty()
+    shown = b""
+
+    def shows(text: bytes) -> bool:
+        nonlocal shown
+        while select.select([terminal], [], [], 0)[0]:
+            shown += os.read(terminal, 65536)
+        return text in shown
+
+    def enter(typed: str, answer: str) -> None:
+        os.write(terminal, typed.encode())
+        wait_until(lambda: shows(answer.encode()), PATIENCE_SECONDS, f"{answer} after {typed}")
+
+    def entered_again(typed: str, answer: str) -> bool:
+        """Enter a line once more, because telnet drops what is typed while it handles Ctrl-C."""
+        os.write(terminal, typed.encode())
+        with contextlib.suppress(pytest.fail.Exception):
+            wait_until(lambda: shows(answer.encode()), 1)
+        return shows(answer.encode())
+
+    with subprocess.Popen(
+        ["setsid", "--ctty", "telnet", HOST, str(shared_godis.port)], stdin=inner, stdout=inner, stderr=inner
+    ) as telnet:
+        os.close(inner)
+        try:
+            enter("", "Escape character is '^]'.")
+            enter("SET umlaut ÀÿЀ\n", "\nOK")
+            enter("GET umlaut\n", "\nÀÿЀ")
+            enter("SET wrong", "SET wrong")
+            enter("\x03", "^C")
+            wait_until(lambda: entered_again("PING\n", "\n+PONG"), PATIENCE_SECONDS, "output is shown again")
+            enter("\x1d", "telnet> ")  # to telnet itself
+            enter("send ayt\n", "[Yes]")
+            enter("EXISTS wrong\n", "\n0")
+        finally:
+            telnet.kill()
+            os.close(terminal)
 
 
 def test_a_session_in_telnet(empty: GodisProcess) -> None:

@@ -38,8 +38,7 @@ def be_refused(godis: GodisProcess, _: Raw) -> None:
         raw.ask("SET", "text", "x")
         for words in (["NOSUCH"], ["GET"], ["INCR", "text"], ["SCAN", "x"], ["CONFIG", "SET", "port", "x"]):
             assert raw.ask(*words).startswith(b"-")
-        raw.send(b'SET "unbalanced\n')
-        raw.read_all()
+        assert raw.ask_line(b'SET "unbalanced').startswith(b"ERR unbalanced quotes")
     with godis.raw() as raw:
         raw.send(b"*1\r\n$-4\r\n")
         raw.read_all()

@@ -59,6 +59,7 @@ pool.members -> session
 LEAVES = {
     "claim",
     "collector",
+    "telnet_commands",
     "columns",
     "config",
     "diagnostics",

@@ -25,16 +25,20 @@ from protocol import (
     MAX_BULK_BYTES_BEFORE_AUTH,
     MAX_ELEMENTS,
     MAX_LINE_BYTES,
+    TEXT_BLOCK_BYTES,
+    UNBALANCED,
     LongLine,
     RequestParser,
     bulk_header,
     encode,
     encode_command,
-    encode_text,
     format_float,
+    shown,
     split_line,
+    text_pieces,
 )
 from replies import NO_REPLY, NULL_ARRAY, OK, PONG, Deleted, Push, Status, Verbatim
+from telnet_commands import take_out
 
 Parse = Callable[[Iterable[bytes]], Outcome]
 
@@ -144,8 +148,6 @@ INVALID = {
     "empty element": (b"*1\r\n\r\n", b"expected '$', got ' '"),
     "LF for an element": (b"*1\r\n\n\r\n", b"expected '$', got ' '"),
     "high byte element": (b"*1\r\n\xff\r\n", b"expected '$', got '\xff'"),
-    "unclosed double quote": (b'ECHO "a\n', b"unbalanced quotes in request"),
-    "unclosed single quote": (b"ECHO 'a\\'\n", b"unbalanced quotes in request"),
     "long line": (b"x" * (MAX_LINE_BYTES + 1), b"too big inline request"),
     "long count": (b"*" + b"1" * MAX_LINE_BYTES, b"too big mbulk count string"),
     "long size": (b"*1\r\n$" + b"1" * MAX_LINE_BYTES, b"too big bulk count string"),
@@ -526,24 +528,110 @@ REPLIES: list[tuple[Any, bytes, bytes, bytes]] = [
 @pytest.mark.parametrize(("reply", "resp2", "resp3", "in_text"), REPLIES)
 def test_a_reply_has_its_form_in_each_dialect(reply: Any, resp2: bytes, resp3: bytes, in_text: bytes) -> None:
     forms = []
-    for write in (partial(encode, resp3=False), partial(encode, resp3=True), encode_text):
+    for write in (partial(encode, resp3=False), partial(encode, resp3=True)):
         pieces: list[bytes] = []
         write(reply, pieces.append)
         forms.append(b"".join(pieces))
+    forms.append(b"".join(text_pieces(reply)))
     assert forms == [resp2, resp3, in_text]
 
 
 def test_a_null_has_the_text_that_its_command_gives_it_but_not_within_a_list() -> None:
-    pieces: list[bytes] = []
-    encode_text(None, pieces.append, b"ERR value not found or expired")
-    encode_text([None], pieces.append, b"ERR value not found or expired")
+    pieces = [*text_pieces(None, b"ERR value not found or expired")]
+    pieces += text_pieces([None], b"ERR value not found or expired")
     assert b"".join(pieces) == b"ERR value not found or expired\r\n(nil)\r\n"
 
 
-@pytest.mark.parametrize("write", [partial(encode, resp3=True), encode_text])
-def test_what_is_no_reply_is_refused(write: Callable[..., None]) -> None:
+def test_what_is_no_reply_is_refused() -> None:
     with pytest.raises(TypeError, match="not a reply"):
-        write("text", print)
+        encode("text", print, True)
+    with pytest.raises(TypeError, match="not a reply"):
+        list(text_pieces("text"))
+
+
+SHOWN = [
+    (b'plain text, \\ and "quotes"', b'plain text, \\ and "quotes"'),
+    ("grün, 日本, 😀".encode(), "grün, 日本, 😀".encode()),
+    (b"two\nlines\r\n\tand a tab", rb"two\nlines\r\n\tand a tab"),
+    (b"\x1b[2J\x07\x00\x7f", rb"\x1b[2J\x07\x00\x7f"),
+    ("\x9b2J".encode(), rb"\xc2\x9b2J"),  # C1's other spelling of the same sequence
+    (b"\x9b2J", rb"\x9b2J"),
+    (b"\xff\xf4\xc3", rb"\xff\xf4\xc3"),  # telnet's own commands, and half a character
+    (b"\xed\xa0\x80", rb"\xed\xa0\x80"),  # a surrogate, which UTF-8 does not have
+]
+
+
+@pytest.mark.parametrize(("value", "line"), SHOWN)
+def test_a_terminal_is_shown_control_characters_escaped(value: bytes, line: bytes) -> None:
+    members = {bytes: value, list: [value], dict: {b"k": value}, Deleted: deleted(value)}
+    for kind, reply in members.items():
+        assert b"".join(text_pieces(reply)) == (b"k\r\n" if kind is dict else b"") + line + b"\r\n"
+    assert b"".join(text_pieces(memoryview(value))) == line + b"\r\n"
+    error = b"".join(text_pieces(CommandError(b"ERR unknown command '%b'" % value)))
+    assert error == b"ERR unknown command '%b'\r\n" % line.replace(rb"\n", b" ").replace(rb"\r", b" ")
+
+
+def test_a_text_of_ours_keeps_its_lines() -> None:
+    assert b"".join(text_pieces(Verbatim(b"# Server\r\nname:\x1b[2J\n"))) == b"# Server\r\nname:\\x1b[2J\n\r\n"
+
+
+@given(st.text(), st.integers(0, 4), st.binary(max_size=3))
+def test_a_long_value_is_shown_as_a_short_one_is(text: str, shift: int, rest: bytes) -> None:
+    """Its pieces are short, and none ends inside a character."""
+    value = b"x" * shift + (text.encode("utf-8", "surrogatepass") + "ü€😀\n".encode()) * 3000 + rest
+    pieces = list(text_pieces(value))
+    assert max(map(len, pieces)) <= 8 * TEXT_BLOCK_BYTES
+    assert b"".join(pieces) == shown(value) + b"\r\n"
+
+
+# ---- telnet
+
+IP, TM, AYT = b"\xff\xf4", b"\xff\xfd\x06", b"\xff\xf6"
+TELNET = [
+    (IP + TM + b"GET a\n", [[b"GET", b"a"]], b"\xff\xfc\x06"),
+    (b"SET a b" + IP + TM + b"c\r\n", [[b"SET", b"a", b"bc"]], b"\xff\xfc\x06"),
+    (b"SET a '\xff\xff \xff\xff'\n", [[b"SET", b"a", b"\xff \xff"]], b""),
+    (b"\xff\xfb\x1f\xff\xfd\x03\xff\xfe\x01\xff\xfc\x01PING\n", [[b"PING"]], b"\xff\xfe\x1f\xff\xfc\x03"),
+    (AYT + b"\nPING\n", [[b"PING"]], b"[Yes]\r\n"),
+    (b"SET a \xff\nSET b \xffx\n", [[b"SET", b"a", b"\xff"], [b"SET", b"b", b"\xffx"]], b""),
+    (b"PING\n" + IP + b"\n" + encode_command([b"GET", IP]) + b"GET " + IP + b"b\n",
+     [[b"PING"], [b"GET", IP], [b"GET", b"b"]], b""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 1000])
+@pytest.mark.parametrize(("wire", "requests", "answers"), TELNET)
+def test_telnets_commands_are_taken_out_of_lines_and_answered(
+    wire: bytes, requests: list[list[bytes]], answers: bytes, size: int
+) -> None:
+    parser = RequestParser()
+    found = [argv for start in range(0, len(wire), size) for argv in parser.feed(wire[start : start + size], size)]
+    assert (found, parser.telnet_answers, parser.error) == (requests, answers, None)
+
+
+def test_a_command_of_telnet_is_answered_before_its_line_ends() -> None:
+    parser = RequestParser()
+    assert list(parser.feed(IP + TM, 5)) == []
+    assert parser.telnet_answers == b"\xff\xfc\x06"
+    assert parser.pending_bytes == 0
+
+
+def test_a_line_full_of_telnets_commands_is_read_in_linear_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each byte is looked at once, also where they come one by one behind a long beginning."""
+    parser = RequestParser()
+    beginning = b"SET k " + b"\xff\xff" * 16000
+    assert list(parser.feed(beginning, len(beginning))) == []
+    texts: list[bytes] = []
+
+    def noted(text: bytes) -> tuple[bytes, bytes, bytes]:
+        texts.append(text)
+        return take_out(text)
+
+    monkeypatch.setattr(protocol, "take_out", noted)
+    for _ in range(100):
+        assert list(parser.feed(b"\xff\xff", 2)) == []
+    assert sum(map(len, texts)) == 200
+    assert list(parser.feed(b"\n", 1)) == [[b"SET", b"k", b"\xff" * 16100]]
 
 
 @pytest.mark.parametrize(
@@ -583,6 +671,5 @@ def test_a_long_line_is_parsed_when_it_is_taken_and_not_before() -> None:
     assert list(waiting) == []
     taken = parser.feed(b"'\n", 2)
     assert type(taken) is LongLine
+    assert list(taken) == [[UNBALANCED]]
     assert parser.error is None
-    assert list(taken) == []
-    assert parser.error == b"ERR Protocol error: unbalanced quotes in request"

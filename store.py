@@ -27,6 +27,7 @@ It is longer than most modules because whatever changes a key has to keep all of
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from random import Random
 from typing import Any, Protocol
@@ -199,6 +200,15 @@ class Store:
             if out_of_time():
                 return not self.garbage
         return True
+
+    @contextmanager
+    def collecting(self, effects: EffectLog) -> Iterator[None]:
+        """Let what is logged meanwhile go to `effects`, made by `log.aside()`; `log.take_in` brings it into the log."""
+        log, self.log = self.log, effects
+        try:
+            yield
+        finally:
+            self.log = log
 
     def flush_all(self) -> None:
         """Delete every key of every database."""

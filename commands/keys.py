@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Generator, Sequence
 from functools import partial
+from typing import Any
 
 from commands import (
     ALL,
@@ -28,7 +29,7 @@ from commands import (
     for_many,
 )
 from commands.arguments import MAX_INTEGER, MIN_INTEGER, all_alike, parse_bounded, parse_database, parse_integer
-from commands.many import AT_ONCE_WORDS, counting, deleting, is_long, unlinking
+from commands.many import AT_ONCE_WORDS, counting, in_parts, is_long
 from commands.options import shorten
 from commands.patterns import Pattern, is_quick
 from commands.slices import AT_ONCE_PLACES, any_live, in_slices, listing, matching, places_at_once
@@ -59,6 +60,7 @@ from values.strings import is_integer
 SECOND = Keys(2, 2, 1)
 CURSOR = re.compile(rb"(?:[+-]?[0-9]{1,40})?")
 INT_MIN, INT_MAX = -(2**31), 2**31 - 1
+MOST_TEXT_WORDS = 32768  # a line of text holds no more
 SHARED_INTEGERS = 10000
 MANY_REFERENCES = 2**31 - 1
 
@@ -72,7 +74,7 @@ def delete(session: Session, argv: list[bytes]) -> Reply:
     Differs from Redis: the text dialect answers a line for each key, its value or an error.
     """
     if is_long(argv):
-        return deleting(session, argv)
+        return _delete_in_parts(session, argv)
     db = session.db
     keys = argv[1:]
     values = [db.remove(key) for key in keys]
@@ -81,6 +83,14 @@ def delete(session: Session, argv: list[bytes]) -> Reply:
         db.effect(b"DEL", *removed)
     reply = Deleted(len(removed))
     reply.values = values
+    return reply
+
+
+def _delete_in_parts(session: Session, argv: list[bytes]) -> Work:
+    listed = len(argv) <= MOST_TEXT_WORDS  # only text is answered with the values
+    parts: list[Any] = yield from in_parts(session, argv, delete)
+    reply = Deleted(sum(parts))
+    reply.values = [value for part in parts for value in part.values] if listed else []
     return reply
 
 
@@ -101,8 +111,13 @@ def delete_many(session: Session, keys: Sequence[bytes], *more: Sequence[bytes])
 def unlink(session: Session, argv: list[bytes]) -> Reply:
     """Delete keys; answers how many there were."""
     if is_long(argv):
-        return unlinking(session, argv)
+        return _unlink_in_parts(session, argv)
     return int(delete(session, argv))  # type: ignore[arg-type]
+
+
+def _unlink_in_parts(session: Session, argv: list[bytes]) -> Work:
+    parts: list[Any] = yield from in_parts(session, argv, unlink)
+    return int(sum(parts))
 
 
 for_many("UNLINK")(delete_many)

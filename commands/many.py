@@ -3,11 +3,11 @@
 It owns what such a command does between its slices, and when it is worth it; how often it is woken is the server's
 business (`slices` says how). Few arguments are executed at once: a part of them is what a slice does, too.
 
-    claim the keys, part by part     nothing is done yet, nobody waits
-    write, part by part              who would see half of it waits: see `claim`
-    log all of it at once            the reply follows in that turn
+    lock the keys, part by part      nothing is done yet, nobody waits
+    write, part by part              as requests of few words; whoever would see half of it waits (`claim`)
+    log all of it at once            what the parts logged was collected; the reply follows in that turn
 
-    read, part by part               as it was when that began: see `sight`; nobody waits
+    read, part by part               as it was when that began (`sight`); nobody waits
 
 So it is as atomic as any other, for clients and in the log: one batch holds all its effects, in as many records as it
 had parts. A million keys take a second or two in which who asks for one of them waits, and nobody else.
@@ -22,20 +22,21 @@ memory, 0.3 µs each, whatever is done with what it finds.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 from claim import Claim
 from commands.sight import Sight
 from commands.slices import at_once
-from entries import value_of
 from errors import CommandError
-from replies import HELD_BACK, OK, Deleted, LongArray, Reply, Work
+from replies import HELD_BACK, LongArray, Reply, Work
 from session import Session
+
+T = TypeVar("T")
+Run = Callable[[Session, "list[bytes]"], Reply]
 
 HUGE_BYTES = 4 << 20  # of a value: a copy of more is made in slices
 AT_ONCE_WORDS = 2048  # of a request; some milliseconds
 PART_WORDS = 256  # an even number, since some come in pairs
-MOST_TEXT_WORDS = 32768  # a line of text holds no more
 
 
 def is_long(argv: list[bytes]) -> bool:
@@ -78,78 +79,29 @@ def getting(session: Session, argv: list[bytes]) -> Work:
     return LongArray(chunks, held_bytes)
 
 
-def deleting(session: Session, argv: list[bytes]) -> Work:
-    """Delete keys."""
-    claim = yield from _claim(argv, session.store.log.aside())
-    reply = yield from writing(session, claim, _delete(session, argv, claim))
-    return reply
+def in_parts(session: Session, argv: list[bytes], run: Run, step: int = 1) -> Generator[None, None, list[Reply]]:
+    """Run a command that writes as requests of PART_WORDS words; return their replies.
+
+    Its keys, each first one of `step` words, are locked meanwhile, and all that it logs is logged as one.
+    """
+    claim = yield from lock_keys(session, argv, step)
+    replies = yield from writing(session, claim, run_parts(session, claim, argv, run))
+    return replies
 
 
-def _delete(session: Session, argv: list[bytes], claim: Claim) -> Work:
-    db = session.db
-    listed = len(argv) <= MOST_TEXT_WORDS  # only text is answered with the values
-    values: list[Any] = []
-    count = 0
-    for keys in words_of(argv):
-        entries = db.remove_many(keys)
-        gone = [key for key, entry in zip(keys, entries, strict=True) if entry is not None]
-        if gone:
-            claim.effects.append(db.index, (b"DEL", *gone))
-            count += len(gone)
-        if listed:
-            values += [None if entry is None else value_of(entry) for entry in entries]
-        yield
-    reply = Deleted(count)
-    reply.values = values
-    return reply
-
-
-def unlinking(session: Session, argv: list[bytes]) -> Work:
-    """Delete keys, whatever was there."""
-    reply = yield from deleting(session, argv)
-    assert isinstance(reply, Deleted)
-    return int(reply)
-
-
-def setting(session: Session, argv: list[bytes]) -> Work:
-    """Set whole strings."""
-    claim = yield from _claim(argv, session.store.log.aside(), 2)
-    reply = yield from writing(session, claim, _set(session, argv, claim))
-    return reply
-
-
-def setting_new(session: Session, argv: list[bytes]) -> Work:
-    """Set whole strings if none of the keys is there."""
-    claim = yield from _claim(argv, session.store.log.aside(), 2)
-    is_new = yield from writing(session, claim, _set_new(session, argv, claim))
-    for _ in words_of(argv):
-        yield
-    return is_new
-
-
-def _set_new(session: Session, argv: list[bytes], claim: Claim) -> Work:
-    get = session.db.get
-    for start in range(1, len(argv), PART_WORDS):
-        if any(get(key) is not None for key in argv[start : start + PART_WORDS : 2]):
-            return 0
-        yield
-    yield from _set(session, argv, claim)
-    return 1
-
-
-def _set(session: Session, argv: list[bytes], claim: Claim) -> Work:
-    db, deadline_ms = session.db, session.store.default_deadline_ms
+def run_parts(session: Session, claim: Claim, argv: list[bytes], run: Run) -> Generator[None, None, list[Reply]]:
+    """Run a command part by part, and collect what it logs; return the replies of the parts."""
+    name, replies = argv[0], []
     for words in words_of(argv):
-        keys, values = words[::2], words[1::2]
-        db.put_many(keys, values, deadline_ms)
-        claim.effects.append_sets(db.index, keys, values, deadline_ms)
+        with session.store.collecting(claim.effects):
+            replies.append(run(session, [name, *words]))
         yield
-    return OK
+    return replies
 
 
-def _claim(argv: list[bytes], effects: Any, step: int = 1) -> Generator[None, None, Claim]:
-    """Gather the keys of a request: each first one of `step` words."""
-    claim = Claim(effects)
+def lock_keys(session: Session, argv: list[bytes], step: int = 1) -> Generator[None, None, Claim]:
+    """Gather the keys of a request, each first one of `step` words; `writing` locks them."""
+    claim = Claim(session.store.log.aside())
     for start in range(1, len(argv), PART_WORDS):
         claim.add(argv[start : start + PART_WORDS : step])
         yield
@@ -173,17 +125,14 @@ def words_of(argv: list[bytes]) -> Iterator[list[bytes]]:
 
 def logging_in_slices(session: Session, keys: list[bytes], run: Callable[[], Reply]) -> Work:
     """Run a command in one go, and log it in slices; its keys are its own meanwhile."""
-    store = session.store
-    log, claim = store.log, Claim(store.log.aside())
+    claim = Claim(session.store.log.aside())
     claim.add(keys)
-    store.log = claim.effects
     refusal = None
     try:
-        reply = run()
+        with session.store.collecting(claim.effects):
+            reply = run()
     except CommandError as error:
         refusal = error
-    finally:
-        store.log = log
     yield from writing(session, claim, _nothing())  # also where it is refused: a key may have expired
     if refusal is not None:
         raise refusal
@@ -196,7 +145,7 @@ def _nothing() -> Work:
     return None
 
 
-def writing(session: Session, claim: Claim, work: Work) -> Work:
+def writing(session: Session, claim: Claim, work: Generator[None, None, T]) -> Generator[None, None, T]:
     """Let nobody see the claimed keys, then log what was done: all, and where that failed, as much as was done.
 
     It is given up half-way only where the process ends: then nothing of it is logged, and nothing was ever seen.

@@ -19,7 +19,18 @@ from claim import Claim
 from commands import ALL, DENYOOM, FAST, FIRST, FIRST_TWO, PAIRS, READONLY, WRITE, command, fold, for_many
 from commands.arguments import EXPIRY_OPTIONS, MAX_INTEGER, MIN_INTEGER, all_alike, parse_deadline, parse_integer
 from commands.long_double import add, parse, spell
-from commands.many import AT_ONCE_WORDS, HUGE_BYTES, getting, is_long, setting, setting_new, writing
+from commands.many import (
+    AT_ONCE_WORDS,
+    HUGE_BYTES,
+    PART_WORDS,
+    getting,
+    in_parts,
+    is_long,
+    lock_keys,
+    run_parts,
+    words_of,
+    writing,
+)
 from commands.options import shorten
 from commands.slices import at_once
 from commands.subsequence import common_length, common_ranges, is_quick, is_too_large
@@ -307,9 +318,14 @@ def mset(session: Session, argv: list[bytes]) -> Reply:
     """
     _check_pairs(argv, b"mset")
     if is_long(argv):
-        return setting(session, argv)
+        return _set_in_parts(session, argv)
     keys, values = argv[1::2], argv[2::2]
     assign_many(session.db, keys, values, session.store.default_deadline_ms)
+    return OK
+
+
+def _set_in_parts(session: Session, argv: list[bytes]) -> Work:
+    yield from in_parts(session, argv, mset, step=2)
     return OK
 
 
@@ -331,11 +347,29 @@ def msetnx(session: Session, argv: list[bytes]) -> Reply:
     """
     _check_pairs(argv, b"msetnx")
     if is_long(argv):
-        return setting_new(session, argv)
+        return _set_new_in_parts(session, argv)
     keys, values = argv[1::2], argv[2::2]
     if any(session.db.get(key) is not None for key in keys):
         return 0
     assign_many(session.db, keys, values, session.store.default_deadline_ms)
+    return 1
+
+
+def _set_new_in_parts(session: Session, argv: list[bytes]) -> Work:
+    claim = yield from lock_keys(session, argv, step=2)
+    is_new = yield from writing(session, claim, _set_new(session, claim, argv))
+    for _ in words_of(argv):  # where it is refused they are still here, and freed bit by bit
+        yield
+    return is_new
+
+
+def _set_new(session: Session, claim: Claim, argv: list[bytes]) -> Work:
+    for start in range(1, len(argv), PART_WORDS):
+        if any(session.db.get(key) is not None for key in argv[start : start + PART_WORDS : 2]):
+            return 0
+        yield
+    argv[0] = b"MSET"
+    yield from run_parts(session, claim, argv, mset)
     return 1
 
 

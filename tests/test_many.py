@@ -283,7 +283,7 @@ def test_what_fails_half_way_is_logged_as_far_as_it_came(monkeypatch: pytest.Mon
     work = begin(client, "DEL", *KEYS)
     claim(bench, work)
     next(work)
-    monkeypatch.setattr(type(bench.store.databases[0]), "remove_many", lambda *_: 1 // 0)
+    monkeypatch.setattr(type(bench.store.databases[0]), "remove", lambda *_: 1 // 0)
     with pytest.raises(ZeroDivisionError):
         at_once(work)
     assert bench.store.claim is None

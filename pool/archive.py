@@ -268,8 +268,8 @@ class Snapshotter:
         self._state.snapshot_running = True
         try:
             self._write(lease)
-        except (Unreachable, Refused) as error:
-            logger.warning("no snapshot was written: %s", error)
+        except (Unreachable, Refused, MemoryError) as error:
+            logger.warning("no snapshot was written: %s", str(error) or "not enough memory")
             self._retry_at = monotonic() + RETRY_SECONDS * (1 + 2 * self._chance.random())
         finally:
             self._state.snapshot_running = False

@@ -106,4 +106,13 @@ class Membership:
                 key = f"{self._keys.decode()}{name}"
                 logger.warning("etcd's key %s is no instance and is passed over (%s): delete it", key, reason)
             return None
-        return PoolMember(name, *(told[field] for field in TOLD))
+        room_bytes = told.get("room_bytes")  # Godis 1.1.0 does not tell it
+        return PoolMember(
+            name,
+            told["name"],
+            told["address"],
+            told["index"],
+            told["entries"],
+            told["started_ms"],
+            room_bytes if isinstance(room_bytes, int) else 0,
+        )

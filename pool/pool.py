@@ -49,6 +49,7 @@ from pool.post import APPEND_SECONDS, Post
 from pool.reads import Readers
 from pool.recovery import Recovery
 from pool.replica import Gap, Replica
+from pool.room import default_limit_bytes
 from pool.watchdog import Watchdog
 from pool.writes import Writer
 from session import Instance, PoolState
@@ -142,6 +143,7 @@ class Pool:
         self._taking = False  # an entry, which may take long
         self._gap_at = 0  # the index at which a gap was seen once
         # watching over it
+        self._default_limit_bytes = default_limit_bytes(instance.eviction.base_bytes)
         self._tick_at = 0.0
         self._chance = Random()
         self._watchdog = Watchdog(FROZEN_SECONDS, self.leave)
@@ -155,13 +157,17 @@ class Pool:
         start = monotonic()
         self._read_head()
         self._until_answered(partial(agree_on_settings, self._reads, self.config))
-        self._recovery.run()
+        try:
+            self._recovery.run()
+        except MemoryError:
+            raise PoolError("there is not enough memory for the pool's keys") from None
         self._until_answered(lambda: self._archive.register(self._first_revision))
         self._read_head()
         self._spawn(self._follow)
         self._wait_until_caught_up()
         self.confirmed_at = monotonic()
         self._follow_clock()
+        self._follow_memory_limit()
         keys = sum(map(len, self.instance.store.databases))
         logger.info(
             "pool %s: %d entries of its log, %d keys, ready in %.2f s",
@@ -201,6 +207,8 @@ class Pool:
             job()
         except PoolError as error:
             self.leave(str(error))
+        except MemoryError:
+            self.leave(f"there was not enough memory for what follows entry {self.replica.version}: give it more")
         except Exception:
             logger.exception("a bug in the pool, or in a command that its log holds")
             self.leave("what was applied may differ from what the others have")
@@ -253,7 +261,29 @@ class Pool:
             "index": self.replica.index,
             "entries": self.replica.version,
             "started_ms": self.instance.started_ms,
+            "room_bytes": self._room_bytes(),
         }
+
+    def _room_bytes(self) -> int:
+        """Return how much this instance's keys may take; 0: it has no limit."""
+        limit_bytes = self.config.maxmemory or self._default_limit_bytes
+        return limit_bytes and max(1, limit_bytes - self.instance.eviction.base_bytes)
+
+    def _follow_memory_limit(self) -> None:
+        """Refuse writes at the smallest limit of all instances, since each of them must hold all keys."""
+        others = [each for each in self.state.members if each.room_bytes and each.id != self.state.id]
+        rooms = [(each.room_bytes, f"instance {each.name} has no room for more") for each in others]
+        if own_bytes := self._room_bytes():
+            rooms.append((own_bytes, "this instance has no room for more"))
+        room_bytes, reason = min(rooms, default=(0, ""))
+        limit_bytes = room_bytes and self.instance.eviction.base_bytes + room_bytes
+        if limit_bytes != self.state.limit_bytes:
+            self.state.limit_bytes = limit_bytes
+            self.instance.follow_memory_limit()
+            if limit_bytes:
+                logger.info("keys may take %d MB: %s (--maxmemory)", room_bytes >> 20, reason)
+            else:
+                logger.info("keys may take what they need: no instance has a limit on memory")
 
     def _follow_settings(self) -> None:
         self.state.stale_reads = self.config.pool_stale_reads
@@ -427,6 +457,7 @@ class Pool:
             self._watchdog.beat(now)
             self.follow_health()
             self._follow_clock()
+            self._follow_memory_limit()
             self.writer.answer_who_waits_too_long(now)
             self.readers.fail_who_waits_too_long(now, UNCONFIRMED_SECONDS)
             if self._post.under_way_seconds(now) > LATE_SECONDS:

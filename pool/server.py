@@ -25,6 +25,7 @@ from engine import Engine
 from errors import POOL_STALE, POOL_TOO_LARGE, CommandError
 from pool.entry import MOST_BYTES
 from pool.pool import UNCONFIRMED_SECONDS, Pool
+from pool.room import GROWTH, require_room, taken_bytes
 from protocol import HugeRequest, command_pieces, encode_command
 from replies import CONFIRM, SUBMIT, Reply, Work
 from server import Server, clock_ahead_ms
@@ -44,12 +45,17 @@ def pool_table() -> Mapping[bytes, Command]:
 
 def _pool_row(row: Command) -> Command:
     if row.flags & WRITE:
-        return replace(row, run=lambda _session, _argv: SUBMIT, run_many=None)
+        return replace(row, run=_grow if row.name in GROWTH else lambda _session, _argv: SUBMIT, run_many=None)
     if row.flags & READONLY:
         return replace(row, run=partial(_read, row), run_many=row.run_many and partial(_read_many, row.run_many))
     if any(child.flags & (WRITE | READONLY) for child in row.subcommands.values()):
         return replace(row, run=partial(_run_subcommand, row))
     return row
+
+
+def _grow(session: Session, argv: list[bytes]) -> Reply:
+    require_room(session, argv)
+    return SUBMIT
 
 
 def _read(row: Command, session: Session, argv: list[bytes]) -> Reply:
@@ -128,6 +134,8 @@ class PoolConnection(Connection):
         writes: list[list[bytes]] = []
         spelt: list[bytes] = []
         refused: Reply = None
+        eviction = self.turn.instance.eviction
+        pending_bytes = 0
         for argv in requests:
             if writes and not (self._is_write(argv) and self.run(self.session, [argv])[0] is SUBMIT):
                 break
@@ -135,10 +143,17 @@ class PoolConnection(Connection):
             if refused is not None:
                 break
             writes.append(argv)
+            if eviction.limit_bytes:
+                taken = taken_bytes(self.session.db, argv)
+                eviction.pending_bytes += taken
+                pending_bytes += taken
             if self.session.muted:
                 break
         if writes:
-            pieces = self._bring(writes, spelt, pieces)
+            try:
+                pieces = self._bring(writes, spelt, pieces)
+            finally:
+                eviction.pending_bytes -= pending_bytes
         if refused is None:
             return len(writes), pieces
         return len(writes) + 1, self._spell([argv], [refused], pieces)

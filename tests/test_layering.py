@@ -46,6 +46,8 @@ pool.pool -> pool.reads -> leaves
 pool.pool -> pool.pace -> leaves
 pool.pool -> pool.watchdog -> leaves
 pool.archive -> pool.local_snapshot -> log_replay
+pool.pool -> pool.room -> pool.entry
+pool.room -> commands
 pool.archive -> pool.neighbours -> pool.etcd
 pool.archive -> pool.documents -> leaves
 pool.members -> pool.documents

@@ -22,8 +22,18 @@ from rig.etcd_cluster import EtcdNode, require_etcd
 from servers import PATIENCE_SECONDS, ROOT, GodisProcess, Raw, encode, parse, require, wait_until
 from test_etcd import jwt_flag, lock_with_password, make_certificates
 
-from errors import LOG_IN_POOL, NO_POOL, POOL_CLOCK, POOL_DOWN, POOL_FULL, POOL_STALE, POOL_UNKNOWN
-from pool.entry import Body, pack
+from errors import (
+    LOG_IN_POOL,
+    NO_POOL,
+    OUT_OF_MEMORY,
+    POOL_CLOCK,
+    POOL_DOWN,
+    POOL_FULL,
+    POOL_STALE,
+    POOL_UNKNOWN,
+    POOL_VALUE_TOO_LARGE,
+)
+from pool.entry import MOST_BYTES, Body, pack
 from pool.etcd import after_prefix
 from protocol import encode_command
 
@@ -38,7 +48,6 @@ for name, seconds in {times}.items():
 import godis
 sys.exit(godis.main(sys.argv[1:]))
 """
-PATIENT = {"UNCONFIRMED_SECONDS": 60.0, "UNKNOWN_SECONDS": 60.0}  # on a busy machine etcd may take its time
 # A machine that is busy may have etcd answer late: whoever does not test that waits.
 PATIENT = {"UNCONFIRMED_SECONDS": 60.0, "UNKNOWN_SECONDS": 100.0, "FROZEN_SECONDS": 100.0}
 IMPATIENT = {"UNCONFIRMED_SECONDS": 0.5, "UNKNOWN_SECONDS": 1.5, "CONFIRM_SECONDS": 0.2, "HEALTH_SECONDS": 0.1}
@@ -450,6 +459,78 @@ def test_eviction_is_refused_in_a_pool(join: Join) -> None:
     with join("--maxmemory", "40mb").raw() as raw:
         assert b"a pool cannot evict" in raw.ask("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
         assert raw.ask("SET", "k", "x" * 20_000_000).startswith(b"-OOM")
+
+
+def test_a_pipeline_stays_within_the_limit_on_memory_as_it_does_alone(join: Join) -> None:
+    """No write of it is applied before the first ones are in the log, so those on their way count."""
+    value = b"x" * 1_000_000
+    pipeline = b"".join(encode("SET", f"k{number}", value) for number in range(80))
+    with join("--maxmemory", "80mb").raw() as raw:
+        raw.send(pipeline)
+        replies = [raw.read_line() for _ in range(80)]
+        written = replies.count(b"+OK")
+        assert replies == [b"+OK"] * written + [b"-" + OUT_OF_MEMORY] * (80 - written)
+        assert 10 < written < 70, "the process itself takes some of it"
+        assert parse(raw.ask("DBSIZE")) == written
+        raw.send(
+            encode("SET", "k0", value) * 3 + encode("DEL", *(f"k{n}" for n in range(9))) + encode("SET", "k", value)
+        )
+        assert [raw.read_line() for _ in range(5)] == [b"-" + OUT_OF_MEMORY] * 3 + [b":9", b"+OK"]
+
+
+def test_the_smallest_limit_of_all_instances_holds_for_each(join: Join) -> None:
+    unlimited = join()
+    with unlimited.raw() as one:
+
+        def limit_bytes() -> int:
+            return int(pool_info(one)["pool_memory_limit_bytes"])
+
+        own_bytes = limit_bytes()  # 0, unless this machine bounds processes
+        small = join("--maxmemory", "60mb")
+        value = b"x" * 50_000_000
+        with small.raw() as two:
+            wait_until(lambda: limit_bytes() != own_bytes, 20, "it knows of the other's")
+            for client in (one, two):
+                assert client.ask("SET", "k", value) == b"-%b\r\n" % OUT_OF_MEMORY
+            assert two.ask("CONFIG", "SET", "maxmemory", "200mb") == b"+OK\r\n"
+            wait_until(lambda: one.ask("SET", "k", value) == b"+OK\r\n", 20, "it knows of the new one")
+        assert small.terminate() == 0
+        wait_until(lambda: limit_bytes() == own_bytes, 20, "the limit went with its instance")
+
+
+def test_values_longer_than_one_command_can_set_are_refused(join: Join) -> None:
+    with join().raw() as raw:
+        assert raw.ask("SETRANGE", "k", MOST_BYTES - 1, "x") == b":%d\r\n" % MOST_BYTES
+        for words, size in (
+            (["SETRANGE", "k", MOST_BYTES, "x"], MOST_BYTES + 1),
+            (["SETRANGE", "new", 536_870_000, "x"], 536_870_001),
+            (["APPEND", "k", "xy"], MOST_BYTES + 2),
+        ):
+            assert raw.ask(*words) == b"-%b\r\n" % (POOL_VALUE_TOO_LARGE % (size, MOST_BYTES))
+        assert raw.ask("SETRANGE", "k", 3, "y") == b":%d\r\n" % MOST_BYTES
+        assert raw.ask("SETRANGE", "new", 536_870_000, "") == b":0\r\n"
+        assert raw.ask("SETRANGE", "new", "a", "x") == b"-ERR value is not an integer or out of range\r\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux bounds a process's memory so")
+def test_what_an_instance_has_no_memory_for_is_refused_and_ends_none(join: Join) -> None:
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_AS, (1_600_000_000, 1_600_000_000))"
+    one, two = (join(more=limit, times=PATIENT) for _ in range(2))
+    with one.raw() as raw:
+        raw.send(b"".join(encode("SETRANGE", f"k{number}", MOST_BYTES - 1, "x") for number in range(40)))
+        replies = [raw.read_line() for _ in range(40)]
+        written = replies.count(b":%d" % MOST_BYTES)
+        assert replies[written:] == [b"-" + OUT_OF_MEMORY] * (40 - written)
+        assert written > 2
+        assert raw.ask("COPY", "k0", "copy") == b"-%b\r\n" % OUT_OF_MEMORY
+        assert raw.ask("INCR", "n") == b":1\r\n"
+    two.kill9()
+    two.start()
+    for process in (one, two):
+        with process.raw() as raw:
+            assert parse(raw.ask("DBSIZE")) == written + 1
+            assert raw.ask("APPEND", "n", "0")[:1] == b":"
+        assert "Traceback" not in process.stderr()
 
 
 def test_no_local_file_is_made(join: Join, tmp_path: Path) -> None:

@@ -1,0 +1,134 @@
+"""The memory that a pool's keys may take: what one instance cannot hold is refused before it is an entry of the log.
+
+It owns how much a write takes, how long a value may be, and what the system lets a process have. It knows neither etcd
+nor the other instances. An entry is applied by all instances, and again by each that starts, so one that does not fit
+would end them all.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+
+from commands import fold
+from commands.arguments import parse_integer
+from entries import value_of
+from errors import OUT_OF_MEMORY, POOL_VALUE_TOO_LARGE, CommandError
+from eviction import needed_bytes
+from pool.entry import MOST_BYTES
+from session import Session
+from store import Keyspace
+from values import size_of
+
+UNLIMITED_BYTES = 1 << 60
+THREADS_BYTES = 12 * (72 << 20)  # of addresses: a thread reserves 8 MB for its stack, and glibc 64 MB for its heap
+CGROUPS = "/sys/fs/cgroup"
+OWN_CGROUPS = "/proc/self/cgroup"
+
+
+def _length(db: Keyspace, key: bytes) -> int:
+    entry = db.entries.get(key)
+    value = b"" if entry is None else value_of(entry)
+    return len(value) if isinstance(value, bytes) else 0
+
+
+def _append(db: Keyspace, argv: list[bytes]) -> tuple[int, int]:
+    return _length(db, argv[1]) + len(argv[2]), 0
+
+
+def _setrange(db: Keyspace, argv: list[bytes]) -> tuple[int, int]:
+    try:
+        end = parse_integer(argv[2]) + len(argv[3])
+    except CommandError:
+        return 0, 0
+    return (end, max(0, end - _length(db, argv[1]))) if argv[3] else (0, 0)
+
+
+def _copy(db: Keyspace, argv: list[bytes]) -> tuple[int, int]:
+    entry = db.entries.get(argv[1])
+    return 0, 0 if entry is None else size_of(entry)
+
+
+# Commands that may take more than their words do: how long the value will be, and how many bytes more it takes.
+GROWTH: dict[bytes, Callable[[Keyspace, list[bytes]], tuple[int, int]]] = {
+    b"APPEND": _append,
+    b"SETRANGE": _setrange,
+    b"COPY": _copy,
+}
+
+
+def require_room(session: Session, argv: list[bytes]) -> None:
+    """Raise CommandError if a command of GROWTH makes a value that is too long, or for which there is no room.
+
+    No value is longer than the longest that one command can set. So to copy and to spell one takes little memory.
+    """
+    value_bytes, more_bytes = GROWTH[fold(argv[0])](session.db, argv)
+    if value_bytes > MOST_BYTES:
+        raise CommandError(POOL_VALUE_TOO_LARGE % (value_bytes, MOST_BYTES))
+    if not session.instance.eviction.has_room(more_bytes):
+        raise CommandError(OUT_OF_MEMORY)
+
+
+def taken_bytes(db: Keyspace, argv: list[bytes]) -> int:
+    """Return how many bytes a write will take at most."""
+    growth = GROWTH.get(fold(argv[0]))
+    return needed_bytes(argv) + (growth(db, argv)[1] if growth else 0)
+
+
+def default_limit_bytes(base_bytes: int) -> int:
+    """Return the limit on memory where none is set: what the process has, and three quarters of what it may have more.
+
+    0 where nothing bounds the process but the machine. A quarter is for what commands, entries and snapshots need while
+    they are worked on.
+    """
+    return min((base_bytes + max(1, left) * 3 // 4 for left in _left_bytes()), default=0)
+
+
+def _left_bytes() -> Iterator[int]:
+    """Yield how much more memory each limit leaves to this process."""
+    virtual, resident = _memory_of_process()
+    for limit in _cgroup_limits():
+        yield limit - resident
+    with suppress(ImportError):  # Windows
+        import resource  # noqa: PLC0415
+
+        for kind, taken in (
+            (resource.RLIMIT_AS, max(virtual, resident + THREADS_BYTES)),
+            (resource.RLIMIT_DATA, resident),
+        ):
+            limit, _ = resource.getrlimit(kind)
+            if 0 <= limit < UNLIMITED_BYTES:
+                yield limit - taken
+
+
+def _memory_of_process() -> tuple[int, int]:
+    try:
+        with open("/proc/self/statm", "rb") as file:
+            virtual, resident, *_ = map(int, file.read().split())
+    except OSError:
+        return 0, 0
+    page_bytes = os.sysconf("SC_PAGE_SIZE")
+    return virtual * page_bytes, resident * page_bytes
+
+
+def _cgroup_limits() -> Iterator[int]:
+    """Yield the limits of this process's control groups: of each group and all above it, in either version."""
+    try:
+        with open(OWN_CGROUPS, encoding="utf-8", errors="surrogateescape") as file:
+            groups = [line.rstrip("\n").split(":", 2) for line in file]
+    except OSError:
+        return
+    for _, controllers, path in groups:
+        if controllers == "":
+            directory, name = CGROUPS, "memory.max"
+        elif "memory" in controllers.split(","):
+            directory, name = f"{CGROUPS}/memory", "memory.limit_in_bytes"
+        else:
+            continue
+        names = [name for name in path.split("/") if name]
+        for count in range(len(names) + 1):
+            with suppress(OSError, ValueError), open("/".join([directory, *names[:count], name]), "rb") as file:
+                limit = int(file.read())
+                if limit < UNLIMITED_BYTES:
+                    yield limit

@@ -1,0 +1,111 @@
+"""The memory that a pool's keys may take: what a write needs, and what the system lets a process have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from instances import Bench
+
+from commands import DENYOOM, TABLE
+from errors import OUT_OF_MEMORY, POOL_VALUE_TOO_LARGE, CommandError
+from pool import room
+from pool.entry import MOST_BYTES
+from session import Session
+
+LARGE = "x" * 100_000
+# Of each command that may take memory, with the keys `old` (LARGE), `n` and `f` (numbers) there before.
+WRITES = {
+    "SET": [["new", LARGE], ["old", "v"], ["n", LARGE, "EX", "100"]],
+    "SETEX": [["new", "100", LARGE], ["n", "100", LARGE]],
+    "PSETEX": [["new", "100000", LARGE]],
+    "SETNX": [["new", LARGE], ["old", "v"]],
+    "GETSET": [["n", LARGE]],
+    "MSET": [["new", LARGE, "n", LARGE], ["a", "1", "b", "2", "c", "3"]],
+    "MSETNX": [["new", LARGE, "newer", LARGE]],
+    "APPEND": [["old", LARGE], ["new", LARGE], ["n", "0"]],
+    "SETRANGE": [
+        ["new", "200000", "x"],
+        ["old", "200000", LARGE],
+        ["old", "3", "x"],
+        ["new", "5", ""],
+        ["n", "-1", "x"],
+    ],
+    "COPY": [["old", "new"], ["old", "n", "REPLACE"], ["none", "new"], ["n", "new"]],
+    "INCR": [["new"], ["n"]],
+    "DECR": [["new"]],
+    "INCRBY": [["new", "1000"]],
+    "DECRBY": [["new", "1000"]],
+    "INCRBYFLOAT": [["new", "1.5"], ["f", "0.25"]],
+}
+CASES = [[name, *words] for name, examples in WRITES.items() for words in examples]
+
+
+def test_each_command_that_may_take_memory_has_an_example() -> None:
+    assert set(WRITES) == {row.name.decode() for row in TABLE.values() if row.flags & DENYOOM}
+
+
+@pytest.mark.parametrize("words", CASES, ids=lambda words: " ".join(words)[:30])
+def test_no_write_takes_more_than_is_reserved_for_it(words: list[str]) -> None:
+    bench = Bench(maxmemory="1gb")
+    client = bench.connect()
+    client.ask("MSET", "old", LARGE, "n", "7", "f", "1.25")
+    memory = bench.instance.eviction.memory
+    assert memory is not None
+    before = memory.used_bytes
+    reserved = room.taken_bytes(client.session.db, [word.encode() for word in words])
+    client.ask(*words)
+    assert memory.used_bytes - before <= reserved
+
+
+def refusal_of(session: Session, *words: str) -> bytes:
+    with pytest.raises(CommandError) as refusal:
+        room.require_room(session, [word.encode() for word in words])
+    return refusal.value.text
+
+
+def test_a_value_is_bounded_by_its_length_and_by_the_room_that_is_left() -> None:
+    bench = Bench(maxmemory="10mb")
+    client = bench.connect()
+    client.ask("SET", "old", "x" * 4_000_000)
+    session = client.session
+    too_large = POOL_VALUE_TOO_LARGE % (MOST_BYTES + 1, MOST_BYTES)
+    assert refusal_of(session, "SETRANGE", "k", str(MOST_BYTES), "x") == too_large
+    assert refusal_of(session, "SETRANGE", "k", "9000000", "x") == OUT_OF_MEMORY
+    room.require_room(session, [b"COPY", b"old", b"new"])
+    bench.instance.eviction.pending_bytes = 3_000_000
+    assert refusal_of(session, "COPY", "old", "new") == OUT_OF_MEMORY
+    room.require_room(session, [b"SETRANGE", b"old", b"3999999", b"x"])
+
+
+@pytest.mark.parametrize(
+    ("groups", "files", "left"),
+    [
+        ("0::/a/b\n", {"a/memory.max": "3000", "a/b/memory.max": "max"}, [3000]),
+        ("0::/\n", {"memory.max": "5000"}, [5000]),
+        ("4:cpu,memory:/docker/x\n1:cpu:/\n", {"memory/memory.limit_in_bytes": "7000"}, [7000]),
+        ("0::/a\n", {"a/memory.max": str(1 << 62)}, []),
+        ("0::/gone\n", {}, []),
+        ("", {}, []),
+    ],
+)
+def test_the_limits_of_control_groups_are_found(
+    groups: str, files: dict[str, str], left: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, text in files.items():
+        path = tmp_path / "groups" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text + "\n")
+    (tmp_path / "own").write_text(groups)
+    monkeypatch.setattr(room, "CGROUPS", str(tmp_path / "groups"))
+    monkeypatch.setattr(room, "OWN_CGROUPS", str(tmp_path / "own"))
+    assert list(room._cgroup_limits()) == left
+
+
+def test_three_quarters_of_what_is_left_are_for_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "_left_bytes", lambda: iter([4000, 1000]))
+    assert room.default_limit_bytes(50) == 50 + 750
+    monkeypatch.setattr(room, "_left_bytes", lambda: iter([-5]))
+    assert room.default_limit_bytes(50) == 50
+    monkeypatch.setattr(room, "_left_bytes", lambda: iter([]))
+    assert room.default_limit_bytes(50) == 0

@@ -264,7 +264,7 @@ def cannot_use(path: str, error: OSError) -> LogError:
         errno.EISDIR: "give a file; for a Redis multi-part AOF one made with `cat BASE.aof INCR.aof > log.txt`",
         errno.ENOENT: "create its directory first",
         errno.ENOTDIR: "a part of its path is a file; give another path",
-        errno.EACCES: "let this user read and write it, or give another path",
+        errno.EACCES: "let this user read and write it and its directory, or give another path",
         errno.EROFS: "give a path on a file system that can be written",
         errno.ENOSPC: "free some space there, or give another path",
     }.get(error.errno or 0, "give another path, or repair the disk")

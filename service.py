@@ -132,7 +132,10 @@ def serve_in_pool(config: Config) -> int:
         logger.warning("told to stop while catching up with the pool")
         return 0
     announce(config)
-    pool.start()
+    try:
+        pool.start()
+    except RuntimeError as error:
+        raise StartError(f"cannot start a thread ({error}): raise the limit on processes (ulimit -u)") from None
     network.serve_until_stopped()
     signals.on_stop(signal.SIG_IGN)
     pool.stop()

@@ -133,7 +133,7 @@ class Turn:
     def write_log(self) -> None:
         """Write what the log holds back, unless it failed, and follow how that went."""
         log = self.log
-        if log.failure is None or log.damage_failure is not None:
+        if log.failure is log.damage_failure:  # the disk takes it, even if only a rewrite makes the file whole
             log.write(self.store.now_ms)
         if not log.pieces or log.failure is not None:  # else a long batch is on its way before them
             self.held.note_write()

@@ -12,6 +12,7 @@ from typing import Any
 import gevent
 import gevent.threadpool
 import pytest
+from rig.etcd_cluster import EtcdNode
 from servers import GODIS, ROOT, GodisProcess, Raw, RedisProcess, parse, require, wait_until
 from stepped_turn import Rig
 
@@ -157,6 +158,16 @@ def test_threads_that_cannot_be_started_are_told_at_the_start(monkeypatch: pytes
     monkeypatch.setattr(gevent.get_hub(), "threadpool", pool)
     with pytest.raises(StartError, match=r"cannot start 3 threads \(can't start new thread\): raise the limit"):
         server.start_threads(3)
+
+
+def test_a_member_of_a_pool_that_cannot_start_its_watchdog_says_so(node: EtcdNode, tmp_path: Path) -> None:
+    patch = 'import threading\ndef fail(thread): raise RuntimeError("can\'t start new thread")\n'
+    patch += "threading.Thread.start = fail"
+    program = patched(patch, ["--port", "0", "--pool", f"etcd://{node.endpoint}/{tmp_path.name}"])
+    done = subprocess.run(program, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "godis: cannot start a thread (can't start new thread): raise the limit on processes" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("can't start new thread")], ids=["memory", "thread"])

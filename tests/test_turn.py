@@ -1302,3 +1302,38 @@ def test_a_hanging_fsync_under_everysec_holds_up_writes_after_two_seconds(tmp_pa
         assert writer.read_reply() == OK
         assert writer.ask("SET", "a", 3) == OK
         assert b"aof_delayed_fsync:1" in other.ask("INFO", "persistence")
+
+
+def test_what_waits_for_an_fsync_of_a_log_that_cannot_be_made_whole_is_told_so(rig: Rig) -> None:
+    writer, reader = prepared(rig)
+    writer.ask("SET a new")
+    rig.turn.end()
+    rig.log.damage = "its name is gone"
+    rig.log.fail_damaged("No such file or directory")
+    rig.fsync()
+    reason = b"its name is gone, and it cannot be written anew: No such file or directory"
+    assert writer.take() == b"-MISCONF Errors writing to the AOF file: %b\r\n" % reason
+    assert writer.aborted
+    reader.ask("SET b new", "GET b")
+    rig.turn.end()
+    assert reader.take() == b"-MISCONF Errors writing to the AOF file: %b\r\n$3\r\nold\r\n" % reason
+
+
+def test_a_disk_that_fails_beside_a_damaged_file_is_tried_each_second_and_not_each_turn(lazy_rig: Rig) -> None:
+    rig = lazy_rig
+    client = rig.connect()
+    rig.log.damage = "its name is gone"
+    rig.log.fail_damaged("No such file or directory")
+    rig.log.append_set(0, b"k", b"v", -1)  # as a key that expires while it is read
+    rig.failing_writes = True
+    rig.turn.end()
+    tried = rig.writes_tried
+    for _ in range(10):
+        client.ask("GET k")
+        rig.turn.end()
+    assert rig.writes_tried == tried
+    rig.turn.each_second()
+    assert rig.writes_tried == tried + 1
+    rig.failing_writes = False
+    rig.turn.each_second()
+    assert not rig.log.pieces

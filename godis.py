@@ -86,7 +86,11 @@ if sys.version_info < (3, 10):  # noqa: UP036 - before the other modules, which 
 import io
 import logging
 import os
+import signal
 from importlib.util import find_spec
+
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # else Ctrl-C during the imports is a traceback
 
 PACKAGES = {"docopt": "docopt-ng", "gevent": "gevent", "hiredis": "hiredis"}  # module -> package
 
@@ -98,6 +102,7 @@ if MISSING:
     )
 
 import command_line  # noqa: E402
+import signals  # noqa: E402
 from command_line import CommandLineError  # noqa: E402
 from config import Config, SettingError, UsageError  # noqa: E402
 from diagnostics import OneLine, printable  # noqa: E402
@@ -135,6 +140,7 @@ def main(arguments: list[str]) -> int:
             return ping.ping(config)
         for warning in warnings:
             logger.warning("%s", warning)
+        signals.ignore_others()
         import service  # noqa: PLC0415
 
         return service.serve(config)
@@ -152,6 +158,8 @@ def run_offline(config: Config, flags: dict[str, str]) -> int:
     """Check, mend, copy or export a log that this process does not serve; return the exit code."""
     import offline  # noqa: PLC0415
 
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # what is half written is removed
     path = flags["LOG"]
     try:
         if flags["export"]:

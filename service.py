@@ -42,7 +42,6 @@ logger = logging.getLogger("godis")
 def serve(config: Config) -> int:
     """Recover, listen, serve until told to stop; return the exit code."""
     logger.setLevel(LOG_LEVELS[config.loglevel])
-    signals.ignore_others()
     if config.pool is not None:
         return serve_in_pool(config)
     signals.on_stop(_leave)  # until the event loop takes over

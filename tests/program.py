@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -20,6 +21,7 @@ from pathlib import Path
 from servers import GODIS, PATIENCE_SECONDS
 
 import godis
+from signals import ignored_signals, stopping_signals
 
 Done = subprocess.CompletedProcess[str]
 
@@ -63,6 +65,7 @@ def _place(directory: Path, environment: dict[str, str]) -> Iterator[None]:
     """Be in a directory, with these variables, and with no log handlers of the tests'."""
     environment_before, directory_before = dict(os.environ), os.getcwd()
     handlers_before, level_before = logging.root.handlers[:], godis.logger.level
+    signals_before = {number: signal.getsignal(number) for number in [*stopping_signals(), *ignored_signals()]}
     logging.root.handlers[:] = []
     _set_environment(environment)
     os.chdir(directory)
@@ -73,6 +76,8 @@ def _place(directory: Path, environment: dict[str, str]) -> Iterator[None]:
         _set_environment(environment_before)
         logging.root.handlers[:] = handlers_before
         godis.logger.setLevel(level_before)
+        for number, handler in signals_before.items():
+            signal.signal(number, handler)
 
 
 def _set_environment(environment: dict[str, str]) -> None:

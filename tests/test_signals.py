@@ -6,10 +6,11 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from servers import GodisProcess, dies_with_parent, encode, require, wait_until
+from servers import GODIS, GodisProcess, dies_with_parent, encode, require, wait_until
 
 from signals import LEFT_ALONE, STOPPING, ignored_signals, name_of, stopping_signals
 
@@ -115,3 +116,23 @@ def test_it_serves_on_and_stops_well_when_its_terminal_is_closed(tmp_path: Path)
             assert raw.ask("SET", "k", "v") == b"+OK\r\n"
         assert godis.terminate() == 0
     assert b"SET" in (tmp_path / "log.txt").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("module", "args"), [("docopt", ["ping"]), ("gevent", ["--no-log"]), ("hiredis", ["check", "x"])]
+)
+def test_ctrl_c_while_modules_are_imported_is_no_traceback(tmp_path: Path, module: str, args: list[str]) -> None:
+    (tmp_path / f"{module}.py").write_text("import time\nopen('reached', 'x').close()\ntime.sleep(60)\n")
+    process = subprocess.Popen(
+        [sys.executable, str(GODIS), *args],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        stderr=subprocess.PIPE,
+    )
+    try:
+        wait_until((tmp_path / "reached").exists, 20, f"{module} is imported")
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=20)
+    finally:
+        process.kill()
+    assert (process.returncode, said) == (-signal.SIGINT, b"")

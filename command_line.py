@@ -94,9 +94,15 @@ def did_you_mean(name: str, known: Collection[str]) -> str:
     """Return a question with the nearest known name, or an empty string."""
     import difflib  # noqa: PLC0415  # it takes some milliseconds, and only a wrong name needs it
 
-    setting = BY_NAME.get(name.removeprefix("--"))  # the name that Redis gives it
+    given, names = name_part(name), {name_part(each): each for each in known}
+    setting = BY_NAME.get(given)  # the name that Redis gives it
     if setting is not None and setting.option and setting.option in known:
-        nearest = [setting.option]
+        nearest = [name_part(setting.option)]
     else:
-        nearest = difflib.get_close_matches(name, known, 1) or [each for each in known if each.startswith(name)][:1]
-    return f": did you mean {nearest[0]}?" if nearest else ""
+        nearest = difflib.get_close_matches(given, names, 1) or [each for each in names if each.startswith(given)][:1]
+    return f": did you mean {names[nearest[0]]}?" if nearest else ""
+
+
+def name_part(name: str) -> str:
+    """Return a flag without its dashes, or a variable without GODIS_."""
+    return name.removeprefix("--").removeprefix("GODIS_")

@@ -126,7 +126,7 @@ def test_ctrl_c_while_modules_are_imported_is_no_traceback(tmp_path: Path, modul
     process = subprocess.Popen(
         [sys.executable, str(GODIS), *args],
         cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        env={name: text for name, text in os.environ.items() if name[:6] != "GODIS_"} | {"PYTHONPATH": str(tmp_path)},
         stderr=subprocess.PIPE,
     )
     try:

@@ -9,7 +9,7 @@ Each part is a module that can be run alone: `python -m bench.compare --help`.
 
 from __future__ import annotations
 
-from bench import always, compare, eviction, footprint, hostile, latency, micro, replay, rewrite, stalls
+from bench import always, compare, eviction, footprint, hostile, large_value, latency, micro, replay, rewrite, stalls
 from bench.rig import Report, parser, require_two_cores
 
 
@@ -32,6 +32,8 @@ def everything_else(report: Report, rounds: int, seconds: float, keys: int) -> N
     always.always(report, 1, rounds, seconds)
     replay.replay(report, 10 * keys, keys=keys)
     rewrite.rewrite(report, 5 * keys)
+    large_value.large_value(report, keys)
+    large_value.copies(report, keys)
     stalls.stalls(report, 5 * keys)
     hostile.hostile(report, rounds=rounds)
     eviction.memory(report)

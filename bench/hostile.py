@@ -358,7 +358,8 @@ TOLD = "longest turn, in seconds of CPU: "
 WATCHED = f"""
 import signal, sys, time
 sys.path.insert(0, sys.argv.pop(1))
-import godis, turn
+import godis, signals, turn
+signals.LEFT_ALONE += "SIGUSR1",
 begin, end, began, longest = turn.Turn._begin, turn.Turn.end, 0.0, 0.0
 def noted_begin(self):
     global began

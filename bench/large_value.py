@@ -1,11 +1,13 @@
-"""What a large value costs those who are served beside it: the longest wait of a PING, Godis beside redis-server.
+"""What a large value costs those who are served beside it, Godis beside redis-server.
 
     python -m bench.large_value [--elements 1000000]
 
 Godis has the toy list of tests/toy_list.py, whose value is a deque. While the log is rewritten, the first push to the
-list copies it: a point-in-time view still has to write the list as it was. `python -m bench.large_value copies` shows
-what such a copy takes for the containers of Python, in CPU time, which a busy machine does not change much; what it
-takes to write the value; and what it takes to free it.
+list copies it: a point-in-time view still has to write the list as it was. Shown are how long a PING waits, and the CPU
+time of the longest turn of Godis, in which nobody else is served: a busy machine does not change that much.
+
+`python -m bench.large_value copies` shows what such a copy takes for the containers of Python, in CPU time; what it takes
+to write the value; and what it takes to free it.
 """
 
 from __future__ import annotations
@@ -18,11 +20,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import toys
-from servers import GODIS, Raw, encode
+from servers import ROOT, Raw, encode
 
+from bench.hostile import WATCHED, WatchedGodis
 from bench.load import Prober
-from bench.rig import PEERS, Floor, Godis, Report, Server, Settings, parser, require_two_cores
+from bench.rig import PEERS, Floor, Report, Server, Settings, parser, require_two_cores
 from protocol import encode_command
 
 FLOOR = Floor(20, at_most=True, unit=" ms")
@@ -35,12 +37,20 @@ SETTLE_SECONDS = 0.5
 Act = Callable[[Raw], None]
 
 
-class ToyGodis(Godis):
-    """Godis that knows the toy list."""
+WITH_TOYS = f"""
+import sys
+sys.path[:0] = {str(ROOT)!r}, {str(ROOT / "tests")!r}
+import pytest, toys
+toys.install(pytest.MonkeyPatch())
+"""
+
+
+class ToyGodis(WatchedGodis):
+    """Godis that knows the toy list, and notes how long its turns take."""
 
     def command(self) -> list[str]:
-        """Start it by `toys`."""
-        return [toys.__file__ if word == str(GODIS) else word for word in super().command()]
+        """Enter the toy list before it runs."""
+        return [WITH_TOYS + WATCHED if word == WATCHED else word for word in super().command()]
 
 
 @contextmanager
@@ -89,18 +99,25 @@ CASES: dict[str, Act] = {
 
 def large_value(report: Report, elements: int = ELEMENTS, settle_seconds: float = SETTLE_SECONDS) -> None:
     """Add a table with a line for each case."""
-    report.table(f"a list of {elements:,}: median / p99.9 / maximum, ms", "Godis", "redis-server", "Godis's longest")
-    found: dict[str, list[Prober]] = {title: [] for title in CASES}
+    report.table(
+        f"a list of {elements:,}: median / p99.9 / maximum, ms", "Godis", "redis-server", "longest turn of Godis"
+    )
+    found: dict[str, list[str]] = {title: [] for title in CASES}
+    turns_ms: dict[str, float] = {}
     for peer in ("godis", "redis"):
         with serving(peer, elements) as (server, raw):
             for title, act in CASES.items():
+                if isinstance(server, ToyGodis):
+                    server.longest_turn_ms()
                 with Prober(server.port, settle_seconds) as prober:
                     act(raw)
-                found[title].append(prober)
-    for title, (godis, redis) in found.items():
-        worst = godis.waits_ms[-1]
-        figure = report.judge(f"stall: {title}", worst, FLOOR if title != "nothing" else None, f"{worst:.1f} ms")
-        report.row(title, godis.shown(), redis.shown(), figure)
+                found[title].append(prober.shown())
+                if isinstance(server, ToyGodis):
+                    turns_ms[title] = server.longest_turn_ms()
+    for title, longest_ms in turns_ms.items():
+        floor = FLOOR if title != "nothing" else None
+        figure = report.judge(f"longest turn: {title}", longest_ms, floor, f"{longest_ms:.1f} ms")
+        report.row(title, *found[title], figure)
 
 
 def least_ms(run: Callable[[], object]) -> tuple[float, float]:

@@ -6,8 +6,8 @@ Godis has the toy list of tests/toy_list.py, whose value is a deque. While the l
 list copies it: a point-in-time view still has to write the list as it was. Shown are how long a PING waits, and the CPU
 time of the longest turn of Godis, in which nobody else is served: a busy machine does not change that much.
 
-`python -m bench.large_value copies` shows what such a copy takes for the containers of Python, in CPU time; what it takes
-to write the value; and what it takes to free it.
+`python -m bench.large_value copies` shows what such a copy takes for the containers of Python, in CPU time; what it
+takes to write the value; and what it takes to free it.
 """
 
 from __future__ import annotations

@@ -396,19 +396,27 @@ class AppendOnlyLog(Records):
             data += block
         return data
 
-    def take_batch(self, now_ms: int, link: bytes = b"") -> bytes:
-        """Hand out the records so far as one batch, for `copy_in` to write.
-
-        `link`: what the batch behind it gives as its `previous`; then it is one even if there are no records.
-        """
+    def take_records(self) -> list[bytes]:
+        """Hand out the records so far, for `write_records`. Nothing is copied, however large it is."""
         self.end_in_0()
-        batch = frame(b"".join(self.pieces) or SELECT_0, now_ms, self.link, link)
-        self.link = link_of(batch)
-        self.pieces.clear()
+        records = self.pieces or [SELECT_0]
+        self.pieces = []
         self.has_large = False
-        return batch
+        return records
 
-    def copy_in(self, data: bytes) -> None:
+    def write_records(self, records: list[bytes], now_ms: int, link: bytes) -> Steps:
+        """Write records as one batch, a megabyte a step. For a thread: while it checks and writes them, others run.
+
+        `link`: what the batch behind it gives as its `previous`, if not this one's checksum. Raises OSError.
+        """
+        payload = list(_cut(blocks(records)))
+        head = frame_head(payload, now_ms, self.link, link=link)
+        self.link = link_of(head)
+        for piece in (head, *payload):
+            self.copy_in(piece)
+            yield
+
+    def copy_in(self, data: bytes | memoryview) -> None:
         """Write whole batches of another log. Raises OSError."""
         self._write_all(data)
         self.written_bytes += len(data)

@@ -120,15 +120,21 @@ def frame(payload: bytes, now_ms: int, previous: bytes = b"", link: bytes = b"")
 
 
 def frame_head(
-    payload: Sequence[bytes | memoryview], now_ms: int, previous: bytes, checksum: int | None = None
+    payload: Sequence[bytes | memoryview],
+    now_ms: int,
+    previous: bytes,
+    checksum: int | None = None,
+    link: bytes = b"",
 ) -> bytes:
     """Make what stands before the payload of a batch, which is given in pieces; with its checksum, if that is known."""
+    rest, size = _rest_of_head(now_ms, previous, link), sum(map(len, payload))
+    whole = zlib.crc32(rest)
     if checksum is None:
-        checksum = 0
         for piece in payload:
-            checksum = zlib.crc32(piece, checksum)
-    rest, size = _rest_of_head(now_ms, previous, b""), sum(map(len, payload))
-    return b"#%d %08x %b" % (size, join_checksums(zlib.crc32(rest), checksum, size), rest)
+            whole = zlib.crc32(piece, whole)
+    else:
+        whole = join_checksums(whole, checksum, size)
+    return b"#%d %08x %b" % (size, whole, rest)
 
 
 def _rest_of_head(now_ms: int, previous: bytes, link: bytes) -> bytes:

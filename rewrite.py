@@ -12,7 +12,8 @@ calls `step` in slices, and hands in how a job runs in a thread. The files are t
     end     in the loop: copy the little that is left, rename over the log, go on in the new file; the next fsync
             syncs it and its directory before anything more counts as synced
 
-**The loop does not wait for the disk.** It hands over batches, and makes no more while QUEUE_BYTES of them are not
+**The loop does not wait for the disk.** It hands over the records of batches, large values as they are; the thread
+joins, checks and writes them, a megabyte at a time. The loop makes no more while QUEUE_BYTES of them are not
 written. The thread syncs as it goes, so that no fsync has much to write: a long one holds up whoever writes, the log
 itself among them.
 
@@ -152,8 +153,10 @@ class Rewrite:
         self._copied_bytes = log.written_bytes  # a position of the log
         self._link = log.link  # what the first batch of the tail, behind that position, gives as its `previous`
         self._buffered_bytes = 0
-        self._queue: deque[bytes] = deque()  # of batches: the loop puts them in, a thread takes them out
+        # The records and the link of batches to be written: the loop puts them in, a thread takes them out.
+        self._queue: deque[tuple[list[bytes], bytes]] = deque()
         self._queued_bytes = 0  # that were ever put in
+        self._taken_bytes = 0  # of these, were written
         self._settle_rounds = 0
         self._reader = log.open_to_read()
         try:
@@ -193,15 +196,15 @@ class Rewrite:
     def _flush(self, link: bytes = b"") -> None:
         """Put what is buffered on the queue, as a batch. `link`: the last one, which the log's tail follows."""
         if self.successor.pieces or link:
-            batch = self.successor.take_batch(self._now_ms, link)
-            self._queue.append(batch)
-            self._queued_bytes += len(batch)
+            records = self.successor.take_records()
+            self._queue.append((records, link))
+            self._queued_bytes += sum(map(len, records))
         self._buffered_bytes = 0
 
     @property
     def full(self) -> bool:
         """Say whether so much waits to be written that the walk has to wait, too."""
-        return self._queued_bytes - self.successor.written_bytes > QUEUE_BYTES
+        return self._queued_bytes - self._taken_bytes > QUEUE_BYTES
 
     @property
     def has_batches(self) -> bool:
@@ -248,9 +251,13 @@ class Rewrite:
 
     def _write_out(self) -> None:
         while self._queue and not self.abandoned:
-            self.successor.copy_in(self._queue[0])
+            records, link = self._queue[0]
+            for _ in self.successor.write_records(records, self._now_ms, link):
+                self._sync_now_and_then()
+                if self.abandoned:
+                    return
+            self._taken_bytes += sum(map(len, records))
             self._queue.popleft()
-            self._sync_now_and_then()
 
     def _sync_now_and_then(self) -> None:
         if self.successor.written_bytes - self.successor.synced_bytes >= SYNC_BYTES:

@@ -245,6 +245,7 @@ class Recorder:
         real_path = os.path.realpath(path)
         new = not os.path.exists(real_path)
         descriptor: int = self._real["open"](path, flags, *args, **named)
+        self._open_files.pop(descriptor, None)  # what had this number may have been closed unseen, by the io module
         if not self.disk.holds(real_path) and real_path != self.disk.root:
             return descriptor
         if os.path.isdir(real_path):

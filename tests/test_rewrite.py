@@ -28,6 +28,7 @@ from config import Config
 from engine import Engine
 from entries import deadline_of, value_of
 from errors import CommandError
+from replies import OK
 from rewrite import Rewrite, Rewriter
 from session import Instance, Session
 from store import Store
@@ -514,3 +515,35 @@ def test_a_stop_amid_a_rewrite_is_clean(tmp_path: Path) -> None:
         godis.start()
         with godis.client() as client:
             assert client.dbsize() == 100_000
+
+
+def test_the_loop_hands_a_large_value_over_as_it_is_and_the_thread_writes_it_in_pieces(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    value = b"v" * (9 << 20) + b"\0end"
+    assert run_one(rig.engine, rig.session, [b"SET", b"large", value]) is OK
+    rig.ask("SET", "small", "1")
+    rig.end_turn()
+    rig.ask("BGREWRITEAOF")
+    rig.end_turn()
+    written: list[int] = []
+    write = os.write
+
+    def write_and_note(descriptor: int, data: Any) -> int:
+        written.append(len(data))
+        return write(descriptor, data)
+
+    monkeypatch.setattr(os, "write", write_and_note)
+    run = rig.rewriter._run
+    assert run is not None
+    while not run.walked:
+        rig.rewriter.step(lambda: False)
+        held = [piece for records, _ in run._queue for piece in records]
+        assert not written
+    assert any(piece is value for piece in held)  # no copy of it was made
+    rig.finish()
+    assert rig.instance.rewrite.last_failure == ""
+    assert sum(written) >= len(value)
+    assert max(written) <= aof.STEP_BYTES
+    rig.log.close()
+    assert replayed(rig.path)[0, b"large"] == (value, -1)

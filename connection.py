@@ -1,38 +1,32 @@
-"""One client's connection: receive, parse, execute, and send what the turn hands back.
+"""One client's connection: receive bytes, have their requests run, spell the replies for the turn.
 
-It owns a socket, its watchers and the bytes that its client has not taken yet. It must not know listeners or other
-connections. What a request means is the engine's business, what bytes mean is protocol's, when replies leave is the
-turn's.
+It must not know listeners or other connections. What a request means is the engine's business, what bytes mean is
+protocol's, when replies leave is the turn's, how they are sent is the outbox's.
+
+    _receive      bytes are there: parse, run, answer; in the hub, for what never waits
+    _answer_all   the rest of it, in the connection's greenlet: _run_part -> _settle what is not ready -> _spell
 
 - A connection has one read watcher for as long as it lives. (gevent's `socket.recv` instead costs a failed recv, an
   exception and two watcher calls a request.) When bytes are there, `_receive` runs in the hub and answers what is
   plain. The connection's greenlet, which parks meanwhile, is switched to for whatever may have to wait.
 - All connections share one receive buffer: its bytes are parsed before anything else runs.
-- What a client does not take stays in its outbox, and no more is read from it until that is empty.
 - No client keeps the others waiting for longer than its slowest request: once a turn is late, a connection goes on in
   a later one. What it has executed is sent first (`_drain`); a long list goes out in parts (`_pass_turn`). Of all who
   were late one goes on a turn, so that a hundred of them delay the others no more than one.
 
 Whoever parks a greenlet for anything but bytes stops the read watcher first: it would wake it in the wrong place.
-
-The module is long since its two halves, what the greenlet does and what the hub does, share one state, and to reach it
-through another object would cost each request.
 """
 
 from __future__ import annotations
 
 import logging
 import socket
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import suppress
 from itertools import islice
 from time import monotonic, time
 from types import GeneratorType
-from typing import Any
 
 import gevent
-from gevent import getcurrent
 from gevent.event import Event
 
 from columns import Columns
@@ -40,6 +34,7 @@ from commands import LONGEST_NAME_BYTES, fold
 from commands.help import with_hint
 from engine import Engine
 from errors import QUERY_TOO_BIG, CommandError
+from outbox import Outbox
 from protocol import (
     BLOCK_BYTES,
     TEXT_BLOCK_BYTES,
@@ -48,7 +43,6 @@ from protocol import (
     RequestParser,
     TextRequest,
     aggregate,
-    blocks,
     encode,
     encode_head,
     encode_short,
@@ -62,59 +56,22 @@ from turn import Turn
 TURN_OUTPUT_BYTES = 1 << 20  # a connection that made so many bytes of replies has to send them before it goes on
 OWN_SECONDS = 0.0003  # what a connection may take even if the turn is late: to wait for the next costs a tenth of it
 MEMBERS = 500  # of a list that are encoded at once
-WRITE_BYTES = 1 << 18  # what a client may take in one turn of what it did not take at once
-READ, WRITE = 1, 2  # the loop's events
 
 logger = logging.getLogger("godis")
 
 
-class Connection:
-    """One client: its socket, its watcher, and the bytes it has not taken yet."""
+class Connection(Outbox):
+    """One client: it receives requests, has them run, and answers them."""
 
-    __slots__ = (
-        "closing",
-        "done",
-        "engine",
-        "greenlet",
-        "logged",
-        "outbox",
-        "outbox_bytes",
-        "parked",
-        "parser",
-        "passed",
-        "readable",
-        "run",
-        "session",
-        "sock",
-        "soft_limit_since",
-        "statistics",
-        "turn",
-        "until_empty",
-        "writable",
-    )
+    __slots__ = ("engine", "logged", "parser", "run")
 
     def __init__(self, turn: Turn, engine: Engine, sock: socket.socket, session: Session) -> None:
-        loop = gevent.get_hub().loop
-        self.turn = turn
+        super().__init__(turn, sock, session)
         self.engine = engine
-        self.session = session
-        self.sock = sock  # a plain non-blocking one, or TLS over it; gevent's are for callers who wait in them
         self.parser = RequestParser(turn.config.max_bulk_bytes, turn.config.query_buffer_bytes)
         self.parser.authenticated = session.authenticated
         self.run = engine.run
-        self.statistics = turn.instance.statistics
-        self.greenlet = getcurrent()
-        self.readable = loop.io(sock.fileno(), READ)
-        self.writable: Any = None
-        self.parked = False  # waiting for bytes, so that its read watcher may run
         self.logged = 0  # how many pieces this turn's log had when this connection's part of the turn began
-        self.outbox: deque[memoryview] = deque()
-        self.outbox_bytes = 0
-        self.soft_limit_since = 0.0
-        self.closing = False  # to be closed when the outbox is empty
-        self.done: Event | None = None  # set when all is sent or the client is gone
-        self.passed: Event | None = None  # set when its greenlet, which waits for it, may go on in a new turn
-        self.until_empty = False  # ... and only when all is sent
         session.query_bytes = lambda: self.parser.pending_bytes
         session.output_bytes = lambda: self.outbox_bytes
 
@@ -437,185 +394,11 @@ class Connection:
         self._start_reading()
         return []
 
-    def _start_reading(self) -> None:
-        self.parked = not self.turn.ending
-        if self.parked and not self.outbox:
-            self.readable.start(self._receive)
-
     def follow_settings(self) -> None:
         """Take over what CONFIG SET changed."""
         self.parser.max_query_bytes = self.turn.config.query_buffer_bytes
-
-    def stop_reading(self) -> None:
-        """Let what the client sends lie in the socket."""
-        self.parked = False
-        self.readable.stop()
 
     @property
     def waits_for_us(self) -> bool:
         """Say whether the client has asked for something, and it is not its fault that nothing comes."""
         return not self.outbox and (not self.parked or self.turn.held.holds(self))
-
-    def pause_reading(self) -> None:
-        """Let what the client sends lie in the socket until `resume_reading`; only if its greenlet waits for that."""
-        if self.parked:
-            self.readable.stop()
-
-    def resume_reading(self) -> None:
-        """Read again."""
-        if self.parked and not self.readable.active:
-            self._start_reading()
-
-    # ---- writing: in the hub, at the end of a turn
-
-    def send(self, pieces: list[bytes]) -> None:
-        """Send replies, or keep what the client does not take now. Never waits."""
-        if self.passed is not None:
-            self._send_large(pieces)
-            return
-        try:
-            data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        except MemoryError:
-            self._drop_for_memory()
-            return
-        if not data:
-            self._end()
-            return
-        self.statistics.output_bytes += len(data)
-        if self.outbox:
-            self._keep(data)
-            self._watch_outbox()
-            return
-        try:
-            sent = self.sock.send(data)
-        except BlockingIOError:
-            sent = 0
-        except OSError:
-            self.abort()
-            return
-        if sent < len(data):
-            self._keep(memoryview(data)[sent:])
-            self._watch_outbox()
-        else:
-            self._sent_all()
-
-    def _end(self) -> None:
-        """Note that nothing comes behind what is sent by now: what waited for an fsync is sent, too."""
-        self.closing = True
-        if not self.outbox:
-            self._sent_all()
-
-    def _send_large(self, pieces: list[bytes]) -> None:
-        """`send` for replies that may be of any size: nothing large is copied, and not all is sent at once."""
-        before = self.outbox_bytes
-        try:
-            for block in blocks(pieces):
-                self._keep(block)
-        except MemoryError:
-            self._drop_for_memory()
-            return
-        self.statistics.output_bytes += self.outbox_bytes - before
-        self._send_outbox()
-        if self.outbox:
-            self._watch_outbox()
-        if self.passed is not None and not self.until_empty:
-            self.passed.set()
-            self.turn.wake()
-
-    def _sent_all(self) -> None:
-        if self.passed is not None:
-            self.passed.set()
-            self.turn.wake()
-        if self.closing and self.done is not None:
-            self.done.set()
-            self.turn.wake()
-
-    def _keep(self, data: bytes | memoryview) -> None:
-        if data:
-            self.outbox.append(memoryview(data))
-            self.outbox_bytes += len(data)
-
-    def _watch_outbox(self) -> None:
-        """Send what is kept as the client takes it, and do not read from it until then: the back-pressure."""
-        if self.writable is None:
-            self.writable = gevent.get_hub().loop.io(self.readable.fd, WRITE)
-        if not self.writable.active:
-            self.readable.stop()
-            self.writable.start(self._send_outbox)
-            self.turn.slow_readers.add(self)
-        self._check_limit(0)
-
-    def _check_limit(self, more_bytes: int) -> None:
-        """Drop the client if what is kept for it, and so much more, is beyond the hard limit."""
-        limit = self.turn.config.output_limits["normal"]
-        if limit.hard_bytes and self.outbox_bytes + more_bytes >= limit.hard_bytes:
-            self.outbox_bytes += more_bytes
-            self._drop_slow_reader()
-
-    def _send_outbox(self) -> None:
-        allowance = WRITE_BYTES
-        try:
-            while self.outbox:
-                data = self.outbox[0][:allowance]
-                if not data:
-                    return
-                sent = self.sock.send(data)
-                self.session.active_ms = self.turn.store.now_ms
-                allowance -= sent
-                self.outbox_bytes -= sent
-                if sent < len(self.outbox[0]):
-                    self.outbox[0] = self.outbox[0][sent:]
-                    if sent < len(data):
-                        return
-                else:
-                    self.outbox.popleft()
-        except BlockingIOError:
-            return
-        except OSError:
-            self.abort()
-            return
-        if self.writable is not None:
-            self.writable.stop()
-        self.turn.slow_readers.discard(self)
-        self.soft_limit_since = 0.0
-        if self.parked:
-            self.readable.start(self._receive)
-        self._sent_all()
-
-    def follow_soft_limit(self, now: float) -> None:
-        """Drop the client if its replies were beyond the soft limit for too long. To be called each second."""
-        limit = self.turn.config.output_limits["normal"]
-        if limit.soft_bytes and self.outbox_bytes >= limit.soft_bytes:
-            self.soft_limit_since = self.soft_limit_since or now
-            if now - self.soft_limit_since >= limit.soft_seconds:
-                self._drop_slow_reader()
-        else:
-            self.soft_limit_since = 0.0
-
-    def _drop_slow_reader(self) -> None:
-        logger.warning("dropped %s: %d bytes of replies not read", self.session.address, self.outbox_bytes)
-        self.statistics.output_limit_disconnections += 1
-        self.abort()
-
-    def _drop_for_memory(self) -> None:
-        self.abort()
-        logger.warning("dropped %s: no memory for its replies", self.session.address)
-
-    def abort(self) -> None:
-        """Close without sending anything more, whatever the turn or an fsync still holds for it."""
-        with suppress(
-            OSError
-        ):  # the client may have closed; and of TLS only the socket below, which fails from then on
-            socket.socket.shutdown(self.sock, socket.SHUT_WR)
-        self.parked = False
-        self.readable.stop()
-        if self.writable is not None:
-            self.writable.stop()
-        self.outbox.clear()
-        self.outbox_bytes = 0
-        self.turn.slow_readers.discard(self)
-        if self.done is not None:
-            self.done.set()
-        else:
-            gevent.kill(self.greenlet)  # at the next turn, not here
-        self.turn.wake()

@@ -26,11 +26,12 @@ import collector
 import signals
 from aof import AppendOnlyLog, NullLog
 from config import LOG_LEVELS, Config
-from connection import READ, Connection
+from connection import Connection
 from diagnostics import FewLines
 from engine import Engine
 from errors import DENIED, MAX_CLIENTS, StartError
 from listening import Bound, listen_unix, plain_address, remove_unix, show_place
+from outbox import READ
 from rewrite import reason_of
 from scheduler import SLICE_SECONDS
 from session import Instance, Session

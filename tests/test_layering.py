@@ -28,7 +28,7 @@ service -> descriptors -> leaves
 server -> tls
 server -> listening -> leaves
 godis -> ping -> tls
-connection -> turn -> rewrite -> commands
+connection -> outbox -> turn -> rewrite -> commands
 turn -> scheduler -> session
 server -> scheduler
 turn -> unsynced -> commands
@@ -73,7 +73,7 @@ LEAVES = {
     "version",
 }
 PROGRAM = sorted([*ROOT.glob("*.py"), *ROOT.glob("commands/*.py"), *ROOT.glob("pool/*.py"), *ROOT.glob("values/*.py")])
-NETWORK = {"ping", "listening", "server", "connection", "turn", "scheduler", "tls"}
+NETWORK = {"ping", "listening", "server", "connection", "outbox", "turn", "scheduler", "tls"}
 POOL_NETWORK = {
     f"pool.{name}" for name in ("archive", "etcd", "members", "pace", "pool", "post", "reads", "server", "writes")
 }

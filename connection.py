@@ -213,16 +213,16 @@ class Connection(Outbox):
         return self.run(self.session, requests[:1] if self.session.muted else requests, until)
 
     def _settle(self, requests: Sequence[list[bytes]], deferred: Reply, pieces: list[bytes]) -> tuple[int, list[bytes]]:
-        """Do what the first request waits for, and answer it; return how many were answered, and their pieces."""
+        """Do what the first request waits for; return how many requests were answered, and their pieces.
+
+        None is where it did not run: then it is to run again, which may show that it waits for something else.
+        """
         argv, reply = requests[0], deferred
-        while True:
-            if isinstance(reply, Generator):
-                pieces, reply = self._work(pieces, argv, reply)
-            elif isinstance(reply, Deferred):
-                pieces = self._wait(pieces)
-                reply = self._run_part([argv], 0.0)[0]
-            else:
-                return 1, self._spell([argv], [reply], pieces)
+        while isinstance(reply, Generator):
+            pieces, reply = self._work(pieces, argv, reply)
+        if isinstance(reply, Deferred):
+            return 0, self._wait(pieces)
+        return 1, self._spell([argv], [reply], pieces)
 
     def _spell(self, requests: Sequence[list[bytes]], replies: Sequence[Reply], pieces: list[bytes]) -> list[bytes]:
         """Put the replies of requests that ran behind `pieces`; return what is still to be sent."""

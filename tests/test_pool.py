@@ -533,6 +533,17 @@ def test_what_an_instance_has_no_memory_for_is_refused_and_ends_none(join: Join)
         assert "Traceback" not in process.stderr()
 
 
+@pytest.mark.parametrize("mode", ["local", "linearizable"])
+def test_a_paused_client_goes_on_when_the_pause_is_over(join: Join, mode: str) -> None:
+    with join("--pool-reads", mode).raw() as raw, join().raw() as other:
+        assert raw.ask("SET", "k", "v") == b"+OK\r\n"
+        raw.send(encode("CLIENT", "PAUSE", 100) + encode("INCR", "n") + encode("GET", "k") + encode("INCR", "n"))
+        assert [raw.read_reply() for _ in range(4)] == [b"+OK\r\n", b":1\r\n", b"$1\r\nv\r\n", b":2\r\n"]
+        raw.send(encode("CLIENT", "PAUSE", 100) + encode("GET", "k"))
+        assert [raw.read_reply() for _ in range(2)] == [b"+OK\r\n", b"$1\r\nv\r\n"]
+        assert other.ask("INCR", "n") == b":3\r\n"
+
+
 def test_no_local_file_is_made(join: Join, tmp_path: Path) -> None:
     process = join("--log", "log.txt")
     with process.raw() as raw:

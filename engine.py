@@ -217,8 +217,6 @@ class Engine:
         reply = self.run_logged(db, argv)
         while isinstance(reply, Generator):
             reply = at_once(reply)
-            if reply is HELD_BACK:  # the request was only made shorter
-                reply = self.run_logged(db, argv)
         if isinstance(reply, CommandError):
             raise reply
 

@@ -46,6 +46,7 @@ QUOTED_BYTES = 1 << 14  # of any other word; Redis sends all of it, which takes 
 SYNTAX = b"ERR syntax error"
 NOT_AN_INTEGER = b"ERR value is not an integer or out of range"
 NOT_A_FLOAT = b"ERR value is not a valid float"
+TOO_MANY_WORDS = b"ERR '%b' takes at most %d words"
 WRONG_ARITY = b"ERR wrong number of arguments for '%b' command"
 UNKNOWN_COMMAND = b"ERR unknown command '%b', with args beginning with: %b"
 UNKNOWN_SUBCOMMAND = b"ERR unknown subcommand '%b'. Try %b HELP."
@@ -64,7 +65,7 @@ INVALID_EXPIRE = b"ERR invalid expire time in '%b' command"
 DECREMENT_OVERFLOW = b"ERR decrement would overflow"
 LCS_NOT_STRINGS = b"ERR The specified keys must contain string values"
 LCS_LENGTH_AND_RANGES = b"ERR If you want both the length and indexes, please just use IDX."
-LCS_TOO_LARGE = b"ERR Insufficient memory, transient memory for LCS exceeds proto-max-bulk-len"
+LCS_TOO_LARGE = b"ERR LCS takes strings of at most %d bytes, and of %d multiplied by each other"
 
 # keys
 SAME_OBJECT = b"ERR source and destination objects are the same"

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from errors import DB_OUT_OF_RANGE, INVALID_EXPIRE, NOT_AN_INT, NOT_AN_INTEGER, CommandError
+from errors import DB_OUT_OF_RANGE, INVALID_EXPIRE, NOT_AN_INT, NOT_AN_INTEGER, TOO_MANY_WORDS, CommandError
 from store import Keyspace, Store
 
 MAX_INTEGER = 2**63 - 1
 MIN_INTEGER = -(2**63)
+MOST_OPTION_WORDS = 128  # of a request with options: far more than there are options
 LONGEST_INTEGER = len(b"%d" % MIN_INTEGER)
 
 # option -> milliseconds in its unit, whether it counts from now
@@ -30,6 +31,12 @@ def parse_integer(text: bytes) -> int:
     if b"%d" % number != text or not MIN_INTEGER <= number <= MAX_INTEGER:
         raise CommandError(NOT_AN_INTEGER)
     return number
+
+
+def check_option_words(argv: list[bytes]) -> None:
+    """Raise CommandError if a request has many more words than there are options. Redis reads a million of them."""
+    if len(argv) > MOST_OPTION_WORDS:
+        raise CommandError(TOO_MANY_WORDS % (argv[0].lower(), MOST_OPTION_WORDS))
 
 
 def all_alike(words: Sequence[bytes]) -> bool:

@@ -11,11 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from commands import ADMIN, ALONE, LOADING, NOSCRIPT, STALE, TABLE, command, container, fold
-from commands.arguments import MAX_INTEGER, MIN_INTEGER, parse_bounded
+from commands.arguments import MAX_INTEGER, MIN_INTEGER, check_option_words, parse_bounded
 from commands.connection import DEFAULT_USER, LONGEST_CLIENT_NAME_BYTES, check_client_name, is_plain
 from commands.introspection import describe_subcommands
-from commands.many import AT_ONCE_WORDS, word_by_word
-from commands.options import shorten
+from commands.many import word_by_word
 from errors import (
     CLIENT_ID_TOO_SMALL,
     CLIENT_NAME_TOO_LONG,
@@ -227,8 +226,7 @@ def client_kill(session: Session, argv: list[bytes]) -> Reply:
         if not _kill(session, [_from_address(argv[2])], skip_me=False):
             raise CommandError(NO_SUCH_CLIENT)
         return Farewell(b"OK") if session.closing else OK
-    if len(argv) > AT_ONCE_WORDS:
-        return shorten(session, argv, 2, dict.fromkeys([*FILTERS, b"SKIPME"], 1), _parse_filters)
+    check_option_words(argv)
     filters, skip_me = _parse_filters(argv[2:])
     return _kill(session, filters, skip_me)
 

@@ -10,13 +10,10 @@ empty every client counts as authenticated.
 from __future__ import annotations
 
 import logging
-from functools import partial
 from hmac import compare_digest
 
 from commands import ALLOW_BUSY, ALONE, FAST, LOADING, NO_AUTH, NOSCRIPT, STALE, command, fold
-from commands.arguments import MAX_INTEGER, MIN_INTEGER, parse_bounded, parse_database
-from commands.many import AT_ONCE_WORDS
-from commands.options import shorten
+from commands.arguments import MAX_INTEGER, MIN_INTEGER, check_option_words, parse_bounded, parse_database
 from errors import (
     AUTH_WITHOUT_PASSWORD,
     CLIENT_NAME_TOO_LONG,
@@ -103,8 +100,7 @@ def hello(session: Session, argv: list[bytes]) -> Reply:
     version = parse_bounded(argv[1], MIN_INTEGER, MAX_INTEGER, INVALID_PROTOCOL) if len(argv) > 1 else None
     if version not in (None, 2, 3):
         raise CommandError(NOPROTO)
-    if len(argv) > AT_ONCE_WORDS:
-        return shorten(session, argv, 2, {b"AUTH": 2, b"SETNAME": 1}, partial(_take_greeting, session))
+    check_option_words(argv)
     _take_greeting(session, argv[2:])
     if not session.authenticated:
         raise CommandError(HELLO_UNAUTHENTICATED)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Generator, Sequence
-from functools import partial
 from typing import Any
 
 from commands import (
@@ -28,9 +27,16 @@ from commands import (
     fold,
     for_many,
 )
-from commands.arguments import MAX_INTEGER, MIN_INTEGER, all_alike, parse_bounded, parse_database, parse_integer
-from commands.many import AT_ONCE_WORDS, counting, in_parts, is_long
-from commands.options import shorten
+from commands.arguments import (
+    MAX_INTEGER,
+    MIN_INTEGER,
+    all_alike,
+    check_option_words,
+    parse_bounded,
+    parse_database,
+    parse_integer,
+)
+from commands.many import counting, in_parts, is_long
 from commands.patterns import Pattern, is_quick
 from commands.slices import AT_ONCE_PLACES, any_live, in_slices, listing, matching, places_at_once
 from entries import NO_DEADLINE, Entry, deadline_of
@@ -270,8 +276,7 @@ def pexpireat(session: Session, argv: list[bytes]) -> Reply:
 
 
 def _expire(session: Session, argv: list[bytes], command: bytes, unit_ms: int, base_ms: int) -> Reply:
-    if len(argv) > AT_ONCE_WORDS:
-        return shorten(session, argv, 3, {}, _parse_conditions)
+    check_option_words(argv)
     _, key, amount, *words = argv
     conditions = _parse_conditions(words)
     deadline_ms = _parse_end(amount, command, unit_ms, base_ms)
@@ -356,8 +361,7 @@ def scan(session: Session, argv: list[bytes]) -> Reply:
     other clients.
     """
     cursor = _parse_cursor(argv[1])
-    if len(argv) > AT_ONCE_WORDS:
-        return shorten(session, argv, 2, {b"MATCH": 1, b"COUNT": 1, b"TYPE": 1}, _parse_scan_options)
+    check_option_words(argv)
     words = argv[2:]
     pattern, count, type_name = _parse_scan_options(words)
     db = session.db
@@ -469,8 +473,7 @@ def _rename(db: Keyspace, old: bytes, new: bytes) -> None:
 )
 def copy(session: Session, argv: list[bytes]) -> Reply:
     """Copy value and end of a key to another key."""
-    if len(argv) > AT_ONCE_WORDS:
-        return shorten(session, argv, 3, {b"DB": 1}, partial(_parse_copy_options, session))
+    check_option_words(argv)
     _, source, destination, *words = argv
     target, replace = _parse_copy_options(session, words)
     if target is session.db and source == destination:

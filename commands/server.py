@@ -24,10 +24,9 @@ from commands import (
     container,
     fold,
 )
-from commands.arguments import parse_integer
+from commands.arguments import check_option_words, parse_integer
 from commands.introspection import describe_subcommands
-from commands.many import AT_ONCE_WORDS, word_by_word
-from commands.options import shorten
+from commands.many import word_by_word
 from commands.patterns import MAX_PATTERN_BYTES, Pattern
 from config import BY_NAME, MAX_SECONDS, Config, SettingError
 from entries import NO_DEADLINE
@@ -187,8 +186,7 @@ def shutdown(session: Session, argv: list[bytes]) -> Reply:
     Differs from Redis: SAVE and NOSAVE make no difference, since there are no snapshots. While the log cannot be
     written, only FORCE ends the server.
     """
-    if len(argv) > AT_ONCE_WORDS:
-        return shorten(session, argv, 1, {}, _parse_shutdown_options)
+    check_option_words(argv)
     options = _parse_shutdown_options(argv[1:])
     if b"ABORT" in options:
         raise CommandError(NO_SHUTDOWN if len(options) == 1 else SYNTAX)
@@ -238,8 +236,7 @@ def memory_usage(session: Session, argv: list[bytes]) -> Reply:
     Differs from Redis: objects count what Python says, and each key has an equal share of the tables. SAMPLES is
     taken and has no effect, since a string has nothing to sample.
     """
-    if len(argv) > AT_ONCE_WORDS:
-        return shorten(session, argv, 3, {b"SAMPLES": 1}, _check_samples)
+    check_option_words(argv)
     key = argv[2]
     _check_samples(argv[3:])
     db = session.db

@@ -17,10 +17,17 @@ from typing import NamedTuple
 
 from claim import Claim
 from commands import ALL, DENYOOM, FAST, FIRST, FIRST_TWO, PAIRS, READONLY, WRITE, command, fold, for_many
-from commands.arguments import EXPIRY_OPTIONS, MAX_INTEGER, MIN_INTEGER, all_alike, parse_deadline, parse_integer
+from commands.arguments import (
+    EXPIRY_OPTIONS,
+    MAX_INTEGER,
+    MIN_INTEGER,
+    all_alike,
+    check_option_words,
+    parse_deadline,
+    parse_integer,
+)
 from commands.long_double import add, parse, spell
 from commands.many import (
-    AT_ONCE_WORDS,
     HUGE_BYTES,
     PART_WORDS,
     getting,
@@ -31,9 +38,7 @@ from commands.many import (
     words_of,
     writing,
 )
-from commands.options import shorten
-from commands.slices import at_once
-from commands.subsequence import common_length, common_ranges, is_quick, is_too_large
+from commands.subsequence import MAX_BYTES, MAX_PAIRS, common_length, common_ranges, is_too_large
 from entries import NO_DEADLINE, TAIL_BYTES
 from errors import (
     DECREMENT_OVERFLOW,
@@ -57,7 +62,6 @@ from values import STRING
 
 MAX_STRING_BYTES = 512 * 1024 * 1024  # proto-max-bulk-len: what a client can send in one piece
 STEP_BYTES = 1 << 20
-EXPIRY_VALUES = dict.fromkeys(EXPIRY_OPTIONS, 1)  # how many words follow the option
 FAR = 1 << 62  # neither a number nor a sum of fewer digits is beyond 64 bits
 
 
@@ -112,8 +116,7 @@ def set_string(session: Session, argv: list[bytes]) -> Reply:
 
 
 def _set_with_options(session: Session, argv: list[bytes]) -> Reply:
-    if len(argv) > AT_ONCE_WORDS:
-        return shorten(session, argv, 3, EXPIRY_VALUES, _parse_set_options)
+    check_option_words(argv)
     _, key, value, *words = argv
     db = session.db
     life, conditions = _parse_set_options(words)
@@ -282,8 +285,7 @@ def getdel(session: Session, argv: list[bytes]) -> Reply:
 )
 def getex(session: Session, argv: list[bytes]) -> Reply:
     """Get the string value of a key and change when it ends."""
-    if len(argv) > AT_ONCE_WORDS:
-        return shorten(session, argv, 2, EXPIRY_VALUES, _parse_getex_options)
+    check_option_words(argv)
     _, key, *words = argv
     db = session.db
     life = _parse_getex_options(words)
@@ -629,10 +631,9 @@ def incrbyfloat(session: Session, argv: list[bytes]) -> Reply:
 def lcs(session: Session, argv: list[bytes]) -> Reply:
     """Find the longest common subsequence of two strings.
 
-    Differs from Redis: refused beyond 1 MiB each or 2**27 pairs of bytes.
+    Differs from Redis: refused beyond 64 KiB each or 2**24 pairs of bytes.
     """
-    if len(argv) > AT_ONCE_WORDS:
-        return shorten(session, argv, 3, {b"MINMATCHLEN": 1}, _parse_lcs_options)
+    check_option_words(argv)
     _, key1, key2, *words = argv
     read = session.db.read
     left, right = [b"" if value is None else value for value in map(read, (key1, key2))]
@@ -642,16 +643,10 @@ def lcs(session: Session, argv: list[bytes]) -> Reply:
     if {b"LEN", b"IDX"} <= options:
         raise CommandError(LCS_LENGTH_AND_RANGES)
     if is_too_large(left, right):
-        raise CommandError(LCS_TOO_LARGE)
-    work = _common(left, right, options, shortest)
-    return at_once(work) if is_quick(left, right) else work
-
-
-def _common(left: bytes, right: bytes, options: set[bytes], shortest: int) -> Work:
+        raise CommandError(LCS_TOO_LARGE % (MAX_BYTES, MAX_PAIRS))
     if b"LEN" in options:
-        length = yield from common_length(left, right)
-        return length
-    ranges = yield from common_ranges(left, right)
+        return common_length(left, right)
+    ranges = common_ranges(left, right)
     if b"IDX" not in options:
         return Computed(b"".join(left[start : start + length] for start, _, length in reversed(ranges)))
     matches = [

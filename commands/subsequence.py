@@ -5,29 +5,18 @@ row differ by 0 or 1, so a row is a string of bits, and Python's long integers d
 `i` has a 0 at bit `j - 1` where the table grows between `(i, j - 1)` and `(i, j)` (Crochemore et al., 2001). The way
 back through the table needs nothing but these bits, and leaps over each run of cells that hold nothing new.
 
-    11 000 x 11 000 bytes: 0.06 s; at the limits below never more than half a second
+    4096 x 4096 bytes: 10 ms; at the limits below never more than 50 ms
 
-So it is a generator, of steps of some milliseconds at most, between which others are served. The strings are as they
-were when it began, since `bytes` never change.
-
-It answers the very subsequence that Redis answers where there are several.
+It answers the very subsequence that Redis answers where there are several. (Refused: Redis's own limit, 2**27 pairs, at
+which others wait for half a second or have to be served between steps.)
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
-MAX_CELLS = 2**27  # Redis's own limit: its table of 4-byte cells must fit into 512 MB
-MAX_BYTES = 2**20  # of each string: a row of the table costs a microsecond however short it is
-
-
-AT_ONCE_CELLS = 2**21  # about two milliseconds
-SHORT_ROW_CELLS = 256  # a shorter row takes no less time
-STEP_ROWS = 16
-
-Found = TypeVar("Found")
-Steps = Generator[None, None, Found]
+MAX_PAIRS = 2**24  # of a byte of the one string and one of the other
+MAX_BYTES = 2**16  # of each string: a row of the table costs a microsecond however short it is
 
 
 class Range(NamedTuple):
@@ -39,31 +28,24 @@ class Range(NamedTuple):
 
 
 def is_too_large(left: bytes, right: bytes) -> bool:
-    """Say whether comparing these would take too long."""
-    return max(len(left), len(right)) > MAX_BYTES or (len(left) + 1) * (len(right) + 1) > MAX_CELLS
+    """Return True if it would take too long to compare these."""
+    return max(len(left), len(right)) > MAX_BYTES or len(left) * len(right) > MAX_PAIRS
 
 
-def is_quick(left: bytes, right: bytes) -> bool:
-    """Say whether comparing these takes so little time that it need not be done in steps."""
-    return len(left) * (len(right) + SHORT_ROW_CELLS) <= AT_ONCE_CELLS
-
-
-def common_length(left: bytes, right: bytes) -> Steps[int]:
+def common_length(left: bytes, right: bytes) -> int:
     """Return the length of the longest common subsequence."""
-    places = yield from _places(left, right)
-    rows = yield from _rows(left, right, places)
+    places = _places(left, right)
+    rows = _rows(left, right, places)
     return len(right) - rows[-1].bit_count()
 
 
-def common_ranges(left: bytes, right: bytes) -> Steps[list[Range]]:
+def common_ranges(left: bytes, right: bytes) -> list[Range]:
     """Return the longest common subsequence as ranges, the last one first."""
-    places = yield from _places(left, right)
-    rows = yield from _rows(left, right, places)
+    places = _places(left, right)
+    rows = _rows(left, right, places)
     ranges: list[Range] = []
     column = len(right)
     for row in range(len(left), 0, -1):
-        if not row % STEP_ROWS:
-            yield
         here = places.get(left[row - 1], 0)
         # the next cell to the left that holds a match, or from which the way leads up
         column = ((here | ~rows[row]) & ((1 << column) - 1)).bit_length()
@@ -78,7 +60,7 @@ def common_ranges(left: bytes, right: bytes) -> Steps[list[Range]]:
     return ranges
 
 
-def _places(left: bytes, right: bytes) -> Steps[dict[int, int]]:
+def _places(left: bytes, right: bytes) -> dict[int, int]:
     """Return for each byte that both strings hold where it stands in the right one, as bits."""
     digits = right[::-1]
     places = {}
@@ -86,11 +68,10 @@ def _places(left: bytes, right: bytes) -> Steps[dict[int, int]]:
         is_byte = bytearray(b"0" * 256)
         is_byte[byte] = ord("1")
         places[byte] = int(digits.translate(is_byte), 2)
-        yield
     return places
 
 
-def _rows(left: bytes, right: bytes, places: dict[int, int]) -> Steps[list[int]]:
+def _rows(left: bytes, right: bytes, places: dict[int, int]) -> list[int]:
     full = (1 << len(right)) - 1
     row = full
     rows = [row]
@@ -98,6 +79,4 @@ def _rows(left: bytes, right: bytes, places: dict[int, int]) -> Steps[list[int]]
         matches = row & places.get(byte, 0)
         row = ((row + matches) | (row - matches)) & full
         rows.append(row)
-        if not len(rows) % STEP_ROWS:
-            yield
     return rows

@@ -32,7 +32,7 @@ from entries import NO_DEADLINE
 from errors import CommandError, PoolError
 from pool.entry import Entry, NotAnEntry, commands_of, digest_of, unpack
 from pool.snapshot import Loader, Snapshot, dump
-from replies import HELD_BACK, Reply
+from replies import Reply
 from store import Store
 
 FORGET_MS = 600_000
@@ -159,8 +159,6 @@ class Replica:
                 reply = self._engine.run_logged(db, argv)
                 while isinstance(reply, Generator):
                     reply = yield from _when(is_late, reply)
-                    if reply is HELD_BACK:  # the request was only made shorter
-                        reply = self._engine.run_logged(db, argv)
             except CommandError as error:
                 reply = error
             replies.append(reply)

@@ -4,18 +4,16 @@ commands; here stand the cases that a random command hardly meets."""
 from __future__ import annotations
 
 from random import Random
-from typing import Any
 
 import pytest
 from fakes import START_MS, Dialogue
-from instances import driven, work_of
-from servers import Failure, RedisProcess, parse
+from servers import RedisProcess, parse
 
 import commands.strings
 import errors
 from commands import long_double
-from commands.slices import at_once
-from commands.subsequence import MAX_BYTES, STEP_ROWS, common_length, common_ranges, is_too_large
+from commands.arguments import MOST_OPTION_WORDS
+from commands.subsequence import MAX_BYTES, MAX_PAIRS, common_length, common_ranges
 
 MAX = 2**63 - 1
 MIN = -(2**63)
@@ -284,9 +282,9 @@ def test_the_subsequence_is_the_textbooks(alphabet: bytes) -> None:
     random = Random(3)
     for _ in range(400):
         left, right = (bytes(random.choices(alphabet, k=random.randrange(25))) for _ in "ab")
-        ranges: Any = at_once(common_ranges(left, right))
+        ranges = common_ranges(left, right)
         assert ranges == textbook_ranges(left, right)
-        assert at_once(common_length(left, right)) == sum(length for _, _, length in ranges)
+        assert common_length(left, right) == sum(length for _, _, length in ranges)
 
 
 def test_lcs_answers_as_redis_does(redis_server: RedisProcess) -> None:
@@ -303,40 +301,52 @@ def test_lcs_answers_as_redis_does(redis_server: RedisProcess) -> None:
         redis.ask("DEL", "left", "right")
 
 
-def test_strings_that_would_take_long_are_refused() -> None:
+@pytest.mark.parametrize(
+    ("left_bytes", "right_bytes", "fits"),
+    [
+        (MAX_BYTES, MAX_PAIRS // MAX_BYTES, True),
+        (MAX_PAIRS // MAX_BYTES, MAX_BYTES, True),
+        (MAX_BYTES + 1, 1, False),
+        (1, MAX_BYTES + 1, False),
+        (5000, 5000, False),
+    ],
+)
+def test_lcs_has_a_limit(left_bytes: int, right_bytes: int, fits: bool) -> None:
     dialogue = Dialogue()
-    dialogue.client.ask(
-        "MSET", "long", bytes(MAX_BYTES + 1), "short", b"x", "half", bytes(12_000), "fits", bytes(11_000)
-    )
-    assert dialogue.ask("LCS long short LEN") == errors.LCS_TOO_LARGE
-    assert dialogue.ask("LCS short long LEN") == errors.LCS_TOO_LARGE
-    assert dialogue.ask("LCS half half LEN") == errors.LCS_TOO_LARGE
-    work = work_of(dialogue.ask("LCS half fits LEN"))
-    assert at_once(work) == 11_000
-    assert not is_too_large(bytes(MAX_BYTES), bytes(100))
+    dialogue.client.ask("MSET", "left", bytes(left_bytes), "right", bytes(right_bytes))
+    for option in ("LEN", "IDX", ""):
+        reply = dialogue.ask(f"LCS left right {option}")
+        assert (reply == errors.LCS_TOO_LARGE % (MAX_BYTES, MAX_PAIRS)) == (not fits)
+    if fits:
+        assert dialogue.ask("LCS left right LEN") == min(left_bytes, right_bytes)
 
 
-def test_what_takes_long_is_compared_in_steps_and_as_it_was_at_the_beginning() -> None:
+# ---- options
+
+
+@pytest.mark.parametrize(
+    ("first", "options", "reply"),
+    [
+        ("SET key 1", "EX 100", b"OK"),
+        ("GETEX key", "EX 100", b"v"),
+        ("EXPIRE key 100", "XX XX", 0),
+        ("LCS key key", "LEN LEN", 1),
+        ("SCAN 0", "COUNT 1", [b"0", [b"key"]]),
+        ("COPY key other", "DB 1", 1),
+        ("CLIENT KILL", "ID 99", 0),
+        ("MEMORY USAGE key", "SAMPLES 5", None),
+        ("HELLO 2", "SETNAME name", None),
+        ("SHUTDOWN", "ABORT ABORT", None),
+    ],
+)
+def test_options_may_be_named_more_than_once_up_to_a_limit(first: str, options: str, reply: object) -> None:
     dialogue = Dialogue()
-    left, right = bytes(range(250)) * 4, bytes(range(249, -1, -1)) * 8
-    expected = textbook_ranges(left, right)
-    for options in ([], ["LEN"], ["IDX", "MINMATCHLEN", "2", "WITHMATCHLEN"]):
-        dialogue.client.ask("MSET", "left", left, "right", right)
-        work = work_of(dialogue.client.ask("LCS", "left", "right", *options))
-        reply, steps = driven(work, lambda: dialogue.client.ask("SET", "left", "changed"))
-        assert steps > 2 * len(left) // STEP_ROWS
-        ranges: list[Any] = [[[a, a + n - 1], [b, b + n - 1], n] for a, b, n in expected]
-        length = sum(n for _, _, n in expected)
-        if not options:
-            assert reply == b"".join(left[a : b + 1] for (a, b), _, _ in reversed(ranges))
-        elif options == ["LEN"]:
-            assert reply == length
-        else:
-            assert reply == {b"matches": [each for each in ranges if each[2] >= 2], b"len": length}
-
-
-def test_redis_refuses_the_same_size(redis_server: RedisProcess) -> None:
-    with redis_server.raw() as redis:
-        redis.ask("SET", "half", bytes(12_000))
-        assert parse(redis.ask("LCS", "half", "half", "LEN")) == Failure(errors.LCS_TOO_LARGE)
-        redis.ask("DEL", "half")
+    dialogue.ask("SET key v")
+    name = first.split(maxsplit=1)[0]
+    times = (MOST_OPTION_WORDS - len(first.split())) // 2
+    answer = dialogue.ask(f"{first}" + f" {options}" * times)
+    assert answer == reply if reply is not None else answer != errors.TOO_MANY_WORDS % (name.lower().encode(), 128)
+    dialogue.effects()
+    answer = dialogue.ask(first + f" {options}" * (times + 2))
+    assert answer == errors.TOO_MANY_WORDS % (name.lower().encode(), MOST_OPTION_WORDS)
+    assert dialogue.effects() == []

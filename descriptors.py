@@ -63,10 +63,10 @@ def _raise_limit(wanted: int) -> int:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= wanted:
         return wanted
-    endless = hard == resource.RLIM_INFINITY
+    endless = bool(hard == resource.RLIM_INFINITY)
     allowed = wanted if endless else min(wanted, hard)
     for limit in (wanted, *range(allowed, soft, -STEP)):  # only root may go beyond the hard limit
         with suppress(OSError, ValueError):  # macOS allows less than its hard limit says
             resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard if endless else max(hard, limit)))
-            return limit
-    return soft
+            return int(limit)
+    return int(soft)

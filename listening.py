@@ -21,15 +21,49 @@ import stat
 from typing import Any, NamedTuple
 
 import gevent.socket
+from gevent.server import StreamServer
 
 from config import Config, Host
 from errors import StartError
 
 BACKLOG = 511
+ACCEPTED_A_TURN = 16  # clients; each takes 0.1 ms or more, while all others wait, and a descriptor, also if refused
 NO_FAMILY = (errno.EAFNOSUPPORT, errno.EPFNOSUPPORT, errno.EPROTONOSUPPORT, errno.ENOPROTOOPT)  # as with no IPv6
 WILDCARDS = {"*": "0.0.0.0", "::*": "::"}
 
 logger = logging.getLogger("godis")
+
+
+class Listener(StreamServer):  # type: ignore[misc]
+    """A StreamServer that bears it when the system has no descriptor or no memory for one more client.
+
+    It lets them wait in the backlog, says so in one line and looks again soon; meanwhile those who are in are served.
+    gevent's own prints a traceback for each attempt, and waits for up to a second.
+    """
+
+    max_accept = ACCEPTED_A_TURN
+    exhausted = False
+
+    def do_read(self) -> Any:
+        """Accept a client; None if there is none, or none can be taken in now."""
+        try:
+            client = super().do_read()
+        except OSError as error:
+            if self.is_fatal_error(error):
+                raise
+            if not self.exhausted:
+                logger.warning("cannot accept more clients now: %s", error.strerror)
+            self.exhausted = True
+            self.stop_accepting()  # until the next housekeeping
+            return None
+        if client is not None:
+            self.exhausted = False
+        return client
+
+    def look_again(self) -> None:
+        """Accept again, if there were no descriptors or no memory for it."""
+        if self.exhausted and self.started:
+            self.start_accepting()
 
 
 class Bound(NamedTuple):

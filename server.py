@@ -20,7 +20,6 @@ import gevent
 import gevent.socket
 from gevent.event import Event
 from gevent.lock import Semaphore
-from gevent.server import StreamServer
 
 import collector
 import signals
@@ -29,8 +28,8 @@ from config import LOG_LEVELS, Config
 from connection import Connection
 from diagnostics import FewLines
 from engine import Engine
-from errors import DENIED, MAX_CLIENTS, StartError
-from listening import Bound, listen_unix, plain_address, remove_unix, show_place
+from errors import DENIED, MAX_CLIENTS
+from listening import Bound, Listener, listen_unix, plain_address, remove_unix, show_place
 from outbox import READ
 from rewrite import reason_of
 from scheduler import SLICE_SECONDS
@@ -43,9 +42,7 @@ if TYPE_CHECKING:
 HOUSEKEEPING_SECONDS = 0.1
 CLOCK_JUMP_MS = 1000
 HANDSHAKE_SECONDS = 10  # that a client may let us wait for it in a TLS handshake
-ACCEPTED_A_TURN = 16  # clients; each takes 0.1 ms or more, while all others wait, and a descriptor, also if refused
 ABORTED_A_TURN = 25  # clients; so many end in the next turn, too
-THREADS = 3  # for an fsync, for a rewrite, and for a file to be closed
 MAX_KEEPALIVE_SECONDS = 32767  # that Linux takes
 LIMIT_TOO_LOW = (
     "maxmemory is %d bytes, and the process takes %d bytes without any key: each write that needs memory is refused "
@@ -55,38 +52,6 @@ IGNORED_SIGNAL = "%s is ignored; send SIGTERM to stop this server"
 GEVENT_VERSION: str = gevent.__version__  # importlib.metadata would make a start 40 ms longer
 
 logger = logging.getLogger("godis")
-
-
-class Listener(StreamServer):  # type: ignore[misc]
-    """A StreamServer that bears it when the system has no descriptor or no memory for one more client.
-
-    It lets them wait in the backlog, says so in one line and looks again soon; meanwhile those who are in are served.
-    gevent's own prints a traceback for each attempt, and waits for up to a second.
-    """
-
-    max_accept = ACCEPTED_A_TURN
-    exhausted = False
-
-    def do_read(self) -> Any:
-        """Accept a client; None if there is none, or none can be taken in now."""
-        try:
-            client = super().do_read()
-        except OSError as error:
-            if self.is_fatal_error(error):
-                raise
-            if not self.exhausted:
-                logger.warning("cannot accept more clients now: %s", error.strerror)
-            self.exhausted = True
-            self.stop_accepting()  # until the next housekeeping
-            return None
-        if client is not None:
-            self.exhausted = False
-        return client
-
-    def look_again(self) -> None:
-        """Accept again, if there were no descriptors or no memory for it."""
-        if self.exhausted and self.started:
-            self.start_accepting()
 
 
 class Server:
@@ -409,20 +374,6 @@ class Server:
                 connection.session.active_ms = self.store.now_ms
             elif connection.session.active_ms < oldest_ms:
                 self._abort(connection)
-
-
-def start_threads(count: int) -> None:
-    """Start all threads that will ever be needed: later there may be no descriptor or process left for one.
-
-    Raises StartError.
-    """
-    pool = gevent.get_hub().threadpool
-    try:
-        pool.maxsize = pool.size = count
-    except (RuntimeError, MemoryError) as error:
-        raise StartError(
-            f"cannot start {count} threads ({reason_of(error)}): raise the limit on processes (ulimit -u)"
-        ) from None
 
 
 def _end_of_slice() -> Callable[[], bool]:

@@ -25,9 +25,10 @@ from engine import Engine
 from errors import LogError, PoolError, StartError
 from listening import Bound, bind_all
 from log_lock import newest_claimed, written_at
-from server import GEVENT_VERSION, THREADS, Server, start_threads
+from server import GEVENT_VERSION, Server
 from session import Instance
 from store import Store
+from turn import THREADS, start_threads
 from version import VERSION
 
 if TYPE_CHECKING:

@@ -38,7 +38,7 @@ import gevent
 
 from aof import AppendOnlyLog, NullLog
 from config import Config
-from errors import LOG_FAILED
+from errors import LOG_FAILED, StartError
 from held import ConnectionReplies, HeldReplies, Receiver
 from log_records import Steps
 from rewrite import Rewriter, reason_of
@@ -47,6 +47,7 @@ from session import Instance
 from unsynced import Unsynced
 
 RECEIVE_BYTES = 16384
+THREADS = 3  # for an fsync, for a rewrite, and for a file to be closed
 LONG_FSYNC_SECONDS = 0.001  # after it the next one waits for the clients that were answered
 GATHER_SHARE = 0.5  # ... so long, in what it took
 MOST_GATHER_SECONDS = 0.01  # ... at most; after a shorter one it waits for what the next poll brings
@@ -55,6 +56,20 @@ IN_TIME_SECONDS = 1.0  # an fsync that ends so soon ends the hold-up
 TURN_SECONDS = 0.005  # after so long a turn is late: who has more to do goes on in the next
 
 logger = logging.getLogger("godis")
+
+
+def start_threads(count: int) -> None:
+    """Start all threads that will ever be needed: later there may be no descriptor or process left for one.
+
+    Raises StartError.
+    """
+    pool = gevent.get_hub().threadpool
+    try:
+        pool.maxsize = pool.size = count
+    except (RuntimeError, MemoryError) as error:
+        raise StartError(
+            f"cannot start {count} threads ({reason_of(error)}): raise the limit on processes (ulimit -u)"
+        ) from None
 
 
 class Turn:
@@ -334,7 +349,7 @@ class Turn:
     def _in_thread(self, job: Callable[[], None], done: Callable[[], None]) -> None:
         """Run a job beside the loop, and call `done` in the loop when it is over. Raises MemoryError, RuntimeError.
 
-        All threads run since before the first client (`server.start_threads`).
+        All threads run since before the first client (`turn.start_threads`).
         """
         gevent.get_hub().threadpool.spawn(job).rawlink(lambda _result: done())
 

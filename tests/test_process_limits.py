@@ -16,7 +16,7 @@ from rig.etcd_cluster import EtcdNode
 from servers import GODIS, ROOT, GodisProcess, Raw, RedisProcess, parse, require, wait_until
 from stepped_turn import Rig
 
-import server
+import turn
 from errors import StartError
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limits")
@@ -141,7 +141,7 @@ def test_all_threads_run_before_the_first_client_and_none_is_started_later(tmp_p
     require(Path("/proc/self/task").exists(), "this system has no /proc, to count threads")
     with GodisProcess(tmp_path, "--appendfsync", "always") as godis, godis.raw() as raw:
         threads = len(os.listdir(f"/proc/{godis.pid}/task"))
-        assert threads == 1 + server.THREADS
+        assert threads == 1 + turn.THREADS
         for number in range(100):
             assert raw.ask("SET", number, 1) == OK
         raw.ask("BGREWRITEAOF")
@@ -157,7 +157,7 @@ def test_threads_that_cannot_be_started_are_told_at_the_start(monkeypatch: pytes
     pool = gevent.threadpool.ThreadPool(1)
     monkeypatch.setattr(gevent.get_hub(), "threadpool", pool)
     with pytest.raises(StartError, match=r"cannot start 3 threads \(can't start new thread\): raise the limit"):
-        server.start_threads(3)
+        turn.start_threads(3)
 
 
 def test_a_member_of_a_pool_that_cannot_start_its_watchdog_says_so(node: EtcdNode, tmp_path: Path) -> None:

@@ -344,7 +344,7 @@ class Server:
         return None if self.rewriter.step(_end_of_slice()) else SLICE_SECONDS
 
     def _keep_collector_off(self) -> None:
-        collector.keep_off(sum(map(len, self.store.databases)), self.store.has_large)
+        collector.keep_off(sum(map(len, self.store.databases)), self.store.has_containers)
 
     def _accept(self) -> None:
         for listener in self.listeners:

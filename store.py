@@ -159,7 +159,7 @@ class Store:
         self.misses = 0
         self.garbage: list[Any] = []  # dicts, lists, sets, large values: freed in slices
         self.shared = SharedValues(self.garbage)
-        self.has_large = False  # some value is, or was, a large one
+        self.has_containers = False  # some value is, or was, no string
         self.claim: Claim | None = None  # what a long command works on
         self.databases = [Keyspace(self, index) for index in range(databases)]
 
@@ -192,7 +192,7 @@ class Store:
         while self.garbage:
             doomed = self.garbage[-1]
             drop = doomed.popitem if isinstance(doomed, dict) else doomed.pop
-            at_once = 1 if self.has_large and isinstance(doomed, dict) else SLICE  # each may be of a large value
+            at_once = 1 if self.has_containers and isinstance(doomed, dict) else SLICE  # each may be a large value
             for _ in range(min(at_once, len(doomed))):
                 drop()
             if not doomed:
@@ -505,8 +505,7 @@ class Keyspace:
             self.replace(key, value)
         elif self.listener is not None:
             self.listener.changed(self, key)
-        if not self.store.has_large and kind.is_large(value):
-            self.store.has_large = True
+        self.store.has_containers = True
 
     def put(self, key: bytes, value: Any, deadline_ms: int) -> None:
         """Set value and deadline (or NO_DEADLINE) of a key, whatever was there."""

@@ -234,7 +234,7 @@ def memory_usage(session: Session, argv: list[bytes]) -> Reply:
     """Count the bytes of a key, its value and its share of the tables.
 
     Differs from Redis: objects count what Python says, and each key has an equal share of the tables. SAMPLES is
-    taken and has no effect, since a string has nothing to sample.
+    taken and has no effect: of each value it is known what all its elements take.
     """
     check_option_words(argv)
     key = argv[2]

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import random
@@ -24,6 +25,7 @@ from test_rewrite import Rig, do, replayed, state_of
 from toy_list import LARGE, LIST, PART, Items
 from toys import ToyGodis, install
 
+import collector
 import errors
 import values
 from config import Config
@@ -286,6 +288,18 @@ def test_lists_are_evicted_until_a_push_has_room() -> None:
     assert used_bytes(bench) <= 60_000
     assert bench.store.evicted_keys > 10
     bench.store.databases[0].check()
+
+
+def test_the_collector_is_told_of_containers_though_there_are_few_keys() -> None:
+    bench = Bench()
+    client = bench.connect()
+    client.ask("SET", "s", "v")
+    assert not bench.store.has_containers
+    client.ask("RPUSH", "k", "a")
+    before = gc.get_freeze_count()
+    collector.keep_off(2, bench.store.has_containers)
+    assert gc.get_freeze_count() > before
+    gc.unfreeze()
 
 
 def test_a_large_list_is_freed_in_slices() -> None:

@@ -15,7 +15,8 @@ PYTEST := -m pytest -n auto --dist worksteal
 
 # Left to one Python: they mostly wait, and what could differ between versions is tested by others as well.
 SLOW_TESTS := tests/test_balancer.py tests/test_server.py tests/test_program.py tests/test_faults.py \
-	tests/test_pool_faults.py tests/test_pool_load.py tests/test_etcd_cluster.py tests/test_kill.py tests/test_bench.py
+	tests/test_pool_faults.py tests/test_pool_load.py tests/test_etcd_cluster.py tests/test_kill.py tests/test_bench.py \
+	tests/test_readme.py
 
 .DEFAULT_GOAL := help
 .PHONY: help run test lint format check soak soak-pool fuzz test-pythons test-containers bench bench-all docs clean

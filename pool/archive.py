@@ -91,7 +91,11 @@ class Archive:
         try:
             self._neighbours.need(needed)
         except Refused as error:
-            logger.warning("other pools of this etcd cannot be told what this one needs of the history: %s", error)
+            logger.warning(
+                "other pools of this etcd cannot be told what this one needs of the history (%s): "
+                "grant etcd's user the keys that begin with /godis-pools/",
+                error,
+            )
 
     # ---- reading
 

@@ -26,7 +26,7 @@ import hiredis
 
 from engine import Engine
 from entries import Entry, deadline_of, value_of
-from errors import PoolError
+from errors import CommandError, PoolError
 from protocol import encode_command
 from store import Keyspace, Moment, Store
 from values import is_large, rebuild
@@ -172,7 +172,7 @@ class Loader:
             self._reader.feed(data)
             for name, run in groupby(iter(self._reader.gets, _UNFINISHED), lambda argv: (argv[0], argv[3:])):
                 self._take(name[0], list(run))
-        except (hiredis.HiredisError, ValueError, TypeError, IndexError) as error:
+        except (hiredis.HiredisError, CommandError, ValueError, TypeError, IndexError) as error:
             raise PoolError(f"a snapshot that cannot be read: {error}") from None
 
     def _take(self, name: bytes, run: list[list[bytes]]) -> None:

@@ -544,6 +544,20 @@ def test_a_paused_client_goes_on_when_the_pause_is_over(join: Join, mode: str) -
         assert other.ask("INCR", "n") == b":3\r\n"
 
 
+def test_no_memory_for_an_entry_ends_that_instance_with_a_sentence_and_for_a_snapshot_ends_none(join: Join) -> None:
+    fail = "def fail(*_):\n    raise MemoryError\n"
+    broken = join(more=fail + "import engine; from commands import TABLE; TABLE[b'INCR'].run = fail")
+    sound = join("--pool-snapshot-entries", "1", more=fail + "import pool.archive; pool.archive.pack = fail")
+    with sound.raw() as raw:
+        assert raw.ask("INCR", "n") == b":1\r\n"
+        wait_until(lambda: "no snapshot was written: not enough memory" in sound.stderr(), 20, "a snapshot is tried")
+        assert raw.ask("INCR", "n") == b":2\r\n"
+    wait_until(lambda: broken.process.poll() is not None, 20, "it ends")
+    assert broken.process.returncode == 70
+    assert "there was not enough memory for what follows entry 0" in broken.stderr()
+    assert "Traceback" not in broken.stderr() + sound.stderr()
+
+
 def test_no_local_file_is_made(join: Join, tmp_path: Path) -> None:
     process = join("--log", "log.txt")
     with process.raw() as raw:

@@ -464,3 +464,21 @@ def test_a_snapshot_that_is_cut_off_is_refused() -> None:
     loader.feed(member.replica.dump()[:-5])
     with pytest.raises(PoolError):
         loader.finish()
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        encode_command([b"NEWTYPE", b"k", b"v"]),  # of a later version
+        encode_command([b"SET", b"k"]),
+        encode_command([b"GET", b"k"]),
+        encode_command([b"@DB", b"999999", b"0", b"0"]),
+        encode_command([b"@HOLES", b"x"]),
+        b"-ERR\r\n",
+        b"nonsense\r\n",
+        b"*0\r\n",
+    ],
+)
+def test_a_snapshot_that_cannot_be_read_is_refused(stream: bytes) -> None:
+    with pytest.raises(PoolError):
+        Member().replica.loader(START_MS).feed(stream)

@@ -11,7 +11,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections import Counter
@@ -24,7 +23,7 @@ import pytest
 from faults import SteeredGodis, Strace, limit_file_size
 from log_model import read_log, set_, write_log
 from program import Done, run_here
-from servers import GODIS, HOST, PATIENCE_SECONDS, GodisProcess, Raw, encode, parse, require, wait_until
+from servers import GODIS, PATIENCE_SECONDS, GodisProcess, Raw, encode, parse, require, wait_until
 
 SOAK = "GODIS_SOAK" in os.environ
 SLOW_FSYNC_SECONDS = 5 if SOAK else 1
@@ -593,24 +592,22 @@ def test_a_start_killed_at_any_system_call_loses_nothing_of_a_log_with_a_torn_ta
         (directory / "log.txt").write_bytes(whole + TORN)
         return whole
 
-    # A port that is in use ends it after the replay.
-    with socket.create_server((HOST, 0)) as taken:
-        port = str(taken.getsockname()[1])
-        command = [sys.executable, str(GODIS), "--log", "log.txt", "--host", HOST, "--port", port]
-        torn_log(tmp_path / "whole")
-        code, calls = run_traced(tmp_path / "whole", command)
-        assert code == 1
-        places = places_of(calls)
-        assert {"write", "fsync", "ftruncate"} <= {name for name, _ in places}
-        for place in some(places, "start"):
-            directory = tmp_path / "{}-{}".format(*place)
-            whole = torn_log(directory)
-            code, _ = run_traced(directory, command, killing(place))
-            assert code == -signal.SIGKILL, place
-            assert (directory / "log.txt").read_bytes() in (whole, whole + TORN), place
-            run_traced(directory, command)
-            assert (directory / "log.txt").read_bytes() == whole, place
-            assert TORN in [path.read_bytes() for path in directory.glob("log.txt.torn-*")], place
+    # A Unix socket, which is made after the replay, and whose directory is not there, ends it.
+    command = [sys.executable, str(GODIS), "--log", "log.txt", "--port", "0", "--unixsocket", "missing/sock"]
+    torn_log(tmp_path / "whole")
+    code, calls = run_traced(tmp_path / "whole", command)
+    assert code == 1
+    places = places_of(calls)
+    assert {"write", "fsync", "ftruncate"} <= {name for name, _ in places}
+    for place in some(places, "start"):
+        directory = tmp_path / "{}-{}".format(*place)
+        whole = torn_log(directory)
+        code, _ = run_traced(directory, command, killing(place))
+        assert code == -signal.SIGKILL, place
+        assert (directory / "log.txt").read_bytes() in (whole, whole + TORN), place
+        run_traced(directory, command)
+        assert (directory / "log.txt").read_bytes() == whole, place
+        assert TORN in [path.read_bytes() for path in directory.glob("log.txt.torn-*")], place
 
 
 def test_a_rewrite_killed_at_any_system_call_leaves_the_old_log_or_the_new_one(tmp_path: Path) -> None:

@@ -171,11 +171,14 @@ class Connection(Outbox):
         pieces: list[bytes] = []
         if type(requests) is LongLine and time() > self.turn.instance.turn_ends:
             pieces = self._drain(pieces, in_line=True)
+        until = time() + OWN_SECONDS
         for argv in requests:
             pieces = self._answer([argv], pieces, None)
             if session.closing or self.turn.instance.shutdown:
                 break
             self.parser.authenticated = session.authenticated
+            if (now := time()) > until and now > self.turn.instance.turn_ends:
+                pieces, until = self._drain(pieces, in_line=True), time() + OWN_SECONDS
         self.parser.authenticated = session.authenticated
         return pieces
 

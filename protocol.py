@@ -157,10 +157,10 @@ class RequestParser:
         if self.error is not None:
             return ()
         self._chunk += chunk
-        if not self.authenticated:
-            return self._one_by_one()
         if len(self._chunk) > LONG_LINE_BYTES and self._is_at_text():
             return LongLine(self._one_by_one())
+        if not self.authenticated:
+            return self._one_by_one()
         argv = self._next()
         if argv is None:
             return ()

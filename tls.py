@@ -9,14 +9,14 @@ connection does not know which one it has, and the turn is the same:
     recv_into   one TLS record, decrypted; BlockingIOError while there is no whole one; 0 at the client's close_notify
     send        records of what the client takes now; how many bytes that was
 
-OpenSSL reads from the socket itself, one record at a time and never more, and a record is never more than the
-receive buffer holds. So what is not read yet lies in the system's buffer, where the read watcher sees it: no data is
-ever decrypted and pending while the loop sleeps. (Two memory buffers in between, `ssl.MemoryBIO`, save a system call
-a record, but need a look at what is pending after each read, and hold a second copy of all that is sent.)
+OpenSSL gets what is received by memory buffers, a record at a time, and in one call no more than MOST_RECORDS without
+data. (Where it reads from the socket itself, it goes on until there are data or the socket is empty. A KeyUpdate of 27
+bytes makes it compute new keys, so a flood of them held up all clients for seconds.) What is not read yet lies in the
+system's buffer, where the read watcher sees it: no data is ever decrypted and pending while the loop sleeps. The
+receive buffer holds any record.
 
-After the handshake a read never waits for a write, nor a write for a read: renegotiation is refused, and OpenSSL sends
-its part of a KeyUpdate with the next write. Were it to happen all the same, the connection would end, as by any other
-OSError.
+Renegotiation is refused, and OpenSSL sends its part of a KeyUpdate with the next write. What a read makes OpenSSL say,
+such as an alert, is sent at once; a client that does not take it is closed.
 
 Python loads `ssl` in 10 ms; so this module is imported only where there is a TLS port.
 """
@@ -37,6 +37,8 @@ from files import check_pem
 
 RECORD_BYTES = 16384  # the most that a record holds; `turn.RECEIVE_BYTES` must not be less
 SEND_BYTES = 64 * RECORD_BYTES  # at most in one call: a client that reads as fast as we encrypt must not hold a turn
+HEAD_BYTES = 5  # of a record: type, version, size
+MOST_RECORDS = 32  # that are read in one call without any data in them; some 0.03 ms each
 READ, WRITE, DONE = 1, 2, 0  # what a handshake waits for
 CLIENT_CERTIFICATE = {"yes": ssl.CERT_REQUIRED, "optional": ssl.CERT_OPTIONAL, "no": ssl.CERT_NONE}
 VERSIONS = {"tlsv1.2": ssl.TLSVersion.TLSv1_2, "tlsv1.3": ssl.TLSVersion.TLSv1_3}
@@ -44,48 +46,103 @@ VERSIONS = {"tlsv1.2": ssl.TLSVersion.TLSv1_2, "tlsv1.3": ssl.TLSVersion.TLSv1_3
 logger = logging.getLogger("godis")
 
 
-class TlsSocket(ssl.SSLSocket):
+class TlsSocket(socket.socket):
     """A client's end of TLS over a non-blocking socket."""
+
+    def __init__(self, sock: socket.socket, context: ssl.SSLContext) -> None:
+        super().__init__(sock.family, sock.type, sock.proto, fileno=sock.detach())
+        self.setblocking(False)
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self._head = b""  # of the record that is being received, while that is incomplete
+        self._missing_bytes = 0  # of its body
+        self._unsent = b""  # records, or the rest of one
+        self._sealed_bytes = 0  # of the caller's data that are in records, but are not yet counted as sent
 
     def shake_hands(self) -> int:
         """Do what can be done of the handshake now; say whether it waits for READ or WRITE, or is DONE."""
-        try:
-            self.do_handshake()
-        except ssl.SSLWantReadError:
-            return READ
-        except ssl.SSLWantWriteError:
-            return WRITE
-        return DONE
+        while True:
+            try:
+                self._tls.do_handshake()
+                wanted = DONE
+            except ssl.SSLWantReadError:
+                wanted = READ
+            finally:  # an alert, too
+                flushed = self._flush()
+            if not flushed:
+                return WRITE
+            if wanted == DONE:
+                return DONE
+            try:
+                self._receive_some()
+            except BlockingIOError:
+                return READ
 
     def recv_into(self, buffer: Any, nbytes: int | None = None, flags: int = 0) -> int:
         """Read one record into the buffer; raise BlockingIOError if there is none."""
-        try:
-            return self.read(len(buffer), buffer)  # type: ignore[return-value]
-        except ssl.SSLWantReadError:
-            raise BlockingIOError from None
+        for _ in range(MOST_RECORDS):
+            while not self._receive_some():
+                pass
+            try:
+                return self._tls.read(len(buffer), buffer)  # type: ignore[return-value]
+            except ssl.SSLWantReadError:
+                pass
+            except ssl.SSLEOFError:
+                return 0
+            finally:
+                if self._outgoing.pending and not self._flush() and len(self._unsent) > RECORD_BYTES:
+                    raise ConnectionAbortedError("does not take the answers of TLS")
+        raise BlockingIOError
+
+    def _receive_some(self) -> bool:
+        """Hand OpenSSL what has come of one record; say whether it has all of it. Raises BlockingIOError."""
+        data = self.recv(self._missing_bytes or HEAD_BYTES - len(self._head))
+        if not data:
+            self._incoming.write_eof()
+            return True
+        self._incoming.write(data)
+        if self._missing_bytes:
+            self._missing_bytes -= len(data)
+            return not self._missing_bytes
+        self._head += data
+        if len(self._head) == HEAD_BYTES:
+            self._missing_bytes, self._head = int.from_bytes(self._head[3:], "big"), b""
+            return not self._missing_bytes
+        return False
 
     def send(self, data: Any, flags: int = 0) -> int:
         """Send what the client takes now, by records; raise BlockingIOError if that is nothing.
 
-        OpenSSL wants the same bytes again for a record that it could send only in part. So it gets them: what was not
-        sent is sent next, and is cut in the same places.
+        A record that is sent only in part does not count. The caller gives its data again, and the rest is sent.
         """
-        sent, size = 0, min(len(data), SEND_BYTES)
-        try:
-            if size <= RECORD_BYTES:
-                return super().send(data)
-            view = memoryview(data)
-            while sent < size:
-                sent += super().send(view[sent : sent + RECORD_BYTES])
-        except ssl.SSLWantWriteError:
-            if not sent:
-                raise BlockingIOError from None
+        view, sent, size = memoryview(data), 0, min(len(data), SEND_BYTES)
+        while sent < size:
+            if not self._sealed_bytes:
+                self._sealed_bytes = self._tls.write(view[sent : min(sent + RECORD_BYTES, size)])
+            if not self._flush():
+                break
+            sent += self._sealed_bytes
+            self._sealed_bytes = 0
+        if not sent and size:
+            raise BlockingIOError
         return sent
+
+    def _flush(self) -> bool:
+        """Send the records that OpenSSL has made; say whether the client took them all."""
+        self._unsent += self._outgoing.read()
+        while self._unsent:
+            try:
+                self._unsent = self._unsent[super().send(self._unsent) :]
+            except BlockingIOError:
+                return False
+        return True
 
     def close(self) -> None:
         """Say close_notify if that can be said at once, and close."""
         with contextlib.suppress(OSError, ValueError):
-            self.unwrap()
+            with contextlib.suppress(ssl.SSLWantReadError):
+                self._tls.unwrap()
+            self._flush()
         super().close()
 
 
@@ -102,9 +159,7 @@ class ServerTls:
 
     def accept(self, sock: socket.socket) -> TlsSocket:
         """Take over a client's socket, before the handshake. Raises OSError if the client is gone."""
-        tls_sock = self.context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
-        assert isinstance(tls_sock, TlsSocket)
-        return tls_sock
+        return TlsSocket(sock, self.context)
 
     def report(self, address: str, error: OSError) -> None:
         """Tell the operator of a handshake that failed; not of one whose client left, as who looks for a port does."""
@@ -132,7 +187,6 @@ class _Unusable(Exception):
 
 def _server_context(config: Config) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.sslsocket_class = TlsSocket
     context.options |= ssl.OP_NO_RENEGOTIATION
     _set_versions(context, config.tls_protocols)
     _load_certificate(context, config, "")

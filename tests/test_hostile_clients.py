@@ -251,7 +251,14 @@ def test_a_pipeline_of_slow_commands_lets_others_in_between(godis: GodisProcess,
         assert 0 < executed < count / 2  # most of them were still to be done
 
 
-def test_of_many_long_lines_one_is_read_a_turn(godis: GodisProcess, witness: Witness) -> None:
+def asks_for_a_password(godis: GodisProcess, witness: Witness, wanted: bool) -> None:
+    """Let those who come from now on need a password, or not; the witness is in."""
+    assert witness.client.ask("CONFIG", "SET", "requirepass", "secret" if wanted else "") == b"+OK\r\n"
+
+
+@pytest.mark.parametrize("before_auth", [False, True], ids=["", "before AUTH"])
+def test_of_many_long_lines_one_is_read_a_turn(godis: GodisProcess, witness: Witness, before_auth: bool) -> None:
+    asks_for_a_password(godis, witness, before_auth)
     with contextlib.ExitStack() as stack:
         crowd = [stack.enter_context(godis.raw()) for _ in range(30)]
         line = b"EXISTS" + b" ''" * 20_000
@@ -269,7 +276,24 @@ def test_of_many_long_lines_one_is_read_a_turn(godis: GodisProcess, witness: Wit
                 answered += bool(greedy.sock.recv(1, socket.MSG_PEEK))
             greedy.sock.setblocking(True)
         assert answered < len(crowd)
-        assert {greedy.read_line() for greedy in crowd} == {b"0"}
+        assert {greedy.read_line() for greedy in crowd} == {NO_AUTH_TEXT if before_auth else b"0"}
+
+
+@pytest.mark.parametrize("request_", [b"a\n", encode("a")], ids=["lines", "RESP"])
+def test_before_auth_a_pipeline_lets_others_in_between(godis: GodisProcess, witness: Witness, request_: bytes) -> None:
+    asks_for_a_password(godis, witness, True)
+    count = 16384 // len(request_)  # they fit into one receive
+    with contextlib.ExitStack() as stack:
+        crowd = [stack.enter_context(godis.raw()) for _ in range(20)]
+        witness.client.ask("CONFIG", "RESETSTAT")
+        for greedy in crowd:
+            greedy.send(request_ * count)
+        assert crowd[0].sock.recv(1, socket.MSG_PEEK)
+        done = field(witness.client, "total_error_replies")
+        assert 0 < done < len(crowd) * count  # most of them were still to be done
+        for greedy in crowd:
+            answers = [greedy.read_line() for _ in range(count)]
+            assert all(b"unknown command 'a'" in answer for answer in answers)
 
 
 def test_a_long_list_is_sent_in_parts_between_which_others_are_served(godis: GodisProcess, witness: Witness) -> None:

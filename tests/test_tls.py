@@ -31,9 +31,9 @@ from servers import (
 )
 from test_program import assert_refused
 from test_server import outward_address
-from tls_clients import TlsGodis, override, redis_py, tls_flags
+from tls_clients import Hand, TlsGodis, override, redis_py, tls_flags
 
-from tls import RECORD_BYTES, SEND_BYTES
+from tls import DONE, MOST_RECORDS, RECORD_BYTES, SEND_BYTES, TlsSocket
 from turn import RECEIVE_BYTES
 
 MEBIBYTE = 1 << 20
@@ -730,3 +730,86 @@ def test_ping_asks_the_plain_port_where_there_is_one(tmp_path: Path, certificate
     flags = tls_flags(certificates, free_port())[2:]
     with GodisProcess(tmp_path, *flags) as godis:
         assert run_here(tmp_path, "ping", "--port", str(godis.port), *flags).returncode == 0
+
+
+# ---- records without data
+
+
+def connected_pair(certificates: Certificates) -> tuple[TlsSocket, Hand]:
+    """Make both ends of a TLS connection in this process."""
+    ours, theirs = socket.socketpair()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificates.cert("server"), certificates.key("server"))
+    server, client = TlsSocket(ours, context), Hand(theirs, certificates.client_context(None))
+    while flight := client.flight():
+        theirs.sendall(flight)
+        if server.shake_hands() == DONE:
+            break
+        client.take()
+    return server, client
+
+
+class NoData:
+    """What OpenSSL does with a record that holds no data, such as a KeyUpdate."""
+
+    def __init__(self) -> None:
+        self.reads = 0
+
+    def read(self, size: int, buffer: object) -> int:
+        self.reads += 1
+        raise ssl.SSLWantReadError
+
+    def unwrap(self) -> None:
+        raise ssl.SSLWantReadError
+
+
+@pytest.mark.parametrize(
+    "record", [b"\x17\x03\x03\x00\x16" + bytes(22), b"\x17\x03\x03\x00\x00"], ids=["full", "empty"]
+)
+def test_of_records_without_data_some_are_read_in_a_call(
+    certificates: Certificates, monkeypatch: pytest.MonkeyPatch, record: bytes
+) -> None:
+    """The rest stays in the socket, whose other clients have their turn."""
+    server, client = connected_pair(certificates)
+    with contextlib.closing(server), client:
+        no_data = NoData()
+        monkeypatch.setattr(server, "_tls", no_data)
+        client.sock.sendall(record * 1000)
+        for call in range(1, 1000 // MOST_RECORDS):
+            with pytest.raises(BlockingIOError):
+                server.recv_into(bytearray(RECEIVE_BYTES))
+            assert no_data.reads == call * MOST_RECORDS
+            assert len(server.recv(10**6, socket.MSG_PEEK)) == len(record) * (1000 - call * MOST_RECORDS)
+
+
+def test_records_are_read_however_they_are_cut(certificates: Certificates) -> None:
+    server, client = connected_pair(certificates)
+    with contextlib.closing(server), client:
+        buffer = bytearray(RECEIVE_BYTES)
+        data = os.urandom(RECORD_BYTES)
+        wire = client.sealed(b"short") + client.sealed(data) + client.sealed(b"last")
+        read = []
+        for start in range(0, len(wire), 7):
+            client.sock.sendall(wire[start : start + 7])
+            with contextlib.suppress(BlockingIOError):
+                read.append(bytes(buffer[: server.recv_into(buffer)]))
+        assert read == [b"short", data, b"last"]
+        client.end_of_input()
+        assert server.recv_into(buffer) == 0
+
+
+def test_a_record_that_is_sent_in_part_does_not_count(certificates: Certificates) -> None:
+    """What the caller gives again is sent once."""
+    server, client = connected_pair(certificates)
+    with contextlib.closing(server), client:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        rest = memoryview(data := os.urandom(MEBIBYTE))
+        read = b""
+        while rest or len(read) < len(data):
+            with contextlib.suppress(BlockingIOError):
+                rest = rest[server.send(rest) :] if rest else rest
+            client.incoming.write(client.sock.recv(1000))
+            with contextlib.suppress(ssl.SSLWantReadError):
+                while chunk := client.tls.read(MEBIBYTE):
+                    read += chunk
+        assert read == data

@@ -167,7 +167,7 @@ class Engine:
             return None
         observer = session.instance.read_observer
         if observer is not None:
-            observer.note_keys(session, columns[0])  # the only keys, but for MSET, whose replies wait as it writes
+            observer.note_keys(session, columns[0])
         return run_many(session, *columns)
 
     def refuse(self, error: CommandError) -> CommandError:

@@ -348,20 +348,15 @@ class Keyspace:
 
     def strings(self, keys: Sequence[bytes]) -> list[bytes | None] | None:
         """Do what `string` does for each key; None, and nothing is done, where one of them needs a closer look."""
-        entries = self.look_many(keys)
-        if entries and self.usage is not None:
-            self.usage.note_many([key for key, entry in zip(keys, entries, strict=True) if entry is not None])
-        return entries and [entry and entry[:-TAIL_BYTES] for entry in entries]
-
-    def look_many(self, keys: Sequence[bytes]) -> list[bytes | None] | None:
-        """Do what `look` does for each key, and return its entry, if it is there, of a short string; None as above."""
         entries = self.short_strings(keys)
         if entries is None:
             return None
         misses = entries.count(None) if None in entries else 0
         self.store.misses += misses
         self.store.hits += len(entries) - misses
-        return entries
+        if self.usage is not None:
+            self.usage.note_many([key for key, entry in zip(keys, entries, strict=True) if entry is not None])
+        return [entry and entry[:-TAIL_BYTES] for entry in entries]
 
     def short_strings(self, keys: Sequence[bytes]) -> list[bytes | None] | None:
         """Return the entries of keys, where none has expired and none is anything else; None as above."""
@@ -644,28 +639,6 @@ class Keyspace:
         else:
             self.set_deadline(key, deadline_ms)
             self.effect(b"PEXPIREAT", key, b"%d" % deadline_ms)
-
-    def end_many_at(self, keys: Sequence[bytes], deadline_ms: int) -> list[int] | None:
-        """Do what `end_at` does for each key, and return whether it was there; None, and nothing is done, as above."""
-        if not self._is_plain() or self.usage is not None or deadline_ms <= self.store.expired_until_ms:
-            return None
-        known = self.short_strings(keys)
-        if known is None:
-            return None
-        entries, end = self.entries, tail(deadline_ms)
-        found = [key for key, entry in zip(keys, known, strict=True) if entry is not None]
-        sooner = []
-        for key in found:
-            entry: bytes = entries[key]  # type: ignore[assignment]
-            was = entry[-TAIL_BYTES:]
-            entries[key] = entry[:-TAIL_BYTES] + end
-            if was > end:  # as numbers do, since they are positive; no end is greater than all
-                self.expiry.count += was == ENDLESS
-                sooner.append(key)
-        if sooner:
-            self.expiry.add_many(sooner, deadline_ms)
-        self.store.log.append_alike(self.index, b"PEXPIREAT", found, b"%d" % deadline_ms)
-        return [0 if entry is None else 1 for entry in known]
 
     def persist(self, key: bytes) -> bool:
         """Take the deadline from a live key; return whether it had one."""

@@ -30,7 +30,6 @@ from commands import (
 from commands.arguments import (
     MAX_INTEGER,
     MIN_INTEGER,
-    all_alike,
     check_option_words,
     parse_bounded,
     parse_database,
@@ -39,7 +38,7 @@ from commands.arguments import (
 from commands.many import counting, in_parts, is_long
 from commands.patterns import Pattern, is_quick
 from commands.slices import AT_ONCE_PLACES, any_live, in_slices, listing, matching, places_at_once
-from entries import NO_DEADLINE, Entry, deadline_of
+from entries import NO_DEADLINE
 from errors import (
     DB_OUT_OF_RANGE,
     GT_AND_LT,
@@ -138,13 +137,6 @@ def exists(session: Session, argv: list[bytes]) -> Reply:
     return sum(look(key) is not None for key in argv[1:])
 
 
-@for_many("EXISTS")
-def exists_many(session: Session, keys: Sequence[bytes], *more: Sequence[bytes]) -> Sequence[Reply] | None:
-    """Say which keys are there, one a request."""
-    entries = None if more else session.db.look_many(keys)
-    return entries and [0 if entry is None else 1 for entry in entries]
-
-
 @command("TOUCH", "key [key ...]", arity=-2, flags=READONLY | FAST, keys=ALL, since="3.2.1")
 def touch(session: Session, argv: list[bytes]) -> Reply:
     """Count as EXISTS does, and count as a use of the keys."""
@@ -181,20 +173,6 @@ def pttl(session: Session, argv: list[bytes]) -> Reply:
     return _time_left_ms(session, argv)
 
 
-@for_many("TTL")
-def ttl_many(session: Session, keys: Sequence[bytes]) -> Sequence[Reply] | None:
-    """Get the seconds keys have to live."""
-    entries = session.db.look_many(keys)
-    return entries and [_seconds(_left_ms(session, entry)) for entry in entries]
-
-
-@for_many("PTTL")
-def pttl_many(session: Session, keys: Sequence[bytes]) -> Sequence[Reply] | None:
-    """Get the milliseconds keys have to live."""
-    entries = session.db.look_many(keys)
-    return entries and [_left_ms(session, entry) for entry in entries]
-
-
 @command("EXPIRETIME", "key", arity=2, flags=READONLY | FAST, keys=FIRST, since="7.0.0")
 def expiretime(session: Session, argv: list[bytes]) -> Reply:
     """Get the Unix time in seconds at which a key ends; -1 if it has no end, -2 if it is not there."""
@@ -217,10 +195,6 @@ def _deadline_ms(session: Session, argv: list[bytes]) -> int:
 
 def _time_left_ms(session: Session, argv: list[bytes]) -> int:
     return _until_ms(session, _deadline_ms(session, argv))
-
-
-def _left_ms(session: Session, entry: Entry | None) -> int:
-    return -2 if entry is None else _until_ms(session, deadline_of(entry))
 
 
 def _until_ms(session: Session, deadline_ms: int) -> int:
@@ -285,20 +259,6 @@ def _expire(session: Session, argv: list[bytes], command: bytes, unit_ms: int, b
         return 0
     db.end_at(key, deadline_ms)
     return 1
-
-
-@for_many("EXPIRE")
-def expire_many(
-    session: Session, keys: Sequence[bytes], seconds: Sequence[bytes], *conditions: Sequence[bytes]
-) -> Sequence[Reply] | None:
-    """Set the seconds that keys have to live, all the same."""
-    if conditions or not all_alike(seconds):
-        return None
-    try:
-        deadline_ms = _parse_end(seconds[0], b"expire", 1000, session.store.now_ms)
-    except CommandError:
-        return None
-    return session.db.end_many_at(keys, deadline_ms)
 
 
 def _parse_end(amount: bytes, command: bytes, unit_ms: int, base_ms: int) -> int:

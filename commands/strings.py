@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from io import BytesIO
-from itertools import chain
 from typing import NamedTuple
 
 from claim import Claim
@@ -229,14 +228,6 @@ def setex_many(
     return _set_many_with(session, b"EX", keys, values, seconds)
 
 
-@for_many("PSETEX")
-def psetex_many(
-    session: Session, keys: Sequence[bytes], milliseconds: Sequence[bytes], values: Sequence[bytes]
-) -> Sequence[Reply] | None:
-    """Set the string values of keys, all with the same milliseconds."""
-    return _set_many_with(session, b"PX", keys, values, milliseconds)
-
-
 @command("SETNX", "key value", arity=3, flags=WRITE | DENYOOM | FAST, keys=FIRST)
 def setnx(session: Session, argv: list[bytes]) -> Reply:
     """Set the string value of a key that is not there yet.
@@ -329,16 +320,6 @@ def mset(session: Session, argv: list[bytes]) -> Reply:
 def _set_in_parts(session: Session, argv: list[bytes]) -> Work:
     yield from in_parts(session, argv, mset, step=2)
     return OK
-
-
-@for_many("MSET")
-def mset_many(session: Session, *columns: Sequence[bytes]) -> Sequence[Reply] | None:
-    """Set the string values of keys, some a request."""
-    if len(columns) % 2:
-        return None
-    keys, values = (list(chain.from_iterable(zip(*half, strict=True))) for half in (columns[::2], columns[1::2]))
-    assign_many(session.db, keys, values, session.store.default_deadline_ms)
-    return [OK] * len(columns[0])
 
 
 @command("MSETNX", "key value [key value ...]", arity=-3, flags=WRITE | DENYOOM, keys=PAIRS, since="1.0.1")
@@ -541,12 +522,6 @@ def decrby(session: Session, argv: list[bytes]) -> Reply:
 def incr_many(session: Session, keys: Sequence[bytes]) -> Sequence[Reply] | None:
     """Add one to the integers that keys spell."""
     return _increment_many(session.db, keys, 1)
-
-
-@for_many("DECR")
-def decr_many(session: Session, keys: Sequence[bytes]) -> Sequence[Reply] | None:
-    """Take one from the integers that keys spell."""
-    return _increment_many(session.db, keys, -1)
 
 
 @for_many("INCRBY")

@@ -72,8 +72,8 @@ class AppendOnlyLog(Records):
         self.synced_bytes = 0
         self.link = FIRST_LINK  # what the next batch gives as its `previous`; a replay says it
 
-        self._real_path = os.path.realpath(path)  # a link to the log stays one
-        self._rewrite_path = self._real_path + ".rewrite"
+        self.real_path = os.path.realpath(path)  # a link to the log stays one
+        self._rewrite_path = self.real_path + ".rewrite"
         self._lock = lock or LogLock(path, instance_id)
         self._locked = lock is not None
         self._descriptor = -1
@@ -102,7 +102,7 @@ class AppendOnlyLog(Records):
         try:
             for left in UNFINISHED:  # by a process that was killed while it wrote it
                 with suppress(FileNotFoundError):
-                    os.unlink(self._real_path + left)
+                    os.unlink(self.real_path + left)
             descriptor = open_log_locked(self.path, FLAGS)
             if descriptor is None:
                 raise in_use(self.path, f"another process, whose {self.path}.lock was removed")
@@ -110,7 +110,7 @@ class AppendOnlyLog(Records):
             regular = stat.S_ISREG(os.fstat(self._descriptor).st_mode)
             if regular:
                 os.fsync(self._descriptor)
-                sync_directory(self._real_path)
+                sync_directory(self.real_path)
         except OSError as error:
             self._close_file()
             raise cannot_use(self.path, error) from error
@@ -298,7 +298,7 @@ class AppendOnlyLog(Records):
     def _sync(self) -> None:
         _sync(self._descriptor)
         if self._renamed:
-            sync_directory(self._real_path)
+            sync_directory(self.real_path)
             self._renamed = False
 
     def _fail_fsync(self, text: bytes) -> None:
@@ -347,7 +347,7 @@ class AppendOnlyLog(Records):
         replaced = False
         try:
             mine = os.fstat(self._descriptor)
-            replaced = not os.path.samestat(os.stat(self._real_path), mine)
+            replaced = not os.path.samestat(os.stat(self.real_path), mine)
         except (FileNotFoundError, NotADirectoryError):
             self.damage = "its name is gone"
         except OSError:  # of a file system that cannot be looked at now
@@ -377,7 +377,7 @@ class AppendOnlyLog(Records):
     def open_to_read(self) -> BinaryIO:
         """Open the log's file once more. Raises OSError, also if another file has been put in its place."""
         try:
-            file = open_regular(self._real_path, buffering=0)  # the caller closes it
+            file = open_regular(self.real_path, buffering=0)  # the caller closes it
         except FileNotFoundError:  # removed, and to be written anew
             file = open(f"/dev/fd/{self._descriptor}", "rb", buffering=0)  # noqa: SIM115
         if not os.path.samestat(os.fstat(file.fileno()), os.fstat(self._descriptor)):
@@ -434,11 +434,11 @@ class AppendOnlyLog(Records):
             successor._close_file()
             self._close_file()
             try:
-                os.replace(successor.path, self._real_path)
+                os.replace(successor.path, self.real_path)
             finally:
-                self._descriptor = os.open(self._real_path, FLAGS, 0o640)
+                self._descriptor = os.open(self.real_path, FLAGS, 0o640)
         else:
-            os.replace(successor.path, self._real_path)
+            os.replace(successor.path, self.real_path)
             with suppress(OSError):
                 self._close_file()
             self._descriptor, successor._descriptor = successor._descriptor, -1

@@ -311,6 +311,7 @@ SETTINGS = [
     Setting(
         "auto-aof-rewrite-min-size", "rewrite_min_bytes", "64mb", parse_bytes, live=True, flag="auto-rewrite-min-size"
     ),
+    Setting("keep-rewritten", "keep_rewritten", "1", parse_integer(0, MAX_INT), live=True),
     Setting("maxmemory", "maxmemory", "0", parse_bytes, live=True),
     Setting("maxmemory-policy", "maxmemory_policy", "noeviction", parse_choice(*POLICIES), live=True),
     Setting("maxmemory-samples", "maxmemory_samples", "5", parse_integer(1, MAX_INT), live=True),
@@ -415,6 +416,7 @@ class Config:
     appendfsync: str
     rewrite_percentage: int
     rewrite_min_bytes: int
+    keep_rewritten: int
     maxmemory: int
     maxmemory_policy: str
     maxmemory_samples: int

@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import BinaryIO
 
 from errors import LogError
+from kept_logs import kept_logs
 from log_reader import BLOCK_BYTES, Fault, Kind, Unit, find_batch, is_text_log, linked, units
 from log_replay import (
     Player,
@@ -72,6 +73,20 @@ def whole_units(path: str, log: BinaryIO, text: bool, progress: Progress) -> Ite
             raise damaged(path, fault.offset, reason) from fault
         if not may_be_torn(log, fault, counts):
             raise not_a_log(path, fault.reason) from fault
+
+
+def log_that_reaches(path: str, until_ms: int) -> str:
+    """Return the log, or the newest kept one that a rewrite replaced, that begins before a moment; else the log."""
+    try:
+        candidates = [path, *reversed(kept_logs(os.path.realpath(path)))]
+    except OSError:
+        return path
+    for candidate in candidates:
+        with open_existing(candidate) as log:
+            first = find_batch(log, 0, os.fstat(log.fileno()).st_size)
+            if is_text(candidate, log) or (first is not None and first[1] < until_ms):
+                return candidate
+    return path
 
 
 def copy_until(path: str, until_ms: int, output: str, progress: Progress = no_progress) -> tuple[int, int]:

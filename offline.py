@@ -25,7 +25,7 @@ from diagnostics import printable
 from engine import Engine
 from errors import DamagedLog, LogError
 from log_check import Examiner, Findings, Loss, repair
-from log_export import copy_until, export, open_existing
+from log_export import copy_until, export, log_that_reaches, open_existing
 from log_lock import in_use, lock_log
 from log_reader import SOME_COMMAND, Damage, Incomplete, read_command
 from log_replay import DATABASE, not_a_log
@@ -235,13 +235,16 @@ def cut(path: str, moment: str, output: str) -> int:
         until_ms = parse_moment(moment)
     except (ValueError, OverflowError, OSError) as error:  # the latter two are of years that the system does not know
         raise LogError(f"--until: {moment!r} is no time: give Unix seconds or ms, or 2026-11-23T15:04:05") from error
-    progress = Progress(f"reading {path}")
+    source = log_that_reaches(path, until_ms)
+    progress = Progress(f"reading {source}")
     try:
-        size, last_ms = copy_until(path, until_ms, output, progress.show)
+        size, last_ms = copy_until(source, until_ms, output, progress.show)
     finally:
         progress.clear()
     print(printable(f"{output}: {size} bytes, as of {show_time(until_ms)}"))
     print(f"last       {show_time(last_ms)}" if last_ms else "           no batch is that old")
+    if source != path:
+        print(printable(f"from       {source}, which a rewrite replaced"))
     return WHOLE
 
 

@@ -36,6 +36,7 @@ It is longer than most modules since the loop's steps and the thread's are two h
 from __future__ import annotations
 
 import logging
+import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
@@ -43,6 +44,7 @@ from typing import Any
 
 from aof import AppendOnlyLog, NullLog
 from entries import deadline_of, value_of
+from kept_logs import keep, kept_bytes, remove_but
 from session import Instance
 from store import Keyspace, Moment, Store
 from values import is_large, rebuild
@@ -297,12 +299,25 @@ class Rewrite:
 
     # ---- in the loop: the end
 
-    def replace_log(self) -> None:
-        """Copy the last bytes and go on in the new file. Raises OSError."""
+    def replace_log(self, keeps: bool) -> None:
+        """Copy the last bytes and go on in the new file; `keeps`: the old one stays, renamed. Raises OSError."""
         self._log.inspect()
         self.check()
         self._copy_until(self._log.written_bytes, in_thread=False)
-        self._log.succeed(self.successor, self._reader)
+        kept = self._keep_log() if keeps and not self.damage else ""
+        try:
+            self._log.succeed(self.successor, self._reader)
+        except OSError:
+            if kept:
+                os.unlink(kept)
+            raise
+
+    def _keep_log(self) -> str:
+        try:
+            return keep(self._log.real_path, self._store.now_ms)
+        except OSError as error:  # a file system without links, for one
+            logger.warning("the log that the rewrite replaces is not kept: %s", reason_of(error))
+            return ""
 
     def abandon(self) -> None:
         """Leave the old log as it is; `close` is still due."""
@@ -355,6 +370,7 @@ class Rewriter:
         if isinstance(log, AppendOnlyLog):
             log.measure()
             self._state.base_bytes = log.size_bytes
+            self._state.kept_bytes = kept_bytes(log.real_path)
 
     @property
     def needs_fsync(self) -> bool:
@@ -454,7 +470,7 @@ class Rewriter:
         if run is None or not run.settled or self._log.in_steps:  # then it is settled once more
             return
         try:
-            run.replace_log()
+            run.replace_log(self._instance.config.keep_rewritten > 0)
         except (OSError, MemoryError) as error:
             self._fail(error)
             return
@@ -463,7 +479,14 @@ class Rewriter:
         state.base_bytes = self._log.size_bytes
         self._end(run)
         self._start_fsync()  # of the new file and its directory: until then nothing more counts as synced
+        self._in_thread(self._remove_old, _nothing)
         logger.info("the log is rewritten: %d MB, in %d s", state.base_bytes >> 20, state.last_seconds)
+
+    def _remove_old(self) -> None:
+        """Remove the kept logs that are too many. For a thread."""
+        if isinstance(self._log, AppendOnlyLog):
+            remove_but(self._log.real_path, self._instance.config.keep_rewritten)
+            self._state.kept_bytes = kept_bytes(self._log.real_path)
 
     def _fail(self, error: Exception) -> None:
         reason, run, log = reason_of(error), self._run, self._log

@@ -62,6 +62,7 @@ class RewriteState:
     keys_total: int = 0
     keys_written: int = 0
     base_bytes: int = 0  # the log's size at the start or after the last rewrite
+    kept_bytes: int = 0  # of the logs that rewrites replaced
     last_seconds: int = -1
     last_failure: str = ""
 

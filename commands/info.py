@@ -122,6 +122,7 @@ def _persistence(instance: Instance) -> Iterable[Field]:
         fields += [
             ("aof_current_size", log.size_bytes),
             ("aof_base_size", instance.rewrite.base_bytes),
+            ("aof_rewritten_kept_size", instance.rewrite.kept_bytes),
             ("aof_delayed_fsync", instance.statistics.delayed_fsyncs),
             ("aof_unsynced_bytes", log.written_bytes - log.synced_bytes),
         ]

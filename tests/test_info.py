@@ -16,7 +16,7 @@ from replies import Verbatim
 from session import RewriteState
 from version import REDIS_VERSION, VERSION
 
-OWN_FIELDS = {"godis_version", "instance_id", "python_version", "aof_unsynced_bytes"}
+OWN_FIELDS = {"godis_version", "instance_id", "python_version", "aof_unsynced_bytes", "aof_rewritten_kept_size"}
 LATER_FIELDS = {"client_query_buffer_limit_disconnections", "client_output_buffer_limit_disconnections"}  # of Redis 7.2
 
 SECTIONS = [title for title in ALL_SECTIONS if title != "Pool"]  # which an instance alone does not have
@@ -154,6 +154,7 @@ def test_the_log_is_described(bench: Bench) -> None:
         "aof_last_write_status": "ok",
         "aof_current_size": "250",
         "aof_base_size": "0",
+        "aof_rewritten_kept_size": "0",
         "aof_delayed_fsync": "0",
         "aof_unsynced_bytes": "200",
     }

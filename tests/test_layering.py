@@ -35,6 +35,8 @@ turn -> unsynced -> commands
 turn -> held -> aof
 held -> session
 rewrite -> aof
+rewrite -> kept_logs -> leaves
+log_export -> kept_logs
 unsynced -> aof
 godis -> offline -> engine
 offline -> log_check -> log_export -> log_replay

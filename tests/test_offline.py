@@ -249,6 +249,26 @@ def test_a_flushall_is_undone(tmp_path: Path) -> None:
         assert other.get("k") == b"v"
 
 
+def test_a_flushall_before_a_rewrite_is_undone_from_the_log_that_the_rewrite_replaced(tmp_path: Path) -> None:
+    with GodisProcess(tmp_path) as godis, godis.client() as client:
+        client.mset({f"k{number}": number for number in range(100)})
+        mset_ms = newest_ms(tmp_path / "log.txt")
+        wait_until(lambda: tells_later(client, mset_ms), 5, "the clock goes on")
+        client.flushall()
+        moment = newest_ms(tmp_path / "log.txt")
+        client.bgrewriteaof()
+        wait_until(lambda: client.info("persistence")["aof_rewritten_kept_size"], what="the rewrite")
+        client.set("after", "1")
+        assert godis.terminate() == 0
+    args = ("check", "log.txt", "--until", str(moment), "--output", "back.txt")
+    code, stdout, _ = run(tmp_path, *args)
+    assert code == 0
+    assert re.search(r"from +\S*log\.txt\.rewritten-\d+, which a rewrite replaced", stdout)
+    assert len(read_log(tmp_path / "back.txt")[0].data) == 100
+    code, stdout, _ = run(tmp_path, "check", "log.txt", "--until", "2001-01-01", "--output", "none.txt")
+    assert (code, "no batch is that old" in stdout) == (0, True)
+
+
 def timed(log: Path) -> list[tuple[int, bytes]]:
     """Split a log at its heads: each batch's time and bytes."""
     parts = re.split(rb"(?m)^#\d+ [0-9a-f]{8} (\d+)(?: [0-9a-f]{8}){0,2}\r\n", log.read_bytes())

@@ -28,6 +28,7 @@ from config import Config
 from engine import Engine
 from entries import deadline_of, value_of
 from errors import CommandError
+from kept_logs import kept_logs
 from replies import OK
 from rewrite import Rewrite, Rewriter
 from session import Instance, Session
@@ -547,3 +548,56 @@ def test_the_loop_hands_a_large_value_over_as_it_is_and_the_thread_writes_it_in_
     assert max(written) <= aof.STEP_BYTES
     rig.log.close()
     assert replayed(rig.path)[0, b"large"] == (value, -1)
+
+
+def test_the_logs_that_rewrites_replaced_are_kept_and_no_more_of_them_than_asked(rig: Rig) -> None:
+    def rewrite() -> None:
+        rig.store.tick(rig.store.now_ms + 1000)
+        rig.ask("BGREWRITEAOF")
+        rig.finish()
+        assert rig.instance.rewrite.last_failure == ""
+
+    contents = []
+    for number in range(4):
+        rig.ask("SET", "k", number)
+        rig.end_turn()
+        contents.append(Path(rig.path).read_bytes())
+        rig.ask("CONFIG", "SET", "keep-rewritten", "2" if number else "1")
+        rewrite()
+        kept = [Path(path).read_bytes() for path in kept_logs(rig.path)]
+        assert kept == contents[-len(kept) :]
+        assert len(kept) == (1, 2, 2, 2)[number]
+        assert rig.instance.rewrite.kept_bytes == sum(map(len, kept))
+    rig.ask("CONFIG", "SET", "keep-rewritten", "0")
+    rewrite()
+    assert kept_logs(rig.path) == []
+    assert rig.instance.rewrite.kept_bytes == 0
+
+
+def test_a_log_that_cannot_be_kept_is_rewritten_all_the_same(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    rig.ask("SET", "k", "1")
+    rig.end_turn()
+    rig.ask("BGREWRITEAOF")
+    rig.finish()
+    assert rig.instance.rewrite.last_failure == ""
+    assert kept_logs(rig.path) == []
+    assert "the log that the rewrite replaces is not kept: Operation not permitted" in caplog.text
+
+
+def test_a_rename_that_fails_leaves_no_second_name_of_the_log(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    rig.ask("SET", "k", "1")
+    rig.end_turn()
+    monkeypatch.setattr(os, "replace", refuse)
+    rig.ask("BGREWRITEAOF")
+    rig.finish()
+    assert rig.instance.rewrite.last_failure == "Input/output error"
+    assert kept_logs(rig.path) == []

@@ -120,7 +120,13 @@ def copy_until(path: str, until_ms: int, output: str, progress: Progress = no_pr
     return end, last_ms
 
 
-def export(path: str, write: Callable[[bytes], object], now_ms: int, default_ttl_ms: int) -> int:
+def export(
+    path: str,
+    write: Callable[[bytes], object],
+    now_ms: int,
+    default_ttl_ms: int,
+    progress: Progress = no_progress,
+) -> int:
     """Write a log's commands as plain RESP, each in the database it is for; return how many bytes are a torn tail.
 
     It starts with a SELECT, and a transaction is written as its commands, so it needs nothing but a Redis that reads.
@@ -141,7 +147,7 @@ def export(path: str, write: Callable[[bytes], object], now_ms: int, default_ttl
         report = ReplayReport()
         player = Player(apply, report, dated[1] if dated else now_ms, default_ttl_ms)
         try:
-            for unit in whole_units(path, log, text, no_progress):
+            for unit in whole_units(path, log, text, progress):
                 player.play(unit)
         except Fault as fault:
             raise damaged(path, fault.offset, fault.reason) from fault

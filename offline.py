@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterator
 from datetime import datetime
 from functools import partial
-from time import monotonic, time
+from time import time
 from typing import BinaryIO
 
 from aof import LogLock, NullLog
@@ -25,10 +25,11 @@ from diagnostics import printable
 from engine import Engine
 from errors import DamagedLog, LogError
 from log_check import Examiner, Findings, Loss, repair
-from log_export import copy_until, export, log_that_reaches, open_existing
+from log_export import copy_until, export, log_that_reaches, no_progress, open_existing
 from log_lock import in_use, lock_log
 from log_reader import SOME_COMMAND, Damage, Incomplete, read_command
 from log_replay import DATABASE, not_a_log
+from progress import Progress
 from session import Instance
 from store import Keyspace, Store
 
@@ -65,29 +66,6 @@ class Keys:
         self._store.tick(self._now_ms)
         expired = keys - sum(database.live_count() for database in self._store.databases)
         return f"{keys} at the end of the log" + (f"; {expired} of them have expired since" if expired else "")
-
-
-class Progress:
-    """A percentage on stderr, if that is a terminal."""
-
-    def __init__(self, what: str) -> None:
-        self._what = what
-        self._shown = monotonic()
-        self._width = 0
-
-    def show(self, done: int, total: int) -> None:
-        """Say how far it is, ten times a second at most."""
-        if sys.stderr.isatty() and monotonic() - self._shown >= 0.1:
-            self._shown = monotonic()
-            text = f"{printable(self._what)}: {done * 100 // total} % of {total >> 20} MB"
-            print(f"\r{text:{self._width}}", end="", file=sys.stderr, flush=True)
-            self._width = len(text)
-
-    def clear(self) -> None:
-        """Take the line away."""
-        if self._width:
-            print(f"\r{'':{self._width}}\r", end="", file=sys.stderr, flush=True)
-            self._width = 0
 
 
 def check(config: Config, path: str, mend: bool) -> int:
@@ -267,8 +245,13 @@ def show_time(unix_ms: int) -> str:
 
 def export_log(config: Config, path: str) -> int:
     """Write a log's commands to stdout as plain RESP. Raises LogError."""
-    torn_bytes = export(path, sys.stdout.buffer.write, int(time() * 1000), config.default_ttl_seconds * 1000)
-    sys.stdout.buffer.flush()
+    progress = Progress(f"exporting {path}")
+    show = no_progress if sys.stdout.isatty() else progress.show  # which would stand amid the commands
+    try:
+        torn_bytes = export(path, sys.stdout.buffer.write, int(time() * 1000), config.default_ttl_seconds * 1000, show)
+        sys.stdout.buffer.flush()
+    finally:
+        progress.clear()
     if torn_bytes:
         text = f"godis: the last {torn_bytes} bytes of {path} are no whole batch and are left out"
         print(printable(text), file=sys.stderr)

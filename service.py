@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import sys
 from contextlib import ExitStack
 from datetime import datetime
 from time import monotonic, time
@@ -25,6 +26,7 @@ from engine import Engine
 from errors import LogError, PoolError, StartError
 from listening import Bound, bind_all
 from log_lock import newest_claimed, written_at
+from progress import Progress
 from server import GEVENT_VERSION, Server
 from session import Instance
 from store import Store
@@ -235,22 +237,29 @@ def recover(log: AppendOnlyLog, config: Config, store: Store, engine: Engine) ->
     start = monotonic()
     shown = start
 
+    line = Progress(f"reading {config.log}")
+
     def progress(done: int, total: int) -> None:
         nonlocal shown
-        if monotonic() - shown >= 1:
+        if sys.stderr.isatty():
+            line.show(done, total)
+        elif monotonic() - shown >= 1:
             shown = monotonic()
             logger.info("reading %s: %d of %d MB", config.log, done >> 20, total >> 20)
 
     now_ms = int(time() * 1000)
     store.begin_replay(now_ms)
-    report = replay(
-        config.log,
-        engine.apply,
-        now_ms,
-        config.default_ttl_seconds * 1000,
-        progress,
-        apply_many=engine.apply_many,
-    )
+    try:
+        report = replay(
+            config.log,
+            engine.apply,
+            now_ms,
+            config.default_ttl_seconds * 1000,
+            progress,
+            apply_many=engine.apply_many,
+        )
+    finally:
+        line.clear()
     log.link = report.link
     if report.torn_bytes:
         logger.warning(

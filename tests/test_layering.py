@@ -36,6 +36,8 @@ turn -> held -> aof
 held -> session
 rewrite -> aof
 rewrite -> kept_logs -> leaves
+offline -> progress -> leaves
+service -> progress
 log_export -> kept_logs
 unsynced -> aof
 godis -> offline -> engine

@@ -484,6 +484,13 @@ def test_no_touch_holds_without_a_limit() -> None:
     assert quiet.ask("OBJECT", "IDLETIME", "key") == 0
 
 
+@pytest.mark.parametrize("samples", ["0", "1001", "2147483647", "99999999999"])
+def test_no_samples_and_more_than_can_be_drawn_in_one_go_are_refused(samples: str) -> None:
+    _, client = limited("allkeys-lru", 30_000)
+    refusal = client.wire("CONFIG", "SET", "maxmemory-samples", samples)
+    assert refusal.endswith(b"- argument must be between 1 and 1000 inclusive\r\n")
+
+
 # ---- the real server
 
 
@@ -491,8 +498,6 @@ SETTINGS_ASKED = [
     ("maxmemory", "abc"),
     ("maxmemory", "-1"),
     ("maxmemory-policy", "foo"),
-    ("maxmemory-samples", "0"),
-    ("maxmemory-samples", "99999999999"),
     ("lfu-log-factor", "-1"),
     ("lfu-decay-time", "1.5"),
     ("maxmemory-policy", "ALLKEYS-LFU"),

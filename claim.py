@@ -2,7 +2,7 @@
 
 A command that writes thousands of keys is executed in slices, so that others are served in between
 (`commands/many.py`). Yet nobody may see half of it: until it is done, whoever asks for one of its keys, or for the
-keyspace as a whole, waits. All others go on. (One that only reads claims nothing: see `commands/sight.py`.) What it has
+keyspace as a whole, waits. All others go on. (One that only reads claims nothing: see `point_in_time.py`.) What it has
 to log is set aside meanwhile, and comes into the log at once when it is done: so it is whole or not there, whenever the
 process ends.
 

@@ -17,14 +17,12 @@ joins, checks and writes them, a megabyte at a time. The loop makes no more whil
 written. The thread syncs as it goes, so that no fsync has much to write: a long one holds up whoever writes, the log
 itself among them.
 
-**The snapshot is the keyspace exactly at X.** A key that changes is written before its first change, and is then in
-`changed`; the walk writes the others. The walk goes over the keyspace's `order` from its end, as SCAN does, so it
+**The snapshot is the keyspace exactly at X.** It is a view of each database (`point_in_time.py`) that writes a key before
+its first change, instead of keeping it; the walk writes the others. The walk goes over the keyspace's `order` from its end, as SCAN does, so it
 meets every key that stays, in whatever way the places of deleted ones are given back. A key that changes after the
 walk has met it is written twice, both times as it was at X, which does no harm: whoever knew which keys were met would
 need memory for each of them. So the memory is that of the keys which change meanwhile, about 100 bytes each.
-A large value is written by the walk alone, in steps. Until that is done it is shared, so that whoever changes it
-changes a copy (`Keyspace.change`).
-A flush or a SWAPDB changes no key: the snapshot holds on to the dicts themselves, and the flushed ones are freed later.
+A large value is written by the walk alone, in steps. It is shared until then.
 
 Until the rename the old log is the log, and it is whole; after it the new one is. Whatever fails before it, or the
 log itself, ends the rewrite, and the old log goes on. Refused: fork, which doubles the memory under writes, stalls the
@@ -43,10 +41,11 @@ from enum import Enum
 from typing import Any
 
 from aof import AppendOnlyLog, NullLog
-from entries import deadline_of, value_of
+from entries import Entry, deadline_of, value_of
 from kept_logs import keep, kept_bytes, remove_but
+from point_in_time import SHARDS, PointInTimeView
 from session import Instance
-from store import Keyspace, Moment, Store
+from store import Keyspace, Store
 from values import is_large, rebuild
 
 STEP_KEYS = 64  # between two looks at the time
@@ -57,7 +56,6 @@ SYNC_BYTES = 1 << 22  # as Redis's aof-rewrite-incremental-fsync
 LITTLE_BYTES = 1 << 18  # a tail that the last fsync's place has time for
 FINAL_BYTES = 1 << 16  # a tail that the loop has time for
 COPY_ROUNDS = SETTLE_ROUNDS = 8  # a disk that does not keep up with the writers must not make it endless
-SHARDS = 256  # small sets grow in small steps: one of millions of keys would stall the loop when it doubles
 RETRY_MS = 60_000
 
 logger = logging.getLogger("godis")
@@ -67,35 +65,28 @@ Write = Callable[[int, bytes, Any, int], None]  # database, key, value, deadline
 WriteInSteps = Callable[[int, bytes, Any, int], Iterator[None]]
 
 
-class Snapshot(Moment):
-    """One database as it was at the start, and which of its keys changed since."""
+class RewriteView(PointInTimeView):
+    """One database as it was at the start; a key that changes is written at once, and not kept."""
 
     def __init__(self, db: Keyspace, write: Write, write_in_steps: WriteInSteps) -> None:
-        super().__init__()
+        super().__init__(db)
         self.index = db.index
         self.places = len(db.order)  # still to be visited
-        self._entries, self._order = db.entries, db.order
-        self._changed: list[set[bytes]] = [set() for _ in range(SHARDS)]
-        self._large: set[bytes] = set()  # keys of large values that the walk has met
+        self._order = db.order
         self._kept: deque[tuple[bytes, Any, int]] = deque()  # large values that changed before: key, value, deadline
         self._write = write
         self._write_in_steps = write_in_steps
-        self.attach(db)
 
-    def note(self, key: bytes) -> None:
-        """Write a key that is about to change, if it never did since the start; keep its value where that is large."""
-        changed = self._changed[hash(key) % SHARDS]
-        if key in changed:
+    def keep(self, key: bytes, entry: Entry | None) -> None:
+        """Write a key that is about to change, unless it is new; keep only a large value."""
+        if entry is None:
             return
-        entry = self._entries.get(key)
-        if entry is not None and key not in self._large:  # else it is new, or a ghost, or the walk has met it
-            value, deadline_ms = value_of(entry), deadline_of(entry)
-            if is_large(value):
-                self.share(value)
-                self._kept.append((key, value, deadline_ms))
-            else:
-                self._write(self.index, key, value, deadline_ms)
-        changed.add(key)  # last: should memory end here, the command fails and the key is still to be written
+        value, deadline_ms = value_of(entry), deadline_of(entry)
+        if is_large(value):
+            self.share(value)
+            self._kept.append((key, value, deadline_ms))
+        else:
+            self._write(self.index, key, value, deadline_ms)
 
     def walk(self) -> Iterator[None]:
         """Write a key that did not change, or a part of a large value, again and again until all are written."""
@@ -112,21 +103,13 @@ class Snapshot(Moment):
                     continue
                 value, deadline_ms = value_of(entry), deadline_of(entry)
                 if is_large(value):
-                    self._large.add(key)
-                    self.share(value)
                     yield from self._write_large(key, value, deadline_ms)
                 else:
                     self._write(self.index, key, value, deadline_ms)
                     yield
 
     def _write_large(self, key: bytes, value: Any, deadline_ms: int) -> Iterator[None]:
-        yield from self._write_in_steps(self.index, key, value, deadline_ms)
-        self.end_sharing(value)
-
-    def detach(self, store: Store) -> None:
-        """Hear of no more changes, and let the memory go, in slices."""
-        super().detach(store)
-        store.garbage += filter(None, self._changed)
+        return self.sharing(key, value, self._write_in_steps(self.index, key, value, deadline_ms))
 
 
 class Phase(Enum):
@@ -166,7 +149,7 @@ class Rewrite:
         except BaseException:
             self._reader.close()
             raise
-        self._snapshots = [Snapshot(db, self._write, self._write_in_steps) for db in store.databases if db.entries]
+        self._snapshots = [RewriteView(db, self._write, self._write_in_steps) for db in store.databases if db.entries]
         self._walk = self._walking()
 
     # ---- in the loop: the snapshot
@@ -222,7 +205,7 @@ class Rewrite:
                 if met >= STEP_KEYS or self._queued_bytes != queued_bytes:
                     yield
                     met, queued_bytes = 0, self._queued_bytes
-            snapshot.detach(self._store)
+            snapshot.detach()
             self._snapshots.pop()
             yield
 
@@ -323,7 +306,7 @@ class Rewrite:
         """Leave the old log as it is; `close` is still due."""
         self.abandoned = True
         for snapshot in self._snapshots:
-            snapshot.detach(self._store)
+            snapshot.detach()
         self._snapshots.clear()
         self.successor.remove_file()
 

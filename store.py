@@ -38,9 +38,9 @@ from claim import Claim
 from entries import LONG_BYTES, NO_DEADLINE, TAIL_BYTES, Entry, deadline_of, entry_of, tail, value_of
 from errors import WRONG_TYPE, CommandError
 from expiry import SLICE, ExpiryIndex
+from point_in_time import PointInTimeView, SharedValues
 from usage import DEADLINE_BYTES, Memory, Recency, Usage
 from values import STRING, ValueType, is_large, type_of
-from values.shared import SharedValues
 
 NoneType = type(None)  # types.NoneType, which Python 3.10 has under this name only
 STRING_OR_NONE = {bytes, NoneType}
@@ -80,64 +80,6 @@ class ChangeListener(Protocol):
 
     def all_changed(self, db: Keyspace) -> None:
         """Hear that any key may have changed: after a flush, and after a swap of two databases."""
-
-
-class Moment:
-    """Who wants a database as it was at some moment, and so must hear of each key before it changes.
-
-    There may be several at a time: the last one hands on what it hears to the one before it. A large value that changes
-    in place is not written at once: it is shared, so that the change is made to a copy.
-    """
-
-    def __init__(self) -> None:
-        self.garbage: list[Any] = []  # of a flush: dicts, lists, sets; still needed
-        self._before: Moment | None = None
-        self._ended = False
-        self._shared: dict[int, Any] = {}  # id -> value
-        self._shared_values: SharedValues | None = None
-
-    def attach(self, db: Keyspace) -> None:
-        """Hear of the changes of a database from now on."""
-        self._before, db.snapshot = db.snapshot, self
-        self._shared_values = db.store.shared
-
-    def share(self, value: Any) -> None:
-        """Keep a value as it is until `end_sharing`."""
-        if id(value) not in self._shared:
-            assert self._shared_values is not None
-            self._shared[id(value)] = value
-            self._shared_values.share(value)
-
-    def end_sharing(self, value: Any) -> None:
-        """Let a value change again, or go."""
-        assert self._shared_values is not None
-        del self._shared[id(value)]
-        self._shared_values.end_sharing(value)
-
-    def before_change(self, key: bytes) -> None:
-        """Hear of a key that is about to change."""
-        if not self._ended:
-            self.note(key)
-        if self._before is not None:
-            self._before.before_change(key)
-
-    def note(self, key: bytes) -> None:
-        """Keep a key as it is, if it never changed since the start."""
-        raise NotImplementedError
-
-    def detach(self, store: Store) -> None:
-        """Hear of no more changes; what a flush left is freed when nobody needs it."""
-        self._ended = True
-        for value in list(self._shared.values()):
-            self.end_sharing(value)
-        for db in store.databases:
-            while db.snapshot is not None and db.snapshot._ended:
-                db.snapshot = db.snapshot._before
-        heir = self._before
-        while heir is not None and heir._ended:
-            heir = heir._before
-        (store if heir is None else heir).garbage += self.garbage
-        self.garbage = []
 
 
 class Store:
@@ -238,9 +180,9 @@ class Keyspace:
         "index",
         "listener",
         "order",
-        "snapshot",
         "store",
         "usage",
+        "views",
         "walks",
     )
 
@@ -258,7 +200,7 @@ class Keyspace:
         self.order: list[bytes | None] = []
         self.ghosts: set[bytes] = set()
         self._read = self._write = -1  # compaction moves keys of `order` from `_read` to `_write`; -1: none goes on
-        self.snapshot: Moment | None = None
+        self.views: tuple[PointInTimeView, ...] = ()
         self.walks: set[object] = set()  # that go on, for which compaction has to wait
         if self.usage is not None:
             self.usage.cleared()
@@ -452,10 +394,14 @@ class Keyspace:
         value = self.change(key, kind)
         return kind.python_type() if value is None else value
 
+    def _tell_views(self, key: bytes) -> None:
+        for view in self.views:
+            view.before_change(key)
+
     def _change_in_place(self, key: bytes, value: Any) -> Any:
         """Tell the views and the account of a value that is about to change, and return it, or a copy of it."""
-        if self.snapshot is not None:
-            self.snapshot.before_change(key)
+        if self.views:
+            self._tell_views(key)
         entry = self.entries[key]
         if value in self.store.shared:
             copied = (self.copy(value), deadline_of(entry))
@@ -504,8 +450,8 @@ class Keyspace:
 
     def put(self, key: bytes, value: Any, deadline_ms: int) -> None:
         """Set value and deadline (or NO_DEADLINE) of a key, whatever was there."""
-        if self.snapshot is not None:
-            self.snapshot.before_change(key)
+        if self.views:
+            self._tell_views(key)
         if self.usage is not None:
             self._account(key, value, deadline_ms)
         if deadline_ms != self._tail_ms:
@@ -542,7 +488,7 @@ class Keyspace:
     def _is_plain(self) -> bool:
         """Return True if nobody has to be told of a key that changes, except for its use."""
         has_account = self.usage is not None and self.usage.memory is not None
-        return self.snapshot is None and not has_account and self.listener is None
+        return not self.views and not has_account and self.listener is None
 
     def put_many(self, keys: Sequence[bytes], values: Sequence[Any], deadline_ms: int) -> None:
         """`put` for each key and its value."""
@@ -590,8 +536,8 @@ class Keyspace:
 
     def replace(self, key: bytes, value: Any) -> None:
         """Set the value of a key and leave its deadline as it is."""
-        if self.snapshot is not None:
-            self.snapshot.before_change(key)
+        if self.views:
+            self._tell_views(key)
         known = self.entries.get(key)
         # Between two short strings only the entry changes, and nobody has to be told: 0.4 µs less of an INCR.
         if type(known) is bytes and type(value) is bytes and len(value) < LONG_BYTES and self.usage is None:
@@ -620,8 +566,8 @@ class Keyspace:
 
     def set_deadline(self, key: bytes, deadline_ms: int) -> None:
         """Set the deadline of a key that is there."""
-        if self.snapshot is not None:
-            self.snapshot.before_change(key)
+        if self.views:
+            self._tell_views(key)
         known = self.entries[key]
         if self.usage is not None:
             self.usage.about_to_change(key, known)
@@ -689,12 +635,15 @@ class Keyspace:
         self._log_end(key)
 
     def flush(self) -> None:
-        """Delete every key. The memory comes back in slices, by `Store.expire_cycle`, or when a snapshot is done."""
+        """Delete every key. The memory is freed in slices by `Store.expire_cycle`; what a view reads, when it ends."""
         if self.entries:
-            garbage = self.store.garbage if self.snapshot is None else self.snapshot.garbage
-            garbage += [self.entries, self.order, self.ghosts, *self.expiry.due.values()]
+            for table in (self.entries, self.order):
+                for view in self.views:
+                    view.share(table)
+                self.store.shared.drop(table)
+            self.store.garbage += [self.ghosts, *self.expiry.due.values()]
             if self.usage is not None and self.usage.uses is not None:
-                garbage.append(self.usage.uses.table)
+                self.store.garbage.append(self.usage.uses.table)
         self._clear()
         if self.listener is not None:
             self.listener.all_changed(self)
@@ -812,8 +761,8 @@ class Keyspace:
 
     def _take_out(self, key: bytes) -> Entry:
         """Delete a key that is there, and return what it held."""
-        if self.snapshot is not None:
-            self.snapshot.before_change(key)
+        if self.views:
+            self._tell_views(key)
         if self.usage is not None:
             self.usage.removed(key, self.entries[key])
         entry = self.entries.pop(key)

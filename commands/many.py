@@ -7,7 +7,7 @@ business (`slices` says how). Few arguments are executed at once: a part of them
     write, part by part              as requests of few words; whoever would see half of it waits (`claim`)
     log all of it at once            what the parts logged was collected; the reply follows in that turn
 
-    read, part by part               as it was when that began (`sight`); nobody waits
+    read, part by part               as it was when that began (`point_in_time`); nobody waits
 
 So it is as atomic as any other, for clients and in the log: one batch holds all its effects, in as many records as it
 had parts. A million keys take a second or two in which who asks for one of them waits, and nobody else.
@@ -25,9 +25,10 @@ from collections.abc import Callable, Generator, Iterator
 from typing import Any, TypeVar
 
 from claim import Claim
-from commands.sight import Sight
 from commands.slices import at_once
+from entries import Entry, value_of
 from errors import CommandError
+from point_in_time import PointInTimeView
 from replies import HELD_BACK, LongArray, Reply, Work
 from session import Session
 
@@ -54,9 +55,9 @@ def counting(session: Session, argv: list[bytes], is_use: bool) -> Work:
     if session.store.claim is not None:  # in a pool an entry has begun since somebody looked
         return HELD_BACK
     count = 0
-    with Sight(session.db) as sight:
+    with PointInTimeView(session.db) as view:
         for keys in words_of(argv):
-            count += len(keys) - sight.look(keys, is_use).count(None)
+            count += len(keys) - _look(session, view, keys, is_use).count(None)
             yield
     return count
 
@@ -68,15 +69,32 @@ def getting(session: Session, argv: list[bytes]) -> Work:
     chunks: list[tuple[Any, ...]] = []
     held_bytes = 0
     try:
-        with Sight(session.db) as sight:
+        with PointInTimeView(session.db) as view:
             for keys in words_of(argv):
-                chunks.append(tuple(sight.strings(keys, is_use=not session.no_touch)))
+                entries = _look(session, view, keys, is_use=not session.no_touch)
+                chunks.append(tuple(map(_string_of, entries)))
                 held_bytes += sum(map(len, filter(None, chunks[-1])))
                 yield
     except GeneratorExit:
         session.store.garbage.append(chunks)
         raise
     return LongArray(chunks, held_bytes)
+
+
+def _look(session: Session, view: PointInTimeView, keys: list[bytes], is_use: bool) -> list[Entry | None]:
+    """Return the entries of keys, counted as hits and misses, and perhaps as uses of the keys."""
+    found = view.live_entries(keys)
+    db, misses = session.db, found.count(None)
+    db.store.misses += misses
+    db.store.hits += len(found) - misses
+    if is_use and db.usage is not None and db.usage.uses is not None:
+        db.usage.uses.note_many(filter(db.entries.__contains__, keys))
+    return found
+
+
+def _string_of(entry: Entry | None) -> bytes | None:
+    value = None if entry is None else value_of(entry)
+    return value if type(value) is bytes else None
 
 
 def in_parts(session: Session, argv: list[bytes], run: Run, step: int = 1) -> Generator[None, None, list[Reply]]:

@@ -11,10 +11,8 @@ loop: whoever takes one asks for its pieces as fast as he can bear. It is one st
 
 **Places are kept**, since SCAN's cursor is one, and a client may go on with it at another instance. So `order` is first
 copied as it is, in slices between which no entry may be applied (`begin`: 8 ms for a million keys); then its places are
-walked while entries change the keys. A key that changes is noted as it was just before its first change
-(`before_change`, as for the log's rewrite), and the walk writes it so when it comes to its place. The memory is that of
-the keys which change meanwhile. A large value is shared until the walk has written it, in steps: whoever changes it
-changes a copy.
+walked while entries change the keys. A key that changes is kept as it was (`point_in_time.py`), and the walk writes it so
+when it comes to its place. A large value is shared until the walk has written it, in steps.
 """
 
 from __future__ import annotations
@@ -25,96 +23,69 @@ from itertools import groupby
 import hiredis
 
 from engine import Engine
-from entries import Entry, deadline_of, value_of
+from entries import deadline_of, value_of
 from errors import CommandError, PoolError
+from point_in_time import PointInTimeView
 from protocol import encode_command
-from store import Keyspace, Moment, Store
+from store import Keyspace, Store
 from values import is_large, rebuild
 
 COPY_PLACES = 1 << 16  # of `order`, between two looks at the time
 WALK_PLACES = 64
-SHARDS = 256  # small dicts grow in small steps
 SMALL_RUN = 4  # commands; fewer are faster applied one by one
 DB, HOLES, GHOST, PART = b"@DB", b"@HOLES", b"@GHOST", b"@PART"
 _UNFINISHED = object()
 
 
-class DatabaseSnapshot(Moment):
-    """One database as it was when this was made."""
+class DatabaseSnapshot(PointInTimeView):
+    """One database as it was when this was made, and its places."""
 
     def __init__(self, db: Keyspace) -> None:
-        super().__init__()
-        self.order: list[bytes | None] = []
+        super().__init__(db)
+        self.places: list[bytes | None] = []
         self._db = db
         self._head = (DB, b"%d" % db.index, b"%d" % db._read, b"%d" % db._write)
-        self._entries = db.entries
-        # Of a key that changed: its place in the stream, or, where that is long, its entry. b"": it has been written.
-        self._changed: list[dict[bytes, bytes | Entry]] = [{} for _ in range(SHARDS)]
 
-    def copy_order(self) -> Iterator[None]:
+    def copy_places(self) -> Iterator[None]:
         """Copy the places in slices; no key may change meanwhile."""
-        order = self._db.order
-        for start in range(0, len(order), COPY_PLACES):
-            self.order += order[start : start + COPY_PLACES]
+        places = self._db.order
+        for start in range(0, len(places), COPY_PLACES):
+            self.places += places[start : start + COPY_PLACES]
             yield
-        self.attach(self._db)
-
-    def note(self, key: bytes) -> None:
-        """Note a key that is about to change as it is, if it never did since the start."""
-        changed = self._changed[hash(key) % SHARDS]
-        if key in changed:
-            return
-        entry = self._entries.get(key)
-        if entry is not None and is_large(value_of(entry)):
-            self.share(value_of(entry))
-            changed[key] = entry
-        else:
-            changed[key] = self._place_of(key, entry)
-
-    @staticmethod
-    def _place_of(key: bytes, entry: Entry | None) -> bytes:
-        if entry is None:  # deleted before, or new: then nobody will ask for its place
-            return encode_command((GHOST, key))
-        return b"".join(map(encode_command, rebuild(key, value_of(entry), deadline_of(entry))))
 
     def walk(self) -> Iterator[bytes]:
         """Yield the pieces of the stream."""
         yield encode_command(self._head)
         holes = 0
-        for start in range(0, len(self.order), WALK_PLACES):
+        for start in range(0, len(self.places), WALK_PLACES):
             pieces: list[bytes] = []
-            for key in self.order[start : start + WALK_PLACES]:
+            for key in self.places[start : start + WALK_PLACES]:
                 if key is None:
                     holes += 1
                     continue
                 if holes:
                     pieces.append(encode_command((HOLES, b"%d" % holes)))
                     holes = 0
-                known = self._changed[hash(key) % SHARDS].get(key)
-                entry = self._entries.get(key) if known is None else known
-                if type(known) is bytes:
-                    pieces.append(known)
-                elif entry is not None and is_large(value_of(entry)):
+                entry = self.entry(key)
+                if entry is None:
+                    pieces.append(encode_command((GHOST, key)))
+                    continue
+                value = value_of(entry)
+                commands = map(encode_command, rebuild(key, value, deadline_of(entry)))
+                if is_large(value):
                     yield b"".join(pieces)
                     pieces.clear()
-                    yield from self._write_large(key, entry)
+                    yield from self.sharing(key, value, commands)
                 else:
-                    pieces.append(self._place_of(key, entry))
+                    pieces += commands
             yield b"".join(pieces)
         if holes:
             yield encode_command((HOLES, b"%d" % holes))
 
-    def _write_large(self, key: bytes, entry: Entry) -> Iterator[bytes]:
-        value = value_of(entry)
-        self.share(value)
-        self._changed[hash(key) % SHARDS][key] = b""
-        yield from map(encode_command, rebuild(key, value, deadline_of(entry)))
-        self.end_sharing(value)
-
-    def detach(self, store: Store) -> None:
-        """Hear of no more changes, and let the memory go, in slices."""
-        super().detach(store)
-        store.garbage += [self.order, *filter(None, self._changed)]
+    def detach(self) -> None:
+        """End the view, and let its memory go, in slices."""
+        super().detach()
+        self._store.garbage.append(self.places)
 
 
 class Snapshot:
@@ -131,7 +102,7 @@ class Snapshot:
             for db in self._store.databases:
                 if db.order or db.ghosts:
                     self._databases.append(DatabaseSnapshot(db))
-                    yield from self._databases[-1].copy_order()
+                    yield from self._databases[-1].copy_places()
         except BaseException:
             self.end()
             raise
@@ -146,7 +117,7 @@ class Snapshot:
     def end(self) -> None:
         """Let go of all that was held; also when it was not walked to the end."""
         for database in self._databases:
-            database.detach(self._store)
+            database.detach()
         self._databases.clear()
 
 

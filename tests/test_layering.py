@@ -19,6 +19,8 @@ ORDER = """
 godis -> command_line -> leaves
 godis -> service -> server -> connection -> engine
 engine -> commands -> session -> eviction -> store -> usage -> expiry -> leaves
+store -> point_in_time -> expiry
+point_in_time -> values
 usage -> values -> leaves
 aof -> log_records -> protocol
 unsynced -> log_records
@@ -81,7 +83,18 @@ NETWORK = {"ping", "listening", "server", "connection", "outbox", "turn", "sched
 POOL_NETWORK = {
     f"pool.{name}" for name in ("archive", "etcd", "members", "pace", "pool", "post", "reads", "server", "writes")
 }
-CLOCKLESS = {"values", "session", "eviction", "store", "usage", "expiry", "pool.replica", "pool.entry", "pool.snapshot"}
+CLOCKLESS = {
+    "values",
+    "session",
+    "eviction",
+    "store",
+    "usage",
+    "expiry",
+    "point_in_time",
+    "pool.replica",
+    "pool.entry",
+    "pool.snapshot",
+}
 
 
 def module_of(path: Path) -> str:

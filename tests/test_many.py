@@ -15,8 +15,9 @@ from servers import GodisProcess, Raw, encode, parse, wait_until
 from stepped_turn import Rig
 
 from commands.many import AT_ONCE_WORDS, PART_WORDS
-from commands.sight import Sight
 from commands.slices import at_once
+from entries import value_of
+from point_in_time import PointInTimeView
 from replies import HELD_BACK, Deleted, Work
 
 MANY = AT_ONCE_WORDS + 2 * PART_WORDS
@@ -200,7 +201,7 @@ def test_while_one_reads_nobody_waits_and_it_sees_what_was_there_when_it_began(n
     while bench.store.garbage and not bench.store.expire_cycle(lambda: False):
         pass
     assert at_once(work) == EXPECTED[name]
-    assert all(db.snapshot is None for db in bench.store.databases)
+    assert all(db.views == () for db in bench.store.databases)
     assert other.ask("GET", KEYS[-6]) == b"after"
 
 
@@ -211,7 +212,7 @@ def test_one_that_reads_and_is_given_up_leaves_nothing_behind() -> None:
     other.ask("FLUSHALL")
     other.ask("SET", KEYS[0], "new")
     work.close()
-    assert all(db.snapshot is None for db in bench.store.databases)
+    assert all(db.views == () for db in bench.store.databases)
     assert bench.store.expire_cycle(lambda: False)
     assert bench.store.garbage == []
 
@@ -223,18 +224,18 @@ def test_one_that_reads_and_is_given_up_leaves_nothing_behind() -> None:
         max_size=40,
     )
 )
-def test_each_of_several_sights_is_of_its_moment(steps: list[tuple[str, int]]) -> None:
+def test_each_of_several_views_is_of_its_moment(steps: list[tuple[str, int]]) -> None:
     """They end in any order; what a flush left is freed when nobody needs it, and not before."""
     bench = Bench(default_ttl="0")
     client = bench.connect()
     names = [b"k%d" % number for number in range(10)]
-    sights: list[tuple[Sight, list[Any]]] = []
+    views: list[tuple[PointInTimeView, list[Any]]] = []
     for number, (step, chance) in enumerate(steps):
         db = bench.store.databases[chance % 2]
         if step == "begin":
-            sights.append((Sight(db), [db.peek(name) for name in names]))
-        elif step == "end" and sights:
-            sights.pop(chance % len(sights))[0].__exit__()
+            views.append((PointInTimeView(db), [db.peek(name) for name in names]))
+        elif step == "end" and views:
+            views.pop(chance % len(views))[0].detach()
         elif step in ("SET", "DEL"):
             client.ask("SELECT", chance % 2)
             client.ask(step, names[chance], *([number] if step == "SET" else []))
@@ -243,13 +244,13 @@ def test_each_of_several_sights_is_of_its_moment(steps: list[tuple[str, int]]) -
         elif step == "SWAPDB":
             client.ask(step, 0, 1)
         bench.store.expire_cycle(lambda: False)
-        for sight, expected in sights:
-            assert sight.strings(names, is_use=True) == expected
-    for sight, _ in sights:
-        sight.__exit__()
+        for view, expected in views:
+            assert [entry and value_of(entry) for entry in view.live_entries(names)] == expected
+    for view, _ in views:
+        view.detach()
     bench.store.expire_cycle(lambda: False)
     assert bench.store.garbage == []
-    assert all(db.snapshot is None for db in bench.store.databases)
+    assert all(db.views == () for db in bench.store.databases)
 
 
 def test_nothing_is_logged_until_all_is_done_and_what_others_wrote_comes_before() -> None:

@@ -454,7 +454,7 @@ def test_a_snapshot_is_that_of_its_entry_whatever_is_applied_while_it_is_taken()
     pieces += walk
     snapshot.end()
     assert b"".join(pieces) == expected
-    assert all(db.snapshot is None for db in member.store.databases)
+    assert all(db.views == () for db in member.store.databases)
 
 
 def test_a_snapshot_that_is_cut_off_is_refused() -> None:

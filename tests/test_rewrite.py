@@ -200,7 +200,7 @@ def test_whatever_happens_meanwhile_the_new_log_says_what_the_keyspace_holds(
         rig.log.close()
         for db in rig.store.databases:
             db.check()
-            assert db.snapshot is None
+            assert db.views == ()
         assert replayed(rig.path) == state_of(rig.store)
         assert not os.path.exists(rig.path + ".rewrite")
 
@@ -341,7 +341,7 @@ def test_a_failure_leaves_the_old_log_whole(
     assert os.stat(rig.path).st_ino == inode
     assert rig.log.failure is None
     assert not os.path.exists(rig.path + ".rewrite")
-    assert all(db.snapshot is None for db in rig.store.databases)
+    assert all(db.views == () for db in rig.store.databases)
     assert replayed(rig.path) == state_of(rig.store)
     rig.ask("BGREWRITEAOF")
     rig.finish()

@@ -17,12 +17,12 @@ joins, checks and writes them, a megabyte at a time. The loop makes no more whil
 written. The thread syncs as it goes, so that no fsync has much to write: a long one holds up whoever writes, the log
 itself among them.
 
-**The snapshot is the keyspace exactly at X.** It is a view of each database (`point_in_time.py`) that writes a key before
-its first change, instead of keeping it; the walk writes the others. The walk goes over the keyspace's `order` from its end, as SCAN does, so it
-meets every key that stays, in whatever way the places of deleted ones are given back. A key that changes after the
-walk has met it is written twice, both times as it was at X, which does no harm: whoever knew which keys were met would
-need memory for each of them. So the memory is that of the keys which change meanwhile, about 100 bytes each.
-A large value is written by the walk alone, in steps. It is shared until then.
+**The snapshot is the keyspace exactly at X.** It is a view of each database (`point_in_time.py`) that writes a key
+before its first change, instead of keeping it; the walk writes the others. The walk goes over the keyspace's `order`
+from its end, as SCAN does, so it meets every key that stays, in whatever way the places of deleted ones are given
+back. A key that changes after the walk has met it is written twice, both times as it was at X, which does no harm:
+whoever knew which keys were met would need memory for each of them. So the memory is that of the keys which change
+meanwhile, about 100 bytes each. A large value is written by the walk alone, in steps. It is shared until then.
 
 Until the rename the old log is the log, and it is whole; after it the new one is. Whatever fails before it, or the
 log itself, ends the rewrite, and the old log goes on. Refused: fork, which doubles the memory under writes, stalls the

@@ -9,10 +9,10 @@ loop: whoever takes one asks for its pieces as fast as he can bear. It is one st
     SET key value ...         the place of a key, as the commands that make it (`values.rebuild`)
     @PART instance bytes      a part of an entry whose last part is not there yet
 
-**Places are kept**, since SCAN's cursor is one, and a client may go on with it at another instance. So `order` is first
-copied as it is, in slices between which no entry may be applied (`begin`: 8 ms for a million keys); then its places are
-walked while entries change the keys. A key that changes is kept as it was (`point_in_time.py`), and the walk writes it so
-when it comes to its place. A large value is shared until the walk has written it, in steps.
+**Places are kept**, since SCAN's cursor is one, and a client may go on with it at another instance. So `order` is
+first copied as it is, in slices between which no entry may be applied (`begin`: 8 ms for a million keys); then its
+places are walked while entries change the keys. A key that changes is kept as it was (`point_in_time.py`), and the
+walk writes it so when it comes to its place. A large value is shared until the walk has written it, in steps.
 """
 
 from __future__ import annotations

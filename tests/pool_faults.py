@@ -222,7 +222,8 @@ def forgets(pool: Pool, revision: int) -> bool:
     try:
         pool.etcd.leader().call("kv/range", {"key": "Zw==", "revision": revision})
     except urllib.error.HTTPError as error:
-        return b"compacted" in error.read()
+        with error:
+            return b"compacted" in error.read()
     return False
 
 

@@ -3,9 +3,10 @@
 It owns the settings of the `gc` module in a serving process, and knows nothing of what the objects are.
 
 Reference counts free nearly all that Godis lets go of. For the rest there is the collector, which walks through each
-container that it knows of, and the keyspace is a few of the longest there are: `order`, and a list for each second in
-which keys end. A walk through them costs 20 ms a million keys, 100 ms where the keys lie in random order, and it came
-with each full collection: a pipeline of a million GETs had eight. A value that is no string is such a container, too.
+container that it knows of, and the keyspace is a few of the longest there are: the key order, and a list for each
+second in which keys end. A walk through them costs 20 ms a million keys, 100 ms where the keys lie in random order,
+and it came with each full collection: a pipeline of a million GETs had eight. A value that is no string is such a
+container, too.
 
 So while there are many keys, or values that are no strings, all that is there is told to the collector as permanent
 (`gc.freeze`, which takes a microsecond), ten times a second and right after a collection of what has come since. A list

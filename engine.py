@@ -77,7 +77,7 @@ class Engine:
         nothing but keys, an integer or null. To look at the clock behind these as well costs 4 % of a GET at P=16.
         """
         if self.instance.untouching:
-            self.instance.store.noting = not session.no_touch
+            self.instance.store.tracks_access = not session.no_touch
         if len(requests) > 1:
             replies_by_column = self._run_by_column(session, requests)
             if replies_by_column is not None:

@@ -89,7 +89,7 @@ class Eviction:
         if self.memory is None:
             usage.end()
         db.usage = usage if usage.uses is not None or usage.memory is not None else None
-        if self.memory is not None and usage.memory is None and len(db.order) <= AT_ONCE_PLACES:
+        if self.memory is not None and usage.memory is None and len(db.key_order) <= AT_ONCE_PLACES:
             for _ in db.begin_account(self.memory):
                 pass
 
@@ -239,7 +239,7 @@ class Eviction:
     # ---- drawing
 
     def _has_candidates(self, db: Keyspace) -> bool:
-        return bool(db.expiry.count if self._policy.startswith("volatile") else len(db))
+        return bool(db.expiry.volatile_count if self._policy.startswith("volatile") else len(db))
 
     def _may_go(self, db: Keyspace, key: bytes) -> bool:
         if self._policy.startswith("volatile"):
@@ -248,10 +248,10 @@ class Eviction:
 
     def _draw(self, db: Keyspace) -> bytes:
         """Return a random key of those that may go, of which there is at least one."""
-        order = db.order
-        chance, places = self._store.random.random, len(order)
+        places = db.key_order.places
+        chance, count = self._store.random.random, len(places)
         for _ in range(DRAWS):
-            key = order[int(chance() * places)]
+            key = places[int(chance() * count)]
             if key is not None and self._may_go(db, key):
                 return key
         return self._draw_rare(db)
@@ -267,11 +267,11 @@ class Eviction:
                 if self._may_go(db, key):
                     return key
             if self._policy.startswith("volatile"):
-                drawn += self._some_dated(db) or db.expiry.keys()
+                drawn += self._some_volatile(db) or db.expiry.keys()
             else:
                 drawn += db.entries
 
-    def _some_dated(self, db: Keyspace) -> list[bytes]:
+    def _some_volatile(self, db: Keyspace) -> list[bytes]:
         """Return up to some thousands of the keys with a deadline: of some seconds some that end in them."""
         due, sample = db.expiry.due, self._store.random.sample
         buckets = [due[second] for second in sample(list(due), min(SAMPLED_SECONDS, len(due)))]

@@ -35,11 +35,21 @@ CLEANED_AN_ADD = 4  # entries: more than the two that an `add` may leave stale
 class ExpiryIndex:
     """The deadlines of one database, by time. Seconds and milliseconds are Unix time."""
 
-    __slots__ = ("_cleaner", "_done_until", "_entries", "_second", "count", "due", "entries", "is_due", "latest_ms")
+    __slots__ = (
+        "_cleaner",
+        "_done_until",
+        "_entries",
+        "_second",
+        "due",
+        "entries",
+        "is_due",
+        "latest_ms",
+        "volatile_count",
+    )
 
     def __init__(self, entries: dict[bytes, Entry], now_ms: int) -> None:
         self.entries = entries
-        self.count = 0  # of the keys with a deadline; the keyspace keeps it
+        self.volatile_count = 0  # of the keys with a deadline; the keyspace keeps it
         self.due: dict[int, list[bytes]] = {}
         self.is_due = False
         self.latest_ms = 0  # of all deadlines that were ever added
@@ -54,7 +64,7 @@ class ExpiryIndex:
 
     def add_many(self, keys: list[bytes], deadline_ms: int) -> None:
         """`add` for each of these keys, which are the callee's from now on."""
-        if self._entries > 2 * self.count + FEW_STALE:
+        if self._entries > 2 * self.volatile_count + FEW_STALE:
             due = CLEANED_AN_ADD * len(keys)
             while due > 0 and (looked_at := self._clean_slice()):
                 due -= looked_at
@@ -189,7 +199,7 @@ class ExpiryIndex:
     def _clean_slice(self) -> int:
         """Look at some entries if most of all are stale; return at how many."""
         if self._cleaner is None:
-            if self._entries <= 2 * self.count + FEW_STALE:
+            if self._entries <= 2 * self.volatile_count + FEW_STALE:
                 return 0
             self._cleaner = self._cleaning()
         looked_at = next(self._cleaner, 0)

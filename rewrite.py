@@ -18,7 +18,7 @@ written. The thread syncs as it goes, so that no fsync has much to write: a long
 itself among them.
 
 **The snapshot is the keyspace exactly at X.** It is a view of each database (`point_in_time.py`) that writes a key
-before its first change, instead of keeping it; the walk writes the others. The walk goes over the keyspace's `order`
+before its first change, instead of keeping it; the walk writes the others. The walk goes over the key order
 from its end, as SCAN does, so it meets every key that stays, in whatever way the places of deleted ones are given
 back. A key that changes after the walk has met it is written twice, both times as it was at X, which does no harm:
 whoever knew which keys were met would need memory for each of them. So the memory is that of the keys which change
@@ -71,8 +71,8 @@ class RewriteView(PointInTimeView):
     def __init__(self, db: Keyspace, write: Write, write_in_steps: WriteInSteps) -> None:
         super().__init__(db)
         self.index = db.index
-        self.places = len(db.order)  # still to be visited
-        self._order = db.order
+        self._order = db.key_order.places
+        self.places = len(self._order)  # still to be visited
         self._kept: deque[tuple[bytes, Any, int]] = deque()  # large values that changed before: key, value, deadline
         self._write = write
         self._write_in_steps = write_in_steps

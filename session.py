@@ -210,7 +210,7 @@ class Session:
     @no_touch.setter
     def no_touch(self, wanted: bool) -> None:
         (self.instance.untouching.add if wanted else self.instance.untouching.discard)(self.id)
-        self.store.noting = not wanted  # for the rest of this pipeline; see `Engine.run`
+        self.store.tracks_access = not wanted  # for the rest of this pipeline; see `Engine.run`
 
     def reset(self) -> None:
         """Forget all that RESET makes a client forget."""

@@ -8,18 +8,11 @@ A database is a `Keyspace`:
     entries    key -> entry        a value and its deadline together, as `entries` lays them out: bytes for a string;
                                    other types bring their own Python type
     expiry     ExpiryIndex         how many keys have a deadline, and which of them end when
-    order      [key]               every key once, for SCAN, RANDOMKEY and whatever else walks the keyspace in slices
-    ghosts     {key}               deleted keys whose place in `order` is not given back yet
+    key_order  KeyOrder            every key once, for SCAN, RANDOMKEY and whatever else walks the keyspace in slices
 
 Expired is absent. A key is expired when its deadline is not after `expired_until_ms`, which is the time of the turn,
 and 0 during replay, since replay never expires by the clock. Whoever meets an expired key deletes it and logs a DEL
 (lazy expiry); `expire_cycle` finds the others by their second, never by looking at keys that live on.
-
-SCAN walks `order` from the end to the start, and its cursor is the number of places still to visit. Compaction moves
-keys only towards the start, so what a cursor has yet to visit stays in front of it: every key that is there from the
-start to the end of a scan is returned, at no cost to an open scan. A cursor needs no memory, so an abandoned one costs
-nothing. (Refused: a copy of the keys a scan, which costs the keyspace at its first call; a dict iterator, which dies at
-the first write.)
 
 It is longer than most modules because whatever changes a key has to keep all of these tables true at once.
 """
@@ -38,13 +31,13 @@ from claim import Claim
 from entries import LONG_BYTES, NO_DEADLINE, TAIL_BYTES, Entry, deadline_of, entry_of, tail, value_of
 from errors import WRONG_TYPE, CommandError
 from expiry import SLICE, ExpiryIndex
+from key_order import KeyOrder
 from point_in_time import PointInTimeView, SharedValues
 from usage import DEADLINE_BYTES, Memory, Recency, Usage
 from values import STRING, ValueType, is_large, type_of
 
 NoneType = type(None)  # types.NoneType, which Python 3.10 has under this name only
 STRING_OR_NONE = {bytes, NoneType}
-RANDOM_TRIES = 100  # for a random key; ghosts are few
 ENDLESS = tail(NO_DEADLINE)
 MOST_LOOKS = 2048  # at keys that may have expired, to count those that have not
 EARLIEST_MS = 1000  # a deadline before 1970 would be none, and a log would not hold it
@@ -94,7 +87,7 @@ class Store:
         self.may_delete = True  # expired keys, where they are met; in a pool only while an entry is applied
         self.default_ttl_ms = 0
         self.default_deadline_ms = NO_DEADLINE  # now + default TTL, made once a turn
-        self.noting = True  # reads count as uses of their keys; see `usage`
+        self.tracks_access = True  # reads count as uses of their keys; see `usage`
         self.expired_keys = 0
         self.evicted_keys = 0
         self.hits = 0
@@ -170,20 +163,16 @@ class Keyspace:
     """
 
     __slots__ = (
-        "_read",
         "_tail",
         "_tail_ms",
-        "_write",
         "entries",
         "expiry",
-        "ghosts",
         "index",
+        "key_order",
         "listener",
-        "order",
         "store",
         "usage",
         "views",
-        "walks",
     )
 
     def __init__(self, store: Store, index: int) -> None:
@@ -197,11 +186,8 @@ class Keyspace:
     def _clear(self) -> None:
         self.entries: dict[bytes, Entry] = {}
         self.expiry = ExpiryIndex(self.entries, self.store.second_began_ms)
-        self.order: list[bytes | None] = []
-        self.ghosts: set[bytes] = set()
-        self._read = self._write = -1  # compaction moves keys of `order` from `_read` to `_write`; -1: none goes on
+        self.key_order = KeyOrder()
         self.views: tuple[PointInTimeView, ...] = ()
-        self.walks: set[object] = set()  # that go on, for which compaction has to wait
         if self.usage is not None:
             self.usage.cleared()
 
@@ -327,47 +313,27 @@ class Keyspace:
 
     def random_key(self) -> bytes | None:
         """Return a live key, each as likely as any other; None if there is none, or nearly all have just expired."""
-        order = self.order
-        randrange = self.store.random.randrange
-        for _ in range(RANDOM_TRIES):
-            if not self.entries:
-                return None
-            key = order[randrange(len(order))]
-            if key is not None and self.is_live(key):
-                return key
-        return None
+        return self.key_order.random_key(self.store.random, self.is_live) if self.entries else None
 
     def scan(self, cursor: int, count: int) -> tuple[int, list[bytes]]:
         """Visit `count` places from `cursor` (0: start); return the next cursor (0: done) and the live keys met."""
-        order = self.order
-        end = min(cursor, len(order)) if cursor else len(order)
-        start = max(0, end - count)
-        return start, [key for key in order[start:end] if key is not None and self.is_live(key)]
+        return self.key_order.scan(cursor, count, self.is_live)
 
     def walk(self) -> Generator[tuple[bytes, ...], None, None]:
-        """Visit all places in small steps and hand out the live keys of each; anything may happen between two steps.
+        """Visit all places in small steps and yield the live keys of each step; see `KeyOrder.walk`.
 
-        No key is met twice, and each that is there throughout is met: what is deleted meanwhile keeps its place. So a
-        compaction under way is finished first, and the next one waits for the end of the walk. A flush or a swap of
-        the database ends it.
+        A flush or a swap of the database ends it.
         """
-        order, walks = self.order, self.walks
-        while self._read >= 0 and self.order is order:
-            self._compact_order()
-            yield ()
-        walks.add(walk := object())
-        try:
-            for start in range(0, len(order), SLICE):
-                if self.order is not order:
-                    return
-                keys = order[start : start + SLICE]
-                if self.expiry.is_due:
-                    keys = [key for key in keys if key is not None and self.is_live(key)]
-                elif self.ghosts:
-                    keys = [key for key in keys if key in self.entries]
-                yield tuple(keys)  # type: ignore[arg-type]  # None stands there only during a compaction
-        finally:
-            walks.discard(walk)
+        order = self.key_order
+        for keys in order.walk():
+            if self.key_order is not order:
+                return
+            if self.expiry.is_due:
+                yield tuple(filter(self.is_live, keys))
+            elif order.tombstones:
+                yield tuple(filter(self.entries.__contains__, keys))
+            else:
+                yield tuple(keys)
 
     def is_live(self, key: bytes) -> bool:
         """Say whether a key is there and not expired, and change nothing."""
@@ -453,7 +419,7 @@ class Keyspace:
         if self.views:
             self._tell_views(key)
         if self.usage is not None:
-            self._account(key, value, deadline_ms)
+            self.usage.put(key, self.entries.get(key), entry_of(value, deadline_ms))
         if deadline_ms != self._tail_ms:
             self._tail_ms, self._tail = deadline_ms, tail(deadline_ms)
         # entry_of, inline, since this is SET: the tail is made once a turn
@@ -465,23 +431,23 @@ class Keyspace:
             self.listener.changed(self, key)
 
     def _place(self, key: bytes, entry: Entry, deadline_ms: int) -> None:
-        """Put an entry in the place of whatever was there, and tell expiry and `order` of it."""
+        """Put an entry in the place of whatever was there, and tell expiry and the key order of it."""
         # A look at the size is cheaper than a look for the key, which costs a second search: 0.08 µs of a SET.
         entries, expiry = self.entries, self.expiry
         size = len(entries)
-        if expiry.count == size and deadline_ms >= expiry.latest_ms:
+        if expiry.volatile_count == size and deadline_ms >= expiry.latest_ms:
             # All keys have deadlines, none a later one: so what was there stands where expiry will find it.
             entries[key] = entry
             if len(entries) != size:
-                expiry.count += 1
-                self._admit(key)
+                expiry.volatile_count += 1
+                self.key_order.add(key)
                 expiry.add(key, deadline_ms)
             return
-        known_ms = deadline_of(entries.get(key)) if expiry.count else NO_DEADLINE
+        known_ms = deadline_of(entries.get(key)) if expiry.volatile_count else NO_DEADLINE
         entries[key] = entry
         if len(entries) != size:
-            self._admit(key)
-        expiry.count += (deadline_ms != NO_DEADLINE) - (known_ms != NO_DEADLINE)
+            self.key_order.add(key)
+        expiry.volatile_count += (deadline_ms != NO_DEADLINE) - (known_ms != NO_DEADLINE)
         if deadline_ms != NO_DEADLINE and (known_ms == NO_DEADLINE or deadline_ms < known_ms):
             expiry.add(key, deadline_ms)
 
@@ -499,7 +465,7 @@ class Keyspace:
                 self.put(key, value, deadline_ms)
             return
         end = tail(deadline_ms)
-        if expiry.count == known and deadline_ms >= expiry.latest_ms:  # see `_place`
+        if expiry.volatile_count == known and deadline_ms >= expiry.latest_ms:  # see `_place`
             for key, value in zip(keys, values):  # noqa: B905 - as many as there are keys
                 entries[key] = value + end
         else:
@@ -510,11 +476,11 @@ class Keyspace:
         if len(entries) != known:
             new = list(islice(reversed(entries), len(entries) - known))
             for key in reversed(new):
-                self._admit(key)
+                self.key_order.add(key)
                 if self.usage is not None and self.usage.uses is not None:
                     self.usage.uses.admit(key)
             if deadline_ms != NO_DEADLINE:
-                expiry.count += len(new)
+                expiry.volatile_count += len(new)
                 expiry.add_many(new, deadline_ms)
 
     def _put_over(self, keys: Sequence[bytes], values: Sequence[bytes], deadline_ms: int, end: bytes) -> None:
@@ -528,7 +494,7 @@ class Keyspace:
                 continue
             was = old[-TAIL_BYTES:] if type(old) is bytes else tail(old[1])
             if was != end:
-                self.expiry.count += (end != ENDLESS) - (was != ENDLESS)
+                self.expiry.volatile_count += (end != ENDLESS) - (was != ENDLESS)
                 if was > end:  # see `short_strings`
                     sooner.append(key)
         if sooner:
@@ -613,7 +579,7 @@ class Keyspace:
             known = [self.entries.get(key) for key in keys]
             return [entry if self.remove(key) is not None else None for key, entry in zip(keys, known, strict=True)]
         # The same inline: 0.7 µs a key instead of 2.
-        entries, ghosts = self.entries, self.ghosts
+        entries, leave_tombstone = self.entries, self.key_order.remove
         removed: list[Entry | None] = []
         for key in keys:
             entry = entries.pop(key, None)
@@ -621,9 +587,8 @@ class Keyspace:
             if entry is None:
                 continue
             if deadline_of(entry) != NO_DEADLINE:
-                self.expiry.count -= 1
-            ghosts.add(key)
-            self._follow_ghosts()
+                self.expiry.volatile_count -= 1
+            leave_tombstone(key)
             if type(entry) is tuple:
                 self._drop(entry)
         return removed
@@ -637,11 +602,11 @@ class Keyspace:
     def flush(self) -> None:
         """Delete every key. The memory is freed in slices by `Store.expire_cycle`; what a view reads, when it ends."""
         if self.entries:
-            for table in (self.entries, self.order):
+            for table in (self.entries, self.key_order.places):
                 for view in self.views:
                     view.share(table)
                 self.store.shared.drop(table)
-            self.store.garbage += [self.ghosts, *self.expiry.due.values()]
+            self.store.garbage += [self.key_order.tombstones, *self.expiry.due.values()]
             if self.usage is not None and self.usage.uses is not None:
                 self.store.garbage.append(self.usage.uses.table)
         self._clear()
@@ -686,7 +651,7 @@ class Keyspace:
     def expire_alike(self, last_second: int) -> Iterator[None]:
         """Delete the keys that ended in a second or before, in an order that they alone decide, in many steps.
 
-        For a pool: whatever was done before in which order, the same keys leave the same `order` behind.
+        For a pool: whatever was done before in which order, the same keys leave the same places behind.
         """
         groups: dict[int, set[bytes]] = {}  # each is sorted at once, which takes long for a million keys
         for keys in self.expiry.find_due(last_second):
@@ -707,46 +672,22 @@ class Keyspace:
         Nothing is in it before the first key is counted. A flush or the end of the limit ends it, and where the
         database is swapped meanwhile another may be left without one.
         """
-        while self._read >= 0:  # a compaction moves keys
-            self._compact_order()
+        while self.key_order.read >= 0:  # a compaction moves keys
+            self.key_order.compact()
             yield
         self.usage = usage = self.usage or Usage(self.store)
         if usage.memory is not None:
             return
-        order, entries, walks = self.order, self.entries, self.walks
-        tally = usage.begin(memory)
-        walks.add(tally)
-        try:
-            for start in range(0, len(order), SLICE):
-                if usage.tally is not tally:
-                    return
-                usage.count_some(order[start : start + SLICE], entries)
-                yield
-            if usage.tally is tally:
-                self.store.garbage.append(usage.end_tally())
-        finally:
-            walks.discard(tally)
-
-    def _account(self, key: bytes, value: Any, deadline_ms: int) -> None:
-        """Note that `put` uses a key, and the bytes that it brings and takes."""
-        usage = self.usage
-        assert usage is not None
-        old = self.entries.get(key)
-        if old is not None:
-            usage.note(key)
-            if usage.memory is None:
+        entries, tally = self.entries, usage.begin(memory)
+        for keys in self.key_order.walk():
+            if usage.tally is not tally:
                 return
-        usage.written(key, old, entry_of(value, deadline_ms))
-        usage.add(DEADLINE_BYTES * ((deadline_ms != NO_DEADLINE) - (deadline_of(old) != NO_DEADLINE)))
+            usage.count_some(keys, entries)
+            yield
+        if usage.tally is tally:
+            self.store.garbage.append(usage.end_tally())
 
-    # ---- order
-
-    def _admit(self, key: bytes) -> None:
-        """Give a new key its place in `order`; one that was here before may still have it."""
-        if key in self.ghosts:
-            self.ghosts.discard(key)
-        else:
-            self.order.append(key)
+    # ---- deleting
 
     def _discard(self, key: bytes) -> None:
         """Delete a key that is there."""
@@ -767,48 +708,22 @@ class Keyspace:
             self.usage.removed(key, self.entries[key])
         entry = self.entries.pop(key)
         if deadline_of(entry) != NO_DEADLINE:
-            self.expiry.count -= 1
-        self.ghosts.add(key)
-        self._follow_ghosts()
+            self.expiry.volatile_count -= 1
+        self.key_order.remove(key)
         if self.listener is not None:
             self.listener.changed(self, key)
         return entry
-
-    def _follow_ghosts(self) -> None:
-        """Give places of `order` back, a few for each key that is deleted."""
-        if self._read >= 0:
-            self._compact_order()
-        elif len(self.ghosts) > len(self.entries) // 4 + 64 and not self.walks:
-            self._read = self._write = 0
-
-    def _compact_order(self) -> None:
-        """Take the next few steps towards an `order` without ghosts. O(1): each deletion pays for a few places."""
-        order, ghosts = self.order, self.ghosts
-        for _ in range(8):
-            if self._read >= len(order):
-                del order[self._write :]
-                self._read = self._write = -1
-                return
-            key = order[self._read]
-            order[self._read] = None
-            self._read += 1
-            if key in ghosts:
-                ghosts.discard(key)
-            else:
-                order[self._write] = key
-                self._write += 1
 
     # ---- for tests
 
     def check(self) -> None:
         """Assert what must hold between any two commands. O(keys)."""
-        places = [key for key in self.order if key is not None]
-        assert len(places) == len(set(places)), "a key stands twice in order"
-        assert set(places) == self.entries.keys() | self.ghosts, "order is not the keys and the ghosts"
-        assert not self.entries.keys() & self.ghosts, "a key is its own ghost"
+        self.key_order.check(self.entries.keys())
         self.expiry.check(self.store.expired_until_ms)
-        assert self.expiry.count == len(set(self.expiry.keys())), "the count of deadlines is off"
+        assert self.expiry.volatile_count == len(set(self.expiry.keys())), "the count of deadlines is off"
         if self.usage is not None and self.usage.memory is not None and self.usage.tally is None:
-            assert self.usage.held_bytes == self.usage.count(self.entries, self.expiry.count), "the account is off"
+            assert self.usage.held_bytes == self.usage.count(self.entries, self.expiry.volatile_count), (
+                "the account is off"
+            )
         if self.usage is not None and self.usage.uses is not None:
             assert self.usage.uses.table.keys() <= self.entries.keys(), "a use without a key"

@@ -28,7 +28,7 @@ from entries import NO_DEADLINE, TAIL_BYTES, Entry, deadline_of
 from values import size_of
 
 TABLE_BYTES = 128  # a key's share of a dict from which keys go as fast as they come
-ENTRY_BYTES = TABLE_BYTES + 36  # in `entries`, in `order`; and what malloc rounds up of two objects
+ENTRY_BYTES = TABLE_BYTES + 36  # in `entries`, in the key order; and what malloc rounds up of two objects
 DEADLINE_BYTES = 20  # in `due`, where a few entries are stale
 USE_BYTES = TABLE_BYTES + 24  # in `Uses.table`, and the ints in it
 # What a new key takes beside its bytes and those of its value.
@@ -45,7 +45,7 @@ class Surroundings(Protocol):
 
     now_ms: int
     random: Random
-    noting: bool  # the running command counts as a use of the keys it reads
+    tracks_access: bool  # the running command counts as a use of the keys it reads
 
 
 class Uses:
@@ -169,8 +169,8 @@ class Tally:
         """Return what a key takes that has this entry, or none."""
         if entry is None:
             return 0
-        dated = deadline_of(entry) != NO_DEADLINE
-        return self.entry_bytes + getsizeof(key) + size_of(entry) + dated * DEADLINE_BYTES
+        is_volatile = deadline_of(entry) != NO_DEADLINE
+        return self.entry_bytes + getsizeof(key) + size_of(entry) + is_volatile * DEADLINE_BYTES
 
     def note(self, key: bytes, entry: Entry | None) -> None:
         """Note a key that is about to change."""
@@ -203,12 +203,12 @@ class Usage:
 
     def note(self, key: bytes) -> None:
         """Note that a key which is there is used."""
-        if self.uses is not None and self.store.noting:
+        if self.uses is not None and self.store.tracks_access:
             self.uses.note(key)
 
     def note_many(self, keys: Iterable[bytes]) -> None:
         """Note that keys which are there are used."""
-        if self.uses is not None and self.store.noting:
+        if self.uses is not None and self.store.tracks_access:
             self.uses.note_many(keys)
 
     # ---- bytes
@@ -240,9 +240,9 @@ class Usage:
         if self.tally is not None:
             self.tally.note(key, entry)
 
-    def count(self, entries: Mapping[bytes, Entry], dated: int) -> int:
+    def count(self, entries: Mapping[bytes, Entry], volatile_count: int) -> int:
         """Return what all keys take, of which so many have a deadline. O(keys)."""
-        shares = len(entries) * self.entry_bytes + dated * DEADLINE_BYTES
+        shares = len(entries) * self.entry_bytes + volatile_count * DEADLINE_BYTES
         return sum(map(getsizeof, entries)) + sum(map(size_of, entries.values())) + shares
 
     def end(self) -> None:
@@ -267,6 +267,15 @@ class Usage:
         else:
             self.add(size_of(entry) - size_of(old))
 
+    def put(self, key: bytes, old: Entry | None, entry: Entry) -> None:
+        """Note a use of a key, and that an entry takes another's place or a new key's, with another deadline."""
+        if old is not None:
+            self.note(key)
+            if self.memory is None:
+                return
+        self.written(key, old, entry)
+        self.add(DEADLINE_BYTES * ((deadline_of(entry) != NO_DEADLINE) - (deadline_of(old) != NO_DEADLINE)))
+
     def begin_change(self, key: bytes, entry: Entry) -> None:
         """Note that the value of an entry is about to change in place; due before each such change."""
         self.about_to_change(key, entry)
@@ -283,8 +292,8 @@ class Usage:
         self.about_to_change(key, entry)
         if self.uses is not None:
             self.uses.table.pop(key, None)
-        dated = deadline_of(entry) != NO_DEADLINE
-        self.add(-self.entry_bytes - getsizeof(key) - size_of(entry) - dated * DEADLINE_BYTES)
+        is_volatile = deadline_of(entry) != NO_DEADLINE
+        self.add(-self.entry_bytes - getsizeof(key) - size_of(entry) - is_volatile * DEADLINE_BYTES)
 
     def cleared(self) -> None:
         """Note that all keys go."""

@@ -226,8 +226,9 @@ def _pool(instance: Instance) -> Iterable[Field]:
 def _average_ttl_ms(db: Keyspace) -> int:
     """Return the average time to live of a sample of the keys, spread evenly over their ages; 0 if none has one."""
     now_ms = db.store.now_ms
-    step = len(db.order) // SAMPLE + 1
-    deadlines_ms = [db.deadline_ms(key) for key in db.order[::step] if key is not None and db.is_live(key)]
+    places = db.key_order.places
+    step = len(places) // SAMPLE + 1
+    deadlines_ms = [db.deadline_ms(key) for key in places[::step] if key is not None and db.is_live(key)]
     ttls_ms = [deadline_ms - now_ms for deadline_ms in deadlines_ms if deadline_ms != NO_DEADLINE]
     return sum(ttls_ms) // max(1, len(ttls_ms))
 
@@ -237,7 +238,7 @@ def _keyspace(instance: Instance) -> Iterable[Field]:
     for db in instance.store.databases:
         keys = db.count()
         if keys:
-            expires = db.expiry.count - (len(db) - keys)
+            expires = db.expiry.volatile_count - (len(db) - keys)
             fields.append((f"db{db.index}", f"keys={keys},expires={expires},avg_ttl={_average_ttl_ms(db)}"))
     return fields
 

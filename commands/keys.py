@@ -143,11 +143,11 @@ def touch(session: Session, argv: list[bytes]) -> Reply:
     if is_long(argv):
         return counting(session, argv, is_use=True)
     store, read = session.store, session.db.read
-    noting, store.noting = store.noting, True  # whatever CLIENT NO-TOUCH says
+    tracked, store.tracks_access = store.tracks_access, True  # whatever CLIENT NO-TOUCH says
     try:
         return sum(read(key) is not None for key in argv[1:])
     finally:
-        store.noting = noting
+        store.tracks_access = tracked
 
 
 @command("TYPE", "key", arity=2, flags=READONLY | FAST, keys=FIRST)
@@ -308,8 +308,8 @@ def keys(session: Session, argv: list[bytes]) -> Reply:
     time is listed once; one that comes or goes meanwhile may be listed or not.
     """
     _, pattern = argv
-    order = session.db.order
-    quick = len(order) <= AT_ONCE_PLACES and is_quick(pattern, filter(None, order))
+    places = session.db.key_order.places
+    quick = len(places) <= AT_ONCE_PLACES and is_quick(pattern, filter(None, places))
     return in_slices(session, listing(session.db, pattern), quick)
 
 

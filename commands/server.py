@@ -243,7 +243,7 @@ def memory_usage(session: Session, argv: list[bytes]) -> Reply:
     if not db.is_live(key):
         return None
     share_bytes = sys.getsizeof(db.entries) // len(db)
-    places = 1 + (db.deadline_ms(key) != NO_DEADLINE)  # in `order`, and in `due`
+    places = 1 + (db.deadline_ms(key) != NO_DEADLINE)  # in the key order, and in `due`
     return sys.getsizeof(key) + size_of(db.entries[key]) + share_bytes + places * POINTER_BYTES
 
 

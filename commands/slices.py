@@ -33,7 +33,7 @@ def places_at_once(pattern: bytes) -> int:
 
 def in_slices(session: Session, work: Work, is_quick: bool = True) -> Reply:
     """Leave the work to the server, or do it at once where the keyspace is small and that takes no time."""
-    return at_once(work) if is_quick and len(session.db.order) <= AT_ONCE_PLACES else work
+    return at_once(work) if is_quick and len(session.db.key_order) <= AT_ONCE_PLACES else work
 
 
 def at_once(work: Work) -> Reply:

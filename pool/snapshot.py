@@ -3,13 +3,13 @@
 It owns the form of a snapshot, and how one is taken while entries go on being applied. It knows neither etcd nor the
 loop: whoever takes one asks for its pieces as fast as he can bear. It is one stream of RESP arrays, to be cut anywhere:
 
-    @DB index read write      what follows is this database; how far the compaction of its `order` has come
-    @HOLES n                  so many places of `order` that compaction has emptied
-    @GHOST key                the place of a key that was deleted
+    @DB index read write      what follows is this database; how far the compaction of its key order has come
+    @HOLES n                  so many places that compaction has emptied
+    @GHOST key                a tombstone: the place of a key that was deleted
     SET key value ...         the place of a key, as the commands that make it (`values.rebuild`)
     @PART instance bytes      a part of an entry whose last part is not there yet
 
-**Places are kept**, since SCAN's cursor is one, and a client may go on with it at another instance. So `order` is
+**Places are kept**, since SCAN's cursor is one, and a client may go on with it at another instance. So they are
 first copied as it is, in slices between which no entry may be applied (`begin`: 8 ms for a million keys); then its
 places are walked while entries change the keys. A key that changes is kept as it was (`point_in_time.py`), and the
 walk writes it so when it comes to its place. A large value is shared until the walk has written it, in steps.
@@ -30,10 +30,10 @@ from protocol import encode_command
 from store import Keyspace, Store
 from values import is_large, rebuild
 
-COPY_PLACES = 1 << 16  # of `order`, between two looks at the time
+COPY_PLACES = 1 << 16  # of the key order, between two looks at the time
 WALK_PLACES = 64
 SMALL_RUN = 4  # commands; fewer are faster applied one by one
-DB, HOLES, GHOST, PART = b"@DB", b"@HOLES", b"@GHOST", b"@PART"
+DB, HOLES, TOMBSTONE, PART = b"@DB", b"@HOLES", b"@GHOST", b"@PART"
 _UNFINISHED = object()
 
 
@@ -44,11 +44,11 @@ class DatabaseSnapshot(PointInTimeView):
         super().__init__(db)
         self.places: list[bytes | None] = []
         self._db = db
-        self._head = (DB, b"%d" % db.index, b"%d" % db._read, b"%d" % db._write)
+        self._head = (DB, b"%d" % db.index, b"%d" % db.key_order.read, b"%d" % db.key_order.write)
 
     def copy_places(self) -> Iterator[None]:
         """Copy the places in slices; no key may change meanwhile."""
-        places = self._db.order
+        places = self._db.key_order.places
         for start in range(0, len(places), COPY_PLACES):
             self.places += places[start : start + COPY_PLACES]
             yield
@@ -68,7 +68,7 @@ class DatabaseSnapshot(PointInTimeView):
                     holes = 0
                 entry = self.entry(key)
                 if entry is None:
-                    pieces.append(encode_command((GHOST, key)))
+                    pieces.append(encode_command((TOMBSTONE, key)))
                     continue
                 value = value_of(entry)
                 commands = map(encode_command, rebuild(key, value, deadline_of(entry)))
@@ -100,7 +100,7 @@ class Snapshot:
         """Take the places of all keys down, in many steps between which no entry may be applied."""
         try:
             for db in self._store.databases:
-                if db.order or db.ghosts:
+                if db.key_order.places:
                     self._databases.append(DatabaseSnapshot(db))
                     yield from self._databases[-1].copy_places()
         except BaseException:
@@ -153,10 +153,9 @@ class Loader:
                 self._db = self._store.databases[int(index)]
                 self._compaction.append((self._db, int(read), int(write)))
         elif name == HOLES:
-            db.order += [None] * sum(int(count) for _, count in run)
-        elif name == GHOST:
-            db.order += [key for _, key in run]
-            db.ghosts.update(key for _, key in run)
+            db.key_order.add_holes(sum(int(count) for _, count in run))
+        elif name == TOMBSTONE:
+            db.key_order.add_tombstones([key for _, key in run])
         elif name == PART:
             for _, instance, part in run:
                 self.parts.setdefault(int(instance), []).append(part)
@@ -169,7 +168,7 @@ class Loader:
         if self._reader.has_data():
             raise PoolError("a snapshot that ends in the middle of a key")
         for db, read, write in self._compaction:
-            db._read, db._write = read, write
+            db.key_order.resume_compaction(read, write)
 
 
 def dump(store: Store, parts: dict[int, list[bytes]]) -> bytes:

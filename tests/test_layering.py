@@ -20,6 +20,7 @@ godis -> command_line -> leaves
 godis -> service -> server -> connection -> engine
 engine -> commands -> session -> eviction -> store -> usage -> expiry -> leaves
 store -> point_in_time -> expiry
+store -> key_order -> expiry
 point_in_time -> values
 usage -> values -> leaves
 aof -> log_records -> protocol
@@ -90,6 +91,7 @@ CLOCKLESS = {
     "store",
     "usage",
     "expiry",
+    "key_order",
     "point_in_time",
     "pool.replica",
     "pool.entry",

@@ -92,8 +92,8 @@ def state(client: Client) -> object:
     statistics = bench.instance.statistics
     return (
         dict(db.entries),
-        list(db.order),
-        db.expiry.count,
+        list(db.key_order.places),
+        db.expiry.volatile_count,
         db.expiry.latest_ms,
         {second: sorted(bucket) for second, bucket in db.expiry.due.items()},
         list(bench.log.records),

@@ -343,7 +343,7 @@ def test_memory_usage_is_near_what_the_process_pays(bench: Bench) -> None:
         client.ask("SET", f"key:{number:08}", "x" * 64)
     db = bench.store.databases[0]
     estimated = sum(client.ask("MEMORY", "USAGE", key) for key in db.entries)
-    tables = [db.entries, db.order, *db.expiry.due.values()]
+    tables = [db.entries, db.key_order.places, *db.expiry.due.values()]
     objects = [*db.entries, *db.entries.values()]
     counted = sum(map(sys.getsizeof, tables)) + sum(map(sys.getsizeof, objects))
     assert 0.95 < estimated / counted < 1.05

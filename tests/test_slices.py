@@ -63,7 +63,7 @@ def test_a_walk_meets_what_stays_once_and_nothing_twice_whatever_comes_and_goes(
         for key in passing:
             keyspace.put(key, b"", NO_DEADLINE)
             keyspace.remove(key)
-        assert len(keyspace.order) < 1500, "places are given back again after the walk"
+        assert len(keyspace.key_order) < 1500, "places are given back again after the walk"
 
 
 @pytest.mark.parametrize("end", ["FLUSHALL", "FLUSHDB", "SWAPDB"])
@@ -77,7 +77,7 @@ def test_a_flush_or_a_swap_ends_a_walk(end: str) -> None:
     assert len(next(walk)) > 1
     client.ask(end, *(["0", "1"] if end == "SWAPDB" else []))
     assert list(walk) == []
-    assert not any(database.walks for database in bench.store.databases)
+    assert not any(database.key_order.walks for database in bench.store.databases)
 
 
 def test_a_walk_that_is_given_up_holds_nothing_back() -> None:
@@ -86,9 +86,9 @@ def test_a_walk_that_is_given_up_holds_nothing_back() -> None:
         keyspace.put(b"%d" % number, b"", NO_DEADLINE)
     walk = keyspace.walk()
     next(walk)
-    assert keyspace.walks
+    assert keyspace.key_order.walks
     walk.close()
-    assert not keyspace.walks
+    assert not keyspace.key_order.walks
 
 
 # ---- the commands

@@ -84,3 +84,14 @@ def _set_environment(environment: dict[str, str]) -> None:
     os.environ.clear()
     os.environ.update(environment)
     time.tzset()
+
+
+def assert_refused(done: Done, code: int, *said: str) -> None:
+    """The program ended with this code after one line that says all of this."""
+    last = done.stderr.strip().splitlines()[-1]
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    assert last.startswith("godis: ")
+    for text in said:
+        assert text in last

@@ -210,3 +210,6 @@ class Client:
 
     def follow_soft_limit(self, now: float) -> None:
         raise NotImplementedError
+
+
+MISCONF = b"-MISCONF Errors writing to the AOF file: Input/output error\r\n"

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
 import socket
-import subprocess
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -14,19 +12,15 @@ from typing import Any
 import gevent
 import gevent.event
 import pytest
+from etcd_access import etcd_at, jwt_flag, lock_with_password, make_certificates
 from rig.etcd_cluster import EtcdNode, require_etcd
-from servers import HOST, free_port, require
+from servers import HOST, free_port
 
-from config import Config, Endpoint, PoolAddress, SettingError, parse_pool, show_pool
+from config import Config, SettingError, parse_pool, show_pool
 from pool.etcd import Channel, Compacted, Etcd, Refused, Unreachable, after_prefix, text64, tls_context
 
 SECONDS = 60.0
 Connect = Callable[..., Channel]
-
-
-def etcd_at(*endpoints: str, user: str = "", password: str = "", context: Any = None) -> Etcd:
-    places = tuple(Endpoint(host, int(port)) for host, _, port in (place.rpartition(":") for place in endpoints))
-    return Etcd(PoolAddress(places, "/test", user, password, context is not None), context)
 
 
 @pytest.fixture
@@ -318,20 +312,6 @@ def test_a_password_is_asked_for_and_a_token_that_is_too_old_is_renewed(tmp_path
         node.stop()
 
 
-def jwt_flag(directory: Path) -> str:
-    """Return the flag of an etcd whose tokens are signed and so end with the next change of a user."""
-    (directory / "jwt.key").write_bytes(bytes(range(64)))
-    return f"--auth-token=jwt,priv-key={directory / 'jwt.key'},sign-method=HS256,ttl=1h"
-
-
-def lock_with_password(node: EtcdNode) -> Etcd:
-    """Make root the user of an etcd, and switch authentication on; return its login."""
-    node.call("auth/user/add", {"name": "root", "password": "secret"})
-    node.call("auth/user/grant", {"user": "root", "role": "root"})
-    node.call("auth/enable", {})
-    return etcd_at(node.endpoint, user="root", password="secret")
-
-
 @pytest.mark.parametrize("tokens", ["simple", "jwt"])
 def test_users_that_change_and_authentication_switched_off_and_on_stop_nobody(
     tmp_path: Path, connect: Connect, tokens: str
@@ -401,19 +381,6 @@ def test_any_answer_about_the_login_leads_to_another_login(code: int, text: str,
         thread.get()
     assert [b"auth/authenticate" in each for each in asked] == [True, False, True, False]
     assert [b"Authorization: new" in each for each in asked] == [False, False, False, True]
-
-
-def make_certificates(directory: Path) -> None:
-    """Make an authority, and a certificate of 127.0.0.1 for servers and clients."""
-    require(shutil.which("openssl"), "openssl is not installed")
-    (directory / "ext").write_text("subjectAltName=IP:127.0.0.1\nextendedKeyUsage=serverAuth,clientAuth\n")
-    new = "openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes"
-    for command in (
-        f"{new} -x509 -subj /CN=authority -keyout ca.key -out ca.pem -days 9",
-        f"{new} -subj /CN=root -keyout node.key -out node.csr",
-        "openssl x509 -req -in node.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out node.pem -days 9 -extfile ext",
-    ):
-        subprocess.run(command.split(), cwd=directory, check=True, capture_output=True)
 
 
 def test_tls_with_certificates_on_both_sides(tmp_path: Path, connect: Connect) -> None:

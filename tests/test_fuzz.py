@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 from fuzzing import corpus, logs, parsers, scripts
-from test_against_redis import random_command
+from random_commands import random_command
 from watched import WatchedGodis
 
 from log_reader import frame

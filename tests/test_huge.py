@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from instances import Bench, driven, run_one, work_of
 from log_model import read_log
+from rewrite_rig import replayed, state_of
 from servers import PATIENCE_SECONDS, GodisProcess, Raw, encode, parse
 from stepped_turn import Client, Rig
-from test_rewrite import replayed, state_of
 
 from aof import LONG_BATCH_BYTES, REPLACED, STEP_BYTES
 from commands.many import AT_ONCE_WORDS, HUGE_BYTES, PART_WORDS

@@ -12,9 +12,8 @@ from pathlib import Path
 
 import pytest
 from instances import Bench
-from program import run, run_here
+from program import assert_refused, run, run_here
 from servers import GODIS, HOST, GodisProcess, Raw, free_port, require, wait_until
-from test_program import assert_refused
 
 from config import Config, SettingError
 from listening import remove_unix

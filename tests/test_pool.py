@@ -17,10 +17,10 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from etcd_access import jwt_flag, lock_with_password, make_certificates
 from faults import SteeredGodis
 from rig.etcd_cluster import EtcdNode, require_etcd
 from servers import PATIENCE_SECONDS, ROOT, GodisProcess, Raw, encode, parse, require, wait_until
-from test_etcd import jwt_flag, lock_with_password, make_certificates
 
 from errors import (
     LOG_IN_POOL,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from email.utils import formatdate
 
 import pytest
-from test_etcd import etcd_at
+from etcd_access import etcd_at
 
 from pool import etcd
 from pool.clock import PoolClock

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 import gevent
 import gevent.socket
 import pytest
+from etcd_access import etcd_at
 from gevent.event import Event
 from gevent.pool import Group
 from rig.etcd_cluster import EtcdNode
 from servers import HOST, free_port
-from test_etcd import etcd_at
 
 from pool.etcd import text64
 from pool.post import PATIENCE_SECONDS, Post

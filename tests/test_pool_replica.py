@@ -3,109 +3,22 @@
 from __future__ import annotations
 
 import os
-import random
 import subprocess
 import sys
-from collections.abc import Callable, Generator, Sequence
-from functools import cache
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
-from instances import run_one
+from pool_logs import outcome, outcomes, random_log
+from pool_member import START_MS, THEM, US, Member, add, copy_of, make, outcome_of
 from servers import PATIENCE_SECONDS, ROOT
 
-from aof import NullLog
 from commands.many import AT_ONCE_WORDS, PART_WORDS
-from config import Config
-from engine import Engine
-from errors import CommandError, PoolError
+from errors import PoolError
 from pool.entry import HEAD, MOST_BYTES, PART_BYTES, Body, commands_of, digest_of, pack, unpack
-from pool.replica import FORGET_ENTRIES, FORGET_MS, SWEEP_ENTRIES, Gap, Replica
+from pool.replica import FORGET_ENTRIES, FORGET_MS, SWEEP_ENTRIES, Gap
 from protocol import encode_command
 from replies import HELD_BACK, OK
-from session import Instance
-from store import Store
-
-START_MS = 1_700_000_000_000
-US, THEM = 7, 8
-Commands = Sequence[Sequence[bytes]]
-
-
-class Member:
-    """A store and its replica, without a network; `entry` makes the next entry and applies it.
-
-    `paused`: what happens in each pause that there can be while an entry is applied.
-    """
-
-    def __init__(self, databases: str = "4", paused: Callable[[Member], None] | None = None) -> None:
-        self.paused = paused
-        config = Config({"--databases": databases}, {})
-        self.store = Store(config.databases, NullLog())
-        self.instance = Instance(self.store, NullLog(), config, "member", "0" * 40, START_MS)
-        self.replica = Replica(self.store, Engine(self.instance))
-        self.replica.tick(START_MS)
-        self.seq = 0
-
-    def apply(self, data: bytes) -> Any:
-        """Apply an entry as the next one."""
-        return self.apply_at(self.replica.index + 3, self.replica.version + 1, data)
-
-    def apply_at(self, index: int, version: int, data: bytes) -> Any:
-        """Apply what comes, as the next entry or not."""
-        steps = self.replica.apply(index, version, data, lambda: self.paused is not None)
-        applied = outcome_of(steps, lambda: self.paused(self) if self.paused else None)
-        for _ in self.replica.expire():
-            pass
-        return applied
-
-    def entry(self, *commands: bytes, now_ms: int = START_MS, ttl_ms: int = 0, db: int = 0) -> list[Any]:
-        """Apply lines as one entry; return the replies, of errors the texts."""
-        self.seq += 1
-        [data] = make(self.seq, [line.split() for line in commands], now_ms=now_ms, ttl_ms=ttl_ms, db=db)
-        replies = self.apply(data).replies
-        return [reply.text if isinstance(reply, CommandError) else reply for reply in replies]
-
-    def ask(self, line: bytes) -> Any:
-        """Read, as a client of this instance does."""
-        return run_one(Engine(self.instance), self.replica._engine.replaying, line.split())
-
-
-def outcome_of(steps: Generator[None, None, Any], paused: Callable[[], object] = lambda: None) -> Any:
-    """Go through steps, and return what comes out."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value
-        paused()
-
-
-def add(body: Body, db: int, requests: Commands) -> None:
-    body.add(db, len(requests), [encode_command(argv) for argv in requests])
-
-
-def make(
-    seq: int, requests: Commands, instance: int = US, now_ms: int = START_MS, ttl_ms: int = 0, db: int = 0
-) -> list[bytes]:
-    body = Body()
-    add(body, db, requests)
-    return list(pack(instance, seq, now_ms, ttl_ms, body))
-
-
-def copy_of(member: Member, piece: int = 1000) -> Member:
-    """Start another member from a snapshot of this one, read in pieces."""
-    other = Member(paused=member.paused)
-    described = member.replica.describe()
-    loader = other.replica.loader(described["clock_ms"])
-    data = member.replica.dump()
-    for start in range(0, len(data), piece):
-        loader.feed(data[start : start + piece])
-    other.replica.restore(described, loader)
-    other.replica.tick(START_MS)
-    return other
-
 
 # ---- entries
 
@@ -320,100 +233,10 @@ def test_housekeeping_deletes_nothing_that_no_entry_ended() -> None:
 # ---- the same on every instance: random logs, applied in processes with other hash seeds
 
 
-def random_log(seed: int, length: int) -> list[bytes]:
-    """Make entries as instances would: many commands, skewed clocks, repetitions, several databases, large values."""
-    chance = random.Random(seed)
-    clock_ms = START_MS
-    seqs = {US: 0, THEM: 0}
-    found: list[bytes] = []
-    for _ in range(length):
-        clock_ms += chance.choice([0, 1, 30, 700, 2500])
-        instance = chance.choice([US, THEM])
-        body = Body()
-        for _ in range(chance.randrange(12)):
-            add(body, chance.choice([0, 0, 0, 1, 3]), [random_command(chance, clock_ms)])
-        skew_ms = chance.choice([0, 0, -120_000])
-        entries = list(pack(instance, seqs[instance] + 1, clock_ms + skew_ms, chance.choice([0, 4000]), body))
-        seqs[instance] += len(entries)
-        found += entries
-        if chance.random() < 0.1:
-            found.append(found[-1])
-    return found
-
-
-def random_command(chance: random.Random, clock_ms: int) -> list[bytes]:
-    key, other = (b"k%d" % chance.randrange(60) for _ in range(2))
-    seconds = b"%d" % chance.randrange(1, 8)
-    lines: list[list[bytes]] = [
-        [b"SET", key, b"%d" % chance.randrange(100)],
-        [b"SET", key, b"v", b"EX", seconds],
-        [b"SET", key, b"v", b"PXAT", b"%d" % (clock_ms + chance.choice([-5000, 1000, 200_000_000]))],
-        [b"SET", key, b"v", b"NX", b"GET"],
-        [b"MSET", key, b"1", other, b"2"],
-        [b"MSETNX", key, b"1", other, b"2"],
-        [b"INCR", key],
-        [b"INCRBYFLOAT", key, b"0.1"],
-        [b"APPEND", key, b"x" * chance.choice([1, 1, 1, 70_000])],
-        [b"SETRANGE", key, b"3", b"abc"],
-        [b"GETDEL", key],
-        [b"GETEX", key, b"PERSIST"],
-        [b"DEL", key, other],
-        [b"UNLINK", key],
-        [b"EXPIRE", key, seconds, b"GT"],
-        [b"PEXPIREAT", key, b"%d" % clock_ms],
-        [b"PERSIST", key],
-        [b"RENAME", key, other],
-        [b"COPY", key, other, b"DB", b"3", b"REPLACE"],
-        [b"MOVE", key, b"1"],
-        [b"SWAPDB", b"0", b"3"],
-        [b"NOSUCH", key],
-        [b"GET"],
-        [b"SELECT", b"9"],
-    ]
-    if chance.random() >= 0.006:
-        return chance.choice(lines[:-1])
-    if chance.random() < 0.5:
-        return chance.choice([[b"FLUSHDB"], [b"FLUSHALL"]])
-    many = [b"m%d" % chance.randrange(99) for _ in range(AT_ONCE_WORDS)]
-    return chance.choice(
-        [[b"DEL", key, *many], [b"MSET", key, b"1", *many], [b"MSETNX", b"k1", b"1", *many], [b"UNLINK", key, *many]]
-    )
-
-
-def read(member: Member, *more: bytes) -> None:
-    """Do what the clients of a member may do between entries, and in the middle of a long one."""
-    member.replica.tick(START_MS + member.replica.version * 900)
-    for line in (b"GET k1", b"MGET k1 k2 k3", b"EXISTS k5", *more):
-        member.ask(line)
-
-
-def outcome(log: list[bytes], snapshot_every: int, pauses: bool = False) -> str:
-    """Apply a log, going on from a snapshot of itself every so often; say what came out, replies included."""
-    member = Member(paused=read if pauses else None)
-    digest = sha256()
-    for number, data in enumerate(log, 1):
-        digest.update(repr([str(reply) for reply in member.apply(data).replies or []]).encode())
-        if snapshot_every and number % snapshot_every == 0:
-            member = copy_of(member, piece=100)
-        elif number % 7 == 0:
-            read(member, b"RANDOMKEY", b"SCAN 0", b"KEYS k*", b"TTL k7")
-    for db in member.store.databases:
-        db.check()
-    digest.update(member.replica.dump())
-    digest.update(repr(sorted(map(str, member.replica.describe().items()))).encode())
-    return digest.hexdigest()
-
-
 APPLY_ELSEWHERE = """
-import test_pool_replica as test
-print(*test.outcomes({every}, {pauses}))
+import pool_logs
+print(*pool_logs.outcomes({every}, {pauses}))
 """
-
-
-@cache
-def outcomes(every: int, pauses: bool = False) -> list[str]:
-    """Return what comes of random logs, with a restart from a snapshot every so many entries, and with pauses."""
-    return [outcome(random_log(seed, 400), every, pauses) for seed in range(4)]
 
 
 @pytest.mark.parametrize(("hash_seed", "every", "pauses"), [("1", 0, True), ("2", 50, False), ("3", 7, True)])

@@ -17,45 +17,15 @@ from random import Random
 
 import pytest
 from log_model import IN_MEMORY, NOW_MS, set_, write_log
-from power_loss import SECTOR_BYTES, Disk, Recorder, StoredFile, put
-from test_rewrite import DATABASES, START_MS, Rig, State, state_of
+from log_mutants import believe_the_second_fsync, forget_directories, forget_the_copy, promise_what_is_written
+from power_loss import SECTOR_BYTES, Disk, Recorder, StoredFile
+from recovery import Lost, recover, start_on
+from rewrite_rig import DATABASES, Rig, State, state_of
+from soak import THOROUGHNESS
 
-import aof
-import log_replay
-from aof import AppendOnlyLog, NullLog, claim_directory, replay
-from config import Config
-from engine import Engine
+from aof import AppendOnlyLog, claim_directory
 from errors import LogError
 from log_check import Examiner, Findings, repair
-from session import Instance
-from store import Store
-
-THOROUGHNESS = int(os.environ.get("GODIS_SOAK", "1"))
-
-
-class Lost(AssertionError):
-    """A state of the disk on which something is missing that was promised, or something is there that never was."""
-
-
-def recover(path: str) -> State:
-    """Start on a log as the program does, and return what it finds. Raises LogError."""
-    log = AppendOnlyLog(path)
-    log.open()
-    store = Store(DATABASES, NullLog())
-    engine = Engine(Instance(store, NullLog(), Config({"--databases": str(DATABASES)}, {}), "replay", "", START_MS))
-    store.begin_replay(START_MS)
-    try:
-        replay(path, engine.apply, START_MS, 0, apply_many=engine.apply_many)
-    finally:
-        log.close()
-    return state_of(store)
-
-
-def start_on(state: dict[str, bytes | None], root: str) -> State:
-    """Start on what a crash left of a disk, and return what is found. Raises LogError."""
-    with tempfile.TemporaryDirectory(dir=IN_MEMORY) as directory:
-        put(state, root, directory + "/disk")
-        return recover(directory + "/disk/log.txt")
 
 
 class Witness:
@@ -230,47 +200,6 @@ def test_what_an_fsync_vouched_for_is_there_wherever_the_power_goes(disk: Path, 
         assert not garbage or witness.refused > 0
         assert garbage or witness.refused < witness.examined / 10  # a page lost within a batch, and a later one there
         assert not any(name.endswith(".rewrite") for name in recorder.disk.state(lambda _: 0))
-
-
-def forget_directories(patch: pytest.MonkeyPatch) -> None:
-    """A rename or a new file is not followed by an fsync of the directory."""
-    patch.setattr(aof, "sync_directory", lambda _path: None)
-
-
-def forget_the_copy(patch: pytest.MonkeyPatch) -> None:
-    """A rewrite renames a file whose bytes were never synced, and syncs the directory alone."""
-    sync = aof._sync
-
-    def sync_but_not_a_copy(log: AppendOnlyLog) -> None:
-        if log._renamed:
-            log_replay.sync_directory(log.real_path)
-            log._renamed = False
-        elif not log.path.endswith(".rewrite"):
-            sync(log._descriptor)
-
-    patch.setattr(AppendOnlyLog, "_sync", sync_but_not_a_copy)
-
-
-def promise_what_is_written(patch: pytest.MonkeyPatch) -> None:
-    """Acknowledge before the fsync."""
-    write = AppendOnlyLog._write_batch
-
-    def write_and_promise(log: AppendOnlyLog, batch: list[bytes]) -> None:
-        write(log, batch)
-        log.synced_bytes = log.written_bytes
-
-    patch.setattr(AppendOnlyLog, "_write_batch", write_and_promise)
-
-
-def believe_the_second_fsync(patch: pytest.MonkeyPatch) -> None:
-    """After a failed fsync only sync again, as if that wrote the pages."""
-
-    def sync_again(log: AppendOnlyLog) -> None:
-        log._sync()
-        log.synced_bytes = log.written_bytes
-        log.fsync_failure = log.failure = None
-
-    patch.setattr(AppendOnlyLog, "_repair", sync_again)
 
 
 MUTANTS = [forget_directories, forget_the_copy, promise_what_is_written, believe_the_second_fsync]

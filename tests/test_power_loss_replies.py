@@ -1,9 +1,9 @@
 """The power goes while replies wait for their fsync: nothing is gone that any reply told of, under `always`.
 
-The machine of test_turn.py, on the disk of power_loss.py: clients write, read what others write, change the policy, and
-have the log written anew, while fsyncs take long and fail. At any moment the power may go; then the program starts on
-what the disk may hold. What it finds was true at some time, and each reply that was sent before is true of it: a write
-that was acknowledged is there, and whatever a read had shown, a value or that there was none, is so still.
+The machine of unsynced_machine.py, on the disk of power_loss.py: clients write, read what others write, change the
+policy, and have the log written anew, while fsyncs take long and fail. At any moment the power may go; then the program
+starts on what the disk may hold. What it finds was true at some time, and each reply that was sent before is true of
+it: a write that was acknowledged is there, and whatever a read had shown, a value or that there was none, is so still.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
+from log_mutants import forget_directories, promise_what_is_written
 from power_loss import Recorder
+from recovery import Lost, start_on
+from rewrite_rig import State
+from soak import THOROUGHNESS
 from stepped_turn import Rig
-from test_power_loss import THOROUGHNESS, Lost, forget_directories, promise_what_is_written, start_on
-from test_rewrite import State
-from test_turn import Asked, NothingUnsyncedIsShown, answer
+from unsynced_machine import Asked, NothingUnsyncedIsShown, answer
 
 from unsynced import Unsynced
 

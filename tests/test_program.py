@@ -14,23 +14,11 @@ import pytest
 import redis
 from instances import Bench
 from log_model import set_, write_log
-from program import Done, run, run_here
+from program import assert_refused, run, run_here
 from servers import GODIS, HOST, PATIENCE_SECONDS, ROOT, GodisProcess, encode, free_port, require, wait_until
 
 from config import SETTINGS
 from version import VERSION
-
-
-def assert_refused(done: Done, code: int, *said: str) -> None:
-    """The program ended with this code after one line that says all of this."""
-    last = done.stderr.strip().splitlines()[-1]
-    assert done.returncode == code, done.stderr
-    assert "Traceback" not in done.stderr
-    assert done.stdout == ""
-    assert last.startswith("godis: ")
-    for text in said:
-        assert text in last
-
 
 # ---- the command line
 

@@ -12,7 +12,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from servers import HOST, PATIENCE_SECONDS, GodisProcess, Raw, RedisProcess, encode, parse, require, wait_until
+from servers import (
+    HOST,
+    PATIENCE_SECONDS,
+    GodisProcess,
+    Raw,
+    RedisProcess,
+    encode,
+    outward_address,
+    parse,
+    require,
+    wait_until,
+)
 
 from errors import NO_TRANSACTIONS, QUOTES_HINT
 
@@ -342,16 +353,6 @@ def test_one_client_too_many_is_told_and_closed(tmp_path: Path) -> None:
             assert third.read_all() == b"-ERR max number of clients reached\r\n"
         second.close()
         assert first.ask("PING") == b"+PONG\r\n"
-
-
-def outward_address() -> str:
-    """Say which address of this machine others see; nothing is sent."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("198.18.0.1", 9))
-            return str(probe.getsockname()[0])
-        except OSError:
-            return HOST
 
 
 def test_protected_mode_refuses_who_comes_from_elsewhere_as_redis_does(tmp_path: Path) -> None:

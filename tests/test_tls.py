@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import redis
 from certificates import KEY_PASSWORD, Certificates
-from program import run, run_here
+from program import assert_refused, run, run_here
 from servers import (
     HOST,
     PATIENCE_SECONDS,
@@ -25,12 +25,11 @@ from servers import (
     RedisProcess,
     encode,
     free_port,
+    outward_address,
     parse,
     require,
     wait_until,
 )
-from test_program import assert_refused
-from test_server import outward_address
 from tls_clients import Hand, TlsGodis, override, redis_py, tls_flags
 
 from tls import DONE, MOST_RECORDS, RECORD_BYTES, SEND_BYTES, TlsSocket

@@ -20,8 +20,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from instances import START_MS, Bench, Client
 from log_model import IN_MEMORY
-from test_pool_replica import Member, copy_of, make
-from test_rewrite import Rig, do, replayed, state_of
+from pool_member import Member, copy_of, make
+from rewrite_rig import Rig, do, replayed, state_of
 from toy_list import LARGE, LIST, PART, Items
 from toys import ToyGodis, install
 

@@ -90,7 +90,7 @@ class Eviction:
             usage.end()
         db.usage = usage if usage.uses is not None or usage.memory is not None else None
         if self.memory is not None and usage.memory is None and len(db.key_order) <= AT_ONCE_PLACES:
-            for _ in db.begin_account(self.memory):
+            for _ in begin_account(db, self.memory):
                 pass
 
     def _uses_after(self, known: Uses | None) -> Uses | None:
@@ -169,7 +169,7 @@ class Eviction:
                 db = next(missing, None)
                 if db is None:
                     return True
-                self._counting = db.begin_account(self.memory)
+                self._counting = begin_account(db, self.memory)
             for _ in self._counting:
                 if out_of_time():
                     return False
@@ -277,3 +277,25 @@ class Eviction:
         buckets = [due[second] for second in sample(list(due), min(SAMPLED_SECONDS, len(due)))]
         keys = [key for bucket in buckets for key in sample(bucket, min(SAMPLED_KEYS, len(bucket)))]
         return [key for key in dict.fromkeys(keys) if self._may_go(db, key)]
+
+
+def begin_account(db: Keyspace, memory: Memory) -> Iterator[None]:
+    """Begin an account of what all keys take, in small steps; it is right at the end, whatever happens meanwhile.
+
+    Nothing is in it before the first key is counted. A flush or the end of the limit ends it, and where the
+    database is swapped meanwhile another may be left without one.
+    """
+    while db.key_order.read >= 0:  # a compaction moves keys
+        db.key_order.compact()
+        yield
+    db.usage = usage = db.usage or Usage(db.store)
+    if usage.memory is not None:
+        return
+    entries, tally = db.entries, usage.begin(memory)
+    for keys in db.key_order.walk():
+        if usage.tally is not tally:
+            return
+        usage.count_some(keys, entries)
+        yield
+    if usage.tally is tally:
+        db.store.garbage.append(usage.end_tally())

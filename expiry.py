@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import chain
+from zlib import crc32
 
 from entries import NO_DEADLINE, Entry, deadline_of
 
@@ -152,7 +153,24 @@ class ExpiryIndex:
             self.is_due = self._second in self.due
         return self._clean(out_of_time)
 
-    def find_due(self, last: int) -> Iterator[list[bytes]]:
+    def expire_alike(self, last: int, delete: Callable[[bytes], None]) -> Iterator[None]:
+        """Delete the keys that ended in second `last` or before, in an order that the keys alone decide, in many steps.
+
+        `delete` must delete a key that it is given.
+        """
+        groups: dict[int, set[bytes]] = {}  # each is sorted at once, which takes long for a million keys
+        for keys in self._find_due(last):
+            for key in keys:
+                groups.setdefault(crc32(key) & 0xFF, set()).add(key)
+            yield
+        for group in sorted(groups):
+            for key in sorted(groups[group]):
+                delete(key)
+                yield
+        while not self._forget_due(last):
+            yield
+
+    def _find_due(self, last: int) -> Iterator[list[bytes]]:
         """Yield, slice by slice, the keys that ended in second `last` or before; one may come twice."""
         end_ms = (last + 1) * 1000
         for second in self._seconds(last):
@@ -161,8 +179,8 @@ class ExpiryIndex:
                 taken = bucket[start : start + SLICE]
                 yield [key for key in taken if NO_DEADLINE < deadline_of(self.entries.get(key)) < end_ms]
 
-    def forget_due(self, last: int) -> bool:
-        """Forget a slice of what `find_due` found, which is deleted by now; return whether all is forgotten."""
+    def _forget_due(self, last: int) -> bool:
+        """Forget a slice of what `_find_due` found, which is deleted by now; return whether all is forgotten."""
         end_ms = (last + 1) * 1000
         return self.expire(end_ms, lambda key: self._insert([key], end_ms), lambda: True)
 

@@ -1,4 +1,4 @@
-"""The keyspace: values, deadlines, expiry, and the order in which keys are scanned.
+"""The keyspace: the value and the deadline of each key, and who is told of each change.
 
 It owns what is true of a key whatever its type: that it is there, until when, and who hears of its end. It must not
 know commands, clients, dialects or files; it reads no clock: `Store.tick` is told the time, once a turn.
@@ -19,12 +19,10 @@ It is longer than most modules because whatever changes a key has to keep all of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
 from random import Random
 from typing import Any, Protocol
-from zlib import crc32
 
 import collector
 from claim import Claim
@@ -33,12 +31,9 @@ from errors import WRONG_TYPE, CommandError
 from expiry import SLICE, ExpiryIndex
 from key_order import KeyOrder
 from point_in_time import PointInTimeView, SharedValues
-from usage import DEADLINE_BYTES, Memory, Recency, Usage
+from usage import DEADLINE_BYTES, Recency, Usage
 from values import STRING, ValueType, is_large, type_of
 
-NoneType = type(None)  # types.NoneType, which Python 3.10 has under this name only
-STRING_OR_NONE = {bytes, NoneType}
-ENDLESS = tail(NO_DEADLINE)
 MOST_LOOKS = 2048  # at keys that may have expired, to count those that have not
 EARLIEST_MS = 1000  # a deadline before 1970 would be none, and a log would not hold it
 
@@ -274,30 +269,6 @@ class Keyspace:
         string: bytes | None = self.value(key, STRING)
         return string
 
-    def strings(self, keys: Sequence[bytes]) -> list[bytes | None] | None:
-        """Do what `string` does for each key; None, and nothing is done, where one of them needs a closer look."""
-        entries = self.short_strings(keys)
-        if entries is None:
-            return None
-        misses = entries.count(None) if None in entries else 0
-        self.store.misses += misses
-        self.store.hits += len(entries) - misses
-        if self.usage is not None:
-            self.usage.note_many([key for key, entry in zip(keys, entries, strict=True) if entry is not None])
-        return [entry and entry[:-TAIL_BYTES] for entry in entries]
-
-    def short_strings(self, keys: Sequence[bytes]) -> list[bytes | None] | None:
-        """Return the entries of keys, where none has expired and none is anything else; None as above."""
-        entries: list[Any] = list(map(self.entries.get, keys))
-        if not STRING_OR_NONE.issuperset(map(type, entries)):
-            return None
-        if self.expiry.is_due:
-            # Tails compare as their deadlines do, since those are positive; NO_DEADLINE is greater than all.
-            now = tail(self.store.expired_until_ms)
-            if min([entry[-TAIL_BYTES:] for entry in entries if entry is not None], default=ENDLESS) <= now:
-                return None
-        return entries
-
     def deadline_ms(self, key: bytes) -> int:
         """Return the deadline of a live key, or NO_DEADLINE."""
         return deadline_of(self.entries.get(key))
@@ -451,55 +422,6 @@ class Keyspace:
         if deadline_ms != NO_DEADLINE and (known_ms == NO_DEADLINE or deadline_ms < known_ms):
             expiry.add(key, deadline_ms)
 
-    def _is_plain(self) -> bool:
-        """Return True if nobody has to be told of a key that changes, except for its use."""
-        has_account = self.usage is not None and self.usage.memory is not None
-        return not self.views and not has_account and self.listener is None
-
-    def put_many(self, keys: Sequence[bytes], values: Sequence[Any], deadline_ms: int) -> None:
-        """`put` for each key and its value."""
-        entries, expiry = self.entries, self.expiry
-        known = len(entries)
-        if not self._is_plain() or max(map(len, values)) >= LONG_BYTES:
-            for key, value in zip(keys, values):  # noqa: B905 - as many as there are keys
-                self.put(key, value, deadline_ms)
-            return
-        end = tail(deadline_ms)
-        if expiry.volatile_count == known and deadline_ms >= expiry.latest_ms:  # see `_place`
-            for key, value in zip(keys, values):  # noqa: B905 - as many as there are keys
-                entries[key] = value + end
-        else:
-            self._put_over(keys, values, deadline_ms, end)
-        if self.usage is not None:
-            self.usage.note_many(keys)
-        # A dict keeps the order in which keys came, so the new ones are its last.
-        if len(entries) != known:
-            new = list(islice(reversed(entries), len(entries) - known))
-            for key in reversed(new):
-                self.key_order.add(key)
-                if self.usage is not None and self.usage.uses is not None:
-                    self.usage.uses.admit(key)
-            if deadline_ms != NO_DEADLINE:
-                expiry.volatile_count += len(new)
-                expiry.add_many(new, deadline_ms)
-
-    def _put_over(self, keys: Sequence[bytes], values: Sequence[bytes], deadline_ms: int, end: bytes) -> None:
-        """Put short strings where some keys end later, or never; what is to be done for new keys is left to do."""
-        entries = self.entries
-        sooner = []
-        for key, value in zip(keys, values):  # noqa: B905 - as many as there are keys
-            old = entries.get(key)
-            entries[key] = value + end
-            if old is None:
-                continue
-            was = old[-TAIL_BYTES:] if type(old) is bytes else tail(old[1])
-            if was != end:
-                self.expiry.volatile_count += (end != ENDLESS) - (was != ENDLESS)
-                if was > end:  # see `short_strings`
-                    sooner.append(key)
-        if sooner:
-            self.expiry.add_many(sooner, deadline_ms)
-
     def replace(self, key: bytes, value: Any) -> None:
         """Set the value of a key and leave its deadline as it is."""
         if self.views:
@@ -516,19 +438,6 @@ class Keyspace:
             self._place(key, entry, deadline_ms)
         if self.listener is not None:
             self.listener.changed(self, key)
-
-    def replace_many(self, keys: Iterable[bytes], values: Iterable[bytes]) -> None:
-        """`replace` for each key and its value, a short string."""
-        entries = self.entries
-        plain = self._is_plain()
-        if self.usage is not None:
-            self.usage.note_many(filter(entries.__contains__, keys))
-        for key, value in zip(keys, values):  # noqa: B905 - as many as there are keys
-            known = entries.get(key)
-            if plain and type(known) is bytes:
-                entries[key] = value + known[-TAIL_BYTES:]
-            else:
-                self.replace(key, value)
 
     def set_deadline(self, key: bytes, deadline_ms: int) -> None:
         """Set the deadline of a key that is there."""
@@ -572,26 +481,6 @@ class Keyspace:
         if value is not None:
             self._take_out(key)
         return value
-
-    def remove_many(self, keys: Sequence[bytes]) -> list[Entry | None]:
-        """Do what `remove` does for each key; return the entries that are gone, None where there was none."""
-        if not self._is_plain() or self.usage is not None or self.expiry.is_due:
-            known = [self.entries.get(key) for key in keys]
-            return [entry if self.remove(key) is not None else None for key, entry in zip(keys, known, strict=True)]
-        # The same inline: 0.7 µs a key instead of 2.
-        entries, leave_tombstone = self.entries, self.key_order.remove
-        removed: list[Entry | None] = []
-        for key in keys:
-            entry = entries.pop(key, None)
-            removed.append(entry)
-            if entry is None:
-                continue
-            if deadline_of(entry) != NO_DEADLINE:
-                self.expiry.volatile_count -= 1
-            leave_tombstone(key)
-            if type(entry) is tuple:
-                self._drop(entry)
-        return removed
 
     def evict(self, key: bytes) -> None:
         """Delete a key that is there, expired or not, since memory runs short, and log it."""
@@ -653,39 +542,12 @@ class Keyspace:
 
         For a pool: whatever was done before in which order, the same keys leave the same places behind.
         """
-        groups: dict[int, set[bytes]] = {}  # each is sorted at once, which takes long for a million keys
-        for keys in self.expiry.find_due(last_second):
-            for key in keys:
-                groups.setdefault(crc32(key) & 0xFF, set()).add(key)
-            yield
-        for group in sorted(groups):
-            for key in sorted(groups[group]):
-                self._discard(key)
-                self.store.expired_keys += 1
-                yield
-        while not self.expiry.forget_due(last_second):
-            yield
 
-    def begin_account(self, memory: Memory) -> Iterator[None]:
-        """Begin an account of what all keys take, in small steps; it is right at the end, whatever happens meanwhile.
+        def delete(key: bytes) -> None:
+            self._discard(key)
+            self.store.expired_keys += 1
 
-        Nothing is in it before the first key is counted. A flush or the end of the limit ends it, and where the
-        database is swapped meanwhile another may be left without one.
-        """
-        while self.key_order.read >= 0:  # a compaction moves keys
-            self.key_order.compact()
-            yield
-        self.usage = usage = self.usage or Usage(self.store)
-        if usage.memory is not None:
-            return
-        entries, tally = self.entries, usage.begin(memory)
-        for keys in self.key_order.walk():
-            if usage.tally is not tally:
-                return
-            usage.count_some(keys, entries)
-            yield
-        if usage.tally is tally:
-            self.store.garbage.append(usage.end_tally())
+        return self.expiry.expire_alike(last_second, delete)
 
     # ---- deleting
 
@@ -693,9 +555,9 @@ class Keyspace:
         """Delete a key that is there."""
         entry = self._take_out(key)
         if type(entry) is tuple:
-            self._drop(entry)
+            self.drop(entry)
 
-    def _drop(self, entry: tuple[Any, int]) -> None:
+    def drop(self, entry: tuple[Any, int]) -> None:
         """Free what a key held, if that takes long, in slices."""
         if is_large(entry[0]):
             self.store.shared.drop(entry[0])

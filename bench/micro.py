@@ -27,6 +27,7 @@ from aof import AppendOnlyLog, NullLog
 from bench.rig import Report, key, parser
 from config import Config
 from engine import Engine
+from many_keys import put_many, read_strings
 from protocol import RequestParser, encode, encode_command, text_pieces
 from replies import OK
 from session import Instance, Session
@@ -174,9 +175,9 @@ def stores(report: Report, rounds: int = PASSES, requests: int = REPEATED) -> No
 
     passes: dict[str, Pass] = {
         "string": each(lambda number: db.string(CHOSEN[number])),
-        "strings, by column": lambda: db.strings(CHOSEN),
+        "strings, by column": lambda: read_strings(db, CHOSEN),
         "put": each(lambda number: db.put(CHOSEN[number], VALUE, deadline_ms)),
-        "put_many, by column": lambda: db.put_many(CHOSEN, values, deadline_ms),
+        "put_many, by column": lambda: put_many(db, CHOSEN, values, deadline_ms),
         "put a new key, and remove it": each(new_then_gone),
         "set_deadline": each(lambda number: db.set_deadline(CHOSEN[number], deadline_ms + 1)),
         "the loop alone": each(lambda number: CHOSEN[number]),

@@ -56,6 +56,7 @@ from errors import (
     UNSUPPORTED_OPTION,
     CommandError,
 )
+from many_keys import remove_many, short_strings
 from replies import OK, Deleted, Reply, Status, Work
 from session import Session
 from store import Keyspace
@@ -103,9 +104,9 @@ def _delete_in_parts(session: Session, argv: list[bytes]) -> Work:
 def delete_many(session: Session, keys: Sequence[bytes], *more: Sequence[bytes]) -> Sequence[Reply] | None:
     """Delete keys, one a request."""
     db = session.db
-    if more or db.short_strings(keys) is None:
+    if more or short_strings(db, keys) is None:
         return None
-    removed = db.remove_many(keys)
+    removed = remove_many(db, keys)
     db.store.log.append_alike(
         db.index, b"DEL", [key for key, entry in zip(keys, removed, strict=True) if entry is not None]
     )

@@ -54,6 +54,7 @@ from errors import (
     WRONG_ARITY,
     CommandError,
 )
+from many_keys import put_many, read_strings, replace_many, short_strings
 from replies import OK, Computed, Reply, Work
 from session import Session
 from store import Keyspace
@@ -72,7 +73,7 @@ def assign(db: Keyspace, key: bytes, value: bytes, deadline_ms: int) -> None:
 
 def assign_many(db: Keyspace, keys: Sequence[bytes], values: Sequence[bytes], deadline_ms: int) -> None:
     """`assign` for each key and its value."""
-    db.put_many(keys, values, deadline_ms)
+    put_many(db, keys, values, deadline_ms)
     db.store.log.append_sets(db.index, keys, values, deadline_ms)
 
 
@@ -89,7 +90,7 @@ def get(session: Session, argv: list[bytes]) -> Reply:
 @for_many("GET")
 def get_many(session: Session, keys: Sequence[bytes]) -> Sequence[Reply] | None:
     """Get the string values of keys."""
-    return session.db.strings(keys)
+    return read_strings(session.db, keys)
 
 
 @command(
@@ -300,7 +301,7 @@ def mget(session: Session, argv: list[bytes]) -> Reply:
 
 
 def _values(db: Keyspace, keys: list[bytes]) -> list[bytes | None]:
-    return db.strings(keys) or [value if type(value) is bytes else None for value in map(db.read, keys)]
+    return read_strings(db, keys) or [value if type(value) is bytes else None for value in map(db.read, keys)]
 
 
 @command("MSET", "key value [key value ...]", arity=-3, flags=WRITE | DENYOOM, keys=PAIRS, since="1.0.1")
@@ -536,7 +537,7 @@ def incrby_many(session: Session, keys: Sequence[bytes], amounts: Sequence[bytes
 def _increment_many(db: Keyspace, keys: Sequence[bytes], amount: int) -> list[int] | None:
     """`_increment` for each key; None, and nothing is done, where one of them needs a closer look."""
     distinct = list(dict.fromkeys(keys))
-    entries = db.short_strings(distinct) if -FAR < amount < FAR else None
+    entries = short_strings(db, distinct) if -FAR < amount < FAR else None
     if entries is None:
         return None
     texts = [b"0" if entry is None else entry[:-TAIL_BYTES] for entry in entries]
@@ -553,7 +554,7 @@ def _increment_many(db: Keyspace, keys: Sequence[bytes], amount: int) -> list[in
         replies.append(total)
     if not -FAR < min(replies) <= max(replies) < FAR:
         return None
-    db.replace_many(distinct, [b"%d" % total for total in totals.values()])
+    replace_many(db, distinct, [b"%d" % total for total in totals.values()])
     db.store.log.append_alike(db.index, b"INCRBY", keys, b"%d" % amount)
     return replies
 

@@ -21,6 +21,7 @@ godis -> service -> server -> connection -> engine
 engine -> commands -> session -> eviction -> store -> usage -> expiry -> leaves
 store -> point_in_time -> expiry
 store -> key_order -> expiry
+commands -> many_keys -> store
 point_in_time -> values
 usage -> values -> leaves
 aof -> log_records -> protocol
@@ -92,6 +93,7 @@ CLOCKLESS = {
     "usage",
     "expiry",
     "key_order",
+    "many_keys",
     "point_in_time",
     "pool.replica",
     "pool.entry",

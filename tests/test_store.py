@@ -15,6 +15,7 @@ from instances import START_MS, RecordedLog
 from entries import NO_DEADLINE, value_of
 from errors import CommandError
 from expiry import CLEANED_AN_ADD, FAR_BUCKETS, FAR_SECONDS, FEW_STALE, SLICE
+from many_keys import put_many, read_strings
 from store import Keyspace, Store
 
 DAY_MS = 86_400_000
@@ -96,14 +97,14 @@ class KeyspaceMachine(RuleBasedStateMachine):
     def put_many(self, db: int, chosen: list[int], life_ms: int | None, value: bytes) -> None:
         deadline_ms = self.deadline_ms(life_ms)
         values = [value + b"%d" % place for place in range(len(chosen))]
-        self.store.databases[db].put_many([name(number) for number in chosen], values, deadline_ms)
+        put_many(self.store.databases[db], [name(number) for number in chosen], values, deadline_ms)
         for number, put in zip(chosen, values, strict=True):
             self.models[db][name(number)] = put, deadline_ms
 
     @rule(db=databases, chosen=st.lists(numbers, min_size=1, max_size=8))
     def read_many(self, db: int, chosen: list[int]) -> None:
         live = self.live(db)
-        values = self.store.databases[db].strings([name(number) for number in chosen])
+        values = read_strings(self.store.databases[db], [name(number) for number in chosen])
         assert values in (None, [live.get(name(number), (None, 0))[0] for number in chosen])
 
     @rule(db=databases, first=numbers, count=counts)

@@ -1,23 +1,39 @@
-"""An instance without a server: an engine over a store whose clock stands still, and sessions that ask it.
+"""An instance without a server: its store, log, configuration and engine, a clock that stands still, and clients.
 
-What a command logs is kept in a list; what it wants done to the process or to other connections is noted.
+What is below the server is tested on a `Harness`. `Bench` has a log that is a list, `Replay` has none; the rig of a
+rewrite, that of a turn, and a member of a pool are harnesses as well.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from random import Random
-from typing import Any
+from typing import Any, Generic, TypeVar
 
+from aof import NullLog
 from commands import TABLE
 from config import Config
 from engine import Engine
+from entries import deadline_of, value_of
 from protocol import encode
 from replies import Reply, Work
-from session import Instance, Session
+from session import Instance, LogState, Session
 from store import Now, Steps, Store
 
 START_MS = 1_700_000_000_123
+WHOLE_SECOND_MS = 1_700_000_000_000
+
+State = dict[tuple[int, bytes], tuple[Any, int]]  # (database, key) -> (value, deadline)
+Log = TypeVar("Log", bound=LogState)
+
+
+def state_of(store: Store) -> State:
+    """Return all that is true of a store, expired keys that still stand there included."""
+    return {
+        (db.index, key): (value_of(entry), deadline_of(entry))
+        for db in store.databases
+        for key, entry in db.entries.items()
+    }
 
 
 def run_one(engine: Engine, session: Session, argv: list[bytes]) -> Any:
@@ -94,17 +110,42 @@ class RecordedLog:
         garbage += keys
 
 
-class Bench:
-    """An instance with its engine. Settings are given as flags: `Bench(requirepass="secret")`."""
+class Harness(Generic[Log]):
+    """An instance over any log. Settings are given as flags: `Harness(log, requirepass="secret")`."""
 
-    def __init__(self, **settings: str) -> None:
-        config = Config({"--" + name.replace("_", "-"): text for name, text in settings.items()}, {})
-        self.log = RecordedLog()
-        self.store = Store(config.databases, self.log, Random(1))
-        self.store.tick(START_MS)
-        self.instance = Instance(self.store, self.log, config, "bench", "0" * 40, START_MS)
+    def __init__(self, log: Log, start_ms: int = WHOLE_SECOND_MS, /, **settings: str) -> None:
+        self.config = Config({"--" + name.replace("_", "-"): text for name, text in settings.items()}, {})
+        self.log = log
+        self.store = Store(self.config.databases, log, Random(1))
+        self.store.tick(start_ms)
+        self.instance = Instance(self.store, log, self.config, "harness", "0" * 40, start_ms)
         self.instance.apply_settings()
         self.engine = Engine(self.instance)
+
+    def new_session(self, address: str = "127.0.0.1:50000") -> Session:
+        """Add a client."""
+        session = Session(self.instance, self.instance.next_client_id(), address, "127.0.0.1:6379")
+        self.instance.clients[session.id] = session
+        return session
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        self.store.tick(self.store.now_ms + int(seconds * 1000))
+
+
+class Replay(Harness[NullLog]):
+    """An empty instance that is about to apply a log."""
+
+    def __init__(self, databases: int = 16) -> None:
+        super().__init__(NullLog(), databases=str(databases), default_ttl="0")
+        self.store.begin_replay(WHOLE_SECOND_MS)
+
+
+class Bench(Harness[RecordedLog]):
+    """An instance whose log is a list. What a command wants done to the process or to other clients is noted."""
+
+    def __init__(self, **settings: str) -> None:
+        super().__init__(RecordedLog(), START_MS, **settings)
         self.killed: list[Session] = []
         self.slept: list[float] = []
         self.instance.kill = self._kill
@@ -116,13 +157,7 @@ class Bench:
 
     def connect(self, address: str = "127.0.0.1:50000") -> Client:
         """Add a client."""
-        session = Session(self.instance, self.instance.next_client_id(), address, "127.0.0.1:6379")
-        self.instance.clients[session.id] = session
-        return Client(self, session)
-
-    def advance(self, seconds: float) -> None:
-        """Let time pass."""
-        self.store.tick(self.store.now_ms + int(seconds * 1000))
+        return Client(self, self.new_session(address))
 
 
 class Client:

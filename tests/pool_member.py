@@ -5,24 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
-from instances import run_one
+from instances import WHOLE_SECOND_MS, Harness, run_one
 
 from aof import NullLog
-from config import Config
-from engine import Engine
 from errors import CommandError
 from pool.entry import Body, pack
 from pool.replica import Replica
 from protocol import encode_command
-from session import Instance
-from store import Store
 
-START_MS = 1_700_000_000_000
+START_MS = WHOLE_SECOND_MS
 US, THEM = 7, 8
 Commands = Sequence[Sequence[bytes]]
 
 
-class Member:
+class Member(Harness[NullLog]):
     """A store and its replica, without a network; `entry` makes the next entry and applies it.
 
     `paused`: what happens in each pause that there can be while an entry is applied.
@@ -30,10 +26,8 @@ class Member:
 
     def __init__(self, databases: str = "4", paused: Callable[[Member], None] | None = None) -> None:
         self.paused = paused
-        config = Config({"--databases": databases}, {})
-        self.store = Store(config.databases, NullLog())
-        self.instance = Instance(self.store, NullLog(), config, "member", "0" * 40, START_MS)
-        self.replica = Replica(self.store, Engine(self.instance))
+        super().__init__(NullLog(), databases=databases)
+        self.replica = Replica(self.store, self.engine)
         self.replica.tick(START_MS)
         self.seq = 0
 
@@ -58,7 +52,7 @@ class Member:
 
     def ask(self, line: bytes) -> Any:
         """Read, as a client of this instance does."""
-        return run_one(Engine(self.instance), self.replica._engine.replaying, line.split())
+        return run_one(self.engine, self.replica._engine.replaying, line.split())
 
 
 def outcome_of(steps: Generator[None, None, Any], paused: Callable[[], object] = lambda: None) -> Any:

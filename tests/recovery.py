@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import tempfile
 
+from instances import Replay, State, state_of
 from log_model import IN_MEMORY
 from power_loss import put
-from rewrite_rig import DATABASES, START_MS, State, state_of
+from rewrite_rig import DATABASES
 
-from aof import AppendOnlyLog, NullLog, replay
-from config import Config
-from engine import Engine
-from session import Instance
-from store import Store
+from aof import AppendOnlyLog, replay
 
 
 class Lost(AssertionError):
@@ -23,14 +20,12 @@ def recover(path: str) -> State:
     """Start on a log as the program does, and return what it finds. Raises LogError."""
     log = AppendOnlyLog(path)
     log.open()
-    store = Store(DATABASES, NullLog())
-    engine = Engine(Instance(store, NullLog(), Config({"--databases": str(DATABASES)}, {}), "replay", "", START_MS))
-    store.begin_replay(START_MS)
+    found = Replay(DATABASES)
     try:
-        replay(path, engine.apply, START_MS, 0, apply_many=engine.apply_many)
+        replay(path, found.engine.apply, found.store.now_ms, 0, apply_many=found.engine.apply_many)
     finally:
         log.close()
-    return state_of(store)
+    return state_of(found.store)
 
 
 def start_on(state: dict[str, bytes | None], root: str) -> State:

@@ -4,59 +4,34 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from random import Random
 from typing import Any
 
 import pytest
-from instances import run_all, run_one
+from instances import Harness, Replay, State, run_all, run_one, state_of
 
-from aof import AppendOnlyLog, NullLog, replay
-from config import Config
-from engine import Engine
-from entries import deadline_of, value_of
+from aof import AppendOnlyLog, replay
 from errors import CommandError
 from rewrite import Rewriter
-from session import Instance, Session
-from store import Store
 
-START_MS = 1_700_000_000_000
 DATABASES = 3
-State = dict[tuple[int, bytes], tuple[Any, int]]
-
-
-def state_of(store: Store) -> State:
-    """Return all that is true of a store, expired keys that still stand there included."""
-    return {
-        (db.index, key): (value_of(entry), deadline_of(entry))
-        for db in store.databases
-        for key, entry in db.entries.items()
-    }
 
 
 def replayed(path: str) -> State:
-    store = Store(DATABASES, NullLog())
-    engine = Engine(Instance(store, NullLog(), Config({"--databases": str(DATABASES)}, {}), "replay", "", START_MS))
-    store.begin_replay(START_MS)
-    report = replay(path, engine.apply, START_MS, 0)
+    copy = Replay(DATABASES)
+    report = replay(path, copy.engine.apply, copy.store.now_ms, 0)
     assert not report.torn_bytes
-    return state_of(store)
+    return state_of(copy.store)
 
 
-class Rig:
+class Rig(Harness[AppendOnlyLog]):
     """An instance with a real log and a rewriter, whose threads run when they are told to."""
 
     def __init__(self, directory: str, **flags: str) -> None:
-        given = {"--databases": str(DATABASES), "--default-ttl": "0"}
-        config = Config(given | {"--" + name.replace("_", "-"): text for name, text in flags.items()}, {})
         self.path = os.path.join(directory, "log.txt")
-        self.log = AppendOnlyLog(self.path)
-        self.log.open()
-        self.store = Store(DATABASES, self.log, Random(1))
-        self.store.tick(START_MS)
-        self.instance = Instance(self.store, self.log, config, "rig", "", START_MS)
-        self.instance.apply_settings()
-        self.engine = Engine(self.instance)
-        self.session = Session(self.instance, 1)
+        log = AppendOnlyLog(self.path)
+        log.open()
+        super().__init__(log, **{"databases": str(DATABASES), "default_ttl": "0"} | flags)
+        self.session = self.new_session()
         self.jobs: list[tuple[Callable[[], None], Callable[[], None]]] = []
         self.rewriter = Rewriter(self.log, self.instance, lambda job, done: self.jobs.append((job, done)), self.sync)
         self.syncing = False

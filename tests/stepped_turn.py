@@ -11,23 +11,19 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from random import Random
 
 import pytest
-from instances import run_all
+from instances import WHOLE_SECOND_MS, Harness, run_all
 
 import aof
 import turn as turn_module
 from aof import AppendOnlyLog
-from config import Config
-from engine import Engine
 from protocol import encode
 from replies import Reply
-from session import Instance, Session
-from store import Store
+from session import Session
 from turn import Turn
 
-START_MS = 1_700_000_000_000
+START_MS = WHOLE_SECOND_MS
 DATABASES = 3
 Job = Callable[[], None]
 
@@ -64,7 +60,7 @@ class SteppedTurn(Turn):
         return timer
 
 
-class Rig:
+class Rig(Harness[AppendOnlyLog]):
     """An instance whose loop is the test; `sync` is what its disk does when it is synced."""
 
     def __init__(
@@ -88,15 +84,9 @@ class Rig:
         write = AppendOnlyLog._write_all
         patch.setattr(AppendOnlyLog, "_write_all", lambda log, data: self._write(write, log, data))
         patch.setattr(os, "fsync", sync)
-        flags = {"--databases": str(DATABASES), "--default-ttl": "0", "--appendfsync": policy}
-        self.config = Config(flags, {})
-        self.log = AppendOnlyLog(str(directory / "log.txt"))
-        self.log.open()
-        self.store = Store(DATABASES, self.log, Random(1))
-        self.store.tick(START_MS)
-        self.instance = Instance(self.store, self.log, self.config, "rig", "", START_MS)
-        self.instance.apply_settings()
-        self.engine = Engine(self.instance)
+        log = AppendOnlyLog(str(directory / "log.txt"))
+        log.open()
+        super().__init__(log, databases=str(DATABASES), default_ttl="0", appendfsync=policy)
         self.turn = SteppedTurn(self)
 
     def _sync(self, descriptor: int) -> None:
@@ -115,7 +105,7 @@ class Rig:
         write(log, data)
 
     def connect(self) -> Client:
-        return Client(self, Session(self.instance, self.instance.next_client_id()))
+        return Client(self, self.new_session())
 
     def run_fsync(self) -> None:
         """Let the thread do its work; the loop has not heard of it yet."""

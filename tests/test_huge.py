@@ -12,9 +12,9 @@ from random import Random
 from typing import Any
 
 import pytest
-from instances import Bench, driven, run_one, work_of
+from instances import Bench, driven, run_one, state_of, work_of
 from log_model import read_log
-from rewrite_rig import replayed, state_of
+from rewrite_rig import replayed
 from servers import PATIENCE_SECONDS, GodisProcess, Raw, encode, parse
 from stepped_turn import Client, Rig
 

@@ -16,11 +16,12 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from instances import State, state_of
 from log_model import IN_MEMORY, NOW_MS, set_, write_log
 from log_mutants import believe_the_second_fsync, forget_directories, forget_the_copy, promise_what_is_written
 from power_loss import SECTOR_BYTES, Disk, Recorder, StoredFile
 from recovery import Lost, recover, start_on
-from rewrite_rig import DATABASES, Rig, State, state_of
+from rewrite_rig import DATABASES, Rig
 from soak import THOROUGHNESS
 
 from aof import AppendOnlyLog, claim_directory

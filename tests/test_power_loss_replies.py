@@ -16,10 +16,10 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
+from instances import State
 from log_mutants import forget_directories, promise_what_is_written
 from power_loss import Recorder
 from recovery import Lost, start_on
-from rewrite_rig import State
 from soak import THOROUGHNESS
 from stepped_turn import Rig
 from unsynced_machine import Asked, NothingUnsyncedIsShown, answer

@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from instances import run_one
+from instances import run_one, state_of
 from log_model import IN_MEMORY
-from rewrite_rig import DATABASES, Rig, do, replayed, state_of
+from rewrite_rig import DATABASES, Rig, do, replayed
 from servers import GodisProcess, RedisProcess, require, wait_until
 
 import aof

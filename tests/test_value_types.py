@@ -18,10 +18,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from instances import START_MS, Bench, Client
+from instances import START_MS, Bench, Client, state_of
 from log_model import IN_MEMORY
 from pool_member import Member, copy_of, make
-from rewrite_rig import Rig, do, replayed, state_of
+from rewrite_rig import Rig, do, replayed
 from toy_list import LARGE, LIST, PART, Items
 from toys import ToyGodis, install
 

@@ -13,16 +13,9 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from instances import run_one
+from instances import Replay, State, run_one, state_of
 from log_model import IN_MEMORY
-from rewrite_rig import State, state_of
-from stepped_turn import DATABASES, MISCONF, START_MS, Client, Rig
-
-from aof import NullLog
-from config import Config
-from engine import Engine
-from session import Instance, Session
-from store import Store
+from stepped_turn import DATABASES, MISCONF, Client, Rig
 
 KEYS = st.sampled_from("abc")
 READS = st.one_of(
@@ -46,15 +39,13 @@ CHANGES = st.one_of(
 
 def answer(state: State, db: int, now_ms: int, words: list[str]) -> bytes:
     """Answer a request as an instance does whose keyspace is this state."""
-    store = Store(DATABASES, NullLog())
-    instance = Instance(store, NullLog(), Config({"--default-ttl": "0"}, {}), "model", "", START_MS)
-    store.begin_replay(START_MS)
+    model = Replay(DATABASES)
     for (index, key), (value, deadline_ms) in state.items():
-        store.databases[index].put(key, value, deadline_ms)
-    store.tick(now_ms)
-    session = Session(instance, 1)
-    session.db = store.databases[db]
-    return wire_of(run_one(Engine(instance), session, [word.encode() for word in words]))
+        model.store.databases[index].put(key, value, deadline_ms)
+    model.store.tick(now_ms)
+    session = model.new_session()
+    session.db = model.store.databases[db]
+    return wire_of(run_one(model.engine, session, [word.encode() for word in words]))
 
 
 def wire_of(reply: Any) -> bytes:

@@ -18,24 +18,22 @@ from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
-from instances import Bench
+from instances import WHOLE_SECOND_MS, Replay, State, state_of
 
-from entries import deadline_of, value_of
 from errors import DamagedLog, LogError
 from log_check import Examiner, Findings, repair
 from log_reader import BLOCK_BYTES, FIRST_LINK, HEAD, Fault, Kind, Unit, frame, link_of, units
 from log_replay import replay
 from protocol import encode_command
 
-NOW_MS = 1_700_000_000_000
 TTL_MS = 3_600_000
 LOOSE_HEAD = re.compile(rb"#[0-9]{1,10} [0-9a-f]{8} ([0-9]{1,14})( [0-9a-f]{8})?( [0-9a-f]{8})?\r\n")
 
 TOKENS = [
-    frame(encode_command([b"SET", b"a", b"1"]), NOW_MS),
-    frame(encode_command([b"SELECT", b"1"]), NOW_MS),
-    frame(encode_command([b"SET", b"a", b"2"]), NOW_MS, FIRST_LINK),
-    frame(encode_command([b"SET", b"a", b"3"]), NOW_MS, FIRST_LINK, FIRST_LINK),
+    frame(encode_command([b"SET", b"a", b"1"]), WHOLE_SECOND_MS),
+    frame(encode_command([b"SELECT", b"1"]), WHOLE_SECOND_MS),
+    frame(encode_command([b"SET", b"a", b"2"]), WHOLE_SECOND_MS, FIRST_LINK),
+    frame(encode_command([b"SET", b"a", b"3"]), WHOLE_SECOND_MS, FIRST_LINK, FIRST_LINK),
     *(
         encode_command(line.split(b" "))
         for line in [
@@ -77,8 +75,6 @@ TOKENS = [
     ],
 ]
 
-State = dict[tuple[int, bytes], tuple[object, int]]
-
 
 class Verdict(NamedTuple):
     """What a replay made of a file: `outcome` is whole, torn or refused."""
@@ -89,41 +85,35 @@ class Verdict(NamedTuple):
     reason: str = ""
 
 
-class Player:
-    """A store that a log is applied to by the real commands."""
-
-    def __init__(self) -> None:
-        bench = Bench(default_ttl="0")
-        self.store = bench.store
-        self.store.begin_replay(NOW_MS)
-        self.apply = bench.engine.apply
-        self.apply_many = bench.engine.apply_many
-
-    def state(self) -> State:
-        for database in self.store.databases:
-            database.check()
-        return {
-            (database.index, key): (value_of(entry), deadline_of(entry))
-            for database in self.store.databases
-            for key, entry in database.entries.items()
-        }
+def checked_state(player: Replay) -> State:
+    """Return what is true of an instance that applied a log."""
+    for database in player.store.databases:
+        database.check()
+    return state_of(player.store)
 
 
 def replayed(path: Path, block_bytes: int = BLOCK_BYTES) -> Verdict:
     """Replay a file, which may cut it, into a store of its own."""
-    player = Player()
+    player = Replay()
     try:
-        report = replay(str(path), player.apply, NOW_MS, TTL_MS, apply_many=player.apply_many, block_bytes=block_bytes)
+        report = replay(
+            str(path),
+            player.engine.apply,
+            WHOLE_SECOND_MS,
+            TTL_MS,
+            apply_many=player.engine.apply_many,
+            block_bytes=block_bytes,
+        )
     except LogError as error:
         return Verdict("refused" if isinstance(error, DamagedLog) else "foreign", 0, {}, str(error))
-    return Verdict("torn" if report.torn_bytes else "whole", report.bytes, player.state())
+    return Verdict("torn" if report.torn_bytes else "whole", report.bytes, checked_state(player))
 
 
 def examined(path: str | Path) -> tuple[Findings, State]:
     """Examine a file as `check` does."""
-    player = Player()
+    player = Replay()
     with open(path, "rb") as log:
-        return Examiner(str(path), log, player.apply, NOW_MS, TTL_MS).examine(), player.state()
+        return Examiner(str(path), log, player.engine.apply, WHOLE_SECOND_MS, TTL_MS).examine(), checked_state(player)
 
 
 def check(content: bytes, work: Path) -> None:

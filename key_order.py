@@ -57,7 +57,7 @@ class KeyOrder:
         tombstones.add(key)
         if self.read >= 0:
             self.compact()
-        elif len(tombstones) > (len(self.places) - len(tombstones)) // 4 + FEW_TOMBSTONES and not self.walks:
+        elif 5 * len(tombstones) > len(self.places) + 4 * FEW_TOMBSTONES and not self.walks:  # a quarter of the keys
             self.read = self.write = 0
 
     def compact(self) -> None:

@@ -31,7 +31,7 @@ from errors import WRONG_TYPE, CommandError
 from expiry import SLICE, ExpiryIndex
 from key_order import KeyOrder
 from point_in_time import PointInTimeView, SharedValues
-from usage import DEADLINE_BYTES, Recency, Usage
+from usage import Recency, Usage
 from values import STRING, ValueType, is_large, type_of
 
 MOST_LOOKS = 2048  # at keys that may have expired, to count those that have not
@@ -444,10 +444,9 @@ class Keyspace:
         if self.views:
             self._tell_views(key)
         known = self.entries[key]
-        if self.usage is not None:
-            self.usage.about_to_change(key, known)
-            self.usage.add(DEADLINE_BYTES * ((deadline_ms != NO_DEADLINE) - (deadline_of(known) != NO_DEADLINE)))
         entry = known[:-TAIL_BYTES] + tail(deadline_ms) if type(known) is bytes else (known[0], deadline_ms)
+        if self.usage is not None:
+            self.usage.written(key, known, entry)
         self._place(key, entry, deadline_ms)
         if self.listener is not None:
             self.listener.changed(self, key)
@@ -584,8 +583,6 @@ class Keyspace:
         self.expiry.check(self.store.expired_until_ms)
         assert self.expiry.volatile_count == len(set(self.expiry.keys())), "the count of deadlines is off"
         if self.usage is not None and self.usage.memory is not None and self.usage.tally is None:
-            assert self.usage.held_bytes == self.usage.count(self.entries, self.expiry.volatile_count), (
-                "the account is off"
-            )
+            assert self.usage.held_bytes == self.usage.count(self.entries), "the account is off"
         if self.usage is not None and self.usage.uses is not None:
             assert self.usage.uses.table.keys() <= self.entries.keys(), "a use without a key"

@@ -143,6 +143,10 @@ class Frequency(Uses):
         return count
 
 
+def _bytes_of(entry: Entry) -> int:
+    return size_of(entry) + (deadline_of(entry) != NO_DEADLINE) * DEADLINE_BYTES
+
+
 class Memory:
     """The bytes that all databases take, and those of the process before it held any key."""
 
@@ -167,10 +171,7 @@ class Tally:
 
     def size_of(self, key: bytes, entry: Entry | None) -> int:
         """Return what a key takes that has this entry, or none."""
-        if entry is None:
-            return 0
-        is_volatile = deadline_of(entry) != NO_DEADLINE
-        return self.entry_bytes + getsizeof(key) + size_of(entry) + is_volatile * DEADLINE_BYTES
+        return 0 if entry is None else self.entry_bytes + getsizeof(key) + _bytes_of(entry)
 
     def note(self, key: bytes, entry: Entry | None) -> None:
         """Note a key that is about to change."""
@@ -240,10 +241,9 @@ class Usage:
         if self.tally is not None:
             self.tally.note(key, entry)
 
-    def count(self, entries: Mapping[bytes, Entry], volatile_count: int) -> int:
-        """Return what all keys take, of which so many have a deadline. O(keys)."""
-        shares = len(entries) * self.entry_bytes + volatile_count * DEADLINE_BYTES
-        return sum(map(getsizeof, entries)) + sum(map(size_of, entries.values())) + shares
+    def count(self, entries: Mapping[bytes, Entry]) -> int:
+        """Return what all keys take. O(keys)."""
+        return len(entries) * self.entry_bytes + sum(map(getsizeof, entries)) + sum(map(_bytes_of, entries.values()))
 
     def end(self) -> None:
         """Count no more."""
@@ -263,18 +263,16 @@ class Usage:
         if old is None:
             if self.uses is not None:
                 self.uses.admit(key)
-            self.add(self.entry_bytes + getsizeof(key) + size_of(entry))
+            self.add(self.entry_bytes + getsizeof(key) + _bytes_of(entry))
         else:
-            self.add(size_of(entry) - size_of(old))
+            self.add(_bytes_of(entry) - _bytes_of(old))
 
     def put(self, key: bytes, old: Entry | None, entry: Entry) -> None:
-        """Note a use of a key, and that an entry takes another's place or a new key's, with another deadline."""
+        """Note a use of a key, and that an entry takes another's place or a new key's."""
         if old is not None:
             self.note(key)
-            if self.memory is None:
-                return
-        self.written(key, old, entry)
-        self.add(DEADLINE_BYTES * ((deadline_of(entry) != NO_DEADLINE) - (deadline_of(old) != NO_DEADLINE)))
+        if old is None or self.memory is not None:
+            self.written(key, old, entry)
 
     def begin_change(self, key: bytes, entry: Entry) -> None:
         """Note that the value of an entry is about to change in place; due before each such change."""
@@ -292,8 +290,7 @@ class Usage:
         self.about_to_change(key, entry)
         if self.uses is not None:
             self.uses.table.pop(key, None)
-        is_volatile = deadline_of(entry) != NO_DEADLINE
-        self.add(-self.entry_bytes - getsizeof(key) - size_of(entry) - is_volatile * DEADLINE_BYTES)
+        self.add(-self.entry_bytes - getsizeof(key) - _bytes_of(entry))
 
     def cleared(self) -> None:
         """Note that all keys go."""

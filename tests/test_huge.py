@@ -12,7 +12,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from instances import Bench, driven, run_one, state_of, work_of
+from instances import driven, run_one, state_of, work_of
 from log_model import read_log
 from rewrite_rig import replayed
 from servers import PATIENCE_SECONDS, GodisProcess, Raw, encode, parse
@@ -20,7 +20,6 @@ from stepped_turn import Client, Rig
 
 from aof import LONG_BATCH_BYTES, REPLACED, STEP_BYTES
 from commands.many import AT_ONCE_WORDS, HUGE_BYTES, PART_WORDS
-from commands.slices import at_once
 from errors import CommandError
 from protocol import HugeRequest, RequestParser
 from replies import HELD_BACK, OK, Work
@@ -424,56 +423,6 @@ def test_a_rewrite_takes_the_logs_place_while_a_long_batch_waits_for_what_the_tu
     rig.settle()
     assert keys_in(rig) == {b"before", b"free", b"k"}
     rig.close()
-
-
-@pytest.mark.parametrize(
-    ("words", "expected"),
-    [
-        (["APPEND", "k", b"tail"], VALUE + b"tail"),
-        (["APPEND", "k", VALUE], VALUE + VALUE),
-        (["APPEND", "nokey", VALUE], VALUE),
-        (["SETRANGE", "k", 10, b"patch"], VALUE[:10] + b"patch" + VALUE[15:]),
-        (["SETRANGE", "k", len(VALUE) + 2, b"x"], VALUE + b"\0\0x"),
-        (["SETRANGE", "nokey", 1, VALUE], b"\0" + VALUE),
-        (["SET", "k", VALUE[:-1], "KEEPTTL"], VALUE[:-1]),
-        (["GETSET", "k", VALUE[:-1]], VALUE[:-1]),
-        (["MSET", "a", VALUE, "k", VALUE[1:]], VALUE[1:]),
-    ],
-    ids=lambda words: str(words[0]) if isinstance(words, list) else "",
-)
-def test_commands_on_huge_strings_do_what_they_do_with_small_ones(words: list[Any], expected: bytes) -> None:
-    bench = Bench(default_ttl="0")
-    client = bench.connect()
-    client.ask("SET", "k", VALUE)
-    argv = [word if isinstance(word, bytes) else str(word).encode() for word in words]
-    key = b"k" if words[0] == "MSET" else argv[1]
-    work = work_of(bench.engine.run_huge(client.session, argv.copy()))
-    reply, steps = driven(work)
-    assert reply == {"APPEND": len(expected), "SETRANGE": len(expected), "GETSET": VALUE}.get(words[0], OK)
-    assert bench.store.databases[0].get(key) == expected
-    assert bench.store.claim is None
-    if words[0] in ("APPEND", "SETRANGE") and words[1] == "k":
-        assert steps > HUGE_BYTES >> 20
-    again = Bench(default_ttl="0")
-    for record in bench.log.records:
-        again.engine.apply(0, record)
-    assert again.store.databases[0].entries == bench.store.databases[0].entries
-
-
-def test_what_is_refused_is_refused_and_an_expired_key_is_logged_all_the_same() -> None:
-    bench = Bench(default_ttl="0")
-    client = bench.connect()
-    client.ask("SET", "k", "1", "PX", "1")
-    client.ask("SET", "full", VALUE)
-    bench.advance(1)
-    bench.log.records.clear()
-    with pytest.raises(CommandError, match="syntax"):
-        at_once(work_of(bench.engine.run_huge(client.session, [b"SET", b"k", VALUE, b"NX", b"XX"])))
-    assert at_once(work_of(bench.engine.run_huge(client.session, [b"SET", b"k", VALUE, b"XX"]))) is None
-    assert bench.log.records == [[b"DEL", b"k"]]
-    work = work_of(client.ask("APPEND", "full", "x"))
-    client.ask("DEL", "full")
-    assert at_once(work) == 1  # what was there when it was its turn
 
 
 # ---- the server

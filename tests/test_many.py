@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import pytest
@@ -18,7 +17,7 @@ from commands.many import AT_ONCE_WORDS, PART_WORDS
 from commands.slices import at_once
 from entries import value_of
 from point_in_time import PointInTimeView
-from replies import HELD_BACK, Deleted, Work
+from replies import HELD_BACK, Work
 
 MANY = AT_ONCE_WORDS + 2 * PART_WORDS
 KEYS = [f"key:{number}" for number in range(MANY)]
@@ -50,47 +49,6 @@ def filled() -> tuple[Bench, Client, Client]:
 # ---- what they answer and log
 
 
-COMMANDS = st.sampled_from(["EXISTS", "TOUCH", "MGET", "DEL", "UNLINK", "MSET", "MSETNX"])
-
-
-@settings(max_examples=10, deadline=None)
-@given(st.lists(st.tuples(COMMANDS, st.integers(0, 10**6)), min_size=1, max_size=5), st.booleans())
-def test_in_slices_they_do_what_they_do_at_once(calls: list[tuple[str, int]], limited: bool) -> None:
-    """Half of the keys are there, some are named twice, some have expired."""
-    settings = {"maxmemory": "1gb"} if limited else {}
-    sliced, whole = Bench(default_ttl="0", **settings), Bench(default_ttl="0", **settings)
-    replies = []
-    for bench in (sliced, whole):
-        client = bench.connect()
-        random = Random(1)
-        for number in range(MANY // 2):
-            client.ask("SET", f"key:{number}", "old", "PX", random.choice([1, 10**7]))
-        bench.advance(0.01)
-        made = []
-        for name, seed in calls:
-            random = Random(seed)
-            keys = [f"key:{random.randrange(MANY)}" for _ in range(MANY)]
-            words = [word for key in keys for word in (key, str(random.random()))] if name[:4] == "MSET" else keys
-            if bench is sliced:
-                reply = at_once(begin(client, name, *words))
-            else:
-                parts = [words] if name == "MSETNX" else [words[at : at + 512] for at in range(0, len(words), 512)]
-                reply = [client.ask(name, *part) for part in parts]
-                if name == "MSETNX":
-                    reply = at_once(begin(client, name, *words))
-                elif name == "MGET":
-                    reply = [value for part in reply for value in part]
-                else:
-                    reply = reply[0] if name == "MSET" else sum(reply)
-            made.append(reply)
-        replies.append(made)
-        bench.store.databases[0].check()
-    assert replies[0] == replies[1]
-    assert live(sliced) == live(whole)
-    for bench in (sliced, whole):
-        assert replayed(bench) == live(bench)
-
-
 def live(bench: Bench) -> dict[bytes, Any]:
     """Return what is there and has not expired."""
     db = bench.store.databases[0]
@@ -105,29 +63,6 @@ def replayed(bench: Bench) -> dict[bytes, Any]:
         copy.engine.apply(0, argv)
     copy.store.tick(bench.store.now_ms)
     return live(copy)
-
-
-def test_an_answer_in_slices_has_its_members_in_order() -> None:
-    _, client, _ = filled()
-    reply = at_once(begin(client, "MGET", *KEYS, "nokey"))
-    assert reply == [*(f"value of {key}".encode() for key in KEYS), None]
-
-
-def test_each_value_is_told_where_text_may_have_asked_for_it() -> None:
-    _, client, _ = filled()
-    reply = at_once(begin(client, "DEL", *KEYS, KEYS[0]))
-    assert isinstance(reply, Deleted)
-    assert reply.values == [*(f"value of {key}".encode() for key in KEYS), None]
-
-
-def test_msetnx_sets_nothing_where_the_last_key_is_there() -> None:
-    bench, client, _ = filled()
-    words = [word for number in range(MANY) for word in (f"new:{number}", "")]
-    assert at_once(begin(client, "MSETNX", *words, KEYS[0], "")) == 0
-    assert bench.log.records == []
-    assert len(bench.store.databases[0]) == MANY
-    assert at_once(begin(client, "MSETNX", *words)) == 1
-    assert len(bench.store.databases[0]) == 2 * MANY
 
 
 def test_what_is_deleted_in_slices_is_logged_in_records_of_some_keys_each() -> None:
@@ -167,42 +102,6 @@ def test_while_one_writes_who_asks_for_its_keys_waits_and_nobody_else(begun: lis
     assert not bench.instance.needs_checks
     assert other.ask("GET", "free") == b"1"
     assert other.ask("EXISTS", KEYS[-1]) == (begun[0] != "DEL")
-
-
-EXPECTED = {
-    "MGET": [None, *(f"value of {key}".encode() for key in KEYS), None],
-    "EXISTS": MANY,
-    "TOUCH": MANY,
-}
-CHANGES: list[list[Any]] = [
-    ["SET", KEYS[0], "new"],
-    ["SET", "new", "new"],
-    ["DEL", KEYS[1], KEYS[-1]],
-    ["APPEND", KEYS[-2], "more"],
-    ["PEXPIREAT", KEYS[-3], "1"],
-    ["RENAME", KEYS[-4], KEYS[-5]],
-    ["MSET", *PAIRS[:100]],
-]
-
-
-@pytest.mark.parametrize("name", EXPECTED)
-@pytest.mark.parametrize("whole", ["FLUSHALL", "FLUSHDB", "SWAPDB 0 1", "BGREWRITEAOF"])
-def test_while_one_reads_nobody_waits_and_it_sees_what_was_there_when_it_began(name: str, whole: str) -> None:
-    bench, client, other = filled()
-    other.ask("SET", "old", "", "PX", "1")
-    bench.advance(0.01)
-    work = begin(client, name, "new", *KEYS, "old")
-    next(work)
-    for words in CHANGES:
-        assert other.ask(*words) is not HELD_BACK, words
-        next(work)
-    assert other.ask(*whole.split()) is not HELD_BACK
-    assert other.ask("SET", KEYS[-6], "after") is not HELD_BACK
-    while bench.store.garbage and not bench.store.expire_cycle(lambda: False):
-        pass
-    assert at_once(work) == EXPECTED[name]
-    assert all(db.views == () for db in bench.store.databases)
-    assert other.ask("GET", KEYS[-6]) == b"after"
 
 
 def test_one_that_reads_and_is_given_up_leaves_nothing_behind() -> None:

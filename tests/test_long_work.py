@@ -1,0 +1,281 @@
+"""A command that is done in slices, interleaved with any requests, does what it does in one go.
+
+The commands are those of the table: whatever takes any number of words, and whatever writes, as a request of many
+megabytes is run. The limits from which a command is done in slices are made small, so that ten words are many and a
+hundred bytes are huge. Requests of others, ends of turns, fsyncs, housekeeping and a rewrite come between the slices.
+
+A command that writes takes effect when it ends, as one that reads does when it begins: the requests that were answered
+meanwhile come before it or behind it, and those that were held back come after it. A plain instance runs the same
+requests in that order. What walks over a whole keyspace promises less: see test_slices.py.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Generator, Iterable
+from pathlib import Path
+from random import Random
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+from instances import Harness, State, run_one, state_of
+from log_model import IN_MEMORY
+from random_commands import TEMPLATES, Command, fill, random_command
+from rewrite_rig import replayed
+from servers import ROOT
+from soak import THOROUGHNESS
+from stepped_turn import DATABASES, Rig
+
+from aof import NullLog
+from claim import Claim
+from commands import READONLY, TABLE, WRITE, fold
+from errors import CommandError
+from replies import HELD_BACK, Deleted, LongArray
+from session import Session
+
+FIRST_SEED = int(os.environ.get("GODIS_SEED", "0"))
+SMALL = {
+    "AT_ONCE_WORDS": 8,
+    "PART_WORDS": 4,
+    "HUGE_BYTES": 60,
+    "LONG_BATCH_BYTES": 300,
+    "STEP_BYTES": 200,
+}
+MOST_SLICES = 10_000
+REPEATED = re.compile(r"([a-z]+ )*\[(?P<group>([a-z]+ )+)\.\.\.\]")  # such as `key value [key value ...]`
+# Others may ask anything that works on keys, is answered at once, and has no chance or clock in its answer.
+NOT_ASKED = b"SCAN RANDOMKEY OBJECT MEMORY APPEND SETRANGE FLUSHDB".split()
+
+
+def set_limits(patch: pytest.MonkeyPatch, limits: dict[str, int]) -> None:
+    """Set constants in each module of the program that has them."""
+    for module in [*sys.modules.values()]:
+        if Path(getattr(module, "__file__", None) or "/").is_relative_to(ROOT):
+            for name in limits.keys() & vars(module).keys():
+                patch.setattr(module, name, limits[name])
+
+
+def of_many_words() -> list[bytes]:
+    """Name the commands that take any number of words."""
+    rows = [row for row in TABLE.values() if row.flags & (READONLY | WRITE) and REPEATED.fullmatch(row.syntax)]
+    return sorted(row.name for row in rows)
+
+
+def with_many_words(name: bytes, random: Random) -> Command:
+    """Make a request that is done in slices."""
+    found = REPEATED.fullmatch(TABLE[name].syntax)
+    assert found
+    group = found["group"].split()
+    fixed = TABLE[name].syntax[: found.start("group") - 1].split()
+    slots = [*fixed, *group * (random.randint(SMALL["AT_ONCE_WORDS"], 5 * SMALL["AT_ONCE_WORDS"]) // len(group))]
+    return [name, *(word for slot in slots for word in fill("key" if slot == "key" else "value", random))]
+
+
+def asked_by_others(random: Random) -> Command:
+    """Make a request that is answered at once."""
+    while True:
+        argv = random_command(random)
+        row = TABLE.get(fold(argv[0]))
+        wanted = row is not None and row.flags & (READONLY | WRITE) and row.name not in NOT_ASKED
+        if wanted and len(argv) <= SMALL["AT_ONCE_WORDS"] and sum(map(len, argv)) < SMALL["LONG_BATCH_BYTES"]:
+            return argv
+
+
+def that_write() -> list[bytes]:
+    """Name the commands that write keys."""
+    return sorted(row.name for row in TABLE.values() if row.flags & WRITE and row.keys.first)
+
+
+def with_huge_values(name: bytes, random: Random) -> Command:
+    """Make a request of a command, most values of which are huge."""
+    template = random.choice([slots for slots in TEMPLATES if slots[0] == name.decode()])
+    return [word for slot in template for word in (huge_value(random) if slot == "value" else fill(slot, random))]
+
+
+def huge_value(random: Random) -> Iterable[bytes]:
+    return [random.randbytes(random.choice([70, 201, 400, 1000]))] if random.random() < 0.7 else fill("value", random)
+
+
+def plain(argv: Command, reply: Any) -> Any:
+    """Return a reply as a value that can be compared."""
+    if isinstance(reply, CommandError):
+        return reply.text
+    if isinstance(reply, LongArray):
+        return reply.members()
+    if isinstance(reply, Deleted):
+        return int(reply), reply.values
+    if fold(argv[0]) == b"KEYS" and isinstance(reply, list):
+        return sorted(reply)
+    return bytes(reply) if isinstance(reply, memoryview) else reply
+
+
+def live_state(harness: Harness[Any]) -> State:
+    """Return what has not expired."""
+    now_ms = harness.store.now_ms
+    return {place: entry for place, entry in state_of(harness.store).items() if not 0 <= entry[1] <= now_ms}
+
+
+class Interleaved:
+    """A command that is done in slices on an instance with a log, and what others ask between its slices."""
+
+    def __init__(self, rig: Rig, random: Random, begun: Command, as_huge: bool) -> None:
+        self.rig, self.random, self.begun, self.as_huge = rig, random, begun, as_huge
+        self.sessions = sessions_of(rig)
+        self.asked: list[tuple[int, Command]] = []  # by which session, in the order in which it took effect
+        self.replies: list[Any] = []
+        self.held_back: list[tuple[int, Command]] = []
+        self.place: int | None = None  # among them of the command itself; None: behind what was asked so far
+        self.slices = 0
+
+    def run(self) -> None:
+        """Do the command, and then what was held back."""
+        reply = self._done()
+        place = len(self.asked) if self.place is None else self.place
+        self.asked.insert(place, (0, self.begun))
+        self.replies.insert(place, plain(self.begun, reply))
+        waited, self.held_back = self.held_back, []
+        self.was_held_back = len(waited)
+        for number, argv in waited:
+            self._ask(number, argv)
+        assert not self.held_back, "nothing holds anybody back any more"
+        self.rig.settle()
+
+    def _done(self) -> Any:
+        argv, engine = self.begun.copy(), self.rig.engine
+        work = engine.run_huge(self.sessions[0], argv) if self.as_huge else run_one(engine, self.sessions[0], argv)
+        if not isinstance(work, Generator):
+            return work
+        self._between()
+        if not TABLE[fold(argv[0])].flags & WRITE:
+            self.place = len(self.asked)
+        for _ in range(MOST_SLICES):
+            locks = self.rig.store.claim is not None
+            try:
+                next(work)
+            except StopIteration as end:
+                return end.value
+            except CommandError as error:
+                return error
+            if locks and self.rig.store.claim is None:  # what is left to do is to free the words
+                self.place = len(self.asked)
+            self.slices += 1
+            self._between()
+        return pytest.fail("it does not end")
+
+    def _between(self) -> None:
+        rig, random = self.rig, self.random
+        match random.randrange(7):
+            case 0:
+                rig.turn.end()
+            case 1 if rig.jobs:
+                rig.fsync()
+            case 2:
+                rig.turn.rewriter.step(lambda: False)
+            case 3:
+                rig.store.expire_cycle(lambda: False)
+            case 4 | 5:
+                self._ask(random.choice([1, 2]), asked_by_others(random))
+
+    def _ask(self, number: int, argv: Command) -> None:
+        reply = run_one(self.rig.engine, self.sessions[number], argv.copy())
+        if reply is HELD_BACK:
+            self.held_back.append((number, argv))
+        else:
+            self.asked.append((number, argv))
+            self.replies.append(plain(argv, reply))
+
+
+def sessions_of(harness: Harness[Any]) -> list[Session]:
+    """Connect the one who begins, and two others; one of them is in another database."""
+    sessions = [harness.new_session() for _ in range(3)]
+    for session, db in zip(sessions, (1, 1, 0), strict=True):
+        session.db = harness.store.databases[db]
+    return sessions
+
+
+def fill_some(harness: Harness[Any], random: Random) -> None:
+    """Set some keys, of which some have expired."""
+    session = harness.new_session()
+    for _ in range(random.randrange(12)):
+        session.db = harness.store.databases[random.randrange(2)]
+        life = random.choice([[], [b"PX", b"5"], [b"EX", b"1000"]])
+        run_one(harness.engine, session, [b"SET", *fill("key", random), *huge_value(random), *life])
+    harness.advance(0.01)
+
+
+def in_one_go(requests: list[tuple[int, Command]], seed: int) -> tuple[list[Any], State]:
+    """Run requests one after another on a plain instance; return their replies, and what is there then."""
+    plainly = Harness(NullLog(), databases=str(DATABASES), default_ttl="0")
+    fill_some(plainly, Random(seed))
+    sessions = sessions_of(plainly)
+    replies = [plain(argv, run_one(plainly.engine, sessions[number], argv.copy())) for number, argv in requests]
+    return replies, live_state(plainly)
+
+
+def interleaved(directory: str, policy: str, seed: int, begun: Command, as_huge: bool) -> Interleaved:
+    """Do a command in slices, among requests of others; assert what is said above, and return it."""
+    with pytest.MonkeyPatch.context() as patch:
+        set_limits(patch, SMALL)
+        rig = Rig(Path(directory), patch, policy)
+        fill_some(rig, Random(seed))
+        rig.settle()
+        done = Interleaved(rig, Random(seed), begun, as_huge)
+        if done.random.random() < 0.3:
+            run_one(rig.engine, done.sessions[1], [b"BGREWRITEAOF"])
+            rig.turn.end()
+        done.run()
+        for db in rig.store.databases:
+            db.check()
+            assert db.views == () or rig.instance.rewrite.in_progress
+        assert rig.store.claim is None
+        while rig.store.garbage and not rig.instance.rewrite.in_progress:
+            rig.store.expire_cycle(lambda: False)
+        found = live_state(rig)
+        while rig.instance.rewrite.in_progress:
+            rig.turn.rewriter.step(lambda: False)
+            rig.settle()
+        assert replayed(rig.log.path) == state_of(rig.store)
+        rig.close()
+    replies, expected = in_one_go(done.asked, seed)
+    for (number, argv), reply, wanted in zip(done.asked, done.replies, replies, strict=True):
+        assert reply == wanted, (number, argv)
+    assert found == expected
+    return done
+
+
+ROUNDS = 10 * THOROUGHNESS
+
+
+@pytest.mark.parametrize("policy", ["always", "everysec"])
+@pytest.mark.parametrize("name", of_many_words())
+def test_a_command_of_many_words_in_slices_does_what_it_does_in_one_go(policy: str, name: bytes) -> None:
+    slices = held_back = 0
+    for seed in range(FIRST_SEED, FIRST_SEED + ROUNDS):
+        with TemporaryDirectory(dir=IN_MEMORY) as directory:
+            done = interleaved(directory, policy, seed, with_many_words(name, Random(seed)), as_huge=False)
+        slices += done.slices
+        held_back += done.was_held_back
+    assert slices > 3 * ROUNDS
+    assert (held_back > 0) == bool(TABLE[name].flags & WRITE)
+
+
+@pytest.mark.parametrize("policy", ["always", "everysec"])
+@pytest.mark.parametrize("name", that_write())
+def test_a_write_of_many_megabytes_in_slices_does_what_it_does_in_one_go(policy: str, name: bytes) -> None:
+    slices = held_back = 0
+    for seed in range(FIRST_SEED, FIRST_SEED + ROUNDS):
+        with TemporaryDirectory(dir=IN_MEMORY) as directory:
+            done = interleaved(directory, policy, seed, with_huge_values(name, Random(seed)), as_huge=True)
+        slices += done.slices
+        held_back += done.was_held_back
+    assert (slices > ROUNDS and held_back > 0) or "value" not in TABLE[name].syntax
+
+
+def test_the_comparison_finds_what_is_half_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A comparison that holds of anything would pass above."""
+    monkeypatch.setattr(Claim, "holds_any", lambda _claim, _keys: False)
+    with pytest.raises(AssertionError):
+        test_a_command_of_many_words_in_slices_does_what_it_does_in_one_go("always", b"MSET")

@@ -64,8 +64,9 @@ bench: $(VENV)/test.stamp ## compare with redis-server: all that has a floor, in
 bench-all: $(VENV)/bench.stamp ## all that can be measured, in an hour or two
 	$(PY) -m bench --all $(ARGS)
 
-docs: $(VENV)/run.stamp ## write docs/commands.md anew from the table of commands
+docs: $(VENV)/run.stamp ## write docs/commands.md from the table of commands, and the README's picture and table of speed
 	$(PY) docs/make_commands.py
+	$(PY) docs/make_speed.py
 
 clean: ## remove what the targets made; log.txt stays
 	rm -rf $(VENV) .make .mypy_cache .ruff_cache .pytest_cache .hypothesis

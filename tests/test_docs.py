@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import runpy
-from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 
 import pytest
@@ -16,8 +15,8 @@ from commands import TABLE
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-PERFORMANCE = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
-FIGURE = r"\*{0,2}([0-9.,]+k?)\*{0,2}"
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 
 
 def section(text: str, heading: str) -> str:
@@ -62,16 +61,41 @@ def test_the_tree_of_modules_is_that_of_the_program_and_marks_what_imports_geven
     assert {name for name, star in shown.items() if star} == importing
 
 
-def test_the_readme_names_every_package_that_is_installed() -> None:
+def test_every_package_that_is_installed_is_named() -> None:
     requirements = [path for path in ROOT.rglob("*requirements*.txt") if ".venv" not in str(path)]
     named = set()
     for path in requirements:
         named |= set(re.findall(r"^([a-z][\w-]*)", path.read_text(), re.MULTILINE))
-    first_column = " ".join(re.findall(r"^\| (.*?) \|", section(README, "Dependencies"), re.MULTILINE))
+    first_column = " ".join(re.findall(r"^\| (.*?) \|", section(CONTRIBUTING, "Dependencies"), re.MULTILINE))
     assert named - set(re.findall(r"[\w-]+", first_column)) == set()
-    needed = re.findall(r"^[a-z]", (ROOT / "requirements.txt").read_text(), re.MULTILINE)
+    needed = re.findall(r"^[a-z][\w-]*", (ROOT / "requirements.txt").read_text(), re.MULTILINE)
     words = {3: "three", 4: "four", 5: "five"}
     assert f"installs {words[len(needed)]} packages" in README
+    last = README.split(f"It needs {words[len(needed)]} packages: ")[1]
+    assert [name for name in needed if name not in last] == []
+
+
+def test_the_readme_has_at_most_180_lines() -> None:
+    assert len(README.splitlines()) <= 180
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the names that a page's headings have in links."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_within_the_documents_leads_somewhere(page: Path) -> None:
+    for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)", page.read_text(encoding="utf-8")):
+        other = page.parent / target if target else page
+        assert other.exists(), target
+        assert not anchor or anchor in anchors(other), f"{target}#{anchor}"
+
+
+def test_every_page_of_the_documents_is_linked_in_the_readme() -> None:
+    linked = set(re.findall(r"\]\(([\w./-]+\.md)\)", README))
+    assert {str(page.relative_to(ROOT)) for page in PAGES} - linked == {"README.md"}
 
 
 def test_redis_py_speaks_what_the_readme_says_by_default(shared_godis: GodisProcess) -> None:
@@ -85,30 +109,35 @@ def test_redis_py_speaks_what_the_readme_says_by_default(shared_godis: GodisProc
 # ---- figures
 
 
+SPEED = runpy.run_path(str(ROOT / "docs" / "make_speed.py"))
+
+
 def report() -> str:
-    """Return the report of the run that the README says its figures are of."""
-    link = re.search(r"The whole run.*?\((bench/results/\S+?)\)|\[bench/results\]\((\S+?)\)", README, re.DOTALL)
-    assert link
-    return Path(ROOT, link[1] or link[2]).read_text(encoding="utf-8")
+    """Return the report of the run that the README's picture is made of."""
+    path: Path = SPEED["linked"](README, "bench")
+    return path.read_text(encoding="utf-8")
 
 
-def rounded(text: str, like: str) -> str:
-    """Write a figure with as many places as another."""
-    number, places = text.rstrip("k"), len(like.rstrip("k").partition(".")[2])
-    figure = Decimal(number).quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP)
-    return f"{figure}{'k' * text.endswith('k')}"
+def test_the_picture_and_the_table_of_speed_are_what_their_script_makes_of_the_reports() -> None:
+    readme, picture = SPEED["render"]()
+    assert readme == README, "run: make docs"
+    assert picture == (ROOT / "docs" / "speed.svg").read_text(encoding="utf-8"), "run: make docs"
 
 
-def test_the_readmes_table_of_speed_is_that_of_the_report() -> None:
-    rows = re.findall(r"^\| ([SG]ET P=\d+)(, `appendfsync always`)? \| (.*) \|$", README, re.MULTILINE)
-    assert len(rows) >= 8
-    for name, always, cells in rows:
-        said = cells.split(" | ")
-        line = re.search(rf"^\| {name}{', log always' * bool(always)} \|(.*)\|$", report(), re.MULTILINE)
-        assert line, name
-        measured = [re.match(FIGURE, cell.strip()) for cell in line[1].split("|")]
-        found = [cell[1] for cell in measured if cell]
-        assert said == [rounded(figure, like) for figure, like in zip(found, said, strict=True)], name
+def test_the_script_reads_throughput_ratio_and_cpu_of_a_line_of_a_report() -> None:
+    text = (
+        "| GET P=16 | 551.4k ±2% | 780.6k ±3% | **0.71** (≥ 0.65 ok) | 1.79 (1.40 + 0.40; busy 0.99) "
+        "| 1.27 (0.86 + 0.37; busy 0.99) | **1.42** (≤ 1.5 ok) |\n"
+    )
+    found = SPEED["lines"](text)["GET P=16"]
+    assert (found.per_second, found.ratio, found.cpu_us) == ((551.4, 780.6), "0.71", (1.79, 1.27))
+
+
+def test_the_longest_bar_of_the_picture_is_the_greatest_figure_and_the_others_are_in_proportion() -> None:
+    line = type("Line", (), {"per_second": (300.0, 600.0), "ratio": "0.5", "cpu_us": (2.0, 1.0)})
+    picture = SPEED["picture"](dict.fromkeys(SPEED["DRAWN"], line), "a report")
+    widths = re.findall(r'width="([\d.]+)" height="12" fill="#(?!fff)', picture)[2:]  # the first two are the legend
+    assert widths == ["120.0", "240.0"] * 8 + ["240.0", "120.0"] * 8
 
 
 @pytest.mark.parametrize(
@@ -116,6 +145,18 @@ def test_the_readmes_table_of_speed_is_that_of_the_report() -> None:
     [
         (r"million SETs loads ([\d.]+) times as fast", r"^\| Godis \| [\d.]+ \| [\d,]+ \| \d+ \| \*\*([\d.]+)\*\*"),
         (r"key with a TTL takes ([\d.]+) times the memory", r"^\| a key with a TTL of its own.*\*\*([\d.]+)\*\*"),
+        (r"idle connection takes ([\d.]+) KiB", r"^\| an idle connection, .*?\| ([\d.]+) KiB"),
+        (r"`KEYS \*` .* waits ([\d.]+) ms", r"^\| KEYS \* \| [\d.]+ / [\d.]+ / ([\d.]+)"),
+        (r"`KEYS \*` .* with redis-server, ([\d.]+) ms", r"^\| KEYS \* \| .*? \| [\d.]+ / [\d.]+ / ([\d.]+)"),
+        (r"creates a million .* waits ([\d.]+) ms", r"^\| as many new keys \| [\d.]+ / [\d.]+ / ([\d.]+)"),
+        (
+            r"creates a million .* redis-server, ([\d.]+) ms",
+            r"^\| as many new keys \| .*? \| [\d.]+ / [\d.]+ / ([\d.]+)",
+        ),
+        (r"SET's latency is ([\d.]+) times", r"^\| SET at [\d.]+k/s, Godis .*\*\*([\d.]+)\*\*"),
+        (r"of a GET's ([\d.]+) times", r"^\| GET at [\d.]+k/s, Godis .*\*\*([\d.]+)\*\*"),
+        (r"answers ([\d.]+) times as many SETs", r"^\| OWN-SET P=1, Godis .*\*\*([\d.]+)\*\*"),
+        (r"a second, redis-server ([\d.]+) times", r"^\| OWN-SET P=1, redis-server .*\| ([\d.]+) \| [\d.]+ \|$"),
     ],
 )
 def test_a_figure_of_the_readme_is_that_of_the_report(said: str, measured: str) -> None:
@@ -123,10 +164,3 @@ def test_a_figure_of_the_readme_is_that_of_the_report(said: str, measured: str) 
     assert in_readme
     assert in_report
     assert in_readme[1] == in_report[1]
-
-
-def test_a_load_is_as_fast_in_both_documents() -> None:
-    in_readme = re.search(r"million SETs loads ([\d.]+) times", README)
-    elsewhere = re.findall(r"is ([\d.]+) today \(README\)", PERFORMANCE)
-    assert in_readme
-    assert elsewhere == [in_readme[1]]

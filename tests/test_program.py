@@ -23,12 +23,12 @@ from version import VERSION
 # ---- the command line
 
 
-def test_help_and_the_readme_show_every_flag_and_its_default(tmp_path: Path) -> None:
+def test_help_and_the_page_of_settings_show_every_flag_and_its_default(tmp_path: Path) -> None:
     done = run_here(tmp_path, "--help")
     assert done.returncode == 0
     assert done.stdout.startswith("Godis")
     flags = {setting.option: setting.default for setting in SETTINGS if setting.option}
-    section = (ROOT / "README.md").read_text().split("\n## Flags\n")[1].split("\n## ")[0]
+    section = (ROOT / "docs" / "settings.md").read_text().split("\n## Flags\n")[1].split("\n## ")[0]
     rows = dict(re.findall(r"^\| `(--[\w-]+)`[ *]*\|([^|]*)\|", section, re.MULTILINE))
     assert flags.keys() - {"--appendonly"} == rows.keys() - {"--no-log"}
     for flag, default in flags.items():

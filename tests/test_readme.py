@@ -1,8 +1,12 @@
-"""The README's commands, typed in their order into a shell that has what a fresh Debian has: python3, and no python.
+"""The commands of the README and of the pages on TLS, the log's tools and migration, typed in their order into a shell.
 
-The shell has a network of its own, so that ports are those of the README, and a copy of the project. `.venv` is made
-before, as `make run` makes it, but with the packages of these tests: nothing is downloaded. What a reader does that no
-command says is done here: Ctrl-C before the next server starts, certificates, a Redis to come from and to go to.
+1. The shell has what a fresh Debian has: python3, and no python. It has a network of its own, so that ports are those
+   of the pages, and a copy of the project.
+2. `.venv` is made before, as `make run` makes it, but with the packages of these tests: nothing is downloaded.
+3. What a reader does that no command says is done here: Ctrl-C before the next server starts, certificates, a Redis to
+   come from and to go to, a log of the original program.
+4. A transcript (`$ command`, and what it printed) must print the same lines, but for numbers, checksums and the path.
+   A Unix time in ms that a transcript shows and types again is typed as this run showed it.
 """
 
 from __future__ import annotations
@@ -24,20 +28,23 @@ from certificates import Certificates
 from rig.namespaces import NetworkNamespace
 from servers import HOST, PATIENCE_SECONDS, ROOT, Raw, dies_with_parent, require, require_program, wait_until
 
-README = ROOT / "README.md"
+PAGES = [ROOT / "README.md", *(ROOT / "docs" / page for page in ("tls.md", "log-tools.md", "migration.md"))]
 NOT_COPIED = shutil.ignore_patterns(".*", "tests", "bench", "docs", "log.txt*")
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 SERVES = re.compile(r"make run|(.*&& )?python godis\.py( --.*)?")
 DONE = "-- done"
+PATH_SHOWN = "/srv/godis/"  # where the transcripts were made
+UNIX_MS = r"\b[0-9]{13}\b"
+JOB = re.compile(r"\[[0-9]+\]")  # what only an interactive shell says
 ENGINE = "docker compose "  # containers/test_containers.py
 TELNET = "$ telnet "  # test_clients.py
 
 
 def blocks() -> list[tuple[str, list[str]]]:
-    """Return the README's blocks of code, each with the heading that it stands under."""
+    """Return the pages' blocks of code, each with the heading that it stands under."""
     found: list[tuple[str, list[str]]] = []
     heading, before = "", ""
-    for line in README.read_text(encoding="utf-8").splitlines():
+    for line in "\n\n".join(page.read_text(encoding="utf-8") for page in PAGES).splitlines():
         if line.startswith("#"):
             heading = line.lstrip("# ")
         elif line.startswith("    "):
@@ -48,8 +55,29 @@ def blocks() -> list[tuple[str, list[str]]]:
     return found
 
 
+def exchanges(lines: list[str]) -> list[tuple[str, list[str]]]:
+    """Split a transcript into commands, each with the lines that it printed."""
+    found: list[tuple[str, list[str]]] = []
+    for line in lines:
+        if line.startswith("$ "):
+            found.append((line[2:], []))
+        elif not JOB.match(line):
+            found[-1][1].append(line.removeprefix("(integer) ").strip('"'))  # redis-cli says so to a terminal only
+    return found
+
+
+def as_pattern(line: str) -> str:
+    """Return the pattern of what another run prints in place of a line; its groups are the Unix times in ms."""
+    parts = re.split(rf"({UNIX_MS}|\b[0-9a-f]{{8}}\b|[0-9]+|{PATH_SHOWN})", line)
+    patterns = {PATH_SHOWN: r"/\S*/"}
+    for place in range(1, len(parts), 2):
+        other = "[0-9a-f]{8}" if len(parts[place]) == 8 else "[0-9]+"
+        parts[place] = f"({UNIX_MS})" if re.fullmatch(UNIX_MS, parts[place]) else patterns.get(parts[place], other)
+    return "".join(part if place % 2 else re.escape(part) for place, part in enumerate(parts))
+
+
 class Reader:
-    """Somebody who types the README's commands into a terminal."""
+    """Somebody who types the pages' commands into a terminal."""
 
     def __init__(self, directory: Path) -> None:
         self.project = directory / "godis"
@@ -75,7 +103,7 @@ class Reader:
         self.interrupt()
         for process in (self.redis, self.shell):
             if process is not None:
-                process.kill()
+                os.killpg(process.pid, signal.SIGKILL)  # with the servers that a transcript started
                 process.communicate()
         self.network.close()
 
@@ -122,16 +150,37 @@ class Reader:
     def serve(self, command: str) -> None:
         """Type a command that serves until Ctrl-C, in another terminal, and wait until it serves."""
         self.interrupt()
-        with open(self.project / "server.out", "ab") as output:
+        with open(self.project / "typed.out", "ab") as output:
             argv = ["sh", "-c", self.activation + command]
             self.server = self._popen(argv, subprocess.DEVNULL, output.fileno())
         wait_until(self._accepts_or_ended, 20, f"{command} serves")
-        assert self.server.poll() is None, (self.project / "server.out").read_text()
+        assert self.server.poll() is None, (self.project / "typed.out").read_text()
 
     def _accepts_or_ended(self) -> bool:
         assert self.server is not None
+        return self.server.poll() is not None or self._accepts()
+
+    def _accepts(self) -> bool:
         with self.network.entered(), socket.socket() as probe:
-            return self.server.poll() is not None or probe.connect_ex((HOST, 6379)) == 0
+            return probe.connect_ex((HOST, 6379)) == 0
+
+    def repeat(self, lines: list[str]) -> None:
+        """Type the commands of a transcript, and compare what they print."""
+        times: dict[str, str] = {}  # in the transcript -> in this run
+        for command, expected in exchanges(lines):
+            printed = self.type(re.sub(UNIX_MS, lambda shown: times[shown[0]], command)).splitlines()
+            if command.endswith("&"):
+                wait_until(self._accepts, 20, f"{command} serves")
+            elif command.startswith(("kill", "redis-cli shutdown")):
+                printed += self.type("wait").splitlines()
+            elif "bgrewriteaof" in command:
+                self.wait_for_rewrite()
+            printed = [line for line in printed if line.strip() not in {"", "Killed", "Done"}]
+            assert len(printed) == len(expected), (command, printed)
+            for line, found in zip(expected, printed, strict=True):
+                match = re.fullmatch(as_pattern(line), found)
+                assert match, (command, line, found)
+                times.update(zip(re.findall(UNIX_MS, line), match.groups(), strict=True))
 
     def interrupt(self) -> None:
         """Press Ctrl-C where a server runs."""
@@ -174,43 +223,74 @@ def reader(tmp_path: Path) -> Iterator[Reader]:
 
 
 def prepare(reader: Reader, heading: str, commands: list[str], directory: Path) -> None:
-    """Do what the README asks of its reader in words."""
-    if heading == "By TLS" and not directory.exists():
+    """Do what the pages ask of their reader in words."""
+    if heading == "TLS" and not directory.exists():
         directory.mkdir()
         made = Certificates(directory)
         for name, copy in (("authority", "ca"), ("server", "server"), ("client", "client")):
             shutil.copy(made.cert(name), reader.project / f"{copy}.crt")
             shutil.copy(made.key(name), reader.project / f"{copy}.key")
-    elif heading == "For a log":
+    elif heading == "Tools for the log":
         reader.interrupt()
-    elif heading == "In and out of Redis":
-        reader.run_redis(6380 if "6380" in commands[0] else 6379)
+    elif heading == "After kill -9":
+        for name in ("log.txt*", "before.txt*"):  # as in a directory without a log
+            for path in reader.project.glob(name):
+                path.unlink()
+    elif heading == "From the original Go program":
+        reader.type("redis-cli shutdown; wait")
+        (reader.project / "old-log.txt").write_text("SET from original\n")
+    elif heading.startswith("From Redis"):
+        assert reader.ask_redis(6379, "GET", "from") == b"$8\r\noriginal\r\n"
+        reader.interrupt()
+        reader.run_redis(6379)
+    elif heading == "From Godis into a running Redis":
+        reader.run_redis(6380)
 
 
-def test_the_commands_of_the_readme_work_as_typed_in_their_order(reader: Reader, tmp_path: Path) -> None:
+def type_block(reader: Reader, lines: list[str]) -> int:
+    """Type a block of a page; return how many commands it had, if their output is not shown."""
+    if lines[0].startswith(">>> "):
+        given = ">>> import redis\n" if "import redis" not in lines[0] else ""
+        (reader.project / "session.doctest").write_text(given + "\n".join(lines) + "\n>>> assert r.ping()\n")
+        reader.type("python -m doctest session.doctest")
+        return 0
+    if lines[0].startswith("$ "):
+        reader.repeat(lines)
+        return 0
+    for line in lines:
+        command = line.partition("  #")[0].rstrip()
+        if SERVES.fullmatch(command):
+            reader.serve(command)
+        else:
+            reader.type(command)
+        if command.startswith("redis-cli") and ("appendonly" in command or "bgrewriteaof" in command):
+            reader.wait_for_rewrite()
+    return len(lines)
+
+
+def test_the_commands_of_the_pages_work_as_typed_in_their_order(reader: Reader, tmp_path: Path) -> None:
     typed = 0
     for heading, lines in blocks():
-        if lines[0].startswith((ENGINE, TELNET)):
-            continue
-        prepare(reader, heading, lines, tmp_path / "certificates")
-        if lines[0].startswith(">>> "):
-            (reader.project / "session.txt").write_text("\n".join(lines) + "\n")
-            given = ">>> import redis\n" if "import redis" not in lines[0] else ""
-            (reader.project / "session.txt").write_text(given + "\n".join(lines) + "\n>>> assert r.ping()\n")
-            reader.type("python -m doctest session.txt")
-        elif lines[0].startswith("$ "):
-            printed = reader.type(lines[0][2:])
-            assert printed.split() == lines[1].removeprefix("(integer) ").split()  # that is for a terminal
-        else:
-            for line in lines:
-                command = line.partition("  #")[0].rstrip()
-                if SERVES.fullmatch(command):
-                    reader.serve(command)
-                else:
-                    reader.type(command)
-                if command.startswith("redis-cli") and ("appendonly" in command or "bgrewriteaof" in command):
-                    reader.wait_for_rewrite()
-                typed += 1
-    assert typed > 15
+        if not lines[0].startswith((ENGINE, TELNET)):
+            prepare(reader, heading, lines, tmp_path / "certificates")
+            typed += type_block(reader, lines)
+    assert typed > 20
     assert reader.ask_redis(6379, "GET", "from") == b"$5\r\nredis\r\n"
-    assert "Traceback" not in (reader.project / "server.out").read_text()
+    for output in ("typed.out", "server.out"):
+        assert "Traceback" not in (reader.project / output).read_text()
+
+
+@pytest.mark.parametrize(
+    ("line", "printed", "same"),
+    [
+        ("OK", "OK", True),
+        ("OK", "ERR", False),
+        ("keys       12", "keys       3", True),
+        ("#41 332133af 1796063865538 1915a90e", "#7 00000000 1796063865539 ffffffff", True),
+        ("#41 332133af 1796063865538 1915a90e", "#7 00000000 17960638655 ffffffff", False),
+        ("from /srv/godis/log.txt", "from /tmp/x/godis/log.txt", True),
+        ("from /srv/godis/log.txt", "from log.txt", False),
+    ],
+)
+def test_a_line_of_a_transcript_is_compared_but_for_what_differs_each_time(line: str, printed: str, same: bool) -> None:
+    assert (re.fullmatch(as_pattern(line), printed) is not None) == same

@@ -160,7 +160,30 @@ def test_the_longest_bar_of_the_picture_is_the_greatest_figure_and_the_others_ar
     ],
 )
 def test_a_figure_of_the_readme_is_that_of_the_report(said: str, measured: str) -> None:
-    in_readme, in_report = re.search(said, README), re.search(measured, report(), re.MULTILINE)
+    in_readme, in_report = re.search(said, README.replace("\n  ", " ")), re.search(measured, report(), re.MULTILINE)
     assert in_readme
     assert in_report
     assert in_readme[1] == in_report[1]
+
+
+def tables_of_reports() -> list[tuple[str, str, str]]:
+    """Return each row of figures in a section that links reports: its page and section, the row, and the reports."""
+    found = []
+    for name in ("performance.md", "pool.md"):
+        for part in (ROOT / "docs" / name).read_text(encoding="utf-8").split("\n## ")[1:]:
+            links = re.findall(r"\]\(\.\./(bench/results/[^)]*)\)", part)
+            reports = "\n".join((ROOT / link).read_text(encoding="utf-8") for link in links)
+            for table in re.findall(r"^\|---.*\n((?:\|.*\n)+)", part + "\n", re.MULTILINE) if links else []:
+                found += [(f"{name}, {part.splitlines()[0]}", row, reports) for row in table.splitlines()]
+    return found
+
+
+def test_the_figures_in_the_tables_of_performance_and_pool_are_in_the_reports_that_their_section_links() -> None:
+    rows = tables_of_reports()
+    missing = []
+    for section_name, row, reports in rows:
+        measured = set(re.findall(r"\d[\d,]*(?:\.\d+)?", reports))
+        figures = re.findall(r"\d[\d,]*(?:\.\d+)?", row.split("|", 2)[2])
+        missing += [f"{section_name}: {row}: {figure}" for figure in figures if figure not in measured]
+    assert len(rows) > 60
+    assert missing == []

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import redis
+from program_files import PROGRAM, imports
 from servers import ROOT, GodisProcess
-from test_layering import PROGRAM, imports
 
 from commands import TABLE
 

@@ -12,6 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from program_files import PROGRAM, as_in_order, imports, tree
 from servers import ROOT
 
 # Whoever stands left may import what stands right of it, and what that may import.
@@ -80,7 +81,7 @@ LEAVES = {
     "signals",
     "version",
 }
-PROGRAM = sorted([*ROOT.glob("*.py"), *ROOT.glob("commands/*.py"), *ROOT.glob("pool/*.py"), *ROOT.glob("values/*.py")])
+
 NETWORK = {"ping", "listening", "server", "connection", "outbox", "turn", "scheduler", "tls"}
 POOL_NETWORK = {
     f"pool.{name}" for name in ("archive", "etcd", "members", "pace", "pool", "post", "reads", "server", "writes")
@@ -106,32 +107,15 @@ def module_of(path: Path) -> str:
     return as_in_order(".".join(path.relative_to(ROOT).with_suffix("").parts))
 
 
-def as_in_order(module: str) -> str:
-    return module.removesuffix(".__init__") if module.startswith("pool.") else module.partition(".")[0]
-
-
 BELOW_THE_NETWORK = [path for path in PROGRAM if module_of(path) not in NETWORK | POOL_NETWORK]
 DETERMINISTIC = [path for path in PROGRAM if module_of(path) in {"commands"} | CLOCKLESS]
+TEST_FILES = sorted((ROOT / "tests").rglob("*.py"))
 COMMAND_TABLES = {"TABLE", "HIDDEN"}
 CHANGES = {"add", "append", "clear", "discard", "extend", "insert", "pop", "popitem", "remove", "setdefault", "update"}
 
 
 def named(path: Path) -> str:
     return str(path.relative_to(ROOT))
-
-
-@cache
-def tree(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"))
-
-
-def imports(path: Path) -> Iterator[tuple[str, str]]:
-    """Yield the module of each import as the order names it, and the name that is taken from it ("" for all of it)."""
-    for node in ast.walk(tree(path)):
-        if isinstance(node, ast.Import):
-            yield from ((as_in_order(alias.name), "") for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            yield from ((as_in_order(node.module or ""), alias.name) for alias in node.names)
 
 
 def reachable(module: str) -> set[str]:
@@ -148,6 +132,11 @@ def reachable(module: str) -> set[str]:
         found |= new
         todo += new
     return found | LEAVES if module not in LEAVES else {"errors", "files"} - {module}
+
+
+def imported_tests(path: Path) -> list[str]:
+    """Return the lines that import a file of tests."""
+    return re.findall(r"^ *(?:from|import) [^#\n]*\btest_\w+.*", path.read_text(encoding="utf-8"), re.MULTILINE)
 
 
 @pytest.mark.parametrize("path", PROGRAM, ids=named)
@@ -255,6 +244,11 @@ def test_a_docstring_opens_with_one_sentence_on_one_line(path: Path) -> None:
             assert not rest.strip() or rest.startswith("\n"), first
 
 
+def test_no_file_of_tests_is_imported() -> None:
+    """What tests share is a module named for what it is; this sees an import in a program within a string, too."""
+    assert {named(path): lines for path in TEST_FILES if (lines := imported_tests(path))} == {}
+
+
 def test_the_rules_find_what_they_forbid(tmp_path: Path) -> None:
     """A checker that finds nothing anywhere would pass above."""
     bad = tmp_path / "bad.py"
@@ -266,3 +260,6 @@ def test_the_rules_find_what_they_forbid(tmp_path: Path) -> None:
     assert "store" in reachable("server")
     assert "aof" not in reachable("store")
     assert len(PROGRAM) > 10
+    bad.write_text("from net.test_turn import rig\nif True:\n    import test_aof as other\nfrom log import test_aof\n")
+    assert len(imported_tests(bad)) == 3
+    assert len(TEST_FILES) > 100

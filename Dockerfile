@@ -17,9 +17,14 @@ COPY --from=packages /packages /usr/local
 # second waits, by `restart`, until the first has stopped. GODIS_DATA_DIR=/data gives each of them a log of its own.
 WORKDIR /app
 COPY *.py ./
+COPY cli ./cli
 COPY commands ./commands
+COPY keyspace ./keyspace
+COPY log ./log
+COPY net ./net
 COPY pool ./pool
 COPY values ./values
+COPY wire ./wire
 RUN python -m compileall -q . && install -d -o 10001 -g 10001 /data
 
 ENV PYTHONUNBUFFERED=1 \

@@ -38,12 +38,12 @@ from contextlib import suppress
 from typing import Any, BinaryIO
 from zlib import crc32
 
-from files import open_regular
-from log_lock import LogLock, claim_directory, in_use, open_log_locked
-from log_reader import FIRST_LINK, SELECT_0, Fault, Kind, frame, frame_head, link_of, units
-from log_records import Now, Records, Steps
-from log_replay import ReplayReport, cannot_use, not_regular, replay, sync_directory
+from log.effects import Now, Records, Steps
+from log.lock import LogLock, claim_directory, in_use, open_log_locked
+from log.reader import FIRST_LINK, SELECT_0, Fault, Kind, frame, frame_head, link_of, units
+from log.replay import ReplayReport, cannot_use, not_regular, replay, sync_directory
 from protocol import blocks
+from wire.files import open_regular
 
 __all__ = ["AppendOnlyLog", "LogLock", "NullLog", "ReplayReport", "claim_directory", "replay"]
 

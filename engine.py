@@ -28,15 +28,15 @@ import commands.pool
 import commands.refused
 import commands.server
 import commands.strings  # noqa: F401  (the modules fill the table when imported)
-from columns import Columns, columns_of
 from commands import DENYOOM, HIDDEN, LONGEST_NAME_BYTES, NO_AUTH, READONLY, TABLE, WRITE, Command, RunMany, fold
-from commands.many import AT_ONCE_WORDS, logging_in_slices
-from commands.slices import at_once
+from commands.keyspace_walk import at_once
+from commands.long_commands import AT_ONCE_WORDS, logging_in_slices
 from errors import INTERNAL, LOG_FAILED, NAMED_BYTES, NO_MEMORY, OUT_OF_MEMORY, UNKNOWN_COMMAND, CommandError
 from errors import NO_AUTH as NO_AUTH_TEXT
-from eviction import Making
+from keyspace.eviction import Making
 from replies import HELD_BACK, OK, Deferred, Reply, Work
 from session import Instance, Session
+from wire.columns import Columns, columns_of
 
 logger = logging.getLogger("godis")
 

@@ -102,12 +102,12 @@ if MISSING:
         "then use .venv/bin/python; README.md, Start, says how to do it without make"
     )
 
-import command_line  # noqa: E402
-import signals  # noqa: E402
-from command_line import CommandLineError  # noqa: E402
+from cli import command_line  # noqa: E402
+from cli.command_line import CommandLineError  # noqa: E402
 from config import Config, SettingError, UsageError  # noqa: E402
-from diagnostics import OneLine, printable  # noqa: E402
 from errors import LogError, StartError  # noqa: E402
+from net import signals  # noqa: E402
+from net.rate_limit import OneLine, printable  # noqa: E402
 from version import VERSION  # noqa: E402
 
 logger = logging.getLogger("godis")
@@ -136,15 +136,15 @@ def main(arguments: list[str]) -> int:
             return run_offline(config, flags)
         config.read_password()
         if flags["ping"]:
-            import ping  # noqa: PLC0415
+            from cli import ping  # noqa: PLC0415
 
             return ping.ping(config)
         for warning in warnings:
             logger.warning("%s", warning)
         signals.ignore_others()
-        import service  # noqa: PLC0415
+        import server  # noqa: PLC0415
 
-        return service.serve(config)
+        return server.serve(config)
     except SettingError as error:
         print(f"godis: {printable(str(error))}; see --help", file=sys.stderr)
         return 2 if flags["check"] or flags["export"] or isinstance(error, UsageError) else 1
@@ -157,30 +157,30 @@ def main(arguments: list[str]) -> int:
 
 def run_offline(config: Config, flags: dict[str, str]) -> int:
     """Check, mend, copy or export a log that this process does not serve; return the exit code."""
-    import offline  # noqa: PLC0415
+    from cli import log_tools  # noqa: PLC0415
 
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
         signal.signal(signal.SIGINT, signal.default_int_handler)  # what is half written is removed
     path = flags["LOG"]
     try:
         if flags["export"]:
-            code = offline.export_log(config, path)
+            code = log_tools.export_log(config, path)
         elif flags["--until"] is not None:
-            code = offline.cut(path, flags["--until"], flags["--output"])
+            code = log_tools.cut(path, flags["--until"], flags["--output"])
         else:
-            code = offline.check(config, path, bool(flags["--repair"]))
+            code = log_tools.check(config, path, bool(flags["--repair"]))
         print(end="", flush=True)
         return code
     except LogError as error:
         print(f"godis: {printable(str(error))}", file=sys.stderr)
-        return offline.exit_code(error)
+        return log_tools.exit_code(error)
     except BrokenPipeError:
-        offline.say_nothing_more()
+        log_tools.say_nothing_more()
         return 1
     except OSError as error:
         print(f"godis: cannot read {printable(path)} or write to stdout: {error.strerror}", file=sys.stderr)
-        offline.say_nothing_more()
-        return offline.UNUSABLE
+        log_tools.say_nothing_more()
+        return log_tools.UNUSABLE
     except KeyboardInterrupt:
         return 130
 

@@ -40,10 +40,10 @@ from typing import Any, ClassVar
 
 import hiredis
 
-from columns import CRLF, HEADS, TABLED, Columns, split_columns
 from errors import QUERY_TOO_BIG, TEXT_NO_KEY, CommandError, ProtocolError
 from replies import OK, Deleted, Farewell, LongArray, Members, NoReply, NullArray, Push, Status, Verbatim
-from telnet_commands import IAC, take_out
+from wire.columns import CRLF, HEADS, TABLED, Columns, split_columns
+from wire.telnet import IAC, take_out
 
 MAX_BULK_BYTES = 512 * 1024 * 1024
 MAX_QUERY_BYTES = 1024 * 1024 * 1024

@@ -1,387 +1,308 @@
-"""The network: listeners, clients that come and go, housekeeping, and the end.
+"""The life of a serving instance: recover from the log, listen, serve until told to stop, and say so to the operator.
 
-It owns what happens beside the requests: who is let in, how long a TLS handshake may take, what is done each second,
-and in which order all of it stops.
-How one client is served is the connection's business, what happens in a round of the event loop is the turn's.
+It owns the order of these steps, and builds what they need: the store, the log, the instance, the engine, the server.
+It must not know the command line. Addresses are bound first, so that one in use is told at once; the server listens on
+them when the log is replayed, so whoever can connect finds everything.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
-import socket
-from collections.abc import Callable
-from functools import partial
-from time import monotonic, sleep, time
-from typing import TYPE_CHECKING, Any
+import signal
+import sys
+from contextlib import ExitStack
+from datetime import datetime
+from time import monotonic, time
+from typing import TYPE_CHECKING, NoReturn
 
-import gevent
-import gevent.socket
-from gevent.event import Event
-from gevent.lock import Semaphore
-
-import collector
-import signals
-from aof import AppendOnlyLog, NullLog
+from aof import AppendOnlyLog, NullLog, ReplayReport, claim_directory, replay
+from cli.progress import Progress
+from commands.info import resident_bytes
 from config import LOG_LEVELS, Config
-from connection import Connection
-from diagnostics import FewLines
 from engine import Engine
-from errors import DENIED, MAX_CLIENTS
-from listening import Bound, Listener, listen_unix, plain_address, remove_unix, show_place
-from outbox import READ
-from rewrite import reason_of
-from scheduler import SLICE_SECONDS
-from session import Instance, Session
-from turn import Turn
+from errors import LogError, PoolError, StartError
+from keyspace import gc_policy
+from log.lock import newest_claimed, written_at
+from net import signals
+from net.addresses import Bound, bind_all
+from net.descriptors import provide_for_clients
+from net.listener import GEVENT_VERSION, Server
+from net.turn import THREADS, start_threads
+from session import Instance
+from store import Store
+from version import VERSION
 
 if TYPE_CHECKING:
-    from tls import ServerTls, TlsSocket
+    from net.tls import ServerTls
+    from pool.pool import Pool
 
-HOUSEKEEPING_SECONDS = 0.1
-CLOCK_JUMP_MS = 1000
-HANDSHAKE_SECONDS = 10  # that a client may let us wait for it in a TLS handshake
-ABORTED_A_TURN = 25  # clients; so many end in the next turn, too
-MAX_KEEPALIVE_SECONDS = 32767  # that Linux takes
-LIMIT_TOO_LOW = (
-    "maxmemory is %d bytes, and the process takes %d bytes without any key: each write that needs memory is refused "
-    "(OOM); set --maxmemory well above that"
-)
-IGNORED_SIGNAL = "%s is ignored; send SIGTERM to stop this server"
-GEVENT_VERSION: str = gevent.__version__  # importlib.metadata would make a start 40 ms longer
+POOL_THREADS = 10  # for snapshots as well, and to find out etcd's addresses
 
 logger = logging.getLogger("godis")
 
 
-class Server:
-    """The event loop's side of an instance."""
+def serve(config: Config) -> int:
+    """Recover, listen, serve until told to stop; return the exit code."""
+    logger.setLevel(LOG_LEVELS[config.loglevel])
+    if config.pool is not None:
+        return serve_in_pool(config)
+    signals.on_stop(_leave)  # until the event loop takes over
+    try:
+        log, network = start(config)
+    except SystemExit:
+        logger.warning("told to stop while loading: stopped, and the log stays as it is")
+        return 0
+    announce(config)
+    network.serve_until_stopped()
+    signals.on_stop(signal.SIG_IGN)  # one more must not spoil the end
+    log.close()
+    if network.broken:
+        logger.critical("stopped, since %s", network.broken)
+    if log.failure is not None:
+        logger.error("stopped, but the log could not be written: %s", log.failure.decode(errors="replace"))
+        return 1
+    logger.info("stopped; everything is in the log" if config.appendonly else "stopped")
+    return int(bool(network.broken))
 
-    def __init__(
-        self, instance: Instance, engine: Engine, log: AppendOnlyLog | NullLog, tls: ServerTls | None = None
-    ) -> None:
-        self.instance = instance
-        self.engine = engine
-        self.log = log
-        self.tls = tls
-        self.store = instance.store
-        self.config: Config = instance.config
-        self.turn = self._make_turn()
-        self.rewriter = self.turn.rewriter
-        self.connections: dict[int, Connection] = {}
-        self.handshakes = Semaphore()  # one step a turn: a signature takes a millisecond, and a flood asks for many
-        self.next_turn = gevent.get_hub().loop.timer(0)
-        self._doomed: list[Connection] = []  # to be aborted, some a turn
-        self._next_doomed = gevent.get_hub().loop.timer(0)
-        self.lines = FewLines(logger)
-        self.stopping = Event()
-        self._hurried = False
-        self.broken = ""  # what the server cannot go on without, and why it is gone
-        self._failing: set[str] = set()  # chores
-        self.listeners: list[Listener] = []
-        self._unix_status: os.stat_result | None = None  # of the Unix socket that this server made
-        self._looked_ms = self.store.now_ms
-        self._clock_ahead_ms = clock_ahead_ms()
-        instance.kill = self._kill
-        instance.sleep = sleep
-        instance.settings_changed.append(self._follow_settings)
-        self._warned_limit_bytes = 0
-        self._warn_of_limit()
 
-    # ---- what a pool's instance has in another way
+def _leave(_number: int, _frame: object) -> NoReturn:
+    signals.on_stop(signal.SIG_IGN)
+    raise SystemExit(0)
 
-    def _make_turn(self) -> Turn:
-        return Turn(self.instance, self.log)
 
-    def _connect(self, sock: Any, session: Session) -> Connection:
-        return Connection(self.turn, self.engine, sock, session)
+def start(config: Config) -> tuple[AppendOnlyLog | NullLog, Server]:
+    """Recover and listen. Raises LogError, StartError."""
+    provide_for_clients(config)
+    start_threads(THREADS)
+    with ExitStack() as undo:  # of a start that fails nothing stays behind
+        tls = load_tls(config)
+        bound = bind(config, undo)
+        log = open_log(config)
+        undo.callback(log.close)
+        network = recover_and_listen(log, config, tls, bound)
+        undo.pop_all()
+    return log, network
 
-    def _is_busy(self) -> bool:
-        """Say whether replies are still on their way to clients, at the end."""
-        turn = self.turn
-        return bool(turn.replies or turn.slow_readers or turn.held or turn.scheduler.working)
 
-    # ---- life
+def bind(config: Config, undo: ExitStack) -> list[Bound]:
+    """Bind the addresses of the settings; `undo` closes them. Raises StartError."""
+    bound = bind_all(config)
+    for address in bound:
+        undo.callback(address.socket.close)
+    return bound
 
-    def listen(self, bound: list[Bound]) -> list[str]:
-        """Listen on every address; return them for people. Raises StartError."""
-        places = []
-        for address in bound:
-            address.listen()
-            handle = partial(self._handle_tls, self.tls) if self.tls and address.is_tls else self._handle
-            self.listeners.append(Listener(address.socket, handle))
-            places.append(address.place + " (TLS)" * address.is_tls)
-        if self.config.unixsocket:
-            listener, self._unix_status = listen_unix(self.config.unixsocket, self.config.unixsocketperm)
-            self.listeners.append(Listener(listener, self._handle))
-            places.append(self.config.unixsocket)
-        return places
 
-    def serve_until_stopped(self) -> None:
-        """Accept and serve until a stopping signal or SHUTDOWN, then answer what was read and end."""
-        self.turn.start()
-        for number in signals.stopping_signals():
-            gevent.signal_handler(number, self._told_to_stop, signals.name_of(number))
-        for number in signals.ignored_signals():
-            gevent.signal_handler(number, logger.warning, IGNORED_SIGNAL % signals.name_of(number))
-        for listener in self.listeners:
-            listener.start()
-        keeper = gevent.spawn(self._keep_house)
-        keeper.link_exception(self._end_without_keeper)
-        self.stopping.wait()
-        keeper.kill()
-        self.rewriter.abandon()
-        self._stop()
+def recover_and_listen(
+    log: AppendOnlyLog | NullLog, config: Config, tls: ServerTls | None, bound: list[Bound]
+) -> Server:
+    """Recover from an open log and listen. Raises LogError, StartError."""
+    store = Store(config.databases, NullLog())
+    instance = Instance(
+        store, log, config, config.instance_id, run_id=os.urandom(20).hex(), started_ms=int(time() * 1000)
+    )
+    engine = Engine(instance)
+    instance.eviction.base_bytes = resident_bytes()
+    logger.info("Godis %s, instance %s, pid %d, gevent %s", VERSION, instance.id, os.getpid(), GEVENT_VERSION)
+    if isinstance(log, AppendOnlyLog):
+        recover(log, config, store, engine)
+    store.log = log
+    instance.apply_settings()
+    store.tick(int(time() * 1000))
+    gc_policy.begin()
+    network = Server(instance, engine, log, tls)
+    for place in network.listen(bound):
+        logger.info("serving on %s", place)
+    return network
 
-    def _end_without_keeper(self, keeper: Any) -> None:
-        """Stop with an error: without housekeeping nothing is synced, expires or is evicted."""
-        self.broken = f"housekeeping ended: {reason_of(keeper.exception)}"
-        self.stopping.set()
 
-    def _told_to_stop(self, signal_name: str) -> None:
-        """Stop; and if told so again, wait for no client any more."""
-        logger.info("told to stop by %s", signal_name)
-        self._hurried = self.stopping.is_set()
-        self.stopping.set()
+def load_tls(config: Config) -> ServerTls | None:
+    """Load the certificates if there is a TLS port. Raises StartError."""
+    if not config.tls_port:
+        return None
+    from net import tls  # noqa: PLC0415
 
-    def _stop(self) -> None:
-        if self._unix_status is not None:
-            remove_unix(self.config.unixsocket, self._unix_status)
-        for listener in self.listeners:
-            listener.close()
-        self.turn.ending = True
-        for connection in list(self.connections.values()):
-            connection.stop_reading()
-        deadline = monotonic() + self.config.shutdown_timeout_seconds
-        turn = self.turn
-        turn.end()
-        # An fsync is waited for in any case: only one at a time may run, and the log's end needs its own.
-        while turn.syncing or (self._is_busy() and monotonic() < deadline and not self._hurried):
-            gevent.sleep(0.01)
-        turn.stop()
-        self.lines.close()
-        for connection in list(self.connections.values()):
-            connection.sock.close()
+    return tls.ServerTls(config)
 
-    # ---- connections
 
-    def _handle(self, sock: Any, peer: Any) -> None:
-        """Serve one client, in its own greenlet, which StreamServer made; it closes the socket afterwards."""
-        refusal = MAX_CLIENTS if self._is_full() else DENIED if self._is_denied(peer) else None
-        if refusal is None:
-            self._serve(sock._sock, peer)
-        else:
-            self._refuse(sock._sock, refusal)
+def serve_in_pool(config: Config) -> int:
+    """Catch up with the pool, listen, serve until told to stop; return the exit code."""
+    signals.on_stop(_leave)
+    try:
+        pool, network = start_in_pool(config)
+    except SystemExit:
+        logger.warning("told to stop while catching up with the pool")
+        return 0
+    announce(config)
+    try:
+        pool.start()
+    except RuntimeError as error:
+        raise StartError(f"cannot start a thread ({error}): raise the limit on processes (ulimit -u)") from None
+    network.serve_until_stopped()
+    signals.on_stop(signal.SIG_IGN)
+    pool.stop()
+    if network.broken:
+        logger.critical("stopped, since %s", network.broken)
+    logger.info("stopped; everything is in the pool's log")
+    return int(bool(network.broken))
 
-    def _handle_tls(self, tls: ServerTls, sock: Any, peer: Any) -> None:
-        """Serve one client by TLS. As in Redis one too many is told nothing: that would need a handshake."""
-        if self._is_full():
-            self.instance.statistics.connections_rejected += 1
-            return
-        try:
-            tls_sock = tls.accept(sock._sock)
-        except OSError:
-            return  # gone already
-        with contextlib.closing(tls_sock):
-            self._serve(tls_sock, peer, partial(self._shake_hands, tls, tls_sock, peer))
 
-    def _serve(self, sock: socket.socket, peer: Any, shake_hands: Callable[[], bool] | None = None) -> None:
-        self.instance.statistics.connections_received += 1
-        session = Session(self.instance, self.instance.next_client_id(), *self._addresses(sock, peer))
-        session.descriptor = sock.fileno()
-        self._tune(sock)
-        connection = self._connect(sock, session)
-        self.connections[session.id] = connection
-        self.instance.clients[session.id] = session
-        try:
-            connection.serve(shake_hands)
-        finally:
-            del self.connections[session.id]
-            self.instance.clients.pop(session.id, None)
-            session.no_touch = False
+def start_in_pool(config: Config) -> tuple[Pool, Server]:
+    """Catch up and listen. Raises StartError."""
+    provide_for_clients(config)
+    start_threads(POOL_THREADS)
+    with ExitStack() as undo:
+        tls = load_tls(config)
+        pool, network = join_and_listen(config, tls, bind(config, undo))
+        undo.pop_all()
+    return pool, network
 
-    def _is_full(self) -> bool:
-        return len(self.connections) >= self.config.maxclients
 
-    def _is_denied(self, peer: Any) -> bool:
-        host = plain_address(peer[0]) if isinstance(peer, tuple) and peer else ""
-        local = host.startswith("127.") or host in ("::1", "")
-        return self.config.protected_mode and not self.config.requirepass and not local
+def join_and_listen(config: Config, tls: ServerTls | None, bound: list[Bound]) -> tuple[Pool, Server]:
+    """Catch up with the pool and listen. Raises StartError."""
+    from pool.network import PoolServer  # noqa: PLC0415
+    from pool.pool import Pool  # noqa: PLC0415  # an instance alone need not pay for what it does not use
 
-    def _refuse(self, sock: socket.socket, refusal: bytes) -> None:
-        self.instance.statistics.connections_rejected += 1
-        with contextlib.suppress(OSError):
-            sock.send(b"-%b\r\n" % refusal)
+    log = NullLog()
+    store = Store(config.databases, log)
+    instance = Instance(
+        store, log, config, config.instance_id, run_id=os.urandom(20).hex(), started_ms=int(time() * 1000)
+    )
+    instance.eviction.base_bytes = resident_bytes()
+    logger.info("Godis %s, instance %s, pid %d, gevent %s", VERSION, instance.id, os.getpid(), GEVENT_VERSION)
+    logger.info("a member of a pool: its log is in etcd, and no log of this machine is locked or written")
+    instance.apply_settings()
+    pool = Pool(instance, config)
+    try:
+        pool.join()
+    except PoolError as error:
+        raise StartError(f"cannot join the pool: {error}") from None
+    gc_policy.begin()
+    network = PoolServer(instance, log, pool, tls)
+    for place in network.listen(bound):
+        logger.info("serving on %s", place)
+    return pool, network
 
-    def _shake_hands(self, tls: ServerTls, sock: TlsSocket, peer: Any) -> bool:
-        """Wait for the end of a TLS handshake; say whether the client is to be served. Parks the calling greenlet."""
-        patience = float(HANDSHAKE_SECONDS)
-        wait = gevent.socket.wait_read  # the client speaks first
-        try:
-            while True:
-                since = monotonic()
-                wait(sock.fileno(), patience, TimeoutError("took too long"))
-                patience = max(0, patience - (monotonic() - since))
-                self.handshakes.acquire()
-                self.next_turn.start(self.handshakes.release)
-                wanted = sock.shake_hands()
-                if not wanted:
-                    break
-                wait = gevent.socket.wait_read if wanted == READ else gevent.socket.wait_write
-        except OSError as error:
-            tls.report(self._addresses(sock, peer)[0], error)
-            return False
-        if self._is_denied(peer):
-            self._refuse(sock, DENIED)
-            return False
-        return not self.stopping.is_set()
 
-    def _addresses(self, sock: Any, peer: Any) -> tuple[str, str]:
-        if sock.family not in (socket.AF_INET, socket.AF_INET6):
-            return f"{self.config.unixsocket}:0", f"{self.config.unixsocket}:0"
-        here, there = (show_place(plain_address(host), port) for host, port, *_ in (sock.getsockname(), peer))
-        return there, here
+def open_log(config: Config) -> AppendOnlyLog | NullLog:
+    """Open and lock the log that the settings name. Raises LogError."""
+    if not config.appendonly:
+        return NullLog()
+    lock = None
+    if config.data_dir:
+        lock = claim_directory(config.data_dir, config.instance_id)
+        config.log = lock.log_path
+        warn_of_newer_log(config)
+    else:
+        refuse_to_leave_claimed_logs(config.log)
+    log = AppendOnlyLog(config.log, config.instance_id, lock)
+    log.open()
+    return log
 
-    def _tune(self, sock: Any) -> None:
-        if sock.family not in (socket.AF_INET, socket.AF_INET6):
-            return
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        seconds = min(self.config.tcp_keepalive_seconds, MAX_KEEPALIVE_SECONDS)
-        if seconds:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            for name, value in (("TCP_KEEPIDLE", seconds), ("TCP_KEEPINTVL", max(1, seconds // 3)), ("TCP_KEEPCNT", 3)):
-                if hasattr(socket, name):
-                    sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
-    def _kill(self, session: Session) -> None:
-        """Close a client's connection; one of thousands in a later turn, but nothing of it is executed any more."""
-        self.instance.clients.pop(session.id, None)  # at once, though its greenlet has yet to end
-        connection = self.connections.get(session.id)
-        if connection is not None:
-            self._abort(connection)
+def warn_of_newer_log(config: Config) -> None:
+    """Say loudly that another directory than the claimed one holds what was written last."""
+    newest, seconds = newest_claimed(config.data_dir)
+    if seconds <= (own := written_at(config.log)):
+        return
+    logger.warning(
+        "this instance serves %s, which %s, and does not see what is in %s, which was last written %s. With "
+        "--data-dir each instance that runs at the same time has a log of its own; a server that is to go on where "
+        "another one stopped needs --log with the path of that one's log",
+        config.log,
+        f"was last written {show_time(own)}" if own else "is empty",
+        newest,
+        show_time(seconds),
+    )
 
-    def _abort(self, connection: Connection) -> None:
-        if not connection.parked:
-            connection.abort()
-            return
-        connection.stop_reading()
-        connection.session.closing = True
-        self._doomed.append(connection)
-        if len(self._doomed) == 1:
-            self._next_doomed.start(self._abort_some)
 
-    def _abort_some(self) -> None:
-        for connection in self._doomed[:ABORTED_A_TURN]:
-            connection.abort()
-        del self._doomed[:ABORTED_A_TURN]
-        if self._doomed:
-            self._next_doomed.start(self._abort_some)
-
-    def _follow_settings(self) -> None:
-        logger.setLevel(LOG_LEVELS[self.config.loglevel])
-        self._warn_of_limit()
-        for connection in self.connections.values():
-            connection.follow_settings()
-
-    def _warn_of_limit(self) -> None:
-        """Warn, once for each limit on memory, that it leaves no room for a key."""
-        eviction = self.instance.eviction
-        limit_bytes, self._warned_limit_bytes = self._warned_limit_bytes, eviction.limit_bytes
-        if limit_bytes != eviction.limit_bytes and 0 < eviction.limit_bytes <= eviction.base_bytes:
-            logger.warning(LIMIT_TOO_LOW, eviction.limit_bytes, eviction.base_bytes)
-
-    # ---- housekeeping
-
-    def _keep_house(self) -> None:
-        """Do the chores ten times a second, or more often where slices are left; some of them each second."""
-        always = (self._expire, self._evict, self._write_again, self._rewrite, self._keep_collector_off, self._accept)
-        each_second = (
-            self.lines.tell,
-            self._follow_clock,
-            self.rewriter.consider,
-            self.turn.each_second,
-            self._follow_slow_readers,
-            self._drop_idle,
+def refuse_to_leave_claimed_logs(path: str) -> None:
+    """Refuse to begin a log beside directories with the logs of --data-dir, as of an older image. Raises LogError."""
+    directory = os.path.dirname(path)
+    newest, seconds = ("", 0.0) if written_at(path) else newest_claimed(directory)
+    if newest:
+        raise LogError(
+            f"the log {path} is not there yet, but {newest} is, of --data-dir, last written {show_time(seconds)}: "
+            f"to go on with it, move it to {path}; or give --data-dir {directory or '.'}; or move it away"
         )
-        next_second = monotonic() + 1
-        while not self.instance.shutdown:
-            pause = min(map(self._attempt, always))
-            if monotonic() >= next_second:
-                next_second = max(next_second + 1, monotonic())
-                for chore in each_second:
-                    self._attempt(chore)
-            gevent.sleep(max(0, min(pause, next_second - monotonic())))
-        self.stopping.set()
-
-    def _attempt(self, chore: Callable[[], float | None]) -> float:
-        """Do a chore, and return in how many seconds it is due again. One that fails costs none of the others."""
-        name = chore.__qualname__
-        try:
-            pause = chore()
-        except Exception as error:
-            if name not in self._failing:
-                self._failing.add(name)
-                bug = not isinstance(error, MemoryError)
-                logger.error("housekeeping: %s failed (%s) and is tried again", name, reason_of(error), exc_info=bug)
-            return HOUSEKEEPING_SECONDS
-        self._failing.discard(name)
-        return pause or HOUSEKEEPING_SECONDS
-
-    def _expire(self) -> float | None:
-        done = self.log.failure is not None or self.store.expire_cycle(_end_of_slice())
-        return None if done else 3 * SLICE_SECONDS
-
-    def _evict(self) -> float | None:
-        done = self.log.failure is not None or self.instance.eviction.step(_end_of_slice())
-        return None if done else SLICE_SECONDS
-
-    def _write_again(self) -> float | None:
-        done = not self.turn.writes_again or self.turn.write_again(_end_of_slice())
-        return None if done else SLICE_SECONDS
-
-    def _rewrite(self) -> float | None:
-        """Do a slice of a rewrite; the pause is short, since what clients change meanwhile costs memory."""
-        return None if self.rewriter.step(_end_of_slice()) else SLICE_SECONDS
-
-    def _keep_collector_off(self) -> None:
-        collector.keep_off(sum(map(len, self.store.databases)), self.store.has_containers)
-
-    def _accept(self) -> None:
-        for listener in self.listeners:
-            listener.look_again()
-
-    def _follow_clock(self) -> None:
-        """Notice that the system's clock was set: no client is idle or paused for longer, or shorter, by it."""
-        jump_ms = clock_ahead_ms() - self._clock_ahead_ms
-        if abs(jump_ms) >= CLOCK_JUMP_MS:
-            logger.warning("the system's clock was set by %+.1f s", jump_ms / 1000)
-            self.instance.follow_clock(jump_ms, self._looked_ms + jump_ms)
-        self._clock_ahead_ms += jump_ms
-        self._looked_ms = self.store.now_ms
-
-    def _follow_slow_readers(self) -> None:
-        now = monotonic()
-        for connection in list(self.turn.slow_readers):
-            connection.follow_soft_limit(now)
-
-    def _drop_idle(self) -> None:
-        """Drop who has neither said nor taken anything for `timeout`, but for those who wait for us."""
-        if not self.config.timeout_seconds:
-            return
-        oldest_ms = self.store.now_ms - self.config.timeout_seconds * 1000
-        for connection in list(self.connections.values()):
-            if connection.waits_for_us:
-                connection.session.active_ms = self.store.now_ms
-            elif connection.session.active_ms < oldest_ms:
-                self._abort(connection)
 
 
-def _end_of_slice() -> Callable[[], bool]:
-    """Return what says whether a slice that begins now is over."""
-    end = monotonic() + SLICE_SECONDS
-    return lambda: monotonic() > end
+def show_time(unix_seconds: float) -> str:
+    """Write a time in local time."""
+    return datetime.fromtimestamp(unix_seconds).astimezone().isoformat(sep=" ", timespec="seconds")
 
 
-def clock_ahead_ms() -> int:
-    """Say how far the system's clock, which may be set, is ahead of the one that only goes on."""
-    return int((time() - monotonic()) * 1000)
+def recover(log: AppendOnlyLog, config: Config, store: Store, engine: Engine) -> ReplayReport:
+    """Replay the log into the store, and say so. Raises LogError."""
+    start = monotonic()
+    shown = start
+
+    line = Progress(f"reading {config.log}")
+
+    def progress(done: int, total: int) -> None:
+        nonlocal shown
+        if sys.stderr.isatty():
+            line.show(done, total)
+        elif monotonic() - shown >= 1:
+            shown = monotonic()
+            logger.info("reading %s: %d of %d MB", config.log, done >> 20, total >> 20)
+
+    now_ms = int(time() * 1000)
+    store.begin_replay(now_ms)
+    try:
+        report = replay(
+            config.log,
+            engine.apply,
+            now_ms,
+            config.default_ttl_seconds * 1000,
+            progress,
+            apply_many=engine.apply_many,
+        )
+    finally:
+        line.clear()
+    log.link = report.link
+    if report.torn_bytes:
+        logger.warning(
+            "the last %d bytes of %s were no whole batch: cut off, and kept in %s",
+            report.torn_bytes,
+            config.log,
+            report.torn_path,
+        )
+    if report.skipped_lines:
+        logger.warning("%d lines of %s were no commands and are ignored", report.skipped_lines, config.log)
+    keys = sum(map(len, store.databases))
+    logger.info(
+        "log %s (appendfsync %s): %d keys recovered in %.2f s",
+        os.path.abspath(config.log),
+        config.appendfsync,
+        keys,
+        monotonic() - start,
+    )
+    return report
+
+
+def announce(config: Config) -> None:
+    """Tell the operator what is easily overlooked."""
+    if config.default_ttl_seconds:
+        logger.info(
+            "a SET without a TTL lives %s; --default-ttl 0 for no end", show_duration(config.default_ttl_seconds)
+        )
+    if config.requirepass != config.requirepass.strip():
+        logger.warning("the password begins or ends with white space, and clients have to send that, too")
+    local = all(host.name in ("127.0.0.1", "::1", "localhost") for host in config.hosts)
+    by_certificate = config.tls_port and not config.port and config.tls_auth_clients == "yes"
+    if not local and not config.requirepass and not by_certificate:
+        logger.warning(
+            "listening on %s without a password: anybody who can reach this port can read and delete everything"
+            "%s; set --requirepass",
+            config.host,
+            " (protected mode refuses clients of other machines)" if config.protected_mode else "",
+        )
+
+
+def show_duration(seconds: int) -> str:
+    """Write seconds as people say them."""
+    for size, unit in ((3600, "hour"), (60, "minute")):
+        if seconds % size == 0:
+            return f"{seconds // size} {unit}{'s' if seconds != size else ''}"
+    return f"{seconds} seconds"

@@ -20,10 +20,10 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Any, Protocol
 
-from claim import Claim
 from config import Config
 from errors import POOL_CLOCK, POOL_DOWN, POOL_STALE, CommandError
-from eviction import Eviction
+from keyspace.eviction import Eviction
+from keyspace.key_locks import Claim
 from store import EffectLog, Keyspace, Store
 
 # What may hold a request back or refuse it, in the order in which a request passes: see `Engine.admit`.

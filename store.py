@@ -24,15 +24,15 @@ from contextlib import contextmanager
 from random import Random
 from typing import Any, Protocol
 
-import collector
-from claim import Claim
-from entries import LONG_BYTES, NO_DEADLINE, TAIL_BYTES, Entry, deadline_of, entry_of, tail, value_of
 from errors import WRONG_TYPE, CommandError
-from expiry import SLICE, ExpiryIndex
-from key_order import KeyOrder
-from point_in_time import PointInTimeView, SharedValues
-from usage import Recency, Usage
+from keyspace import gc_policy
+from keyspace.accounting import Recency, Usage
+from keyspace.expiry import SLICE, ExpiryIndex
+from keyspace.key_locks import Claim
+from keyspace.key_order import KeyOrder
+from keyspace.point_in_time import PointInTimeView, SharedValues
 from values import STRING, ValueType, is_large, type_of
+from values.entry import LONG_BYTES, NO_DEADLINE, TAIL_BYTES, Entry, deadline_of, entry_of, tail, value_of
 
 MOST_LOOKS = 2048  # at keys that may have expired, to count those that have not
 EARLIEST_MS = 1000  # a deadline before 1970 would be none, and a log would not hold it
@@ -355,7 +355,7 @@ class Keyspace:
         """Return a copy of a value, which has nothing to do with the first one."""
         copied = type_of(value).copy(value)
         if is_large(copied):
-            collector.hide()
+            gc_policy.hide()
         return copied
 
     def done(self, key: bytes, value: Any, *effect: bytes) -> None:

@@ -27,7 +27,7 @@ from aof import AppendOnlyLog, NullLog
 from bench.rig import Report, key, parser
 from config import Config
 from engine import Engine
-from many_keys import put_many, read_strings
+from keyspace.many_keys import put_many, read_strings
 from protocol import RequestParser, encode, encode_command, text_pieces
 from replies import OK
 from session import Instance, Session

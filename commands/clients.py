@@ -14,7 +14,7 @@ from commands import ADMIN, ALONE, LOADING, NOSCRIPT, STALE, TABLE, command, con
 from commands.arguments import MAX_INTEGER, MIN_INTEGER, check_option_words, parse_bounded
 from commands.connection import DEFAULT_USER, LONGEST_CLIENT_NAME_BYTES, check_client_name, is_plain
 from commands.introspection import describe_subcommands
-from commands.many import word_by_word
+from commands.long_commands import word_by_word
 from errors import (
     CLIENT_ID_TOO_SMALL,
     CLIENT_NAME_TOO_LONG,

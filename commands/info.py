@@ -12,11 +12,11 @@ import sys
 from collections.abc import Callable, Iterable
 
 from commands import LOADING, STALE, command, fold
-from commands.many import PART_WORDS, word_by_word
-from entries import NO_DEADLINE
+from commands.long_commands import PART_WORDS, word_by_word
 from replies import Reply, Verbatim, Work
 from session import Instance, Session
 from store import Keyspace
+from values.entry import NO_DEADLINE
 from version import REDIS_VERSION, VERSION
 
 if sys.platform != "win32":

@@ -24,12 +24,12 @@ from commands import (
     container,
     fold,
 )
-from commands.many import PART_WORDS, word_by_word
-from commands.patterns import MAX_PATTERN_BYTES, Pattern
+from commands.long_commands import PART_WORDS, word_by_word
 from commands.syntax import arguments
 from errors import INVALID_COMMAND, INVALID_COMMAND_ARITY, NO_KEY_ARGUMENTS, SYNTAX, CommandError
 from replies import LongArray, Members, Reply, Status, Work
 from session import Session
+from values.glob import MAX_PATTERN_BYTES, Pattern
 
 GROUPS = {  # module of commands/ -> Redis's name for the family
     "strings": "string",

@@ -35,10 +35,8 @@ from commands.arguments import (
     parse_database,
     parse_integer,
 )
-from commands.many import counting, in_parts, is_long
-from commands.patterns import Pattern, is_quick
-from commands.slices import AT_ONCE_PLACES, any_live, in_slices, listing, matching, places_at_once
-from entries import NO_DEADLINE
+from commands.keyspace_walk import AT_ONCE_PLACES, any_live, in_slices, listing, matching, places_at_once
+from commands.long_commands import counting, in_parts, is_long
 from errors import (
     DB_OUT_OF_RANGE,
     GT_AND_LT,
@@ -56,11 +54,13 @@ from errors import (
     UNSUPPORTED_OPTION,
     CommandError,
 )
-from many_keys import remove_many, short_strings
+from keyspace.many_keys import remove_many, short_strings
 from replies import OK, Deleted, Reply, Status, Work
 from session import Session
 from store import Keyspace
 from values import STRING, type_of
+from values.entry import NO_DEADLINE
+from values.glob import Pattern, is_quick
 from values.strings import is_integer
 
 SECOND = Keys(2, 2, 1)

@@ -26,10 +26,8 @@ from commands import (
 )
 from commands.arguments import check_option_words, parse_integer
 from commands.introspection import describe_subcommands
-from commands.many import word_by_word
-from commands.patterns import MAX_PATTERN_BYTES, Pattern
+from commands.long_commands import word_by_word
 from config import BY_NAME, MAX_SECONDS, Config, SettingError
-from entries import NO_DEADLINE
 from errors import (
     DEBUG_REFUSED,
     LOG_FAILED,
@@ -52,6 +50,8 @@ from errors import (
 from replies import NO_REPLY, OK, Reply, Status, Work
 from session import Session
 from values import size_of
+from values.entry import NO_DEADLINE
+from values.glob import MAX_PATTERN_BYTES, Pattern
 
 GLOB = b"*?["
 MANY_PATTERNS = 64  # of CONFIG GET; each is matched with every setting's name

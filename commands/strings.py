@@ -14,7 +14,6 @@ from collections.abc import Generator, Sequence
 from io import BytesIO
 from typing import NamedTuple
 
-from claim import Claim
 from commands import ALL, DENYOOM, FAST, FIRST, FIRST_TWO, PAIRS, READONLY, WRITE, command, fold, for_many
 from commands.arguments import (
     EXPIRY_OPTIONS,
@@ -25,8 +24,7 @@ from commands.arguments import (
     parse_deadline,
     parse_integer,
 )
-from commands.long_double import add, parse, spell
-from commands.many import (
+from commands.long_commands import (
     HUGE_BYTES,
     PART_WORDS,
     getting,
@@ -37,8 +35,7 @@ from commands.many import (
     words_of,
     writing,
 )
-from commands.subsequence import MAX_BYTES, MAX_PAIRS, common_length, common_ranges, is_too_large
-from entries import NO_DEADLINE, TAIL_BYTES
+from commands.long_double import add, parse, spell
 from errors import (
     DECREMENT_OVERFLOW,
     LCS_LENGTH_AND_RANGES,
@@ -54,11 +51,14 @@ from errors import (
     WRONG_ARITY,
     CommandError,
 )
-from many_keys import put_many, read_strings, replace_many, short_strings
+from keyspace.key_locks import Claim
+from keyspace.many_keys import put_many, read_strings, replace_many, short_strings
 from replies import OK, Computed, Reply, Work
 from session import Session
 from store import Keyspace
 from values import STRING
+from values.entry import NO_DEADLINE, TAIL_BYTES
+from values.subsequence import MAX_BYTES, MAX_PAIRS, common_length, common_ranges, is_too_large
 
 MAX_STRING_BYTES = 512 * 1024 * 1024  # proto-max-bulk-len: what a client can send in one piece
 STEP_BYTES = 1 << 20

@@ -40,7 +40,7 @@ import gevent.ssl
 
 from config import Endpoint, PoolAddress
 from errors import StartError
-from files import check_pem
+from wire.files import check_pem
 
 logger = logging.getLogger("godis")
 

@@ -38,18 +38,18 @@ from gevent.pool import Group
 from config import Config, Endpoint
 from engine import Engine
 from errors import PoolError, StartError
-from pool.archive import Archive, Snapshotter
+from pool.appender import APPEND_SECONDS, Post
 from pool.clock import PoolClock
 from pool.entry import digest_of
 from pool.etcd import Channel, Compacted, Etcd, KeyValue, Refused, Unreachable, key_value, text64, tls_context
-from pool.local_snapshot import Identity, LocalSnapshot
 from pool.members import Membership, agree_on_settings
 from pool.pace import Pace
-from pool.post import APPEND_SECONDS, Post
 from pool.reads import Readers
 from pool.recovery import Recovery
 from pool.replica import Gap, Replica
 from pool.room import default_limit_bytes
+from pool.snapshot_file import Identity, LocalSnapshot
+from pool.snapshot_store import Archive, Snapshotter
 from pool.watchdog import Watchdog
 from pool.writes import Writer
 from session import Instance, PoolState

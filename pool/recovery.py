@@ -12,12 +12,12 @@ import zlib
 from functools import partial
 from time import monotonic
 
-from pool.archive import Archive, Ask, Snapshotter
 from pool.entry import digest_of
 from pool.etcd import Channel, Refused
-from pool.local_snapshot import LocalSnapshot, Meta, Unusable
 from pool.replica import Replica
-from pool.snapshot import Loader
+from pool.snapshot_file import LocalSnapshot, Meta, Unusable
+from pool.snapshot_format import Loader
+from pool.snapshot_store import Archive, Ask, Snapshotter
 
 SECONDS = 5.0  # for one call
 

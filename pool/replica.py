@@ -28,12 +28,12 @@ from random import Random
 from typing import Any, NamedTuple, TypeVar
 
 from engine import Engine
-from entries import NO_DEADLINE
 from errors import CommandError, PoolError
 from pool.entry import Entry, NotAnEntry, commands_of, digest_of, unpack
-from pool.snapshot import Loader, Snapshot, dump
+from pool.snapshot_format import Loader, Snapshot, dump
 from replies import Reply
 from store import Store
+from values.entry import NO_DEADLINE
 
 FORGET_MS = 600_000
 FORGET_ENTRIES = 10_000

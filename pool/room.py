@@ -13,13 +13,13 @@ from contextlib import suppress
 
 from commands import fold
 from commands.arguments import parse_integer
-from entries import value_of
 from errors import OUT_OF_MEMORY, POOL_VALUE_TOO_LARGE, CommandError
-from eviction import needed_bytes
+from keyspace.eviction import needed_bytes
 from pool.entry import MOST_BYTES
 from session import Session
 from store import Keyspace
 from values import size_of
+from values.entry import value_of
 
 UNLIMITED_BYTES = 1 << 60
 THREADS_BYTES = 12 * (72 << 20)  # of addresses: a thread reserves 8 MB for its stack, and glibc 64 MB for its heap

@@ -20,10 +20,10 @@ from time import monotonic
 from gevent.event import Event
 
 from errors import POOL_DOWN, POOL_ENTRY_REFUSED, POOL_FULL, POOL_UNKNOWN, CommandError
+from pool.appender import APPEND_SECONDS, Post
 from pool.clock import PoolClock
 from pool.entry import Body, pack
 from pool.etcd import Refused, text64
-from pool.post import APPEND_SECONDS, Post
 from replies import Reply
 from session import PoolState
 from store import Store

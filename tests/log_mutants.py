@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 import aof
-import log_replay
 from aof import AppendOnlyLog
+from log import replay as log_replay
 
 
 def forget_directories(patch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from hashlib import sha256
 
 from pool_member import START_MS, THEM, US, Member, add, copy_of
 
-from commands.many import AT_ONCE_WORDS
+from commands.long_commands import AT_ONCE_WORDS
 from pool.entry import Body, pack
 
 

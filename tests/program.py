@@ -21,7 +21,7 @@ from pathlib import Path
 from servers import GODIS, PATIENCE_SECONDS
 
 import godis
-from signals import ignored_signals, stopping_signals
+from net.signals import ignored_signals, stopping_signals
 
 Done = subprocess.CompletedProcess[str]
 

@@ -11,7 +11,7 @@ from instances import Harness, Replay, State, run_all, run_one, state_of
 
 from aof import AppendOnlyLog, replay
 from errors import CommandError
-from rewrite import Rewriter
+from net.rewriter import Rewriter
 
 DATABASES = 3
 

@@ -16,12 +16,12 @@ import pytest
 from instances import WHOLE_SECOND_MS, Harness, run_all
 
 import aof
-import turn as turn_module
 from aof import AppendOnlyLog
+from net import turn as turn_module
+from net.turn import Turn
 from protocol import encode
 from replies import Reply
 from session import Session
-from turn import Turn
 
 START_MS = WHOLE_SECOND_MS
 DATABASES = 3

@@ -19,12 +19,12 @@ from log_model import FAR_MS, NOW_MS, read_log, set_, write_log
 from servers import ROOT, wait_until
 
 import aof
-import log_lock
-import log_records
 from aof import AppendOnlyLog, LogLock, NullLog, claim_directory
-from columns import TABLED
 from errors import LogError
-from log_reader import FIRST_LINK, frame, join_checksums
+from log import effects as log_records
+from log import lock as log_lock
+from log.reader import FIRST_LINK, frame, join_checksums
+from wire.columns import TABLED
 
 
 @pytest.fixture

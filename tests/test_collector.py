@@ -18,8 +18,8 @@ from servers import HOST, ROOT, GodisProcess, Raw, encode, parse, wait_until
 from tls_clients import TlsGodis
 from uncollected import UncollectedGodis
 
-import collector
-import turn
+from keyspace import gc_policy as collector
+from net import turn
 
 TIMES = 10
 Act = Callable[[Any, Raw], None]

@@ -6,8 +6,8 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import example, given
 
-from columns import TABLED, Columns, columns_of, split_columns
 from protocol import RequestParser, encode_command
+from wire.columns import TABLED, Columns, columns_of, split_columns
 
 words = st.binary(max_size=5) | st.sampled_from(
     [b"", b"*1", b"$1", b"\r", b"\n", b"\r\n", b"v" * (TABLED - 1), b"v" * TABLED]

@@ -12,8 +12,8 @@ import pytest
 from program import run, run_here
 from servers import GODIS, GodisProcess, encode, require
 
-from command_line import read_variables
-from offline import UNUSABLE
+from cli.command_line import read_variables
+from cli.log_tools import UNUSABLE
 
 USAGE = 2
 

@@ -19,12 +19,12 @@ from hypothesis import strategies as st
 from instances import Bench
 from program import run_here
 
-import command_line
-import service
-import signals
-from command_line import VARIABLES
+import server
+from cli import command_line
+from cli.command_line import VARIABLES
 from config import SETTINGS, Setting
-from server import Server
+from net import signals
+from net.listener import Server
 
 FLAGS = [*(setting.option for setting in SETTINGS if setting.option), "--no-log", "--repair", "--until", "--output"]
 EXIT_CODES = {0, 1, 2}
@@ -121,9 +121,9 @@ def prepare(patch: pytest.MonkeyPatch) -> None:
     """Keep the process of the tests as it is."""
     patch.setattr(socket, "getaddrinfo", numeric_only)
     patch.setattr(socket, "create_connection", refuse)
-    patch.setattr(service, "serve_in_pool", lambda _config: 0)
-    patch.setattr(service, "provide_for_clients", lambda _config: None)
-    patch.setattr(service, "start_threads", lambda _count: None)
+    patch.setattr(server, "serve_in_pool", lambda _config: 0)
+    patch.setattr(server, "provide_for_clients", lambda _config: None)
+    patch.setattr(server, "start_threads", lambda _count: None)
     patch.setattr(signals, "on_stop", lambda _handler: None)
     patch.setattr(signals, "ignore_others", lambda: None)
     patch.setattr(Server, "serve_until_stopped", listen_and_end)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from servers import GodisProcess, wait_until
 
-from diagnostics import MOST_LINES, FewLines
+from net.rate_limit import MOST_LINES, FewLines
 
 
 def test_of_one_kind_the_first_lines_of_a_second_are_written_and_the_others_counted(

@@ -15,8 +15,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from instances import START_MS, Bench, Client
 
 from commands import TABLE, WRITE
-from entries import Entry
 from errors import CommandError
+from values.entry import Entry
 
 CENTURY_MS = 100 * 365 * 86_400_000
 

@@ -16,15 +16,15 @@ from instances import Bench, Client, driven, work_of
 from servers import GodisProcess, Raw, RedisProcess, encode, parse, wait_until
 
 import errors
-from commands.slices import at_once
+from commands.keyspace_walk import at_once
 from config import POLICIES
-from entries import NO_DEADLINE, Entry
 from errors import CommandError
-from eviction import AT_ONCE_PLACES, DRAWS, MOST_KEYS, POOL_KEYS
-from expiry import FEW_STALE, SLICE
+from keyspace.accounting import DEADLINE_BYTES, MOST_COUNT, NEW_COUNT
+from keyspace.eviction import AT_ONCE_PLACES, DRAWS, MOST_KEYS, POOL_KEYS
+from keyspace.expiry import FEW_STALE, SLICE
 from replies import HELD_BACK, OK
 from store import Keyspace
-from usage import DEADLINE_BYTES, MOST_COUNT, NEW_COUNT
+from values.entry import NO_DEADLINE, Entry
 
 EVICTING = [policy for policy in POLICIES if policy != "noeviction"]
 LIMIT = 20_000  # some fifty small keys

@@ -6,8 +6,8 @@ import pytest
 from fakes import START_MS, START_S, Dialogue
 
 import errors
-from entries import Entry, entry_of
-from expiry import ExpiryIndex
+from keyspace.expiry import ExpiryIndex
+from values.entry import Entry, entry_of
 
 MAX = 2**63 - 1
 HOUR_MS = 3_600_000

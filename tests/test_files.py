@@ -13,9 +13,9 @@ from servers import GodisProcess, encode, require
 from tls_clients import TlsGodis
 
 from errors import StartError
-from files import MAX_PEM_BYTES, NotRegular, check_pem, open_regular
 from pool.etcd import tls_context
-from pool.local_snapshot import LocalSnapshot, Unusable
+from pool.snapshot_file import LocalSnapshot, Unusable
+from wire.files import MAX_PEM_BYTES, NotRegular, check_pem, open_regular
 
 PEM_SETTINGS = ["tls-cert-file", "tls-key-file", "tls-ca-cert-file"]
 

@@ -14,7 +14,7 @@ from fuzzing import corpus, logs, parsers, scripts
 from random_commands import random_command
 from watched import WatchedGodis
 
-from log_reader import frame
+from log.reader import frame
 from protocol import encode_command
 
 SEED = int(os.environ.get("GODIS_SEED", "0"))

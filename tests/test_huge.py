@@ -19,7 +19,7 @@ from servers import PATIENCE_SECONDS, GodisProcess, Raw, encode, parse
 from stepped_turn import Client, Rig
 
 from aof import LONG_BATCH_BYTES, REPLACED, STEP_BYTES
-from commands.many import AT_ONCE_WORDS, HUGE_BYTES, PART_WORDS
+from commands.long_commands import AT_ONCE_WORDS, HUGE_BYTES, PART_WORDS
 from errors import CommandError
 from protocol import HugeRequest, RequestParser
 from replies import HELD_BACK, OK, Work

@@ -12,10 +12,10 @@ from instances import Client
 from servers import RedisProcess, parse
 
 import errors
-from commands import patterns
-from commands.patterns import MAX_KEY_BYTES, MAX_PATTERN_BYTES, Pattern
-from commands.slices import at_once
+from commands.keyspace_walk import at_once
 from replies import Deleted
+from values import glob as patterns
+from values.glob import MAX_KEY_BYTES, MAX_PATTERN_BYTES, Pattern
 
 CASES = [
     # before, command, reply, effects

@@ -16,7 +16,7 @@ from program import assert_refused, run, run_here
 from servers import GODIS, HOST, GodisProcess, Raw, free_port, require, wait_until
 
 from config import Config, SettingError
-from listening import remove_unix
+from net.addresses import remove_unix
 
 NO_ADDRESS = "192.0.2.1"  # of a network for documentation: no machine has it
 NO_ADDRESS_6 = "2001:db8::1"

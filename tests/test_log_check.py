@@ -15,11 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from log_model import FAR_MS, HOUR_MS, IN_MEMORY, NOW_MS, Model, Record, read_log, resp, set_, write_log
 
+from cli.log_tools import keys_of, lost_keys, parse_moment
 from errors import CommandError, LogError
-from log_check import Examiner, Findings, repair
-from log_export import copy_until, export
-from log_reader import Fault, frame, units
-from offline import keys_of, lost_keys, parse_moment
+from log.check import Examiner, Findings, repair
+from log.export import copy_until, export
+from log.reader import Fault, frame, units
 
 BATCHES: list[list[Record]] = [
     [set_(b"a", b"1"), set_(b"b", b"\x00#\r\n*2\xff", db=9)],

@@ -18,7 +18,7 @@ from servers import ROOT
 
 from aof import AppendOnlyLog, ReplayReport, replay
 from errors import LogError
-from log_reader import Damage, Fault, Incomplete, Unit, UnitReader, frame, read_payload, strictly, units
+from log.reader import Damage, Fault, Incomplete, Unit, UnitReader, frame, read_payload, strictly, units
 from protocol import encode_command
 
 BATCHES: list[list[Record]] = [

@@ -13,11 +13,11 @@ from instances import Bench, Client, run_one, work_of
 from servers import GodisProcess, Raw, encode, parse, wait_until
 from stepped_turn import Rig
 
-from commands.many import AT_ONCE_WORDS, PART_WORDS
-from commands.slices import at_once
-from entries import value_of
-from point_in_time import PointInTimeView
+from commands.keyspace_walk import at_once
+from commands.long_commands import AT_ONCE_WORDS, PART_WORDS
+from keyspace.point_in_time import PointInTimeView
 from replies import HELD_BACK, Work
+from values.entry import value_of
 
 MANY = AT_ONCE_WORDS + 2 * PART_WORDS
 KEYS = [f"key:{number}" for number in range(MANY)]

@@ -19,7 +19,7 @@ from log_model import FAR_MS, Record, read_log, set_, write_log
 from program import run_here
 from servers import GODIS, PATIENCE_SECONDS, GodisProcess, RedisProcess, require, wait_until
 
-from log_reader import frame
+from log.reader import frame
 from protocol import encode_command
 
 BATCHES: list[list[Record]] = [

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from instances import START_MS, Bench, Client, run_all
 from servers import GodisProcess
 
-from columns import TABLED
 from commands import TABLE
 from engine import CHECKS, PART_REPLY_BYTES, PART_REQUESTS, SHORT_BYTES
 from errors import INTERNAL, NO_AUTH, CommandError
 from protocol import encode_command
 from replies import HELD_BACK, OK
 from session import GATES
+from wire.columns import TABLED
 
 KEYS = [b"a", b"b", b"c", b"d"]
 keys = st.sampled_from(KEYS)

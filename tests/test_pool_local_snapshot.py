@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pool.local_snapshot import MAGIC, LocalSnapshot, Unusable
+from pool.snapshot_file import MAGIC, LocalSnapshot, Unusable
 
 IDENTITY = {"cluster": "14841639068965178418", "prefix": "/godis", "first": 3}
 META = {"index": 7, "version": 5, "clock_ms": 1_700_000_000_000, "seen": [[1, 2, 3, 4]]}

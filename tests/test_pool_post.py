@@ -14,8 +14,8 @@ from gevent.pool import Group
 from rig.etcd_cluster import EtcdNode
 from servers import HOST, free_port
 
+from pool.appender import PATIENCE_SECONDS, Post
 from pool.etcd import text64
-from pool.post import PATIENCE_SECONDS, Post
 from session import PoolState
 
 SECONDS = 10.0

@@ -13,7 +13,7 @@ from pool_logs import outcome, outcomes, random_log
 from pool_member import START_MS, THEM, US, Member, add, copy_of, make, outcome_of
 from servers import PATIENCE_SECONDS, ROOT
 
-from commands.many import AT_ONCE_WORDS, PART_WORDS
+from commands.long_commands import AT_ONCE_WORDS, PART_WORDS
 from errors import PoolError
 from pool.entry import HEAD, MOST_BYTES, PART_BYTES, Body, commands_of, digest_of, pack, unpack
 from pool.replica import FORGET_ENTRIES, FORGET_MS, SWEEP_ENTRIES, Gap

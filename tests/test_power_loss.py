@@ -26,7 +26,7 @@ from soak import THOROUGHNESS
 
 from aof import AppendOnlyLog, claim_directory
 from errors import LogError
-from log_check import Examiner, Findings, repair
+from log.check import Examiner, Findings, repair
 
 
 class Witness:

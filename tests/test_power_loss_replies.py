@@ -24,7 +24,7 @@ from soak import THOROUGHNESS
 from stepped_turn import Rig
 from unsynced_machine import Asked, NothingUnsyncedIsShown, answer
 
-from unsynced import Unsynced
+from net.unsynced import Unsynced
 
 MOST_STATES = 8
 

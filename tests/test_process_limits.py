@@ -16,8 +16,8 @@ from rig.etcd_cluster import EtcdNode
 from servers import GODIS, ROOT, GodisProcess, Raw, RedisProcess, parse, require, wait_until
 from stepped_turn import Rig
 
-import turn
 from errors import StartError
+from net import turn
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limits")
 OK = b"+OK\r\n"

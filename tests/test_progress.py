@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from progress import Progress
+from cli.progress import Progress
 
 
 class Terminal(io.StringIO):

@@ -16,9 +16,7 @@ from fuzzing.parsers import PING, Outcome, StateMachine, cut, outcome
 from hypothesis import example, given, settings
 from servers import RedisProcess
 
-import columns
 import protocol
-from columns import TABLED
 from errors import CommandError
 from protocol import (
     MAX_BULK_BYTES,
@@ -38,7 +36,9 @@ from protocol import (
     text_pieces,
 )
 from replies import NO_REPLY, NULL_ARRAY, OK, PONG, Deleted, Push, Status, Verbatim
-from telnet_commands import take_out
+from wire import columns
+from wire.columns import TABLED
+from wire.telnet import take_out
 
 Parse = Callable[[Iterable[bytes]], Outcome]
 

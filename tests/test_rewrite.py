@@ -25,9 +25,9 @@ from servers import GodisProcess, RedisProcess, require, wait_until
 
 import aof
 from aof import AppendOnlyLog
-from kept_logs import kept_logs
+from log.kept import kept_logs
+from log.rewrite import Rewrite
 from replies import OK
-from rewrite import Rewrite
 
 
 @pytest.fixture

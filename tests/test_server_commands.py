@@ -9,9 +9,9 @@ from instances import START_MS, Bench
 from servers import Raw, RedisProcess, parse
 
 from config import BY_NAME, SETTINGS, OutputLimit
-from entries import NO_DEADLINE
 from errors import DEBUG_REFUSED, LOG_FAILED, NO_AUTH, NOT_A_FLOAT, SHUTDOWN_REFUSED, SLEEP_TOO_LONG, CommandError
 from replies import NO_REPLY, OK
+from values.entry import NO_DEADLINE
 
 # The words of a request; a list where a word holds a space.
 REFUSED: list[str | list[str]] = [

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from servers import GODIS, GodisProcess, dies_with_parent, encode, require, wait_until
 
-from signals import LEFT_ALONE, STOPPING, ignored_signals, name_of, stopping_signals
+from net.signals import LEFT_ALONE, STOPPING, ignored_signals, name_of, stopping_signals
 
 SLOW_LOG = encode("INCR", "n") * 50_000  # single commands, which are replayed a hundred times slower than SETs
 

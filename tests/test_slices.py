@@ -10,10 +10,10 @@ import pytest
 from instances import Bench, driven, work_of
 from servers import PATIENCE_SECONDS, GodisProcess, Raw, encode, parse, wait_until
 
-from commands.slices import AT_ONCE_PLACES, at_once
-from entries import NO_DEADLINE
+from commands.keyspace_walk import AT_ONCE_PLACES, at_once
 from replies import LongArray
 from store import Keyspace
+from values.entry import NO_DEADLINE
 
 KEYS = 30_000
 

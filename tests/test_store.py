@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from instances import START_MS, RecordedLog
 
-from entries import NO_DEADLINE, value_of
 from errors import CommandError
-from expiry import CLEANED_AN_ADD, FAR_BUCKETS, FAR_SECONDS, FEW_STALE, SLICE
-from many_keys import put_many, read_strings
+from keyspace.expiry import CLEANED_AN_ADD, FAR_BUCKETS, FAR_SECONDS, FEW_STALE, SLICE
+from keyspace.many_keys import put_many, read_strings
 from store import Keyspace, Store
+from values.entry import NO_DEADLINE, value_of
 
 DAY_MS = 86_400_000
 KEYS = 400  # enough of them for compaction, which starts at 64 tombstones

@@ -13,7 +13,7 @@ import commands.strings
 import errors
 from commands import long_double
 from commands.arguments import MOST_OPTION_WORDS
-from commands.subsequence import MAX_BYTES, MAX_PAIRS, common_length, common_ranges
+from values.subsequence import MAX_BYTES, MAX_PAIRS, common_length, common_ranges
 
 MAX = 2**63 - 1
 MIN = -(2**63)

@@ -32,8 +32,8 @@ from servers import (
 )
 from tls_clients import Hand, TlsGodis, override, redis_py, tls_flags
 
-from tls import DONE, MOST_RECORDS, RECORD_BYTES, SEND_BYTES, TlsSocket
-from turn import RECEIVE_BYTES
+from net.tls import DONE, MOST_RECORDS, RECORD_BYTES, SEND_BYTES, TlsSocket
+from net.turn import RECEIVE_BYTES
 
 MEBIBYTE = 1 << 20
 PING = encode("PING")

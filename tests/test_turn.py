@@ -25,9 +25,9 @@ from unsynced_machine import NothingUnsyncedIsShown
 
 from commands import NO_KEYS, READONLY, WRITE
 from commands.introspection import all_rows
-from connection import Connection
-from held import MOST_INPUT_BYTES, MOST_TURNS
-from scheduler import WOKEN_A_TURN
+from net.connection import Connection
+from net.pending_replies import MOST_INPUT_BYTES, MOST_TURNS
+from net.scheduler import WOKEN_A_TURN
 from session import Pause, Session
 
 OK = b"+OK\r\n"

@@ -25,19 +25,19 @@ from rewrite_rig import Rig, do, replayed
 from toy_list import LARGE, LIST, PART, Items
 from toys import ToyGodis, install
 
-import collector
 import errors
 import values
+from cli.log_tools import WHOLE, check
 from config import Config
-from entries import NO_DEADLINE, deadline_of, value_of
 from errors import CommandError
-from log_export import export
-from offline import WHOLE, check
+from keyspace import gc_policy as collector
+from keyspace.accounting import DEADLINE_BYTES
+from log.export import export
+from log.rewrite import Rewrite
 from replies import Deleted
-from rewrite import Rewrite
 from store import Keyspace
-from usage import DEADLINE_BYTES
 from values import TYPES, ValueType
+from values.entry import NO_DEADLINE, deadline_of, value_of
 
 LONG = b" ".join(b"%d" % number for number in range(LARGE + 1)).decode()
 EXAMPLES: dict[bytes, list[Any]] = {  # name of a type -> values: the smallest, common ones, one that is large or long

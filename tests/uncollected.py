@@ -38,9 +38,9 @@ def main() -> int:
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
     import gevent  # noqa: PLC0415 - here as in all of this function: a test imports this module without them
 
-    import collector  # noqa: PLC0415
     import godis  # noqa: PLC0415
-    from server import Server  # noqa: PLC0415
+    from keyspace import gc_policy as collector  # noqa: PLC0415
+    from net.listener import Server  # noqa: PLC0415
 
     serve = Server.serve_until_stopped
 

@@ -42,7 +42,7 @@ def main() -> int:
     import gevent  # noqa: PLC0415 - here as in all of this function: a test imports this module without them
 
     import godis  # noqa: PLC0415
-    from server import Server  # noqa: PLC0415
+    from net.listener import Server  # noqa: PLC0415
 
     serve = Server.serve_until_stopped
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from sys import getsizeof
 from typing import Any
 
-from entries import Entry
+from values.entry import Entry
 from values.row import Commands, ValueType, made_anew
 from values.strings import STRING
 

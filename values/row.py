@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from entries import NO_DEADLINE
+from values.entry import NO_DEADLINE
 
 Commands = Iterable[Sequence[bytes]]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sys import getsizeof
 
-from entries import NO_DEADLINE
+from values.entry import NO_DEADLINE
 from values.row import Commands, ValueType
 
 EMBEDDED_BYTES = 44  # a longer string is `raw` for Redis

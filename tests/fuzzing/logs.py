@@ -21,10 +21,11 @@ from typing import NamedTuple
 from instances import WHOLE_SECOND_MS, Replay, State, state_of
 
 from errors import DamagedLog, LogError
-from log_check import Examiner, Findings, repair
-from log_reader import BLOCK_BYTES, FIRST_LINK, HEAD, Fault, Kind, Unit, frame, link_of, units
-from log_replay import replay
+from log.check import Examiner, Findings, repair
+from log.reader import BLOCK_BYTES, FIRST_LINK, HEAD, Fault, Kind, Unit, frame, link_of, units
+from log.replay import replay
 from protocol import encode_command
+from values.entry import deadline_of, value_of
 
 TTL_MS = 3_600_000
 LOOSE_HEAD = re.compile(rb"#[0-9]{1,10} [0-9a-f]{8} ([0-9]{1,14})( [0-9a-f]{8})?( [0-9a-f]{8})?\r\n")

@@ -1,0 +1,1 @@
+"""The command line, and the commands of `godis.py` that do not serve: ping, check, export."""

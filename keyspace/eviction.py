@@ -1,0 +1,301 @@
+"""The limit on memory: which keys go when it is reached, and when a write is refused.
+
+It owns the policies and the choice of the next key; what keys take and how they are used is `usage`'s account. Nothing
+here reads the clock or the process's memory. It evicts before a command that may need memory, never on a read, and
+each evicted key is logged as a DEL: a log is replayed whole, whatever the limit, and evicts nothing by itself.
+
+As in Redis the choice is approximate. For each key to go, `samples` random keys of each database are ranked, and the
+best candidates so far wait in a pool:
+
+    draw  -> samples random keys, of all or of those with a deadline
+    rank  -> when it was last used | how often | when it ends       the smallest goes first
+    pool  -> the POOL_KEYS smallest of all that were drawn; the first of them goes, if it was not used since
+
+The pool makes five samples nearly as good as a list of all keys by use, which would cost each read a move in a list
+and each key two pointers. What differs from Redis: ranks are absolute (a time, not an idle time), so those drawn long
+ago compare with new ones; and a key in the pool is ranked again before it goes.
+
+The work for one command is bounded: as many bytes as it brings, and at most MOST_KEYS beyond that. Where it brings more
+than MOST_KEYS make room for, they go in slices, and it is executed when that is done. What is more than it needs, since
+the limit was lowered or a log was loaded above it, is worked off by the server's housekeeping in slices.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Generator, Iterator
+
+from keyspace.accounting import NEW_KEY_BYTES, Frequency, Memory, Recency, Usage, Uses
+from store import Keyspace, Store
+from values.entry import NO_DEADLINE
+
+AT_ONCE_PLACES = 2048  # of a database; their keys are counted when the limit is set
+POOL_KEYS = 16
+MOST_KEYS = 64  # beyond what a command needs: some two milliseconds
+STEP_KEYS = 8  # between two looks at the time
+Making = Generator[None, None, bool]  # of room, which is there in the end or not
+SAMPLED_SECONDS, SAMPLED_KEYS = 128, 32
+DRAWS = 100  # until it is sure that few keys have a deadline
+
+
+def needed_bytes(argv: list[bytes]) -> int:
+    """Return what a request may take, as if each second word were a new key; it errs to the safe side by little."""
+    return sum(map(len, argv)) + len(argv) // 2 * NEW_KEY_BYTES
+
+
+class Eviction:
+    """The limit of an instance, and how it is kept."""
+
+    def __init__(self, store: Store) -> None:
+        self.base_bytes = 0  # what the process takes without keys; set at the start
+        self.limit_bytes = 0  # 0: none, and nothing is counted
+        self.pending_bytes = 0  # of writes that were let in and are not done: a pool's
+        self.memory: Memory | None = None
+        self._store = store
+        self._policy = "noeviction"
+        self._samples = 5
+        self._log_factor, self._decay_minutes = 10, 1
+        self._pool: list[tuple[int, float, bytes, int]] = []  # rank, a lot for equal ranks, key, database
+        self._pooled: set[tuple[bytes, int]] = set()  # keys in the pool, each with its database
+        self._drawn: list[bytes] = []  # keys with a deadline, where those are few; see `_draw_rare`
+        self._next_database = 0  # for the random policies
+        self._counting: Iterator[None] | None = None  # of a database
+
+    # ---- settings
+
+    def follow(self, limit_bytes: int, policy: str, samples: int, log_factor: int, decay_minutes: int) -> None:
+        """Take over the settings. Where the limit is new, it holds when `step` has counted all keys."""
+        self._policy, self._samples = policy, samples
+        self._log_factor, self._decay_minutes = log_factor, decay_minutes
+        self._pool.clear()
+        self._pooled.clear()
+        self._drawn.clear()
+        self.limit_bytes = limit_bytes
+        self.memory = (self.memory or Memory(self.base_bytes)) if limit_bytes else None
+        if self.memory is None:
+            self._counting = None
+        for db in self._store.databases:
+            self._follow(db)
+
+    def _follow(self, db: Keyspace) -> None:
+        """Note of a database what the settings ask for, and no more."""
+        usage = db.usage or Usage(self._store)
+        known = usage.uses
+        uses = self._uses_after(known)
+        if uses is not known:
+            usage.set_uses(uses, len(db))
+            if known is not None:
+                self._store.garbage.append(known.table)
+        if self.memory is None:
+            usage.end()
+        db.usage = usage if usage.uses is not None or usage.memory is not None else None
+        if self.memory is not None and usage.memory is None and len(db.key_order) <= AT_ONCE_PLACES:
+            for _ in begin_account(db, self.memory):
+                pass
+
+    def _uses_after(self, known: Uses | None) -> Uses | None:
+        if self.by_frequency:  # even without a limit, since whoever chooses it may ask for OBJECT FREQ
+            uses = known if isinstance(known, Frequency) else Frequency(self._store)
+            uses.tune(self._log_factor, self._decay_minutes)
+            return uses
+        if isinstance(known, Recency):  # once somebody asked for it, OBJECT IDLETIME stays true
+            return known
+        return Recency(self._store) if self.limit_bytes and self._policy.endswith("lru") else None
+
+    @property
+    def by_frequency(self) -> bool:
+        """Say whether keys are chosen by how often they are used."""
+        return self._policy.endswith("lfu")
+
+    # ---- making room
+
+    def make_room(self, argv: list[bytes]) -> bool | Making:
+        """Evict until there is room for what a request brings; False: it has none, and may not run.
+
+        Where more than MOST_KEYS have to go, what is returned does it: a key a step.
+        """
+        memory = self.memory
+        if memory is None:
+            return True
+        need_bytes = needed_bytes(argv) + self.pending_bytes
+        if memory.used_bytes + need_bytes <= self.limit_bytes:
+            return True
+        if self.base_bytes + need_bytes > self.limit_bytes:
+            return False  # all keys would go for nothing
+        making = self._make_room(memory, need_bytes)
+        try:
+            for _ in range(MOST_KEYS + 1):
+                next(making)
+        except StopIteration as done:
+            has_room: bool = done.value
+            return has_room
+        return making
+
+    def has_room(self, need_bytes: int) -> bool:
+        """Return True if so many bytes fit without an eviction."""
+        memory = self.memory
+        return memory is None or memory.used_bytes + self.pending_bytes + need_bytes <= self.limit_bytes
+
+    def _make_room(self, memory: Memory, need_bytes: int) -> Making:
+        """Evict until there is room, a key a step; more than is needed is left to `step`, except for MOST_KEYS."""
+        enough_bytes = memory.used_bytes - need_bytes
+        evicted = 0
+        while self.memory is memory and memory.used_bytes + need_bytes > self.limit_bytes:
+            if evicted >= MOST_KEYS and memory.used_bytes <= enough_bytes:
+                return True
+            if not self._evict():
+                return False
+            evicted += 1
+            yield
+        return True
+
+    def step(self, out_of_time: Callable[[], bool]) -> bool:
+        """Count what is not counted yet, then evict what is above the limit; return whether all of it is done."""
+        if not self._count(out_of_time):
+            return False
+        while self.memory is not None and self.memory.used_bytes > self.limit_bytes:
+            for _ in range(STEP_KEYS):
+                if not self._evict():
+                    return True
+            if out_of_time():
+                return False
+        return True
+
+    def _count(self, out_of_time: Callable[[], bool]) -> bool:
+        """Count until `out_of_time`; return whether each database has an account, or needs none."""
+        while self.memory is not None:
+            if self._counting is None:
+                missing = (db for db in self._store.databases if db.usage is None or db.usage.memory is None)
+                db = next(missing, None)
+                if db is None:
+                    return True
+                self._counting = begin_account(db, self.memory)
+            for _ in self._counting:
+                if out_of_time():
+                    return False
+            self._counting = None
+        return True
+
+    def _evict(self) -> bool:
+        """Evict one key; return whether there was one."""
+        if self._policy == "noeviction":
+            return False
+        choose = self._any_key if self._policy.endswith("random") else self._worst_key
+        choice = choose()
+        if choice is None:
+            return False
+        db, key = choice
+        db.evict(key)
+        return True
+
+    def _any_key(self) -> tuple[Keyspace, bytes] | None:
+        """Choose a random key, of each database in turn."""
+        databases = self._store.databases
+        for _ in databases:
+            self._next_database = (self._next_database + 1) % len(databases)
+            db = databases[self._next_database]
+            if self._has_candidates(db):
+                return db, self._draw(db)
+        return None
+
+    def _worst_key(self) -> tuple[Keyspace, bytes] | None:
+        """Choose the key that is least worth keeping, of those drawn so far."""
+        databases = self._store.databases
+        pool = self._pool
+        while self._fill_pool():
+            while pool:
+                rank, _, key, index = pool.pop(0)
+                self._pooled.discard((key, index))
+                db = databases[index]
+                if self._may_go(db, key) and self._rank(db, key) <= rank:
+                    return db, key
+        return None
+
+    def _fill_pool(self) -> bool:
+        """Draw and rank some keys of each database; return whether there were any."""
+        pool, pooled = self._pool, self._pooled
+        found = False
+        for db in self._store.databases:
+            if self._has_candidates(db):
+                found = True
+                for _ in range(self._samples):
+                    key = self._draw(db)
+                    entry = self._rank(db, key), self._store.random.random(), key, db.index
+                    place = bisect_left(pool, entry)
+                    if place < POOL_KEYS and entry[2:] not in pooled:
+                        pool.insert(place, entry)
+                        pooled.add(entry[2:])
+                        if len(pool) > POOL_KEYS:
+                            pooled.discard(pool.pop()[2:])
+        return found
+
+    def _rank(self, db: Keyspace, key: bytes) -> int:
+        if self._policy == "volatile-ttl":
+            return db.deadline_ms(key)
+        assert db.usage is not None
+        assert db.usage.uses is not None
+        return db.usage.uses.rank(key)
+
+    # ---- drawing
+
+    def _has_candidates(self, db: Keyspace) -> bool:
+        return bool(db.expiry.volatile_count if self._policy.startswith("volatile") else len(db))
+
+    def _may_go(self, db: Keyspace, key: bytes) -> bool:
+        if self._policy.startswith("volatile"):
+            return db.deadline_ms(key) != NO_DEADLINE
+        return key in db.entries
+
+    def _draw(self, db: Keyspace) -> bytes:
+        """Return a random key of those that may go, of which there is at least one."""
+        places = db.key_order.places
+        chance, count = self._store.random.random, len(places)
+        for _ in range(DRAWS):
+            key = places[int(chance() * count)]
+            if key is not None and self._may_go(db, key):
+                return key
+        return self._draw_rare(db)
+
+    def _draw_rare(self, db: Keyspace) -> bytes:
+        """`_draw` where nearly all keys are no candidates: from a list of some or all, which serves for many draws."""
+        drawn = self._drawn
+        while True:
+            while drawn:
+                place = int(self._store.random.random() * len(drawn))
+                key, drawn[place] = drawn[place], drawn[-1]
+                drawn.pop()
+                if self._may_go(db, key):
+                    return key
+            if self._policy.startswith("volatile"):
+                drawn += self._some_volatile(db) or db.expiry.keys()
+            else:
+                drawn += db.entries
+
+    def _some_volatile(self, db: Keyspace) -> list[bytes]:
+        """Return up to some thousands of the keys with a deadline: of some seconds some that end in them."""
+        due, sample = db.expiry.due, self._store.random.sample
+        buckets = [due[second] for second in sample(list(due), min(SAMPLED_SECONDS, len(due)))]
+        keys = [key for bucket in buckets for key in sample(bucket, min(SAMPLED_KEYS, len(bucket)))]
+        return [key for key in dict.fromkeys(keys) if self._may_go(db, key)]
+
+
+def begin_account(db: Keyspace, memory: Memory) -> Iterator[None]:
+    """Begin an account of what all keys take, in small steps; it is right at the end, whatever happens meanwhile.
+
+    Nothing is in it before the first key is counted. A flush or the end of the limit ends it, and where the
+    database is swapped meanwhile another may be left without one.
+    """
+    while db.key_order.read >= 0:  # a compaction moves keys
+        db.key_order.compact()
+        yield
+    db.usage = usage = db.usage or Usage(db.store)
+    if usage.memory is not None:
+        return
+    entries, tally = db.entries, usage.begin(memory)
+    for keys in db.key_order.walk():
+        if usage.tally is not tally:
+            return
+        usage.count_some(keys, entries)
+        yield
+    if usage.tally is tally:
+        db.store.garbage.append(usage.end_tally())

@@ -1,0 +1,162 @@
+"""A log read as it is, up to a moment or to its end, and written somewhere else. It never changes the log itself.
+
+It knows no keyspace and prints nothing. A torn tail is left out, as a start cuts it off; corruption is refused, since
+what follows it is log_check's business.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import BinaryIO
+
+from errors import LogError
+from log.kept import kept_logs
+from log.reader import BLOCK_BYTES, Fault, Kind, Unit, find_batch, is_text_log, linked, units
+from log.replay import (
+    Player,
+    Refused,
+    ReplayReport,
+    cannot_use,
+    damaged,
+    may_be_torn,
+    not_a_log,
+    open_log,
+    refuse_other_formats,
+    same_mode,
+    sync_directory,
+    why_corrupt,
+)
+from protocol import encode_command
+
+Progress = Callable[[int, int], None]
+
+
+def open_existing(path: str) -> BinaryIO:
+    """Open a log for reading. Raises LogError, also for a missing one."""
+    try:
+        return open_log(path)
+    except FileNotFoundError as error:
+        raise LogError(f"there is no file {path}") from error
+
+
+def is_text(path: str, log: BinaryIO) -> bool:
+    """Say whether an open file is a log of the original program. Raises LogError for Redis's other formats."""
+    log.seek(0)
+    opening = log.read(BLOCK_BYTES)
+    refuse_other_formats(path, opening)
+    return is_text_log(opening)
+
+
+def no_progress(_done: int, _total: int) -> None:
+    """Show nothing."""
+
+
+def whole_units(path: str, log: BinaryIO, text: bool, progress: Progress) -> Iterator[Unit]:
+    """Walk over a log up to its end or its torn tail. Raises DamagedLog where it is corrupt."""
+    size = os.fstat(log.fileno()).st_size
+    counts = ReplayReport()
+    next_progress = 0
+    try:
+        for unit in linked(units(log, size, text)):
+            counts.batches += unit.kind is Kind.BATCH
+            counts.foreign_commands += unit.kind is Kind.COMMAND
+            counts.text_lines += unit.kind is Kind.TEXT
+            if unit.end >= next_progress:
+                progress(unit.end, size)
+                next_progress = unit.end + BLOCK_BYTES
+            yield unit
+    except Fault as fault:
+        reason = why_corrupt(log, size, fault, counts)
+        if reason:
+            raise damaged(path, fault.offset, reason) from fault
+        if not may_be_torn(log, fault, counts):
+            raise not_a_log(path, fault.reason) from fault
+
+
+def log_that_reaches(path: str, until_ms: int) -> str:
+    """Return the log, or the newest kept one that a rewrite replaced, that begins before a moment; else the log."""
+    try:
+        candidates = [path, *reversed(kept_logs(os.path.realpath(path)))]
+    except OSError:
+        return path
+    for candidate in candidates:
+        with open_existing(candidate) as log:
+            first = find_batch(log, 0, os.fstat(log.fileno()).st_size)
+            if is_text(candidate, log) or (first is not None and first[1] < until_ms):
+                return candidate
+    return path
+
+
+def copy_until(path: str, until_ms: int, output: str, progress: Progress = no_progress) -> tuple[int, int]:
+    """Write a log as it was before a moment to a new file; return its size, and the time of its last batch.
+
+    It ends before the first batch of that time or later, even if the clock was put back afterwards: what it holds is
+    a state that there was. Commands without a time go with what stands before them, lines of text with their batch.
+    """
+    with open_existing(path) as log:
+        end = last_ms = 0
+        undated = text = is_text(path, log)
+        for unit in whole_units(path, log, text, progress):
+            if unit.kind is Kind.BATCH:
+                if unit.time_ms >= until_ms and not undated:
+                    break
+                undated, last_ms = False, unit.time_ms
+            end = unit.end
+        log.seek(0)
+        try:
+            with open(output, "xb", opener=same_mode(log)) as copy:
+                copy_range(log, end, copy)
+                copy.flush()
+                os.fsync(copy.fileno())
+            sync_directory(output)
+        except FileExistsError as error:
+            raise LogError(f"{output} is there already: give the name of a new file") from error
+        except OSError as error:
+            with suppress(OSError):
+                os.remove(output)
+            raise cannot_use(output, error) from error
+    return end, last_ms
+
+
+def export(
+    path: str,
+    write: Callable[[bytes], object],
+    now_ms: int,
+    default_ttl_ms: int,
+    progress: Progress = no_progress,
+) -> int:
+    """Write a log's commands as plain RESP, each in the database it is for; return how many bytes are a torn tail.
+
+    It starts with a SELECT, and a transaction is written as its commands, so it needs nothing but a Redis that reads.
+    """
+    selected = -1
+
+    def apply(database: int, argv: list[bytes]) -> None:
+        nonlocal selected
+        if database != selected:
+            write(encode_command((b"SELECT", b"%d" % database)))
+            selected = database
+        write(encode_command(argv))
+
+    with open_existing(path) as log:
+        size = os.fstat(log.fileno()).st_size
+        text = is_text(path, log)
+        dated = find_batch(log, 0, size) if text else None
+        report = ReplayReport()
+        player = Player(apply, report, dated[1] if dated else now_ms, default_ttl_ms)
+        try:
+            for unit in whole_units(path, log, text, progress):
+                player.play(unit)
+        except Fault as fault:
+            raise damaged(path, fault.offset, fault.reason) from fault
+        except Refused as error:
+            raise damaged(path, error.start, f"a command there is refused: {error.text}") from error
+        return size - (player.multi_start if player.multi_start >= 0 else report.bytes)
+
+
+def copy_range(log: BinaryIO, end: int, copy: BinaryIO) -> None:
+    """Copy from where `log` stands up to `end`."""
+    while (rest := end - log.tell()) > 0 and (block := log.read(min(rest, BLOCK_BYTES))):
+        copy.write(block)

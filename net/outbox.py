@@ -1,0 +1,244 @@
+"""The sending half of a connection: its socket, and the replies that its client has not taken yet.
+
+1. `send` never waits. What the client does not take now stays in the outbox, and is sent as the client takes it.
+2. Until the outbox is empty nothing more is read from the client: that is the back-pressure.
+3. A client whose replies are beyond its output-buffer limit is dropped.
+4. All of this runs in the hub, at the end of a turn or when the socket takes more.
+
+It is the base of `Connection`, not an object of its own: that would cost each reply one more call.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections import deque
+from contextlib import suppress
+from typing import Any
+
+import gevent
+from gevent import getcurrent
+from gevent.event import Event
+
+from net.turn import Turn
+from protocol import blocks
+from session import Session
+
+WRITE_BYTES = 1 << 18  # what a client may take in one turn of what it did not take at once
+READ, WRITE = 1, 2  # the loop's events
+
+logger = logging.getLogger("godis")
+
+
+class Outbox:
+    """A client's socket, its watchers, and the replies that it has not taken yet."""
+
+    __slots__ = (
+        "closing",
+        "done",
+        "greenlet",
+        "outbox",
+        "outbox_bytes",
+        "parked",
+        "passed",
+        "readable",
+        "session",
+        "sock",
+        "soft_limit_since",
+        "statistics",
+        "turn",
+        "until_empty",
+        "writable",
+    )
+
+    def __init__(self, turn: Turn, sock: socket.socket, session: Session) -> None:
+        self.turn = turn
+        self.session = session
+        self.sock = sock  # a plain non-blocking one, or TLS over it; gevent's are for callers who wait in them
+        self.statistics = turn.instance.statistics
+        self.greenlet = getcurrent()
+        self.readable = gevent.get_hub().loop.io(sock.fileno(), READ)
+        self.writable: Any = None
+        self.parked = False  # waiting for bytes, so that its read watcher may run
+        self.outbox: deque[memoryview] = deque()
+        self.outbox_bytes = 0
+        self.soft_limit_since = 0.0
+        self.closing = False  # to be closed when the outbox is empty
+        self.done: Event | None = None  # set when all is sent or the client is gone
+        self.passed: Event | None = None  # set when its greenlet, which waits for it, may go on in a new turn
+        self.until_empty = False  # ... and only when all is sent
+
+    def _receive(self) -> None:
+        raise NotImplementedError
+
+    def _start_reading(self) -> None:
+        self.parked = not self.turn.ending
+        if self.parked and not self.outbox:
+            self.readable.start(self._receive)
+
+    def stop_reading(self) -> None:
+        """Let what the client sends lie in the socket."""
+        self.parked = False
+        self.readable.stop()
+
+    def pause_reading(self) -> None:
+        """Let what the client sends lie in the socket until `resume_reading`; only if its greenlet waits for that."""
+        if self.parked:
+            self.readable.stop()
+
+    def resume_reading(self) -> None:
+        """Read again."""
+        if self.parked and not self.readable.active:
+            self._start_reading()
+
+    def send(self, pieces: list[bytes]) -> None:
+        """Send replies, or keep what the client does not take now. Never waits."""
+        if self.passed is not None:
+            self._send_large(pieces)
+            return
+        try:
+            data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        except MemoryError:
+            self._drop_for_memory()
+            return
+        if not data:
+            self._end()
+            return
+        self.statistics.output_bytes += len(data)
+        if self.outbox:
+            self._keep(data)
+            self._watch_outbox()
+            return
+        try:
+            sent = self.sock.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self.abort()
+            return
+        if sent < len(data):
+            self._keep(memoryview(data)[sent:])
+            self._watch_outbox()
+        else:
+            self._sent_all()
+
+    def _end(self) -> None:
+        """Note that nothing comes behind what is sent by now: what waited for an fsync is sent, too."""
+        self.closing = True
+        if not self.outbox:
+            self._sent_all()
+
+    def _send_large(self, pieces: list[bytes]) -> None:
+        """`send` for replies that may be of any size: nothing large is copied, and not all is sent at once."""
+        before = self.outbox_bytes
+        try:
+            for block in blocks(pieces):
+                self._keep(block)
+        except MemoryError:
+            self._drop_for_memory()
+            return
+        self.statistics.output_bytes += self.outbox_bytes - before
+        self._send_outbox()
+        if self.outbox:
+            self._watch_outbox()
+        if self.passed is not None and not self.until_empty:
+            self.passed.set()
+            self.turn.wake()
+
+    def _sent_all(self) -> None:
+        if self.passed is not None:
+            self.passed.set()
+            self.turn.wake()
+        if self.closing and self.done is not None:
+            self.done.set()
+            self.turn.wake()
+
+    def _keep(self, data: bytes | memoryview) -> None:
+        if data:
+            self.outbox.append(memoryview(data))
+            self.outbox_bytes += len(data)
+
+    def _watch_outbox(self) -> None:
+        """Send what is kept as the client takes it, and do not read from it until then: the back-pressure."""
+        if self.writable is None:
+            self.writable = gevent.get_hub().loop.io(self.readable.fd, WRITE)
+        if not self.writable.active:
+            self.readable.stop()
+            self.writable.start(self._send_outbox)
+            self.turn.slow_readers.add(self)
+        self._check_limit(0)
+
+    def _check_limit(self, more_bytes: int) -> None:
+        """Drop the client if what is kept for it, and so much more, is beyond the hard limit."""
+        limit = self.turn.config.output_limits["normal"]
+        if limit.hard_bytes and self.outbox_bytes + more_bytes >= limit.hard_bytes:
+            self.outbox_bytes += more_bytes
+            self._drop_slow_reader()
+
+    def _send_outbox(self) -> None:
+        allowance = WRITE_BYTES
+        try:
+            while self.outbox:
+                data = self.outbox[0][:allowance]
+                if not data:
+                    return
+                sent = self.sock.send(data)
+                self.session.active_ms = self.turn.store.now_ms
+                allowance -= sent
+                self.outbox_bytes -= sent
+                if sent < len(self.outbox[0]):
+                    self.outbox[0] = self.outbox[0][sent:]
+                    if sent < len(data):
+                        return
+                else:
+                    self.outbox.popleft()
+        except BlockingIOError:
+            return
+        except OSError:
+            self.abort()
+            return
+        if self.writable is not None:
+            self.writable.stop()
+        self.turn.slow_readers.discard(self)
+        self.soft_limit_since = 0.0
+        if self.parked:
+            self.readable.start(self._receive)
+        self._sent_all()
+
+    def follow_soft_limit(self, now: float) -> None:
+        """Drop the client if its replies were beyond the soft limit for too long. To be called each second."""
+        limit = self.turn.config.output_limits["normal"]
+        if limit.soft_bytes and self.outbox_bytes >= limit.soft_bytes:
+            self.soft_limit_since = self.soft_limit_since or now
+            if now - self.soft_limit_since >= limit.soft_seconds:
+                self._drop_slow_reader()
+        else:
+            self.soft_limit_since = 0.0
+
+    def _drop_slow_reader(self) -> None:
+        logger.warning("dropped %s: %d bytes of replies not read", self.session.address, self.outbox_bytes)
+        self.statistics.output_limit_disconnections += 1
+        self.abort()
+
+    def _drop_for_memory(self) -> None:
+        self.abort()
+        logger.warning("dropped %s: no memory for its replies", self.session.address)
+
+    def abort(self) -> None:
+        """Close without sending anything more, whatever the turn or an fsync still holds for it."""
+        with suppress(
+            OSError
+        ):  # the client may have closed; and of TLS only the socket below, which fails from then on
+            socket.socket.shutdown(self.sock, socket.SHUT_WR)
+        self.parked = False
+        self.readable.stop()
+        if self.writable is not None:
+            self.writable.stop()
+        self.outbox.clear()
+        self.outbox_bytes = 0
+        self.turn.slow_readers.discard(self)
+        if self.done is not None:
+            self.done.set()
+        else:
+            gevent.kill(self.greenlet)  # at the next turn, not here
+        self.turn.wake()

@@ -1,0 +1,203 @@
+"""When the log is rewritten, and the steps of it that the event loop takes.
+
+1. A rewrite begins at the end of a turn: when a client asks for it, when the log has grown as the settings say, or when
+   somebody else has damaged the log's file.
+2. The loop walks the keyspace in slices. Threads write, copy and sync (`log/rewrite.py`).
+3. What fails is told to the operator, and the log goes on as it is. A damaged log is a failure, and tried each second.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from aof import AppendOnlyLog, NullLog
+from log.kept import kept_bytes, remove_but
+from log.rewrite import Phase, Rewrite, reason_of
+from session import Instance
+
+RETRY_MS = 60_000
+
+logger = logging.getLogger("godis")
+
+
+class Rewriter:
+    """Begins a rewrite when one is asked for or due, and sees it through."""
+
+    def __init__(
+        self,
+        log: AppendOnlyLog | NullLog,
+        instance: Instance,
+        in_thread: Callable[[Callable[[], None], Callable[[], None]], None],
+        start_fsync: Callable[[], None],
+    ) -> None:
+        self._log = log
+        self._instance = instance
+        self._state = instance.rewrite
+        self._in_thread = in_thread
+        self._start_fsync = start_fsync
+        self._run: Rewrite | None = None
+        self._retry_ms = 0  # not before then because of its size
+        self._ending = False
+        if isinstance(log, AppendOnlyLog):
+            log.measure()
+            self._state.base_bytes = log.size_bytes
+            self._state.kept_bytes = kept_bytes(log.real_path)
+
+    @property
+    def needs_fsync(self) -> bool:
+        """Say whether the rewrite waits for an fsync's place."""
+        return self._run is not None and self._run.phase is Phase.SETTLE
+
+    def consider(self) -> None:
+        """Ask for a rewrite if the log has grown as much as the settings say, or somebody else has spoilt its file."""
+        state, log = self._state, self._log
+        known = log.damage
+        log.inspect()
+        if log.damage and log.damage != known:
+            logger.error("somebody has changed the log's file: %s; it is written anew from memory", log.damage)
+        wait_ms = self._retry_ms - self._instance.store.now_ms  # more than was meant: the clock was set back
+        if state.in_progress or log.disk_failure is not None:
+            return
+        state.requested = bool(log.damage) or (not 0 < wait_ms <= RETRY_MS and self._has_grown())
+
+    def _has_grown(self) -> bool:
+        config, size_bytes, base_bytes = self._instance.config, self._log.size_bytes, self._state.base_bytes
+        if not config.rewrite_percentage or size_bytes < max(1, config.rewrite_min_bytes):
+            return False
+        return (size_bytes - base_bytes) * 100 >= max(1, base_bytes) * config.rewrite_percentage
+
+    def begin(self) -> None:
+        """Begin, at the end of a turn, when all that the keyspace holds is written."""
+        state, log, store = self._state, self._log, self._instance.store
+        if store.claim is not None:
+            return  # half of what a long command does is no state to begin with; it stays requested
+        state.requested = False
+        if self._ending or not isinstance(log, AppendOnlyLog):
+            return
+        state.running, state.started_ms = True, store.now_ms
+        state.keys_total, state.keys_written = sum(map(len, store.databases)), 0
+        try:
+            if log.disk_failure is not None or log.pieces:
+                raise OSError("the log cannot be written")
+            self._run = Rewrite(log, store)
+        except OSError as error:
+            self._fail(error)
+            return
+        logger.info("rewriting the log: %d keys, %d MB", state.keys_total, log.size_bytes >> 20)
+
+    def step(self, out_of_time: Callable[[], bool]) -> bool:
+        """Do the next slice of what is done in the loop; return whether there is nothing more of it now."""
+        run = self._run
+        if run is None or run.phase is not Phase.WALK:
+            return True
+        try:
+            done = run.walk(out_of_time)
+            self._state.keys_written = min(run.keys_written, self._state.keys_total)
+            self._go_on(run)
+        except Exception as error:  # a bug here must not end the housekeeping
+            self._fail(error)
+            return True
+        return done or run.full
+
+    def _go_on(self, run: Rewrite) -> None:
+        """Let a thread do what comes next, if none is at work."""
+        if run.writing:
+            return
+        if run.walked:
+            self._in_thread(run.copy_tail, self._copied)
+            run.phase = Phase.COPY
+        elif run.has_batches:
+            self._in_thread(run.write_out, lambda: self._wrote_out(run))
+            run.writing = True
+
+    def _wrote_out(self, run: Rewrite) -> None:
+        run.writing = False
+        if self._run is not run:
+            if not self._ending:  # it failed meanwhile
+                self._close(run)
+            return
+        try:
+            self._go_on(run)
+        except (MemoryError, RuntimeError) as error:  # no thread takes it
+            self._fail(error)
+
+    def _copied(self) -> None:
+        run = self._run
+        if run is not None:
+            run.phase = Phase.SETTLE
+            self._start_fsync()
+
+    def fsync(self) -> None:
+        """Sync the log, and do with it what a rewrite has to do in an fsync's place. For the thread of the fsyncs."""
+        run = self._run
+        if run is not None and run.phase is Phase.SETTLE:
+            run.settle()
+        else:
+            self._log.fsync()
+
+    def follow_fsync(self) -> None:
+        """Put the new log in place if the fsync that just ended was the rewrite's. No fsync runs meanwhile."""
+        run = self._run
+        if run is None or not run.settled or self._log.in_steps:  # then it is settled once more
+            return
+        try:
+            run.replace_log(self._instance.config.keep_rewritten > 0)
+        except (OSError, MemoryError) as error:
+            self._fail(error)
+            return
+        state = self._state
+        state.last_failure = ""
+        state.base_bytes = self._log.size_bytes
+        self._end(run)
+        self._start_fsync()  # of the new file and its directory: until then nothing more counts as synced
+        self._in_thread(self._remove_old, _nothing)
+        logger.info("the log is rewritten: %d MB, in %d s", state.base_bytes >> 20, state.last_seconds)
+
+    def _remove_old(self) -> None:
+        """Remove the kept logs that are too many. For a thread."""
+        if isinstance(self._log, AppendOnlyLog):
+            remove_but(self._log.real_path, self._instance.config.keep_rewritten)
+            self._state.kept_bytes = kept_bytes(self._log.real_path)
+
+    def _fail(self, error: Exception) -> None:
+        reason, run, log = reason_of(error), self._run, self._log
+        if reason != self._state.last_failure or not log.damage:  # a damaged log is tried again each second
+            logger.error("the rewrite of the log failed (%s): the log goes on as it is", reason)
+        self._state.last_failure = reason
+        self._retry_ms = self._instance.store.now_ms + RETRY_MS
+        if isinstance(log, AppendOnlyLog) and log.damage and (run is None or run.damage == log.damage):
+            log.fail_damaged(reason)
+            self._instance.gate("log", closed=True)
+        if run is not None:
+            run.abandon()
+            self._end(run)
+        self._state.running = False
+
+    def _end(self, run: Rewrite) -> None:
+        state = self._state
+        state.running = False
+        state.last_seconds = max(0, self._instance.store.now_ms - state.started_ms) // 1000
+        self._run = None
+        if not run.writing:  # else when that is over: a descriptor that is closed amid a write may be another's by then
+            self._close(run)
+
+    def _close(self, run: Rewrite) -> None:
+        """Close the files that are nobody's log any more, in a thread; or here, if no thread takes it."""
+        try:
+            self._in_thread(run.close, _nothing)
+        except (MemoryError, RuntimeError):
+            run.close()
+
+    def abandon(self) -> None:
+        """Give up a rewrite that runs, since the process ends."""
+        self._ending = True
+        run, self._run = self._run, None
+        if run is not None:
+            run.abandon()
+            self._state.running = False
+            logger.warning("the rewrite of the log is given up: the log stays as it is")
+
+
+def _nothing() -> None:
+    """Do nothing when the files are closed."""

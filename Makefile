@@ -14,9 +14,9 @@ export PYTEST_XDIST_AUTO_NUM_WORKERS ?= $(shell echo $$((2 * $$(getconf _NPROCES
 PYTEST := -m pytest -n auto --dist worksteal
 
 # Left to one Python: they mostly wait, and what could differ between versions is tested by others as well.
-SLOW_TESTS := tests/test_balancer.py tests/test_server.py tests/test_program.py tests/test_faults.py \
-	tests/test_pool_faults.py tests/test_pool_load.py tests/test_etcd_cluster.py tests/test_kill.py tests/test_bench.py \
-	tests/test_readme.py
+SLOW_TESTS := tests/cli/test_program.py tests/net/test_listener.py tests/process/test_faults.py tests/process/test_kill.py \
+	tests/pool/test_balancer.py tests/pool/test_pool_faults.py tests/pool/test_pool_load.py tests/pool/test_etcd_cluster.py \
+	tests/project/test_bench.py tests/project/test_readme.py
 
 .DEFAULT_GOAL := help
 .PHONY: help run test lint format check soak soak-pool fuzz test-pythons test-containers bench bench-all docs clean
@@ -43,17 +43,18 @@ check: lint test ## lint and test, as CI does first
 
 soak: $(VENV)/test.stamp ## kill, spoil, load and compare for long: make soak ROUNDS=200 SOAK_SECONDS=300
 	GODIS_SOAK=$(ROUNDS) GODIS_SOAK_SECONDS=$(SOAK_SECONDS) GODIS_SEED=$$(date +%s) $(PY) -m pytest --timeout 0 \
-		tests/test_kill.py tests/test_faults.py tests/test_power_loss.py tests/test_soak.py tests/test_against_redis.py \
-		tests/test_hostile_clients.py tests/test_command_line_fuzz.py $(ARGS)
+		tests/process/test_kill.py tests/process/test_faults.py tests/process/test_soak.py \
+		tests/log/test_power_loss.py tests/against_redis/test_against_redis.py tests/net/test_hostile_clients.py \
+		tests/cli/test_command_line_fuzz.py $(ARGS)
 
 soak-pool: $(VENV)/test.stamp ## break each part of a pool so many times, under load: make soak-pool ROUNDS=20
-	GODIS_SOAK=$(ROUNDS) GODIS_SEED=$$(date +%s) $(PY) -m pytest tests/test_pool_faults.py tests/test_bench.py $(ARGS)
+	GODIS_SOAK=$(ROUNDS) GODIS_SEED=$$(date +%s) $(PY) -m pytest tests/pool/test_pool_faults.py tests/project/test_bench.py $(ARGS)
 
 fuzz: $(VENV)/fuzz.stamp ## throw made-up input at parsers, logs and a server: make fuzz SECONDS=3600
-	cd tests && PYTHONPATH=..:. ../$(PY) -m fuzzing $(SECONDS) $(ARGS)
+	cd tests/support && PYTHONPATH=../..:. ../../$(PY) -m fuzzing $(SECONDS) $(ARGS)
 
 test-pythons: $(VENV)/test.stamp ## run the tests under each other Python of PYTHONS that the machine has
-	PYTHONPATH=tests $(PY) -m rig.pythons $(PYTHONS) $(PYTEST) $(SLOW_TESTS:%=--ignore %) $(ARGS)
+	PYTHONPATH=tests/support $(PY) -m rig.pythons $(PYTHONS) $(PYTEST) $(SLOW_TESTS:%=--ignore %) $(ARGS)
 
 test-containers: $(VENV)/containers.stamp ## test the image and the pool on a real container engine (root, Debian)
 	GODIS_TEST_CONTAINERS=1 $(PY) -m pytest tests/containers $(ARGS)
@@ -83,8 +84,8 @@ $(VENV)/test.stamp: $(VENV)/run.stamp requirements-dev.txt
 	$(PIP) -r requirements-dev.txt
 	touch $@
 
-$(VENV)/fuzz.stamp: $(VENV)/test.stamp tests/fuzzing/requirements.txt
-	$(PIP) -r tests/fuzzing/requirements.txt
+$(VENV)/fuzz.stamp: $(VENV)/test.stamp tests/support/fuzzing/requirements.txt
+	$(PIP) -r tests/support/fuzzing/requirements.txt
 	touch $@
 
 $(VENV)/bench.stamp: $(VENV)/test.stamp bench/requirements.txt

@@ -1,7 +1,7 @@
 """The log's writer: what a turn or a few changed, framed as one batch, written, synced.
 
-It owns the log's file, and holds its lock (log_lock's). It knows no clock, no threads and no fsync policy: the server
-says when to write and when to sync. The format is log_reader's; log_replay's `replay` and `ReplayReport` are passed on
+It owns the log's file, and holds its lock (log.lock's). It knows no clock, no threads and no fsync policy: the server
+says when to write and when to sync. The format is log.reader's; log.replay's `replay` and `ReplayReport` are passed on
 here.
 
     command -> append_set() -> pieces -> write() once a turn -> file -> fsync() in a thread
@@ -161,14 +161,14 @@ class AppendOnlyLog(Records):
         self._judge()
         return not self.pieces
 
-    def take_in_slices(self, effects: Records, keys: list[set[bytes]], garbage: list[Any], now: Now) -> Steps:
-        """`take_in`; many megabytes are written here, as a batch of their own, a megabyte a step.
+    def commit_in_slices(self, effects: Records, keys: list[set[bytes]], garbage: list[Any], now: Now) -> Steps:
+        """`commit`; many megabytes are written here, as a batch of their own, a megabyte a step.
 
         While `is_busy`, nobody may change anything, for all that is logged then comes behind it. Where it cannot be
         written, it is left to the next `write`, as any other.
         """
         if sum(map(len, effects.pieces)) < LONG_BATCH_BYTES:
-            self.take_in(effects, keys, garbage)
+            self.commit(effects, keys, garbage)
             return
         pieces, checksum = yield from _checked(effects.pieces)
         known = len(effects.pieces)
@@ -190,7 +190,7 @@ class AppendOnlyLog(Records):
                     return
         finally:
             self.is_busy = False
-        self.take_in(effects, keys, garbage)
+        self.commit(effects, keys, garbage)
 
     def _take_late(self, effects: Records, known: int) -> None:
         """Take over what came behind the `known` pieces, which end in database 0: keys that expired since."""
@@ -519,25 +519,25 @@ class NullLog:
     def append_alike(self, db: int, name: bytes, keys: Sequence[bytes], *words: bytes) -> None:
         """Forget many commands."""
 
-    def aside(self) -> NullLog:
+    def begin(self) -> NullLog:
         """Return what forgets, too."""
         return self
 
-    def take_in_slices(self, effects: NullLog, keys: list[set[bytes]], garbage: list[Any], now: Now) -> Steps:
+    def commit_in_slices(self, effects: NullLog, keys: list[set[bytes]], garbage: list[Any], now: Now) -> Steps:
         """Forget what was set aside."""
         garbage += keys
         yield from ()
 
-    def take_in(self, effects: NullLog, keys: list[set[bytes]], garbage: list[Any]) -> None:
+    def commit(self, effects: NullLog, keys: list[set[bytes]], garbage: list[Any]) -> None:
         """Forget what was set aside."""
         garbage += keys
 
     def write(self, now_ms: int) -> bool:
-        """Say that nothing is left to write."""
+        """Return that nothing is left to write."""
         return True
 
     def write_again(self, garbage: list[Any], now: Now) -> Steps:
-        """Say that nothing is left to write."""
+        """Return that nothing is left to write."""
         yield from ()
 
     def fsync(self) -> None:

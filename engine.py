@@ -76,7 +76,7 @@ class Engine:
         A command is said to be quick where its reply is OK, a short string, or, of a command flagged FAST that touches
         nothing but keys, an integer or null. To look at the clock behind these as well costs 4 % of a GET at P=16.
         """
-        if self.instance.untouching:
+        if self.instance.no_touch_clients:
             self.instance.store.tracks_access = not session.no_touch
         if len(requests) > 1:
             replies_by_column = self._run_by_column(session, requests)
@@ -255,17 +255,17 @@ def unknown_command(argv: list[bytes]) -> CommandError:
 def _check_key_locks(session: Session, row: Command, argv: list[bytes]) -> Deferred | None:
     """Hold back what would read or write where a long command is at work."""
     instance = session.instance
-    claim = instance.store.claim
+    lock = instance.store.key_lock
     if row.subcommands and len(argv) > 1:
         row = row.subcommands.get(fold(argv[1]), row)
-    if claim is None or not row.flags & (WRITE | READONLY):
+    if lock is None or not row.flags & (WRITE | READONLY):
         return None
     if row.flags & WRITE:
         if instance.pool is not None:
             return None  # it changes nothing before its entry is applied
         if instance.log.is_busy:
             return HELD_BACK
-    is_free = row.keys.first and len(argv) <= AT_ONCE_WORDS and not claim.holds_any(row.key_arguments(argv))
+    is_free = row.keys.first and len(argv) <= AT_ONCE_WORDS and not lock.holds_any(row.key_arguments(argv))
     return None if is_free else HELD_BACK
 
 

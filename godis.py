@@ -223,7 +223,7 @@ def open_standard_streams() -> None:
 
 
 def report_stdout(error: OSError) -> int:
-    """Say that stdout cannot be written to, unless its reader has gone; return the exit code."""
+    """Return that stdout cannot be written to, unless its reader has gone; return the exit code."""
     if not isinstance(error, BrokenPipeError):
         print(f"godis: cannot write to stdout: {error.strerror}", file=sys.stderr)
     return 1

@@ -170,7 +170,7 @@ class RequestParser:
         return iter(requests) if type(argv) is HugeRequest else requests  # what is no list is executed with care
 
     def _is_at_text(self) -> bool:
-        """Say whether what is under way is a line of text."""
+        """Return True if what is under way is a line of text."""
         begun = self._argv or self._missing_elements or self._missing_bulk_bytes
         return not begun and self._chunk[self._position] != _STAR
 

@@ -23,7 +23,7 @@ from typing import Any, Protocol
 from config import Config
 from errors import POOL_CLOCK, POOL_DOWN, POOL_STALE, CommandError
 from keyspace.eviction import Eviction
-from keyspace.key_locks import Claim
+from keyspace.key_locks import KeyLock
 from store import EffectLog, Keyspace, Store
 
 # What may hold a request back or refuse it, in the order in which a request passes: see `Engine.admit`.
@@ -68,7 +68,7 @@ class RewriteState:
 
     @property
     def in_progress(self) -> bool:
-        """Say whether there is one, for a client that asked for it and waits for its end."""
+        """Return True if there is one, for a client that asked for it and waits for its end."""
         return self.requested or self.running
 
 
@@ -193,23 +193,23 @@ class Session:
 
     @property
     def on_unix_socket(self) -> bool:
-        """Say whether the client came by the Unix socket."""
+        """Return True if the client came by the Unix socket."""
         path = self.instance.config.unixsocket
         return bool(path) and self.address == f"{path}:0"
 
     @property
     def is_local(self) -> bool:
-        """Say whether the client is surely on this machine: it came by a loopback address or the Unix socket."""
+        """Return True if the client is surely on this machine: it came by a loopback address or the Unix socket."""
         return self.address.startswith(("127.", "[::1]:")) or self.on_unix_socket
 
     @property
     def no_touch(self) -> bool:
-        """Say whether the client's commands, but for TOUCH, are no use of their keys."""
-        return self.id in self.instance.untouching
+        """Return True if the client's commands, but for TOUCH, are no use of their keys."""
+        return self.id in self.instance.no_touch_clients
 
     @no_touch.setter
     def no_touch(self, wanted: bool) -> None:
-        (self.instance.untouching.add if wanted else self.instance.untouching.discard)(self.id)
+        (self.instance.no_touch_clients.add if wanted else self.instance.no_touch_clients.discard)(self.id)
         self.store.tracks_access = not wanted  # for the rest of this pipeline; see `Engine.run`
 
     def reset(self) -> None:
@@ -237,7 +237,7 @@ class Session:
         self.skip_replies = 0
 
     def suppress(self) -> bool:
-        """Say whether the reply of the command that just ran is dropped, and count it.
+        """Return True if the reply of the command that just ran is dropped, and count it.
 
         The server calls it once for each command that ran, errors and NoReply included, while `muted` holds after
         the command; not for WAIT, since that command has yet to run, and not for pushes, which nobody asked for.
@@ -271,7 +271,7 @@ class Instance:
     kill: Callable[[Session], None] = lambda session: None
     sleep: Callable[[float], None] = lambda seconds: None  # holds up the whole process; the server hands in how
     clients: dict[int, Session] = field(default_factory=dict)
-    untouching: set[int] = field(default_factory=set)  # ids of those who said CLIENT NO-TOUCH
+    no_touch_clients: set[int] = field(default_factory=set)  # ids of those who said CLIENT NO-TOUCH
     statistics: Statistics = field(default_factory=Statistics)
     pause: Pause = field(default_factory=Pause)
     rewrite: RewriteState = field(default_factory=RewriteState)
@@ -344,14 +344,14 @@ class Instance:
         self.resumed()  # who waits may have looked at the new time and the old end
 
     @contextmanager
-    def claiming(self, claim: Claim) -> Iterator[None]:
+    def locking_keys(self, lock: KeyLock) -> Iterator[None]:
         """Let others wait for these keys until a long command is done."""
-        self.store.claim = claim
+        self.store.key_lock = lock
         self.gate("key locks", closed=True)
         try:
             yield
         finally:
-            self.store.claim = None
+            self.store.key_lock = None
             self.gate("key locks", closed=False)
             self.resumed()
 
@@ -371,5 +371,5 @@ class Instance:
 
     @property
     def paused(self) -> bool:
-        """Say whether CLIENT PAUSE holds at the time of this turn."""
+        """Return True if CLIENT PAUSE holds at the time of this turn."""
         return self.pause.until_ms > self.store.now_ms

@@ -28,7 +28,7 @@ from errors import WRONG_TYPE, CommandError
 from keyspace import gc_policy
 from keyspace.accounting import Recency, Usage
 from keyspace.expiry import SLICE, ExpiryIndex
-from keyspace.key_locks import Claim
+from keyspace.key_locks import KeyLock
 from keyspace.key_order import KeyOrder
 from keyspace.point_in_time import PointInTimeView, SharedValues
 from values import STRING, ValueType, is_large, type_of
@@ -53,11 +53,11 @@ class EffectLog(Protocol):
 
     def append_alike(self, db: int, name: bytes, keys: Sequence[bytes], *words: bytes) -> None: ...
 
-    def aside(self) -> Any: ...  # an EffectLog whose effects come into this one by `take_in`, if they do
+    def begin(self) -> Any: ...  # an EffectLog whose effects come into this one by `commit`, if they do
 
-    def take_in_slices(self, effects: Any, keys: list[set[bytes]], garbage: list[Any], now: Now) -> Steps: ...
+    def commit_in_slices(self, effects: Any, keys: list[set[bytes]], garbage: list[Any], now: Now) -> Steps: ...
 
-    def take_in(self, effects: Any, keys: list[set[bytes]], garbage: list[Any]) -> None: ...
+    def commit(self, effects: Any, keys: list[set[bytes]], garbage: list[Any]) -> None: ...
 
 
 class ChangeListener(Protocol):
@@ -90,7 +90,7 @@ class Store:
         self.garbage: list[Any] = []  # dicts, lists, sets, large values: freed in slices
         self.shared = SharedValues(self.garbage)
         self.has_containers = False  # some value is, or was, no string
-        self.claim: Claim | None = None  # what a long command works on
+        self.key_lock: KeyLock | None = None  # what a long command works on
         self.databases = [Keyspace(self, index) for index in range(databases)]
 
     def tick(self, now_ms: int) -> None:
@@ -133,7 +133,7 @@ class Store:
 
     @contextmanager
     def collecting(self, effects: EffectLog) -> Iterator[None]:
-        """Let what is logged meanwhile go to `effects`, made by `log.aside()`; `log.take_in` brings it into the log."""
+        """Let what is logged meanwhile go to `effects`, made by `log.begin()`; `log.commit` brings it into the log."""
         log, self.log = self.log, effects
         try:
             yield
@@ -307,7 +307,7 @@ class Keyspace:
                 yield tuple(keys)
 
     def is_live(self, key: bytes) -> bool:
-        """Say whether a key is there and not expired, and change nothing."""
+        """Return True if a key is there and not expired, and change nothing."""
         entry = self.entries.get(key)
         return entry is not None and not (self.expiry.is_due and self._has_expired(entry))
 
@@ -528,9 +528,9 @@ class Keyspace:
     def _log_end(self, key: bytes) -> None:
         """Log that a key went without being told so; once more behind what a long command has yet to log of it."""
         self.store.log.append(self.index, (b"DEL", key))
-        claim = self.store.claim
-        if claim is not None and claim.holds_any((key,)):
-            claim.effects.append(self.index, (b"DEL", key))
+        lock = self.store.key_lock
+        if lock is not None and lock.holds_any((key,)):
+            lock.effects.append(self.index, (b"DEL", key))
 
     def expire_due(self, out_of_time: Callable[[], bool]) -> bool:
         """Delete keys whose deadline has passed, oldest second first; return whether all of them are gone."""

@@ -353,7 +353,8 @@ TOLD = "longest turn, in seconds of CPU: "
 WATCHED = f"""
 import signal, sys, time
 sys.path.insert(0, sys.argv.pop(1))
-import godis, signals, turn
+import godis
+from net import signals, turn
 signals.LEFT_ALONE += "SIGUSR1",
 begin, end, began, longest = turn.Turn._begin, turn.Turn.end, 0.0, 0.0
 def noted_begin(self):
@@ -370,9 +371,9 @@ def tell(*_):
     longest = 0.0
 turn.Turn._begin, turn.Turn.end = noted_begin, noted_end
 if "--pool" in sys.argv:
-    import pool.server
-    begin_in_pool = pool.server.PoolTurn._begin
-    pool.server.PoolTurn._begin = lambda self: (noted_begin(self), begin_in_pool(self))
+    import pool.network
+    begin_in_pool = pool.network.PoolTurn._begin
+    pool.network.PoolTurn._begin = lambda self: (noted_begin(self), begin_in_pool(self))
 signal.signal(signal.SIGUSR1, tell)
 sys.exit(godis.main(sys.argv[1:]))
 """

@@ -2,7 +2,7 @@
 
     python -m bench.large_value [--elements 1000000]
 
-Godis has the toy list of tests/toy_list.py, whose value is a deque. While the log is rewritten, the first push to the
+Godis has the toy list of `toy_list.py`, whose value is a deque. While the log is rewritten, the first push to the
 list copies it: a point-in-time view still has to write the list as it was. Shown are how long a PING waits, and the CPU
 time of the longest turn of Godis, in which nobody else is served: a busy machine does not change that much.
 
@@ -39,7 +39,7 @@ Act = Callable[[Raw], None]
 
 WITH_TOYS = f"""
 import sys
-sys.path[:0] = {str(ROOT)!r}, {str(ROOT / "tests")!r}
+sys.path[:0] = {str(ROOT)!r}, {str(ROOT / "tests" / "support")!r}
 import pytest, toys
 toys.install(pytest.MonkeyPatch())
 """

@@ -57,7 +57,7 @@ class Waits:
 
     @property
     def valid(self) -> bool:
-        """Say whether the client was in time."""
+        """Return True if the client was in time."""
         return self.late_p99 <= LATE_US
 
 

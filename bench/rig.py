@@ -215,7 +215,7 @@ class Floor:
         return f"{'≤' if self.at_most else '≥'} {self.limit:g}{self.unit}"
 
     def holds(self, figure: float) -> bool:
-        """Say whether the figure, as it is shown, is on the right side."""
+        """Return True if the figure, as it is shown, is on the right side."""
         shown = round(figure, 2)
         return shown <= self.limit if self.at_most else shown >= self.limit
 
@@ -227,7 +227,7 @@ class Report:
         now = datetime.now(timezone.utc)
         self.path = path or RESULTS / f"{now:%Y-%m-%d-%H%M%S}-{title}.md"
         self.lines: list[str] = []
-        self.held = 0
+        self.pending = 0
         self.short: list[str] = []
         for line in preamble(now, placed):
             self.say(line)
@@ -253,16 +253,16 @@ class Report:
         if floor is None:
             return text
         if floor.holds(figure):
-            self.held += 1
+            self.pending += 1
             return f"**{text}** ({floor} ok)"
         self.short.append(f"{title}: {text} ({floor})")
         return f"**{text}** ({floor} SHORT)"
 
     def close(self) -> None:
         """Count the floors and write the file."""
-        if self.held or self.short:
+        if self.pending or self.short:
             self.say("")
-            self.say(f"{self.held} of {self.held + len(self.short)} floors hold.")
+            self.say(f"{self.pending} of {self.pending + len(self.short)} floors hold.")
         for line in self.short:
             self.say(f"- short: {line}")
         self.path.parent.mkdir(parents=True, exist_ok=True)

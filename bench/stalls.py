@@ -6,7 +6,7 @@ on a shared machine that floor is what its neighbours leave. `load.Prober` says 
     python -m bench.stalls [--keys 1000000]
 
 "as many new keys" is where dicts grow and where the collector of cycles finds most to look at. What the rewrite of a
-log costs others is `rewrite.py`'s.
+log costs others is `log/rewrite.py`'s.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The program's commands for a log that it does not serve: `check`, with --repair or --until, and `export`.
 
 It owns what they print and their exit codes, and brings the log together with a keyspace to count its keys in. It
-knows nothing of the format: log_check examines and mends, log_export copies. Only a repair takes the log's lock: a log
+knows nothing of the format: log.check examines and mends, log.export copies. Only a repair takes the log's lock: a log
 in use may be checked, copied and exported, and its end may then be in the middle of a write.
 
 Exit codes: WHOLE, FAULTY for what is wrong in a log, UNUSABLE for what is wrong with the request: no such file, in use.

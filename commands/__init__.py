@@ -99,7 +99,7 @@ class Command:
         self.brief = bool(self.flags & FAST and self.flags & (READONLY | WRITE))
 
     def accepts(self, count: int) -> bool:
-        """Say whether a request of `count` words has the right length."""
+        """Return True if a request of `count` words has the right length."""
         return count == self.arity or (self.arity < 0 and count >= -self.arity)
 
     def wrong_arity(self) -> CommandError:

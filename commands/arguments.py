@@ -40,7 +40,7 @@ def check_option_words(argv: list[bytes]) -> None:
 
 
 def all_alike(words: Sequence[bytes]) -> bool:
-    """Say whether the words of a column are one and the same."""
+    """Return True if the words of a column are one and the same."""
     return words.count(words[0]) == len(words)
 
 

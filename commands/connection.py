@@ -49,7 +49,7 @@ def authenticate(session: Session, user: bytes, password: bytes) -> None:
 
 
 def is_plain(word: bytes) -> bool:
-    """Say whether a word has only visible ASCII, and so cannot spoil a line of CLIENT LIST."""
+    """Return True if a word has only visible ASCII, and so cannot spoil a line of CLIENT LIST."""
     return all(33 <= byte <= 126 for byte in word)
 
 

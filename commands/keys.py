@@ -287,7 +287,7 @@ def _parse_conditions(words: list[bytes]) -> set[bytes]:
 
 
 def _meets(conditions: set[bytes], known_ms: int, wanted_ms: int) -> bool:
-    """Say whether a key's deadline may be replaced; no deadline counts as one that never comes."""
+    """Return True if a key's deadline may be replaced; no deadline counts as one that never comes."""
     endless = known_ms == NO_DEADLINE
     holds = {
         b"NX": endless,

@@ -4,7 +4,7 @@ It owns what such a command does between its slices, and when it is worth it; ho
 business (`slices` says how). Few arguments are executed at once: a part of them is what a slice does, too.
 
     lock the keys, part by part      nothing is done yet, nobody waits
-    write, part by part              as requests of few words; whoever would see half of it waits (`claim`)
+    write, part by part              as requests of few words; whoever would see half of it waits (`lock`)
     log all of it at once            what the parts logged was collected; the reply follows in that turn
 
     read, part by part               as it was when that began (`point_in_time`); nobody waits
@@ -26,7 +26,7 @@ from typing import Any, TypeVar
 
 from commands.keyspace_walk import at_once
 from errors import CommandError
-from keyspace.key_locks import Claim
+from keyspace.key_locks import KeyLock
 from keyspace.point_in_time import PointInTimeView
 from replies import HELD_BACK, LongArray, Reply, Work
 from session import Session
@@ -41,7 +41,7 @@ PART_WORDS = 256  # an even number, since some come in pairs
 
 
 def is_long(argv: list[bytes]) -> bool:
-    """Say whether a request is to be executed in slices."""
+    """Return True if a request is to be executed in slices."""
     return len(argv) > AT_ONCE_WORDS
 
 
@@ -52,7 +52,7 @@ def word_by_word(argv: list[bytes], work: Work, most_words: int = AT_ONCE_WORDS)
 
 def counting(session: Session, argv: list[bytes], is_use: bool) -> Work:
     """Count the keys that are there."""
-    if session.store.claim is not None:  # in a pool an entry has begun since somebody looked
+    if session.store.key_lock is not None:  # in a pool an entry has begun since somebody looked
         return HELD_BACK
     count = 0
     with PointInTimeView(session.db) as view:
@@ -64,7 +64,7 @@ def counting(session: Session, argv: list[bytes], is_use: bool) -> Work:
 
 def getting(session: Session, argv: list[bytes]) -> Work:
     """List the strings at keys."""
-    if session.store.claim is not None:  # as above
+    if session.store.key_lock is not None:  # as above
         return HELD_BACK
     chunks: list[tuple[Any, ...]] = []
     held_bytes = 0
@@ -102,28 +102,28 @@ def in_parts(session: Session, argv: list[bytes], run: Run, step: int = 1) -> Ge
 
     Its keys, each first one of `step` words, are locked meanwhile, and all that it logs is logged as one.
     """
-    claim = yield from lock_keys(session, argv, step)
-    replies = yield from writing(session, claim, run_parts(session, claim, argv, run))
+    lock = yield from lock_keys(session, argv, step)
+    replies = yield from writing(session, lock, run_parts(session, lock, argv, run))
     return replies
 
 
-def run_parts(session: Session, claim: Claim, argv: list[bytes], run: Run) -> Generator[None, None, list[Reply]]:
+def run_parts(session: Session, lock: KeyLock, argv: list[bytes], run: Run) -> Generator[None, None, list[Reply]]:
     """Run a command part by part, and collect what it logs; return the replies of the parts."""
     name, replies = argv[0], []
     for words in words_of(argv):
-        with session.store.collecting(claim.effects):
+        with session.store.collecting(lock.effects):
             replies.append(run(session, [name, *words]))
         yield
     return replies
 
 
-def lock_keys(session: Session, argv: list[bytes], step: int = 1) -> Generator[None, None, Claim]:
+def lock_keys(session: Session, argv: list[bytes], step: int = 1) -> Generator[None, None, KeyLock]:
     """Gather the keys of a request, each first one of `step` words; `writing` locks them."""
-    claim = Claim(session.store.log.aside())
+    lock = KeyLock(session.store.log.begin())
     for start in range(1, len(argv), PART_WORDS):
-        claim.add(argv[start : start + PART_WORDS : step])
+        lock.add(argv[start : start + PART_WORDS : step])
         yield
-    return claim
+    return lock
 
 
 def words_of(argv: list[bytes]) -> Iterator[list[bytes]]:
@@ -143,15 +143,15 @@ def words_of(argv: list[bytes]) -> Iterator[list[bytes]]:
 
 def logging_in_slices(session: Session, keys: list[bytes], run: Callable[[], Reply]) -> Work:
     """Run a command in one go, and log it in slices; its keys are its own meanwhile."""
-    claim = Claim(session.store.log.aside())
-    claim.add(keys)
+    lock = KeyLock(session.store.log.begin())
+    lock.add(keys)
     refusal = None
     try:
-        with session.store.collecting(claim.effects):
+        with session.store.collecting(lock.effects):
             reply = run()
     except CommandError as error:
         refusal = error
-    yield from writing(session, claim, _nothing())  # also where it is refused: a key may have expired
+    yield from writing(session, lock, _nothing())  # also where it is refused: a key may have expired
     if refusal is not None:
         raise refusal
     return reply
@@ -163,17 +163,17 @@ def _nothing() -> Work:
     return None
 
 
-def writing(session: Session, claim: Claim, work: Generator[None, None, T]) -> Generator[None, None, T]:
+def writing(session: Session, lock: KeyLock, work: Generator[None, None, T]) -> Generator[None, None, T]:
     """Let nobody see the claimed keys, then log what was done: all, and where that failed, as much as was done.
 
     It is given up half-way only where the process ends: then nothing of it is logged, and nothing was ever seen.
     """
     store = session.store
-    with session.instance.claiming(claim):
+    with session.instance.locking_keys(lock):
         try:
             reply = yield from work
         except Exception:
-            store.log.take_in(claim.effects, claim.sets, store.garbage)
+            store.log.commit(lock.effects, lock.sets, store.garbage)
             raise
-        yield from store.log.take_in_slices(claim.effects, claim.sets, store.garbage, lambda: store.now_ms)
+        yield from store.log.commit_in_slices(lock.effects, lock.sets, store.garbage, lambda: store.now_ms)
     return reply

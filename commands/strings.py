@@ -51,7 +51,7 @@ from errors import (
     WRONG_ARITY,
     CommandError,
 )
-from keyspace.key_locks import Claim
+from keyspace.key_locks import KeyLock
 from keyspace.many_keys import put_many, read_strings, replace_many, short_strings
 from replies import OK, Computed, Reply, Work
 from session import Session
@@ -340,20 +340,20 @@ def msetnx(session: Session, argv: list[bytes]) -> Reply:
 
 
 def _set_new_in_parts(session: Session, argv: list[bytes]) -> Work:
-    claim = yield from lock_keys(session, argv, step=2)
-    is_new = yield from writing(session, claim, _set_new(session, claim, argv))
+    lock = yield from lock_keys(session, argv, step=2)
+    is_new = yield from writing(session, lock, _set_new(session, lock, argv))
     for _ in words_of(argv):  # where it is refused they are still here, and freed bit by bit
         yield
     return is_new
 
 
-def _set_new(session: Session, claim: Claim, argv: list[bytes]) -> Work:
+def _set_new(session: Session, lock: KeyLock, argv: list[bytes]) -> Work:
     for start in range(1, len(argv), PART_WORDS):
         if any(session.db.get(key) is not None for key in argv[start : start + PART_WORDS : 2]):
             return 0
         yield
     argv[0] = b"MSET"
-    yield from run_parts(session, claim, argv, mset)
+    yield from run_parts(session, lock, argv, mset)
     return 1
 
 
@@ -394,20 +394,20 @@ def append(session: Session, argv: list[bytes]) -> Reply:
 def _append_huge(session: Session, argv: list[bytes]) -> Work:
     """Append to a string whose copy takes long."""
     _, key, tail = argv
-    claim = Claim(session.store.log.aside())
-    claim.add([key])
-    work = _overwrite_in_place(session.db, claim, argv, len(session.db.create(key, STRING)), tail)
-    reply = yield from writing(session, claim, work)
+    lock = KeyLock(session.store.log.begin())
+    lock.add([key])
+    work = _overwrite_in_place(session.db, lock, argv, len(session.db.create(key, STRING)), tail)
+    reply = yield from writing(session, lock, work)
     return reply
 
 
-def _overwrite_in_place(db: Keyspace, claim: Claim, argv: list[bytes], offset: int, patch: bytes) -> Work:
+def _overwrite_in_place(db: Keyspace, lock: KeyLock, argv: list[bytes], offset: int, patch: bytes) -> Work:
     value: bytes = db.create(argv[1], STRING)
     end = offset + len(patch)
     _check_length(end)
     value = yield from _overwrite(value, offset, patch)
     db.done(argv[1], value)
-    claim.effects.append(db.index, [argv[0].upper(), *argv[1:]])
+    lock.effects.append(db.index, [argv[0].upper(), *argv[1:]])
     return len(value)
 
 
@@ -455,9 +455,9 @@ def setrange(session: Session, argv: list[bytes]) -> Reply:
 
 def _set_range_huge(session: Session, argv: list[bytes], offset: int) -> Work:
     """Overwrite a part of a string whose copy takes long."""
-    claim = Claim(session.store.log.aside())
-    claim.add([argv[1]])
-    reply = yield from writing(session, claim, _overwrite_in_place(session.db, claim, argv, offset, argv[3]))
+    lock = KeyLock(session.store.log.begin())
+    lock.add([argv[1]])
+    reply = yield from writing(session, lock, _overwrite_in_place(session.db, lock, argv, offset, argv[3]))
     return reply
 
 

@@ -104,7 +104,7 @@ class Eviction:
 
     @property
     def by_frequency(self) -> bool:
-        """Say whether keys are chosen by how often they are used."""
+        """Return True if keys are chosen by how often they are used."""
         return self._policy.endswith("lfu")
 
     # ---- making room

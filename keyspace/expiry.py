@@ -185,7 +185,7 @@ class ExpiryIndex:
         return self.expire(end_ms, lambda key: self._insert([key], end_ms), lambda: True)
 
     def has_due(self, last: int) -> bool:
-        """Say whether there may be keys that ended in second `last` or before."""
+        """Return True if there may be keys that ended in second `last` or before."""
         return bool(self._seconds(last))
 
     def begin_at(self, second: int) -> None:

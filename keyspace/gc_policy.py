@@ -12,7 +12,7 @@ So while there are many keys, or values that are no strings, all that is there i
 (`gc.freeze`, which takes a microsecond), ten times a second and right after a collection of what has come since. A list
 that was hidden when it was short may grow as it likes. What was hidden and becomes a cycle that nobody reaches is never
 freed: hence nothing that lives for long may end so. A connection breaks its own cycles, and the engine takes the frames
-off the errors that it returns; `tests/test_collector.py` looks for others. With few keys, all of them strings, the
+off the errors that it returns; `test_gc_policy.py` looks for others. With few keys, all of them strings, the
 collector works as it always does.
 
 Refused: to switch the collector off, which forgives no cycle at all; thresholds so high that it never comes, the same;

@@ -1,12 +1,13 @@
-"""The keys of a long command, which are its own until it is done.
+"""The keys that a long command has locked until it is done.
 
-A command that writes thousands of keys is executed in slices, so that others are served in between
-(`commands/many.py`). Yet nobody may see half of it: until it is done, whoever asks for one of its keys, or for the
-keyspace as a whole, waits. All others go on. (One that only reads claims nothing: see `point_in_time.py`.) What it has
-to log is set aside meanwhile, and comes into the log at once when it is done: so it is whole or not there, whenever the
-process ends.
+1. A command that writes thousands of keys runs in slices, so that other clients are served in between
+   (`commands/long_commands.py`). No client may observe a partial result, so any request that touches a locked key,
+   or the keyspace as a whole, waits (`Engine.admit`). A command that only reads locks nothing: see `point_in_time.py`.
+2. What the command logs is collected in `effects`, and comes into the log as one when the command is done. So it is
+   there whole or not at all, whenever the process ends.
+3. One lock is held at a time.
 
-The keys lie in sets of bounded size, since a set that outgrows its table is rebuilt at once: 30 ms for a million keys.
+The keys lie in sets of bounded size, because a set that outgrows its table is rebuilt at once: 30 ms for a million.
 """
 
 from __future__ import annotations
@@ -17,19 +18,19 @@ from typing import Any
 SET_KEYS = 16384
 
 
-class Claim:
-    """Which keys, and what is to be logged for them."""
+class KeyLock:
+    """The keys that are locked, and what is to be logged for them."""
 
     def __init__(self, effects: Any) -> None:
         self.effects = effects  # an `EffectLog`
         self.sets: list[set[bytes]] = [set()]
 
     def add(self, keys: Sequence[bytes]) -> None:
-        """Claim more keys."""
+        """Lock more keys."""
         if len(self.sets[-1]) > SET_KEYS:
             self.sets.append(set())
         self.sets[-1].update(keys)
 
     def holds_any(self, keys: Sequence[bytes]) -> bool:
-        """Say whether one of these keys is claimed."""
-        return not all(claimed.isdisjoint(keys) for claimed in self.sets)
+        """Return True if one of these keys is locked."""
+        return not all(locked.isdisjoint(keys) for locked in self.sets)

@@ -1,7 +1,7 @@
 """Checking and mending a log: what of it is sound, what is lost, a copy without what is lost.
 
 It owns the way on after a fault, which replay refuses. It must not know the keyspace (it is handed an `apply`), nor
-what is printed. The format is log_reader's; whether a fault is a torn tail or corruption is log_replay's to judge.
+what is printed. The format is log.reader's; whether a fault is a torn tail or corruption is log.replay's to judge.
 
     sound | lost | sound | lost, but for some commands | sound | torn tail
             `Loss`         `Loss` with what stays of it          `Loss`, torn
@@ -88,7 +88,7 @@ class Findings:
 
     @property
     def only_torn(self) -> bool:
-        """Say whether all that is wrong is what a start repairs by itself."""
+        """Return True if all that is wrong is what a start repairs by itself."""
         return all(loss.torn for loss in self.losses)
 
 

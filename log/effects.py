@@ -32,17 +32,17 @@ class Records:
     def __init__(self) -> None:
         self.pieces: list[bytes] = []
         self.has_large = False  # some pieces are large
-        self.is_aside = False
+        self.is_collected = False
         self._database = NO_DATABASE
         self._remember_deadline(-1)
 
-    def aside(self) -> Records:
+    def begin(self) -> Records:
         """Make records for effects that are not to be logged yet."""
         records = Records()
-        records.is_aside = True
+        records.is_collected = True
         return records
 
-    def take_in(self, effects: Records, keys: list[set[bytes]], garbage: list[Any]) -> None:
+    def commit(self, effects: Records, keys: list[set[bytes]], garbage: list[Any]) -> None:
         """Put effects that were set aside behind all that there are.
 
         They change no other keys than these, which are the callee's now: they go to the `garbage` when their time is
@@ -54,9 +54,9 @@ class Records:
             self.has_large = True
             self._database = effects._database
 
-    def take_in_slices(self, effects: Records, keys: list[set[bytes]], garbage: list[Any], now: Now) -> Steps:
-        """`take_in` in steps, since there may be a lot of them."""
-        self.take_in(effects, keys, garbage)
+    def commit_in_slices(self, effects: Records, keys: list[set[bytes]], garbage: list[Any], now: Now) -> Steps:
+        """`commit` in steps, since there may be a lot of them."""
+        self.commit(effects, keys, garbage)
         yield from ()
 
     def append(self, db: int, argv: Sequence[bytes]) -> None:
@@ -111,7 +111,7 @@ class Records:
             known = len(self.pieces)
             for key, value in zip(keys, values):  # noqa: B905
                 self.append_set(db, key, value, deadline_ms)
-            if self.is_aside and not self.has_large:  # of millions of pieces each later step would take long
+            if self.is_collected and not self.has_large:  # of millions of pieces each later step would take long
                 self.pieces[known:] = [b"".join(self.pieces[known:])]
             return
         # Joined here, and not only with the turn: so keys and values are freed while they are in the caches, and

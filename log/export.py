@@ -1,7 +1,7 @@
 """A log read as it is, up to a moment or to its end, and written somewhere else. It never changes the log itself.
 
 It knows no keyspace and prints nothing. A torn tail is left out, as a start cuts it off; corruption is refused, since
-what follows it is log_check's business.
+what follows it is log.check's business.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def open_existing(path: str) -> BinaryIO:
 
 
 def is_text(path: str, log: BinaryIO) -> bool:
-    """Say whether an open file is a log of the original program. Raises LogError for Redis's other formats."""
+    """Return True if an open file is a log of the original program. Raises LogError for Redis's other formats."""
     log.seek(0)
     opening = log.read(BLOCK_BYTES)
     refuse_other_formats(path, opening)

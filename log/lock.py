@@ -64,7 +64,7 @@ def open_log_locked(path: str, flags: int, mode: int = 0o640) -> int | None:
 
 
 def in_use(log_path: str, holder: str) -> LogError:
-    """Say that a log has another owner."""
+    """Return that a log has another owner."""
     return LogError(f"the log {log_path} is in use by {holder}: stop that one, or give this one another log")
 
 

@@ -15,7 +15,7 @@ Refused: a sequence number. It would not tell a batch of another log, and costs 
 Two layers. `read_command`, `read_payload` and UnitReader take bytes and a position and give a unit, or raise
 `Incomplete` (how far they must see) or `Damage` (what is wrong); they know no file. `units` feeds them from a file in
 blocks, so memory is bounded by a block and the largest unit. `find_batch`, `find_command` and `is_hole` look at
-what is still whole after a fault, for log_replay to judge it by.
+what is still whole after a fault, for log.replay to judge it by.
 
 A payload is read by column, or by hiredis, since its checksum says that we wrote it: to read it so and encode it
 again, which proves that it was commands, takes a third of the time of `read_command`. That one checks every byte and
@@ -299,7 +299,7 @@ class UnitReader:
 
 
 def is_text_log(opening: bytes) -> bool:
-    """Say whether a file that starts so is a log of the original program."""
+    """Return True if a file that starts so is a log of the original program."""
     return TEXT_OPENING.match(opening) is not None and TEXT_COMMAND.search(opening) is not None
 
 
@@ -409,7 +409,7 @@ def _checksum(file: BinaryIO, start: int, end: int) -> int:
 
 
 def find_command(file: BinaryIO, start: int, size: int) -> bool:
-    """Say whether a whole command outside a batch follows after `start`."""
+    """Return True if a whole command outside a batch follows after `start`."""
     overlap = BLOCK_BYTES // 16
     while start < size:
         file.seek(start)

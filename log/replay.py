@@ -1,7 +1,7 @@
 """Replay: a log's commands handed to `apply` in order, and the judgement of its faults.
 
 It owns what a replay does to the file: cut off a torn tail, keeping it aside, and date an old text log. It knows
-nothing of the keyspace; the format is log_reader's.
+nothing of the keyspace; the format is log.reader's.
 
 **Torn tail or corruption?** A crash leaves an unfinished unit and nothing whole after it. So a fault with a whole
 batch after it is corruption and refused; one without is a torn tail, kept aside and cut off. A value may hold what
@@ -272,7 +272,7 @@ def cannot_use(path: str, error: OSError) -> LogError:
 
 
 def not_regular(path: str) -> LogError:
-    """Say that a log's path is a pipe or a device."""
+    """Return that a log's path is a pipe or a device."""
     return LogError(f"the log {path} cannot be used: it is not a regular file; give another path")
 
 
@@ -317,7 +317,7 @@ def why_corrupt(file: BinaryIO, size: int, fault: Fault, report: ReplayReport) -
 
 
 def may_be_torn(file: BinaryIO, fault: Fault, report: ReplayReport) -> bool:
-    """Say whether a fault with nothing whole after it is the end of a log; at its start it may be some other file."""
+    """Return True if a fault with nothing whole after it is the end of a log and not of some other file."""
     if report.batches or report.foreign_commands or report.text_lines:
         return True
     file.seek(fault.offset)
@@ -326,7 +326,7 @@ def may_be_torn(file: BinaryIO, fault: Fault, report: ReplayReport) -> bool:
 
 
 def not_a_log(path: str, reason: str) -> DamagedLog:
-    """Say that a file is something else."""
+    """Return that a file is something else."""
     return DamagedLog(f"{path} is not a log ({reason}): nothing was changed; give another path")
 
 

@@ -184,12 +184,12 @@ class Rewrite:
 
     @property
     def full(self) -> bool:
-        """Say whether so much waits to be written that the walk has to wait, too."""
+        """Return True if so much waits to be written that the walk has to wait, too."""
         return self._queued_bytes - self._taken_bytes > QUEUE_BYTES
 
     @property
     def has_batches(self) -> bool:
-        """Say whether something waits to be written."""
+        """Return True if something waits to be written."""
         return bool(self._queue)
 
     def _walking(self) -> Iterator[None]:

@@ -131,7 +131,7 @@ def _bind_tcp(host: Host, port: int, flag: str, v6_only: bool) -> Any:
 
 
 def _leave_out(host: Host, port: int, flag: str, error: OSError | UnicodeError) -> None:
-    """Say that an address is left out, or raise StartError."""
+    """Return that an address is left out, or raise StartError."""
     place = show_place(host.name, port)
     number = error.errno if isinstance(error, OSError) else None
     if number in NO_FAMILY or (host.optional and number == errno.EADDRNOTAVAIL):

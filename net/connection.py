@@ -389,7 +389,7 @@ class Connection(Outbox):
         return self._go_on()
 
     def _has_logged(self) -> bool:
-        """Say whether this turn's log holds effects of this connection's requests."""
+        """Return True if this turn's log holds effects of this connection's requests."""
         return len(self.turn.log.pieces) != self.logged
 
     def _go_on(self) -> list[bytes]:
@@ -403,5 +403,5 @@ class Connection(Outbox):
 
     @property
     def waits_for_us(self) -> bool:
-        """Say whether the client has asked for something, and it is not its fault that nothing comes."""
-        return not self.outbox and (not self.parked or self.turn.held.holds(self))
+        """Return True if the client has asked for something, and it is not its fault that nothing comes."""
+        return not self.outbox and (not self.parked or self.turn.pending.holds(self))

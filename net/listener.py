@@ -31,7 +31,7 @@ from net import signals
 from net.addresses import Bound, Listener, listen_unix, plain_address, remove_unix, show_place
 from net.connection import Connection
 from net.outbox import READ
-from net.rate_limit import FewLines
+from net.rate_limit import LogRateLimit
 from net.scheduler import SLICE_SECONDS
 from net.turn import Turn
 from session import Instance, Session
@@ -73,7 +73,7 @@ class Server:
         self.next_turn = gevent.get_hub().loop.timer(0)
         self._doomed: list[Connection] = []  # to be aborted, some a turn
         self._next_doomed = gevent.get_hub().loop.timer(0)
-        self.lines = FewLines(logger)
+        self.lines = LogRateLimit(logger)
         self.stopping = Event()
         self._hurried = False
         self.broken = ""  # what the server cannot go on without, and why it is gone
@@ -97,9 +97,9 @@ class Server:
         return Connection(self.turn, self.engine, sock, session)
 
     def _is_busy(self) -> bool:
-        """Say whether replies are still on their way to clients, at the end."""
+        """Return True if replies are still on their way to clients, at the end."""
         turn = self.turn
-        return bool(turn.replies or turn.slow_readers or turn.held or turn.scheduler.working)
+        return bool(turn.replies or turn.slow_readers or turn.pending or turn.scheduler.working)
 
     # ---- life
 

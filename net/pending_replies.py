@@ -59,7 +59,7 @@ class Group:
     connections: set[Receiver] = field(default_factory=set)
 
 
-class HeldReplies:
+class PendingReplies:
     """The replies that wait, oldest first."""
 
     def __init__(self, log: AppendOnlyLog | NullLog, statistics: Statistics) -> None:
@@ -72,7 +72,7 @@ class HeldReplies:
         return bool(self._groups)
 
     def holds(self, connection: Receiver) -> bool:
-        """Say whether a connection waits."""
+        """Return True if a connection waits."""
         return any(connection in group.connections for group in self._groups)
 
     def connections(self) -> set[Receiver]:
@@ -105,7 +105,7 @@ class HeldReplies:
         return group
 
     def _is_much(self) -> bool:
-        """Say whether so much has come while replies waited that the memory for it has to end somewhere."""
+        """Return True if so much has come while replies waited that the memory for it has to end somewhere."""
         groups = self._groups
         return bool(groups) and (
             groups[-1].turns > MOST_TURNS or self._statistics.input_bytes - groups[0].input_bytes > MOST_INPUT_BYTES
@@ -117,7 +117,7 @@ class HeldReplies:
             self._groups[-1].end_bytes, self._groups[-1].failure = self._log.written_bytes, self._log.failure
 
     def want_fsync(self) -> bool:
-        """Say whether an fsync now would let replies go."""
+        """Return True if an fsync now would let replies go."""
         last = self._groups[-1] if self._groups else None
         return (
             last is not None

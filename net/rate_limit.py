@@ -40,7 +40,7 @@ class OneLine(logging.Formatter):
         return indent(super().formatException(ei), "  ")
 
 
-class FewLines(logging.Filter):
+class LogRateLimit(logging.Filter):
     """Lets the first lines of each kind in a second pass, and counts the others."""
 
     def __init__(self, logger: logging.Logger, clock: Callable[[], float] = monotonic) -> None:
@@ -52,7 +52,7 @@ class FewLines(logging.Filter):
         logger.addFilter(self)
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Say whether a line is written."""
+        """Return True if a line is written."""
         if record.levelno < logging.WARNING or record.msg == LEFT_OUT:
             return True
         if int(self._clock()) != self._second:

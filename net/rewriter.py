@@ -46,7 +46,7 @@ class Rewriter:
 
     @property
     def needs_fsync(self) -> bool:
-        """Say whether the rewrite waits for an fsync's place."""
+        """Return True if the rewrite waits for an fsync's place."""
         return self._run is not None and self._run.phase is Phase.SETTLE
 
     def consider(self) -> None:
@@ -70,7 +70,7 @@ class Rewriter:
     def begin(self) -> None:
         """Begin, at the end of a turn, when all that the keyspace holds is written."""
         state, log, store = self._state, self._log, self._instance.store
-        if store.claim is not None:
+        if store.key_lock is not None:
             return  # half of what a long command does is no state to begin with; it stays requested
         state.requested = False
         if self._ending or not isinstance(log, AppendOnlyLog):

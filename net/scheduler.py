@@ -81,7 +81,7 @@ class Scheduler:
             reply: Reply = done.value
             return reply
         except gevent.GreenletExit:
-            if self._store.claim is not None:
+            if self._store.key_lock is not None:
                 gevent.spawn(self._run_rest, work, begin_slice)
             else:
                 self._end(work)
@@ -130,8 +130,8 @@ class Scheduler:
 
     def wait_for_resume(self) -> None:
         """Park the calling greenlet until CLIENT PAUSE is over, or the work is that locks keys now."""
-        instance, claim = self._instance, self._store.claim
-        while instance.paused or (claim is not None and self._store.claim is claim):
+        instance, lock = self._instance, self._store.key_lock
+        while instance.paused or (lock is not None and self._store.key_lock is lock):
             if instance.paused and self._pause_ends is None:
                 left_ms = instance.pause.until_ms - self._store.now_ms
                 self._pause_ends = self._after(max(0.001, left_ms / 1000), self._end_pause)

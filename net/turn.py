@@ -41,10 +41,10 @@ from config import Config
 from errors import LOG_FAILED, StartError
 from log.effects import Steps
 from log.rewrite import reason_of
-from net.pending_replies import ConnectionReplies, HeldReplies, Receiver
+from net.pending_replies import ConnectionReplies, PendingReplies, Receiver
 from net.rewriter import Rewriter
 from net.scheduler import Scheduler
-from net.unsynced import Unsynced
+from net.unsynced import UnsyncedKeys
 from session import Instance
 
 RECEIVE_BYTES = 16384
@@ -84,10 +84,11 @@ class Turn:
         self.replies: list[ConnectionReplies] = []  # of this turn
         self.receive_buffer = bytearray(RECEIVE_BYTES)  # of all connections: parsed before the next one's greenlet runs
         self.slow_readers: set[Receiver] = set()
-        self.held = HeldReplies(log, instance.statistics)
+        self.pending = PendingReplies(log, instance.statistics)
         self.syncing = False
         self._paused: list[Receiver] = []  # not read from until less waits
-        self._unsynced: Unsynced | None = None  # who must wait: under always, and under everysec while it is held up
+        # who must wait: under always, and under everysec while it is held up
+        self._unsynced: UnsyncedKeys | None = None
         self._again = False  # a second began while an fsync ran
         self._began = 0.0  # the running fsync, in seconds of the monotonic clock
         self._took = 0.0  # the last one
@@ -152,7 +153,7 @@ class Turn:
         if log.failure is log.damage_failure:  # the disk takes it, even if only a rewrite makes the file whole
             log.write(self.store.now_ms)
         if not log.pieces or log.failure is not None:  # else a long batch is on its way before them
-            self.held.note_write()
+            self.pending.note_write()
         self._follow_log()
 
     def _deliver(self, replies: list[ConnectionReplies], failure: bytes | None) -> None:
@@ -182,7 +183,7 @@ class Turn:
 
     # ---- replies that wait
 
-    def _end_waiting_turn(self, unsynced: Unsynced) -> None:
+    def _end_waiting_turn(self, unsynced: UnsyncedKeys) -> None:
         """End a turn in which some replies have to wait for an fsync: hold those, send the others."""
         replies = self.replies.copy()
         self.replies.clear()
@@ -196,30 +197,30 @@ class Turn:
                     self.rewriter.begin()
             if self._stops_waiting:
                 self._stop_waiting()
-            elif begins and self.held.want_fsync():
+            elif begins and self.pending.want_fsync():
                 self.start_fsync()
         finally:  # whatever fails above, no reply is forgotten
             self._deliver(free, None)
         self._release()
 
-    def _hold(self, replies: list[ConnectionReplies], unsynced: Unsynced) -> list[ConnectionReplies]:
+    def _hold(self, replies: list[ConnectionReplies], unsynced: UnsyncedKeys) -> list[ConnectionReplies]:
         """Hold the replies of a turn that have to wait, and return the others."""
         waiting, free, who = [], [], set()
         for reply in replies:
             connection, _, wrote = reply
-            if wrote or unsynced.has_shown(connection.session) or connection in who or self.held.holds(connection):
+            if wrote or unsynced.has_shown(connection.session) or connection in who or self.pending.holds(connection):
                 waiting.append(reply)
                 who.add(connection)
             else:
                 free.append(reply)
         unsynced.end_turn()
         if waiting:
-            self.held.add(waiting, who)
+            self.pending.add(waiting, who)
         return free
 
     def _has_gathered(self) -> bool:
-        """Say whether the next fsync need not wait for those who are about to write; else look again in time."""
-        waiting = self.held.count()
+        """Return True if the next fsync need not wait for those who are about to write; else look again in time."""
+        waiting = self.pending.count()
         left = self._gather_until - monotonic()
         if not waiting or waiting >= self._gathering or left <= 0:
             return True
@@ -239,13 +240,13 @@ class Turn:
 
     def _release(self) -> None:
         """Send what need not wait any longer, oldest first; tell those whose writes failed, and cut them off."""
-        while (group := self.held.pop_due(all_are=self._unsynced is None)) is not None:
+        while (group := self.pending.pop_due(all_are=self._unsynced is None)) is not None:
             for connection, pieces, _ in group.replies:
                 if group.failure is None:
                     connection.send(pieces)
                 else:
                     self._tell_and_cut(connection, group.failure)
-        self.held.resume()
+        self.pending.resume()
 
     # ---- the policy
 
@@ -264,7 +265,7 @@ class Turn:
     def _begin_waiting(self, everything: bool) -> None:
         """Let replies wait from now on. `everything`: no key may be shown yet; else what is there already may."""
         if self._unsynced is None and isinstance(self.log, AppendOnlyLog):
-            self._unsynced = self.store.log = Unsynced(self.log, everything)
+            self._unsynced = self.store.log = UnsyncedKeys(self.log, everything)
             self.instance.observe_reads(self._unsynced)
         elif self._unsynced is not None and everything:  # what a hold-up of everysec let others see
             self._unsynced.hide_everything()
@@ -329,7 +330,7 @@ class Turn:
 
     @property
     def writes_again(self) -> bool:
-        """Say whether such a try is under way."""
+        """Return True if such a try is under way."""
         return self._writing_again is not None
 
     def start_fsync(self) -> None:
@@ -356,7 +357,7 @@ class Turn:
 
     def _plan_gathering(self) -> None:
         """Say whom the next fsync waits for, and until when."""
-        now, waited = monotonic(), self.held.connections()
+        now, waited = monotonic(), self.pending.connections()
         self._took = now - self._began
         if self._took >= LONG_FSYNC_SECONDS:
             self._gathering, patience = len(waited), min(GATHER_SHARE * self._took, MOST_GATHER_SECONDS)
@@ -384,6 +385,6 @@ class Turn:
         self._release()
         self._watch_fsync()  # should one run already: a rewrite's
         held_up = self._unsynced is not None and self._policy == "everysec" and not self._stops_waiting
-        due = (self._again or held_up) and not self.held and not all_synced and log.fsync_failure is None
+        due = (self._again or held_up) and not self.pending and not all_synced and log.fsync_failure is None
         if due or self.rewriter.needs_fsync:
             self.start_fsync()  # else the end of the turn does, with what is to be written then

@@ -4,8 +4,8 @@ It owns those keys, and the clients that saw one of them in this turn. It must n
 turn puts it in front of the log while replies have to wait, and takes it away again. So it costs nothing under
 `everysec` and `no`.
 
-    command -> effect -> Unsynced -> log         the keys that the effect names are unsynced
-    request ----------> Unsynced                 a request for one of them has seen what is unsynced
+    command -> effect -> UnsyncedKeys -> log         the keys that the effect names are unsynced
+    request ----------> UnsyncedKeys                 a request for one of them has seen what is unsynced
 
 **Why no reply shows too much.** The keyspace is what the log makes of nothing (the third promise), and an effect
 changes no key that it does not name; one that names none (FLUSHALL, FLUSHDB, SWAPDB) counts as all keys. So keys that
@@ -54,7 +54,7 @@ EVERYTHING = _Everything()
 Names = set[bytes] | frozenset[bytes]
 
 
-class Unsynced:
+class UnsyncedKeys:
     """An effect log before the real one, and the observer of the requests that run meanwhile."""
 
     def __init__(self, log: AppendOnlyLog, everything: bool) -> None:
@@ -113,19 +113,19 @@ class Unsynced:
         self._recent.update(keys)
         self.log.append_alike(db, name, keys, *words)
 
-    def aside(self) -> Records:
+    def begin(self) -> Records:
         """Make records for effects that are not to be logged yet."""
-        return self.log.aside()
+        return self.log.begin()
 
-    def take_in(self, effects: Records, keys: list[set[bytes]], garbage: list[Any]) -> None:
+    def commit(self, effects: Records, keys: list[set[bytes]], garbage: list[Any]) -> None:
         """Note the keys of effects that were set aside, and log them."""
         self._note_many(keys)
         self._garbage = garbage
-        self.log.take_in(effects, [], garbage)
+        self.log.commit(effects, [], garbage)
 
-    def take_in_slices(self, effects: Records, keys: list[set[bytes]], garbage: list[Any], now: Now) -> Steps:
-        """`take_in` in steps; the keys are claimed by their command until it is done."""
-        yield from self.log.take_in_slices(effects, [], garbage, now)
+    def commit_in_slices(self, effects: Records, keys: list[set[bytes]], garbage: list[Any], now: Now) -> Steps:
+        """`commit` in steps; the keys are claimed by their command until it is done."""
+        yield from self.log.commit_in_slices(effects, [], garbage, now)
         self._note_many(keys)
         self._garbage = garbage
 
@@ -149,7 +149,7 @@ class Unsynced:
     # ---- what is read
 
     def has_shown(self, session: Session) -> bool:
-        """Say whether a client saw something unsynced in this turn."""
+        """Return True if a client saw something unsynced in this turn."""
         return self._saw_all or session in self._saw
 
     def end_turn(self) -> None:

@@ -48,11 +48,11 @@ class Put:
 
     @property
     def is_refused(self) -> bool:
-        """Say whether it is certain that the entry is not and will not be in the log."""
+        """Return True if it is certain that the entry is not and will not be in the log."""
         return self.refusal is not None and not self.unknown
 
 
-class Post:
+class Appender:
     """Brings entries into the log, one at a time."""
 
     def __init__(self, etcd: Etcd, state: PoolState, confirmed: Callable[[float], None], spawn: Spawn) -> None:

@@ -37,7 +37,7 @@ class PoolClock:
 
     @property
     def is_wrong(self) -> bool:
-        """Say whether it is too far ahead."""
+        """Return True if it is too far ahead."""
         return bool(self.limit_ms) and self.ahead_ms() > self.limit_ms
 
     def entry_ms(self) -> int:

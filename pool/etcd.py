@@ -82,7 +82,7 @@ class Refused(Exception):
 
     @property
     def is_full(self) -> bool:
-        """Say whether its quota of space is used up."""
+        """Return True if its quota of space is used up."""
         return "space exceeded" in str(self)
 
     @property
@@ -92,7 +92,7 @@ class Refused(Exception):
 
     @property
     def is_too_large(self) -> bool:
-        """Say whether the request was larger than it takes."""
+        """Return True if the request was larger than it takes."""
         return "too large" in str(self)
 
 

@@ -24,7 +24,7 @@ class Pace:
         self._began = monotonic()
 
     def is_late(self) -> bool:
-        """Say whether a pause is due."""
+        """Return True if a pause is due."""
         return monotonic() - self._began > SLICE_SECONDS
 
     def breathe(self) -> None:

@@ -38,7 +38,7 @@ from gevent.pool import Group
 from config import Config, Endpoint
 from engine import Engine
 from errors import PoolError, StartError
-from pool.appender import APPEND_SECONDS, Post
+from pool.appender import APPEND_SECONDS, Appender
 from pool.clock import PoolClock
 from pool.entry import digest_of
 from pool.etcd import Channel, Compacted, Etcd, KeyValue, Refused, Unreachable, key_value, text64, tls_context
@@ -49,7 +49,7 @@ from pool.recovery import Recovery
 from pool.replica import Gap, Replica
 from pool.room import default_limit_bytes
 from pool.snapshot_file import Identity, LocalSnapshot
-from pool.snapshot_store import Archive, Snapshotter
+from pool.snapshot_store import SnapshotStore, Snapshotter
 from pool.watchdog import Watchdog
 from pool.writes import Writer
 from session import Instance, PoolState
@@ -108,10 +108,10 @@ class Pool:
         self._between_entries = BoundedSemaphore()
         self._pace = Pace()
         self.clock = PoolClock(etcd.time)
-        self._post = Post(etcd, self.state, self._note_confirmed, self._spawn)
+        self._post = Appender(etcd, self.state, self._note_confirmed, self._spawn)
         self.writer = Writer(self._post, self._log_key, self.id, self.state, instance.store, self.clock)
         self._membership = Membership(etcd.channel(), config.pool.prefix, self.state, self._describe)
-        self._archive = Archive(etcd.channel(), config.pool.prefix)
+        self._archive = SnapshotStore(etcd.channel(), config.pool.prefix)
         self._local = LocalSnapshot(config.pool_local_snapshot, instance.id, self._identity)
         self._snapshotter = Snapshotter(
             self._archive,
@@ -471,7 +471,7 @@ class Pool:
                 self._spawn(partial(self._snapshotter.run, self._membership.lease))
 
     def _is_watch_silent(self, now: float) -> bool:
-        """Say whether the log is known to be longer than what the watch has shown for a while."""
+        """Return True if the log is known to be longer than what the watch has shown for a while."""
         if self._taking:
             return False
         last = self._progress_at

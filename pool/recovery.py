@@ -17,7 +17,7 @@ from pool.etcd import Channel, Refused
 from pool.replica import Replica
 from pool.snapshot_file import LocalSnapshot, Meta, Unusable
 from pool.snapshot_format import Loader
-from pool.snapshot_store import Archive, Ask, Snapshotter
+from pool.snapshot_store import Ask, SnapshotStore, Snapshotter
 
 SECONDS = 5.0  # for one call
 
@@ -31,7 +31,7 @@ class Recovery:
         self,
         channel: Channel,
         log_key: bytes,
-        archive: Archive,
+        archive: SnapshotStore,
         local: LocalSnapshot,
         snapshotter: Snapshotter,
         replica: Replica,

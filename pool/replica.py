@@ -192,7 +192,7 @@ class Replica:
         self._expired_second = last
 
     def has_due_keys(self, now_ms: int) -> bool:
-        """Say whether a tick at this time would delete something, most likely."""
+        """Return True if a tick at this time would delete something, most likely."""
         return any(db.expiry.has_due(now_ms // 1000 - 1) for db in self._store.databases)
 
     def _forget(self, version: int) -> None:

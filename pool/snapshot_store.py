@@ -53,7 +53,7 @@ logger = logging.getLogger("godis")
 Ask = Callable[[Callable[[], Any]], Any]
 
 
-class Archive:
+class SnapshotStore:
     """The snapshots of a pool."""
 
     def __init__(self, channel: Channel, prefix: str) -> None:
@@ -231,7 +231,7 @@ class Snapshotter:
 
     def __init__(
         self,
-        archive: Archive,
+        archive: SnapshotStore,
         replica: Replica,
         state: PoolState,
         config: Config,
@@ -259,7 +259,7 @@ class Snapshotter:
         state.snapshot_bytes = meta["packed_bytes"]
 
     def is_due(self, now: float) -> bool:
-        """Say whether it is time for another one; the larger the last one was, the later."""
+        """Return True if it is time for another one; the larger the last one was, the later."""
         if self._state.snapshot_running or now < self._retry_at:
             return False
         known_bytes = self._meta["bytes"] if self._meta else 0

@@ -20,7 +20,7 @@ from time import monotonic
 from gevent.event import Event
 
 from errors import POOL_DOWN, POOL_ENTRY_REFUSED, POOL_FULL, POOL_UNKNOWN, CommandError
-from pool.appender import APPEND_SECONDS, Post
+from pool.appender import APPEND_SECONDS, Appender
 from pool.clock import PoolClock
 from pool.entry import Body, pack
 from pool.etcd import Refused, text64
@@ -92,7 +92,7 @@ class Writer:
 
     def __init__(
         self,
-        post: Post,
+        post: Appender,
         log_key: bytes,
         instance: int,
         state: PoolState,
@@ -125,7 +125,7 @@ class Writer:
             self._queued.set()
 
     def is_busy(self) -> bool:
-        """Say whether writes wait for their replies."""
+        """Return True if writes wait for their replies."""
         return bool(self._queue or self._flights)
 
     @property

@@ -246,9 +246,9 @@ module.{name} = failing
     ("module", "name"),
     [
         ("store", "Store.expire_cycle"),
-        ("eviction", "Eviction.step"),
-        ("rewrite", "Rewriter.consider"),
-        ("turn", "Turn.each_second"),
+        ("keyspace.eviction", "Eviction.step"),
+        ("net.rewriter", "Rewriter.consider"),
+        ("net.turn", "Turn.each_second"),
     ],
 )
 def test_a_chore_that_fails_ends_no_housekeeping(tmp_path: Path, module: str, name: str, error: str) -> None:

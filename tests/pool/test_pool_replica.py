@@ -245,7 +245,7 @@ def test_random_logs_come_out_alike_in_processes_with_other_hash_seeds(
 ) -> None:
     done = subprocess.run(
         [sys.executable, "-c", APPLY_ELSEWHERE.format(every=every, pauses=pauses)],
-        env={**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"},
+        env={**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests' / 'support'}"},
         capture_output=True,
         text=True,
         timeout=PATIENCE_SECONDS,

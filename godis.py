@@ -29,7 +29,7 @@ Options:
   --tls-client-cert-file FILE  What ping shows, if not the server's certificate …
   --tls-client-key-file FILE   … and the key of that.
   --log PATH                 The append-only log (default: log.txt).
-  --data-dir DIR             Claim the first free numbered directory in DIR, and log there: for instances that run at
+  --data-dir DIR             KeyLock the first free numbered directory in DIR, and log there: for instances that run at
                              the same time and share a volume, each with data of its own.
   --no-log                   Keep everything in memory only.
   --appendonly YESNO         no is the same as --no-log (default: yes).

@@ -144,7 +144,7 @@ class LogLock:
 
 
 def claim_directory(root: str, instance_id: str = "") -> LogLock:
-    """Claim the first of root/1, root/2, … that nobody holds, for instances that share one volume.
+    """KeyLock the first of root/1, root/2, … that nobody holds, for instances that share one volume.
 
     The lock is held from here on: pass it to AppendOnlyLog with its `log_path`.
     """

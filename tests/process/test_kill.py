@@ -90,7 +90,9 @@ def test_a_killed_server_finds_all_that_it_acknowledged(
                 godis.kill9()
             kills += 1 + number % 3 + (number % 3 == 1)
             godis.start()
-            assert not [left for left in tmp_path.glob("log.txt.re*") if ".rewritten-" not in left.name], "what was being written when it was killed is removed"
+            assert not [left for left in tmp_path.glob("log.txt.re*") if ".rewritten-" not in left.name], (
+                "what was being written when it was killed is removed"
+            )
             assert all_settle(godis, writers), f"round {number} of {tmp_path}"
         assert godis.terminate() == 0
         assert "Traceback" not in godis.stderr()

@@ -42,7 +42,7 @@ def modules_of_the_tree() -> dict[str, bool]:
     for line in tree:
         indent = len(line) - len(line.lstrip())
         folders = [(place, name) for place, name in folders if place < indent]
-        if folder := re.match(r" +(\w+)/ ", line):
+        if folder := re.match(r" +(\w+)/(?: |$)", line):
             folders.append((indent, folder[1] + "/"))
         place = folders[-1][1] if folders else ""
         for name, star in re.findall(r"\b(\w+\.py)(\*?)", line):

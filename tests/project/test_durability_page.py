@@ -73,6 +73,6 @@ def test_each_selection_in_a_command_of_the_page_selects_something() -> None:
 
 def test_the_page_says_something_of_each_module_of_faults() -> None:
     faults = ["test_kill", "test_faults", "test_power_loss", "test_power_loss_replies", "test_turn", "test_aof"]
-    others = ["test_log_replay", "test_log_check", "test_offline", "test_soak", "test_fuzz", "test_hostile_clients"]
+    others = ["test_log_replay", "test_log_check", "test_log_tools", "test_soak", "test_fuzz", "test_hostile_clients"]
     missing = [name for name in [*faults, *others] if f"{name}.py" not in named_modules()]
     assert missing == []

@@ -14,11 +14,11 @@ from aof import NullLog
 from commands import TABLE
 from config import Config
 from engine import Engine
-from entries import deadline_of, value_of
 from protocol import encode
 from replies import Reply, Work
 from session import Instance, LogState, Session
 from store import Now, Steps, Store
+from values.entry import deadline_of, value_of
 
 START_MS = 1_700_000_000_123
 WHOLE_SECOND_MS = 1_700_000_000_000

@@ -25,7 +25,6 @@ from log.check import Examiner, Findings, repair
 from log.reader import BLOCK_BYTES, FIRST_LINK, HEAD, Fault, Kind, Unit, frame, link_of, units
 from log.replay import replay
 from protocol import encode_command
-from values.entry import deadline_of, value_of
 
 TTL_MS = 3_600_000
 LOOSE_HEAD = re.compile(rb"#[0-9]{1,10} [0-9a-f]{8} ([0-9]{1,14})( [0-9a-f]{8})?( [0-9a-f]{8})?\r\n")

@@ -30,9 +30,9 @@ from soak import THOROUGHNESS
 from stepped_turn import DATABASES, Rig
 
 from aof import NullLog
-from claim import Claim
 from commands import READONLY, TABLE, WRITE, fold
 from errors import CommandError
+from keyspace.key_locks import KeyLock
 from replies import HELD_BACK, Deleted, LongArray
 from session import Session
 
@@ -152,14 +152,14 @@ class Interleaved:
         if not TABLE[fold(argv[0])].flags & WRITE:
             self.place = len(self.asked)
         for _ in range(MOST_SLICES):
-            locks = self.rig.store.claim is not None
+            locks = self.rig.store.key_lock is not None
             try:
                 next(work)
             except StopIteration as end:
                 return end.value
             except CommandError as error:
                 return error
-            if locks and self.rig.store.claim is None:  # what is left to do is to free the words
+            if locks and self.rig.store.key_lock is None:  # what is left to do is to free the words
                 self.place = len(self.asked)
             self.slices += 1
             self._between()
@@ -230,7 +230,7 @@ def interleaved(directory: str, policy: str, seed: int, begun: Command, as_huge:
         for db in rig.store.databases:
             db.check()
             assert db.views == () or rig.instance.rewrite.in_progress
-        assert rig.store.claim is None
+        assert rig.store.key_lock is None
         while rig.store.garbage and not rig.instance.rewrite.in_progress:
             rig.store.expire_cycle(lambda: False)
         found = live_state(rig)
@@ -276,6 +276,6 @@ def test_a_write_of_many_megabytes_in_slices_does_what_it_does_in_one_go(policy:
 
 def test_the_comparison_finds_what_is_half_done(monkeypatch: pytest.MonkeyPatch) -> None:
     """A comparison that holds of anything would pass above."""
-    monkeypatch.setattr(Claim, "holds_any", lambda _claim, _keys: False)
+    monkeypatch.setattr(KeyLock, "holds_any", lambda _claim, _keys: False)
     with pytest.raises(AssertionError):
         test_a_command_of_many_words_in_slices_does_what_it_does_in_one_go("always", b"MSET")

@@ -93,6 +93,12 @@ def test_every_link_within_the_documents_leads_somewhere(page: Path) -> None:
         assert not anchor or anchor in anchors(other), f"{target}#{anchor}"
 
 
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "CHANGELOG.md"], ids=lambda page: page.name)
+def test_every_file_that_a_page_names_with_its_folder_is_there(page: Path) -> None:
+    named = re.findall(r"`([\w.]+/[\w./-]+\.(?:py|md|yml|svg))`", page.read_text(encoding="utf-8"))
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
 def test_every_page_of_the_documents_is_linked_in_the_readme() -> None:
     linked = set(re.findall(r"\]\(([\w./-]+\.md)\)", README))
     assert {str(page.relative_to(ROOT)) for page in PAGES} - linked == {"README.md"}

@@ -2,7 +2,8 @@
 
 The commands are those of the table: whatever takes any number of words, and whatever writes, as a request of many
 megabytes is run. The limits from which a command is done in slices are made small, so that ten words are many and a
-hundred bytes are huge. Requests of others, ends of turns, fsyncs, housekeeping and a rewrite come between the slices.
+hundred bytes are huge. Between the slices come requests of others, ends of turns, fsyncs, housekeeping, a rewrite, and
+failures of the disk.
 
 A command that writes takes effect when it ends, as one that reads does when it begins: the requests that were answered
 meanwhile come before it or behind it, and those that were held back come after it. A plain instance runs the same
@@ -15,17 +16,19 @@ import os
 import re
 import sys
 from collections.abc import Generator, Iterable
+from functools import cache
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
+from types import ModuleType
 from typing import Any
 
 import pytest
 from instances import Harness, State, run_one, state_of
 from log_model import IN_MEMORY
+from program_files import PROGRAM
 from random_commands import TEMPLATES, Command, fill, random_command
 from rewrite_rig import replayed
-from servers import ROOT
 from soak import THOROUGHNESS
 from stepped_turn import DATABASES, Rig
 
@@ -44,18 +47,20 @@ SMALL = {
     "LONG_BATCH_BYTES": 300,
     "STEP_BYTES": 200,
 }
+HOMES = {path.parent for path in PROGRAM}
 MOST_SLICES = 10_000
 REPEATED = re.compile(r"([a-z]+ )*\[(?P<group>([a-z]+ )+)\.\.\.\]")  # such as `key value [key value ...]`
 # Others may ask anything that works on keys, is answered at once, and has no chance or clock in its answer.
 NOT_ASKED = b"SCAN RANDOMKEY OBJECT MEMORY APPEND SETRANGE FLUSHDB".split()
 
 
-def set_limits(patch: pytest.MonkeyPatch, limits: dict[str, int]) -> None:
-    """Set constants in each module of the program that has them."""
-    for module in [*sys.modules.values()]:
-        if Path(getattr(module, "__file__", None) or "/").is_relative_to(ROOT):
-            for name in limits.keys() & vars(module).keys():
-                patch.setattr(module, name, limits[name])
+@cache
+def limits() -> list[tuple[ModuleType, str]]:
+    """Return where a limit stands: each module of the program has its own copy."""
+    modules = [
+        module for module in sys.modules.values() if Path(getattr(module, "__file__", None) or "/").parent in HOMES
+    ]
+    return [(module, name) for module in modules for name in SMALL.keys() & vars(module).keys()]
 
 
 def of_many_words() -> list[bytes]:
@@ -118,6 +123,11 @@ def live_state(harness: Harness[Any]) -> State:
     return {place: entry for place, entry in state_of(harness.store).items() if not 0 <= entry[1] <= now_ms}
 
 
+def is_refused(reply: Any) -> bool:
+    """Return True if a request did not run since the log cannot be written."""
+    return isinstance(reply, CommandError) and reply.text.startswith(b"MISCONF")
+
+
 class Interleaved:
     """A command that is done in slices on an instance with a log, and what others ask between its slices."""
 
@@ -129,13 +139,16 @@ class Interleaved:
         self.held_back: list[tuple[int, Command]] = []
         self.place: int | None = None  # among them of the command itself; None: behind what was asked so far
         self.slices = 0
+        self.fails = random.random() < 0.5  # the disk, now and then
 
     def run(self) -> None:
         """Do the command, and then what was held back."""
         reply = self._done()
         place = len(self.asked) if self.place is None else self.place
-        self.asked.insert(place, (0, self.begun))
-        self.replies.insert(place, plain(self.begun, reply))
+        if not is_refused(reply):
+            self.asked.insert(place, (0, self.begun))
+            self.replies.insert(place, plain(self.begun, reply))
+        self._mend()
         waited, self.held_back = self.held_back, []
         self.was_held_back = len(waited)
         for number, argv in waited:
@@ -165,17 +178,36 @@ class Interleaved:
             self._between()
         return pytest.fail("it does not end")
 
+    def _mend(self) -> None:
+        """Let the disk be whole again, and write and sync what was not."""
+        rig = self.rig
+        rig.failing_writes, rig.failing_syncs = False, 0
+        for _ in range(5):
+            rig.settle()
+            rig.turn.each_second()
+            while rig.turn.writes_again:
+                rig.turn.write_again(lambda: True)
+        assert rig.log.failure is None
+        assert not rig.log.pieces
+
     def _between(self) -> None:
         rig, random = self.rig, self.random
-        match random.randrange(7):
+        match random.randrange(9):
             case 0:
                 rig.turn.end()
             case 1 if rig.jobs:
                 rig.fsync()
             case 2:
                 rig.turn.rewriter.step(lambda: False)
-            case 3:
+            case 3 if rig.log.failure is None:
                 rig.store.expire_cycle(lambda: False)
+            case 6:
+                rig.turn.each_second()
+            case 7 if rig.turn.writes_again:
+                rig.turn.write_again(lambda: True)
+            case 8 if self.fails:
+                rig.failing_writes = random.random() < 0.3
+                rig.failing_syncs = random.random() < 0.3
             case 4 | 5:
                 self._ask(random.choice([1, 2]), asked_by_others(random))
 
@@ -183,7 +215,7 @@ class Interleaved:
         reply = run_one(self.rig.engine, self.sessions[number], argv.copy())
         if reply is HELD_BACK:
             self.held_back.append((number, argv))
-        else:
+        elif not is_refused(reply):
             self.asked.append((number, argv))
             self.replies.append(plain(argv, reply))
 
@@ -218,7 +250,8 @@ def in_one_go(requests: list[tuple[int, Command]], seed: int) -> tuple[list[Any]
 def interleaved(directory: str, policy: str, seed: int, begun: Command, as_huge: bool) -> Interleaved:
     """Do a command in slices, among requests of others; assert what is said above, and return it."""
     with pytest.MonkeyPatch.context() as patch:
-        set_limits(patch, SMALL)
+        for module, limit in limits():
+            patch.setattr(module, limit, SMALL[limit])
         rig = Rig(Path(directory), patch, policy)
         fill_some(rig, Random(seed))
         rig.settle()

@@ -15,7 +15,7 @@ import pytest
 from instances import driven, run_one, state_of, work_of
 from log_model import read_log
 from rewrite_rig import replayed
-from servers import PATIENCE_SECONDS, GodisProcess, Raw, encode, parse
+from servers import PATIENCE_SECONDS, GodisProcess, encode, parse, served_meanwhile
 from stepped_turn import Client, Rig
 
 from aof import LONG_BATCH_BYTES, REPLACED, STEP_BYTES
@@ -428,22 +428,6 @@ def test_a_rewrite_takes_the_logs_place_while_a_long_batch_waits_for_what_the_tu
 # ---- the server
 
 
-def served_until(other: Raw, busy: Raw, reply: bytes) -> int:
-    """Return how many requests of another client were answered before a reply was there."""
-    served = 0
-    busy.sock.setblocking(False)
-    while True:
-        try:
-            got = busy.sock.recv(len(reply))
-        except BlockingIOError:
-            assert other.ask("GET", "small") == b"$1\r\n1\r\n"
-            served += 1
-        else:
-            busy.sock.setblocking(True)
-            assert got == reply
-            return served
-
-
 SIZE = 48 << 20
 LONG: dict[str, Callable[[], tuple[bytes, bytes]]] = {
     "SET": lambda: (encode("SET", "k", bytes(SIZE)), b"+OK\r\n"),
@@ -456,12 +440,7 @@ def test_others_are_served_while_a_huge_value_is_written_and_a_restart_finds_it(
     with godis.raw() as busy, godis.raw() as other:
         assert other.ask("SET", "small", "1") == b"+OK\r\n"
         for name, make in LONG.items():
-            wire, reply = make()
-            busy.send(wire[:-2])
-            served_before = parse(other.ask("GET", "small"))
-            assert served_before == b"1"
-            busy.send(wire[-2:])
-            assert served_until(other, busy, reply) >= 5, name
+            assert served_meanwhile(busy, other, *make(), "GET", "small") >= 5, name
     godis.kill9()
     godis.start()
     with godis.raw() as client:

@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 from instances import Bench, driven, work_of
-from servers import PATIENCE_SECONDS, GodisProcess, Raw, encode, parse, wait_until
+from servers import PATIENCE_SECONDS, GodisProcess, Raw, encode, parse, served_meanwhile, wait_until
 
 from commands.keyspace_walk import AT_ONCE_PLACES, at_once
 from replies import LongArray
@@ -191,26 +191,11 @@ def test_long_keys_are_matched_in_slices_however_few_they_are(words: list[str | 
 # ---- the server
 
 
-def serve_while_listing(lister: Raw, other: Raw) -> int:
-    """List, and return how many requests of another client were answered before."""
-    served = 0
-    lister.send(encode("KEYS", "nothing like it"))
-    lister.sock.setblocking(False)
-    while True:
-        try:
-            assert lister.sock.recv(100) == b"*0\r\n"
-        except BlockingIOError:
-            assert other.ask("SET", "a", "1") == b"+OK\r\n"
-            served += 1
-        else:
-            lister.sock.setblocking(True)
-            return served
-
-
 def test_others_are_served_while_keys_are_listed(full_godis: GodisProcess) -> None:
     """One request may be answered in the round in which KEYS came; the next is sent after that round."""
     with full_godis.raw() as lister, full_godis.raw() as other:
-        assert any(serve_while_listing(lister, other) >= 2 for _ in range(50))
+        request = encode("KEYS", "nothing like it"), b"*0\r\n", "SET", "a", "1"
+        assert any(served_meanwhile(lister, other, *request) >= 2 for _ in range(50))
 
 
 def test_a_pipeline_is_answered_in_order_in_each_dialect(full_godis: GodisProcess) -> None:

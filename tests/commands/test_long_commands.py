@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from instances import Bench, Client, run_one, work_of
-from servers import GodisProcess, Raw, encode, parse, wait_until
+from servers import GodisProcess, Raw, encode, parse, served_meanwhile, wait_until
 from stepped_turn import Rig
 
 from commands.keyspace_walk import at_once
@@ -305,23 +305,6 @@ def fill(raw: Raw) -> None:
         assert raw.read_exactly(5000) == b"+OK\r\n" * 1000
 
 
-def served_meanwhile(busy: Raw, other: Raw, wire: bytes, reply: bytes) -> int:
-    """Send a long command, and return how many requests of another client were answered before it was."""
-    busy.send(wire)
-    busy.sock.setblocking(False)
-    served = 0
-    while True:
-        try:
-            begun = busy.sock.recv(len(reply))
-        except BlockingIOError:
-            assert other.ask("SET", "free", served) == b"+OK\r\n"
-            served += 1
-        else:
-            busy.sock.setblocking(True)
-            assert begun + busy.read_exactly(len(reply) - len(begun)) == reply
-            return served
-
-
 @pytest.mark.parametrize("protocol", [2, 3])
 def test_others_are_served_while_a_long_command_is_executed(shared_godis: GodisProcess, protocol: int) -> None:
     names = [key(number) for number in range(CROWDED)]
@@ -336,7 +319,7 @@ def test_others_are_served_while_a_long_command_is_executed(shared_godis: GodisP
             (["MSET", *(word for name in names for word in (name, "new"))], b"+OK\r\n"),
             (["DEL", *names], b":%d\r\n" % CROWDED),
         ]:
-            assert served_meanwhile(busy, other, encode(*words), reply) > 2, words[0]
+            assert served_meanwhile(busy, other, encode(*words), reply, "SET", "free", "1") > 2, words[0]
         assert parse(other.ask("DBSIZE")) == 1
 
 

@@ -390,3 +390,22 @@ def outward_address() -> str:
             return str(probe.getsockname()[0])
         except OSError:
             return HOST
+
+
+def served_meanwhile(busy: Raw, other: Raw, wire: bytes, reply: bytes, *asked: str) -> int:
+    """Send a long request, and return how often another client was answered before its reply began."""
+    busy.send(wire[:-2])
+    answer = other.ask(*asked)
+    busy.send(wire[-2:])
+    busy.sock.setblocking(False)
+    served = 0
+    while True:
+        try:
+            begun = busy.sock.recv(len(reply))
+        except BlockingIOError:
+            assert other.ask(*asked) == answer
+            served += 1
+        else:
+            busy.sock.setblocking(True)
+            assert begun + busy.read_exactly(len(reply) - len(begun)) == reply
+            return served

@@ -7,7 +7,7 @@ failures of the disk.
 
 A command that writes takes effect when it ends, as one that reads does when it begins: the requests that were answered
 meanwhile come before it or behind it, and those that were held back come after it. A plain instance runs the same
-requests in that order. What walks over a whole keyspace promises less: see test_slices.py.
+requests in that order. What walks over a whole keyspace promises less: see test_keyspace_walk.py.
 """
 
 from __future__ import annotations

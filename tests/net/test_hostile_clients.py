@@ -2,9 +2,9 @@
 
 What is proven here is proven by order and by counters, never by a clock: the other client's replies come while the
 attack still runs, and memory and descriptors return to what they were. How long it waits at most is measured by
-`bench.hostile`. Commands with thousands of arguments are in test_many.py; the rest of the clients who misbehave is in
-test_server.py (bytes that are no requests, HTTP, limits of replies) and in test_fuzz.py. GODIS_SOAK makes the crowds
-and the values as large as the limits allow.
+`bench.hostile`. Commands with thousands of arguments are in test_long_commands.py; the rest of the clients who
+misbehave is in test_listener.py (bytes that are no requests, HTTP, limits of replies) and in test_fuzz.py. GODIS_SOAK
+makes the crowds and the values as large as the limits allow.
 """
 
 from __future__ import annotations
@@ -207,7 +207,7 @@ def test_a_flood_of_connections_holds_up_nobody(
 
 
 def test_a_client_that_leaves_at_any_byte_leaves_nothing(godis: GodisProcess, witness: Witness) -> None:
-    """By a reset, before a byte of the request or of its reply; that it may end well is in test_server.py."""
+    """By a reset, before a byte of the request or of its reply; that it may end well is in test_listener.py."""
     request = encode("SET", "cut", "value") + encode("GET", "cut")
     reply = b"+OK\r\n$5\r\nvalue\r\n"
     for sent, read in [(size, 0) for size in range(len(request))] + [

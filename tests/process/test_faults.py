@@ -1,7 +1,7 @@
 """A real process on a real file, and what a disk, a clock or another program can do to them.
 
 Each test ends with `kill -9` and a start: all that was acknowledged must be there, and nothing half. Kills at random
-moments are test_kill.py's, loss of power test_power_loss.py's, a disk without space test_server.py's.
+moments are test_kill.py's, loss of power test_power_loss.py's, a disk without space test_listener.py's.
 GODIS_SOAK=n takes every system call where a plain run takes some, and an fsync of five seconds for one of one.
 """
 

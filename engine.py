@@ -1,13 +1,13 @@
 """Run commands: look a request up, check it, run it, and return its reply.
 
-1. `run` is the only way of a client's requests. It never yields and never raises: what goes wrong inside a command is a
-   reply. `admit` decides whether a request may run now.
-2. `apply` is the only way of a logged effect. It knows no client, so nothing holds it back, and it runs from start to
-   end. It raises CommandError, because a log that holds a refused command is corrupt.
-3. The engine reads no bytes, never waits, and does not know the dialect.
+1. `run` executes the requests of clients. It never yields and never raises: an error inside a command becomes a reply.
+   `admit` decides whether a request may run now.
+2. `apply` and `apply_many` execute logged effects. No gate applies to them, and they run from start to end. `apply`
+   raises CommandError, because a log that holds a refused command is corrupt.
+3. The engine reads no bytes, never waits, and does not know the dialect of a client.
 
-A reply that is not ready is an object, and the caller settles it: a `Deferred` says what the request waits for, a
-generator is work to be done in slices.
+A reply that is not ready is an object that the caller settles. A `Deferred` stands for a request that has to wait or
+for a write of a pool. A generator is work that the caller runs in slices.
 """
 
 from __future__ import annotations
@@ -40,25 +40,25 @@ from wire.columns import Columns, columns_of
 
 logger = logging.getLogger("godis")
 
-PART_REQUESTS = 64  # that run before their caller looks at the clock
-PART_REPLY_BYTES = 1 << 20  # of replies that are kept in memory before their caller sends them
-SHORT_BYTES = 4096
+PART_REQUESTS = 64  # one call of `run` executes at most this many; then its caller reads the clock
+PART_REPLY_BYTES = 1 << 20  # `run` ends after this many bytes of replies; then its caller sends them
+SHORT_BYTES = 4096  # `run` does not read the clock after a shorter string
 BRIEF_KINDS = frozenset({int, type(None)})
 
 
 class Engine:
-    """The way from argv to reply."""
+    """Executes requests and logged effects against one instance."""
 
     def __init__(self, instance: Instance, table: Mapping[bytes, Command] = TABLE) -> None:
         self.instance = instance
         table = {**HIDDEN, **table}
-        # Clients send a name in upper or lower case: both are looked up as they are, any other mixture is folded.
+        # Clients send a name in upper or lower case. The table holds both; only a mixture has to be folded.
         self.table = {**table, **{name.lower(): row for name, row in table.items()}}
         self.replaying = Session(instance, 0)
         self.replaying.authenticated = True
 
     def lookup(self, argv: list[bytes]) -> Command:
-        """Return the row of a request. Raises CommandError as Redis words it."""
+        """Return the table's row for a request. Raises CommandError, with Redis's text, for an unknown command."""
         row = self.table.get(fold(argv[0]))
         if row is None:
             raise unknown_command(argv)
@@ -68,13 +68,15 @@ class Engine:
         """Run the first requests of a pipeline, in order, and return their replies: at least one.
 
         The caller handles these replies before it runs the rest. The run ends
-        1. behind a reply that is not ready: a `Deferred`, or work to be done in slices (a generator);
-        2. behind a command that closes or mutes the connection, and before one that changes how replies are spelled;
-        3. behind a command that may have taken long, when it is later than `until` and than the turn's end;
-        4. behind a megabyte of replies, and behind PART_REQUESTS requests.
+        1. after a reply that is not ready: a `Deferred`, or work for slices (a generator);
+        2. after a command that closes or mutes the connection, and before one that changes how replies are encoded;
+        3. after a command that may have taken long, if the time is past `until` (Unix seconds) and past the turn's end;
+        4. after PART_REPLY_BYTES of replies, and after PART_REQUESTS requests.
 
-        A command is said to be quick where its reply is OK, a short string, or, of a command flagged FAST that touches
-        nothing but keys, an integer or null. To look at the clock behind these as well costs 4 % of a GET at P=16.
+        These replies mark a quick command: OK, a short string, and an integer or null of a row that is `brief`. The
+        clock is not read after them, because that costs 4 % of a GET at P=16.
+
+        The function is long because it is the hot path of every request: a call a request would cost more.
         """
         if self.instance.no_touch_clients:
             self.instance.store.tracks_access = not session.no_touch
@@ -124,8 +126,8 @@ class Engine:
         return replies
 
     def run_huge(self, session: Session, argv: list[bytes]) -> Reply:
-        """Run a request of many megabytes: what it logs is written in slices, unless it waits for something else."""
-        if len(argv[0]) > LONGEST_NAME_BYTES:  # to look it up takes long
+        """Run a request of many megabytes; return its reply, or work that writes its effects to the log in slices."""
+        if len(argv[0]) > LONGEST_NAME_BYTES:  # hashing a name of many megabytes takes long
             return self.refuse(unknown_command(argv))
         row = self.table.get(argv[0]) or self.table.get(fold(argv[0]))
         if row is None or not row.flags & WRITE or not row.accepts(len(argv)) or self.instance.pool is not None:
@@ -133,17 +135,17 @@ class Engine:
         return self._work_on_huge(row, session, argv)
 
     def _work_on_huge(self, row: Command, session: Session, argv: list[bytes]) -> Work:
-        """Run a request in one go, and log it in slices; its keys are its own meanwhile."""
+        """Run a request from start to end, and log its effects in slices, during which its keys are locked."""
         if (self.instance.needs_checks or not session.authenticated) and (waits := self.admit(session, row, argv)):
             return (yield from waits) if isinstance(waits, Generator) else waits
         reply = yield from logging_in_slices(session, row.key_arguments(argv), partial(row.run, session, argv))
-        return (yield from reply) if isinstance(reply, Generator) else reply  # it copies in slices, too
+        return (yield from reply) if isinstance(reply, Generator) else reply  # the command itself takes slices, too
 
     def _run_by_column(self, session: Session, requests: Sequence[list[bytes]]) -> Sequence[Reply] | None:
-        """Run a pipeline of one command at once; None, and nothing is done, where that cannot be.
+        """Run a pipeline of one command by column. Return None, and do nothing, if the pipeline is of another form.
 
-        A layer costs what it costs once a pipeline instead of once a request. A SET at P=16 takes 2.0 µs between its
-        bytes and its reply, and 2.8 one by one.
+        Each layer is then paid for once a pipeline instead of once a request. A SET at P=16 takes 2.0 µs from its bytes
+        to its reply, and 2.8 µs request by request.
         """
         row = self.table.get(requests[0][0])
         if row is None or row.run_many is None or self.instance.closed_gates or not session.authenticated:
@@ -171,33 +173,35 @@ class Engine:
         return run_many(session, *columns)
 
     def refuse(self, error: CommandError) -> CommandError:
-        """Count an error that is a reply."""
+        """Count an error that becomes a reply, and return it."""
         self.instance.statistics.count_error(error.text)
-        # It would hold the frames it came through, and they hold it: a cycle, which only the collector frees.
+        # The traceback holds the frames that the error passed, and they hold the error: a cycle that only the garbage
+        # collector would free.
         error.__traceback__ = error.__context__ = None
         return error
 
     def internal_error(self, name: bytes) -> CommandError:
-        """Note our own bug, while it is handled. The values are the user's and stay out of the log."""
+        """Report the bug whose exception is being handled, and return the reply. Arguments are private: not logged."""
         logger.exception("internal error in %s", name[:64].decode(errors="backslashreplace"))
         self.instance.statistics.count_error(INTERNAL)
         return CommandError(INTERNAL)
 
     def no_memory(self, name: bytes) -> CommandError:
-        """Note that the system had no memory for a command, such as for a copy of a huge value; it changed nothing."""
+        """Report that the system had no memory for a command, and return the reply. The command changed nothing."""
         logger.warning("not enough memory for a %s", name[:64].decode(errors="backslashreplace"))
         self.instance.statistics.count_error(NO_MEMORY)
         return CommandError(NO_MEMORY)
 
     def admit(self, session: Session, row: Command, argv: list[bytes]) -> Deferred | Work | None:
-        """Return what holds a request back, or None if it runs now. Raises CommandError if it is refused.
+        """Return None if a request may run now, else what it waits for. Raises CommandError if it is refused.
 
-        Its gates, in this order: authentication; then those of `session.GATES` that are closed.
+        A request passes authentication, then the closed gates in the order of `session.GATES`. A request that may run
+        is reported to the read observer.
         """
         instance = self.instance
         if not session.authenticated and not row.flags & NO_AUTH:
             if row.subcommands and len(argv) > 1:
-                row.subcommand(argv)  # Redis too finds a command before it asks who wants it
+                row.subcommand(argv)  # as in Redis, an unknown subcommand is reported before missing authentication
             raise CommandError(NO_AUTH_TEXT)
         for name in instance.closed_gates:
             held_back = CHECKS[name](session, row, argv)
@@ -208,7 +212,7 @@ class Engine:
         return None
 
     def apply(self, db: int, argv: list[bytes]) -> None:
-        """Run a logged effect from start to end. Raises CommandError if it is refused."""
+        """Run a logged effect from start to end. Raises CommandError if the command refuses it."""
         if db >= len(self.replaying.store.databases):
             raise CommandError(b"ERR DB index is out of range (start with a greater --databases)")
         row = self.lookup(argv)
@@ -221,7 +225,7 @@ class Engine:
             raise reply
 
     def run_logged(self, db: int, argv: list[bytes]) -> Reply:
-        """Run a command of a log, whatever holds clients back; work where it takes long. Raises CommandError."""
+        """Run a command of a log, past all gates; return its reply, or work for slices. Raises CommandError."""
         session = self.replaying
         session.db = session.store.databases[db]
         row = self.lookup(argv)
@@ -230,7 +234,7 @@ class Engine:
         return row.run(session, argv)
 
     def apply_many(self, db: int, batch: Sequence[list[bytes]]) -> bool:
-        """Run the effects of a batch at once; False, and nothing is done, where they are to be applied one by one."""
+        """Run a batch of effects by column. Return False, and do nothing, if they must be applied one by one."""
         session = self.replaying
         row = self.table.get(batch[0][0])
         if row is None or row.run_many is None or not row.flags & WRITE or db >= len(session.store.databases):
@@ -240,7 +244,7 @@ class Engine:
 
 
 def unknown_command(argv: list[bytes]) -> CommandError:
-    """Return the error for a request of a command that is not there, with the beginning of its arguments."""
+    """Return the error for a command that does not exist; it quotes the beginning of the arguments."""
     listed = b""
     for argument in argv[1:NAMED_BYTES]:
         if len(listed) >= NAMED_BYTES:
@@ -249,11 +253,11 @@ def unknown_command(argv: list[bytes]) -> CommandError:
     return CommandError(UNKNOWN_COMMAND % (argv[0][:NAMED_BYTES], listed))
 
 
-# ---- gates: return what holds a request back, None if nothing does; raise CommandError where it is refused
+# ---- gates: return None if a request may pass, else what it waits for; raise CommandError if it is refused
 
 
 def _check_key_locks(session: Session, row: Command, argv: list[bytes]) -> Deferred | None:
-    """Hold back what would read or write where a long command is at work."""
+    """Defer a request that may touch a key that a long command has locked."""
     instance = session.instance
     lock = instance.store.key_lock
     if row.subcommands and len(argv) > 1:
@@ -262,7 +266,7 @@ def _check_key_locks(session: Session, row: Command, argv: list[bytes]) -> Defer
         return None
     if row.flags & WRITE:
         if instance.pool is not None:
-            return None  # it changes nothing before its entry is applied
+            return None  # in a pool a write changes nothing before its entry is applied
         if instance.log.is_busy:
             return HELD_BACK
     is_free = row.keys.first and len(argv) <= AT_ONCE_WORDS and not lock.holds_any(row.key_arguments(argv))
@@ -277,7 +281,7 @@ def _check_log(session: Session, row: Command, argv: list[bytes]) -> None:
 
 
 def _check_pause(session: Session, row: Command, argv: list[bytes]) -> Deferred | None:
-    """Hold back what CLIENT PAUSE holds back."""
+    """Defer a request that CLIENT PAUSE stops."""
     instance = session.instance
     if not instance.paused:
         instance.gate("pause", closed=False)
@@ -287,14 +291,14 @@ def _check_pause(session: Session, row: Command, argv: list[bytes]) -> Deferred 
 
 
 def _check_pool(session: Session, row: Command, argv: list[bytes]) -> None:
-    """Refuse what cannot be done or answered truly while the pool's log does not answer."""
+    """Refuse a request that cannot be executed correctly while the pool's log does not answer."""
     pool = session.instance.pool
     assert pool is not None
     pool.check(row.name, row.flags & WRITE, row.flags & READONLY)
 
 
 def _check_memory(session: Session, row: Command, argv: list[bytes]) -> Work | None:
-    """Make memory for a request that needs some: at once, or in slices where that takes long."""
+    """Evict keys for a request that needs memory: at once, or in slices where that takes long."""
     if not row.flags & DENYOOM:
         return None
     room = session.instance.eviction.make_room(argv)
@@ -304,7 +308,7 @@ def _check_memory(session: Session, row: Command, argv: list[bytes]) -> Work | N
 
 
 def _waiting_for(room: Making) -> Work:
-    """Make room, then let the request run."""
+    """Evict in slices, then let the request run again."""
     has_room = yield from room
     if not has_room:
         raise CommandError(OUT_OF_MEMORY)

@@ -8,7 +8,7 @@ Usage:
   godis.py (-h | --help | --version)
 
 `ping` asks a running server whether it serves, and exits 0 or 1.
-`check` verifies a log and says what it holds; it exits 0 if it is whole, 1 if not, 2 if it could not be looked at.
+`check` verifies a log and reports what it holds; it exits 0 if it is whole, 1 if not, 2 if it could not be read.
 `export` writes a log to stdout as plain commands: godis.py export log.txt | redis-cli --pipe
 
 Options:
@@ -29,7 +29,7 @@ Options:
   --tls-client-cert-file FILE  What ping shows, if not the server's certificate …
   --tls-client-key-file FILE   … and the key of that.
   --log PATH                 The append-only log (default: log.txt).
-  --data-dir DIR             KeyLock the first free numbered directory in DIR, and log there: for instances that run at
+  --data-dir DIR             Lock the first free numbered directory in DIR, and log there: for instances that run at
                              the same time and share a volume, each with data of its own.
   --no-log                   Keep everything in memory only.
   --appendonly YESNO         no is the same as --no-log (default: yes).
@@ -46,7 +46,7 @@ Options:
   --lfu-decay-time MINUTES   How long until they shrink by one; 0: never (default: 1).
   --pool ADDRESS             Be a member of a pool, whose log is in etcd: etcd://[user:password@]host:port,…[/prefix],
                              or etcds:// for TLS. There is no local log then.
-  --pool-ca-file FILE        Whom to trust at etcds://; the system's authorities if not given.
+  --pool-ca-file FILE        The authorities to trust for etcds://; those of the system if not given.
   --pool-cert-file FILE      The certificate that etcd wants of its clients.
   --pool-key-file FILE       Its key, if that is a file of its own.
   --pool-reads MODE          What reads see: local, what this instance has; or linearizable, all that was acknowledged
@@ -81,7 +81,7 @@ from __future__ import annotations
 
 import sys
 
-if sys.version_info < (3, 10):  # noqa: UP036 - before the other modules, which an older one cannot parse
+if sys.version_info < (3, 10):  # noqa: UP036 - before the imports, which an older Python cannot parse
     sys.exit("godis: this is Python {}.{}, and Godis needs 3.10 or newer".format(*sys.version_info))
 
 import io
@@ -91,7 +91,7 @@ import signal
 from importlib.util import find_spec
 
 if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # else Ctrl-C during the imports is a traceback
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # else Ctrl-C during the imports prints a traceback
 
 PACKAGES = {"docopt": "docopt-ng", "gevent": "gevent", "hiredis": "hiredis"}  # module -> package
 
@@ -116,7 +116,7 @@ logger = logging.getLogger("godis")
 def main(arguments: list[str]) -> int:
     """Run the program; return its exit code."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # else a path that its encoding cannot spell would be a traceback
+        if isinstance(stream, io.TextIOWrapper):  # else a path that it cannot encode causes a traceback
             stream.reconfigure(errors="backslashreplace")
     assert __doc__ is not None
     try:
@@ -131,7 +131,7 @@ def main(arguments: list[str]) -> int:
     variables, warnings = command_line.read_variables(os.environ)
     try:
         config = Config(flags, variables)
-        # Imported only here, since ping, the health check of a container, would pay 0.2 s of CPU for them.
+        # `server` is imported late, because its imports would cost ping, a container's health check, 0.2 s of CPU.
         if flags["check"] or flags["export"]:
             return run_offline(config, flags)
         config.read_password()
@@ -151,16 +151,16 @@ def main(arguments: list[str]) -> int:
     except (LogError, StartError) as error:
         print(f"godis: {printable(str(error))}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:  # before the server knows what to do then
+    except KeyboardInterrupt:  # before the server has set its own handler
         return 130
 
 
 def run_offline(config: Config, flags: dict[str, str]) -> int:
-    """Check, mend, copy or export a log that this process does not serve; return the exit code."""
+    """Check, repair, copy or export a log that this process does not serve; return the exit code."""
     from cli import log_tools  # noqa: PLC0415
 
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # what is half written is removed
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # so that a file written in part is removed
     path = flags["LOG"]
     try:
         if flags["export"]:
@@ -186,11 +186,11 @@ def run_offline(config: Config, flags: dict[str, str]) -> int:
 
 
 def run(arguments: list[str]) -> int:
-    """Run the program and flush what it printed, so that a failure of that is one line; return the exit code."""
+    """Run the program and flush its output, so that an error of the flush is one line; return the exit code."""
     open_standard_streams()
     try:
         code = main(arguments)
-    except SystemExit as end:  # docopt's, of --help
+    except SystemExit as end:  # raised by docopt for --help
         code = int(end.code or 0)
     except OSError as error:
         code = report_stdout(error)
@@ -199,17 +199,17 @@ def run(arguments: list[str]) -> int:
             if stream is not None:
                 stream.flush()
         except OSError as error:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)  # else Python tries again, and ends with code 120
+            os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)  # else Python flushes again, and exits with 120
             if stream is sys.stdout:
                 code = report_stdout(error)
     return code
 
 
 def open_standard_streams() -> None:
-    """Open the standard streams that whoever started the process has closed.
+    """Open the standard streams that the parent process has closed.
 
-    Else a file such as the log would become stderr by its number. What is written to stdout fails then, and what is
-    written to stderr is lost.
+    Otherwise a file such as the log could get the descriptor of stderr. A write to such a stdout fails, and a write to
+    such a stderr is lost.
     """
     for descriptor, flags in enumerate((os.O_RDONLY, os.O_RDONLY, os.O_WRONLY)):
         try:
@@ -223,7 +223,7 @@ def open_standard_streams() -> None:
 
 
 def report_stdout(error: OSError) -> int:
-    """Return that stdout cannot be written to, unless its reader has gone; return the exit code."""
+    """Report that stdout cannot be written to, unless its reader has gone; return the exit code."""
     if not isinstance(error, BrokenPipeError):
         print(f"godis: cannot write to stdout: {error.strerror}", file=sys.stderr)
     return 1

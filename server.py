@@ -1,8 +1,9 @@
-"""The life of a serving instance: recover from the log, listen, serve until told to stop, and say so to the operator.
+"""The life of a serving instance: recover, listen, serve until a signal or SHUTDOWN, end.
 
-It owns the order of these steps, and builds what they need: the store, the log, the instance, the engine, the server.
-It must not know the command line. Addresses are bound first, so that one in use is told at once; the server listens on
-them when the log is replayed, so whoever can connect finds everything.
+1. The module owns the order of these steps and reports them to the operator. It builds the store, the log, the
+   instance, the engine and the server. It does not know the command line.
+2. Addresses are bound before the log is read, so that an address in use is reported at once.
+3. The server listens after recovery, so every client that can connect finds all keys.
 """
 
 from __future__ import annotations
@@ -37,13 +38,13 @@ if TYPE_CHECKING:
     from net.tls import ServerTls
     from pool.pool import Pool
 
-POOL_THREADS = 10  # for snapshots as well, and to find out etcd's addresses
+POOL_THREADS = 10  # THREADS, and those for snapshots and for looking up etcd's addresses
 
 logger = logging.getLogger("godis")
 
 
 def serve(config: Config) -> int:
-    """Recover, listen, serve until told to stop; return the exit code."""
+    """Recover, listen and serve until the process is to stop; return the exit code. Raises LogError, StartError."""
     logger.setLevel(LOG_LEVELS[config.loglevel])
     if config.pool is not None:
         return serve_in_pool(config)
@@ -55,7 +56,7 @@ def serve(config: Config) -> int:
         return 0
     announce(config)
     network.serve_until_stopped()
-    signals.on_stop(signal.SIG_IGN)  # one more must not spoil the end
+    signals.on_stop(signal.SIG_IGN)  # another signal must not interrupt the end
     log.close()
     if network.broken:
         logger.critical("stopped, since %s", network.broken)
@@ -75,7 +76,7 @@ def start(config: Config) -> tuple[AppendOnlyLog | NullLog, Server]:
     """Recover and listen. Raises LogError, StartError."""
     provide_for_clients(config)
     start_threads(THREADS)
-    with ExitStack() as undo:  # of a start that fails nothing stays behind
+    with ExitStack() as undo:  # a start that fails leaves no socket and no lock behind
         tls = load_tls(config)
         bound = bind(config, undo)
         log = open_log(config)
@@ -86,7 +87,7 @@ def start(config: Config) -> tuple[AppendOnlyLog | NullLog, Server]:
 
 
 def bind(config: Config, undo: ExitStack) -> list[Bound]:
-    """Bind the addresses of the settings; `undo` closes them. Raises StartError."""
+    """Bind the addresses of the settings, and register their closing with `undo`. Raises StartError."""
     bound = bind_all(config)
     for address in bound:
         undo.callback(address.socket.close)
@@ -117,7 +118,7 @@ def recover_and_listen(
 
 
 def load_tls(config: Config) -> ServerTls | None:
-    """Load the certificates if there is a TLS port. Raises StartError."""
+    """Load the certificates if the settings have a TLS port. Raises StartError."""
     if not config.tls_port:
         return None
     from net import tls  # noqa: PLC0415
@@ -126,7 +127,7 @@ def load_tls(config: Config) -> ServerTls | None:
 
 
 def serve_in_pool(config: Config) -> int:
-    """Catch up with the pool, listen, serve until told to stop; return the exit code."""
+    """Join the pool, listen and serve until the process is to stop; return the exit code. Raises StartError."""
     signals.on_stop(_leave)
     try:
         pool, network = start_in_pool(config)
@@ -161,7 +162,7 @@ def start_in_pool(config: Config) -> tuple[Pool, Server]:
 def join_and_listen(config: Config, tls: ServerTls | None, bound: list[Bound]) -> tuple[Pool, Server]:
     """Catch up with the pool and listen. Raises StartError."""
     from pool.network import PoolServer  # noqa: PLC0415
-    from pool.pool import Pool  # noqa: PLC0415  # an instance alone need not pay for what it does not use
+    from pool.pool import Pool  # noqa: PLC0415  # an instance alone does not pay for this import
 
     log = NullLog()
     store = Store(config.databases, log)
@@ -201,7 +202,7 @@ def open_log(config: Config) -> AppendOnlyLog | NullLog:
 
 
 def warn_of_newer_log(config: Config) -> None:
-    """Say loudly that another directory than the claimed one holds what was written last."""
+    """Warn if another directory of --data-dir holds a log that was written later than the one this instance locked."""
     newest, seconds = newest_claimed(config.data_dir)
     if seconds <= (own := written_at(config.log)):
         return
@@ -217,7 +218,7 @@ def warn_of_newer_log(config: Config) -> None:
 
 
 def refuse_to_leave_claimed_logs(path: str) -> None:
-    """Refuse to begin a log beside directories with the logs of --data-dir, as of an older image. Raises LogError."""
+    """Refuse to begin a log beside directories of --data-dir, such as those of an older image. Raises LogError."""
     directory = os.path.dirname(path)
     newest, seconds = ("", 0.0) if written_at(path) else newest_claimed(directory)
     if newest:
@@ -228,12 +229,12 @@ def refuse_to_leave_claimed_logs(path: str) -> None:
 
 
 def show_time(unix_seconds: float) -> str:
-    """Write a time in local time."""
+    """Return a time as text, in local time."""
     return datetime.fromtimestamp(unix_seconds).astimezone().isoformat(sep=" ", timespec="seconds")
 
 
 def recover(log: AppendOnlyLog, config: Config, store: Store, engine: Engine) -> ReplayReport:
-    """Replay the log into the store, and say so. Raises LogError."""
+    """Replay the log into the store, and report that. Raises LogError."""
     start = monotonic()
     shown = start
 
@@ -282,7 +283,7 @@ def recover(log: AppendOnlyLog, config: Config, store: Store, engine: Engine) ->
 
 
 def announce(config: Config) -> None:
-    """Tell the operator what is easily overlooked."""
+    """Log the settings that an operator easily overlooks."""
     if config.default_ttl_seconds:
         logger.info(
             "a SET without a TTL lives %s; --default-ttl 0 for no end", show_duration(config.default_ttl_seconds)
@@ -301,7 +302,7 @@ def announce(config: Config) -> None:
 
 
 def show_duration(seconds: int) -> str:
-    """Write seconds as people say them."""
+    """Return a duration as text, in the largest unit that divides it."""
     for size, unit in ((3600, "hour"), (60, "minute")):
         if seconds % size == 0:
             return f"{seconds // size} {unit}{'s' if seconds != size else ''}"

@@ -1,15 +1,16 @@
-"""One client's state, and the instance that all clients share; no socket.
+"""The state of one client (`Session`), and of the process that all clients share (`Instance`).
 
-It owns what a command may know about who asks (`Session`) and about the process it runs in (`Instance`): the store, the
-settings, the other clients, the counters of INFO. It must not know sockets, greenlets or wire bytes. What a command
-wants done to a connection or to the process it notes here, and the modules of the network do it:
+1. A `Session` holds what a command may know about its client. An `Instance` holds what a command may know about the
+   process: the store, the settings, the other clients, the counters of INFO.
+2. The module does not know sockets, greenlets or wire bytes. A command requests an action on a connection or on the
+   process here, and the modules of the network carry it out:
 
-    session.closing      the connection is to close once its replies are sent
+    session.closing      close the connection once its replies are sent
     session.muted        replies may have to be dropped (CLIENT REPLY): see `Session.suppress`
-    instance.kill        close another client's connection (the server hands in how)
-    instance.shutdown    the process is to end
-    instance.rewrite     the log is to be rewritten
-    instance.set_pause   until when commands wait (CLIENT PAUSE)
+    instance.kill        close another client's connection; the server provides the function
+    instance.shutdown    end the process
+    instance.rewrite     rewrite the log
+    instance.set_pause   defer commands for some time (CLIENT PAUSE)
 """
 
 from __future__ import annotations
@@ -26,12 +27,12 @@ from keyspace.eviction import Eviction
 from keyspace.key_locks import KeyLock
 from store import EffectLog, Keyspace, Store
 
-# What may hold a request back or refuse it, in the order in which a request passes: see `Engine.admit`.
+# The gates that may defer or refuse a request, in the order in which a request passes them: see `Engine.admit`.
 GATES = ("key locks", "log", "pause", "pool", "memory")
 
 
 class LogState(EffectLog, Protocol):
-    """What INFO and the write check want to know of the log."""
+    """The log's state, as INFO and the engine's gates read it."""
 
     failure: bytes | None
     is_busy: bool
@@ -43,7 +44,7 @@ class LogState(EffectLog, Protocol):
 
 
 class ReadObserver(Protocol):
-    """Who has to hear of each request, since it may see what is not on the disk yet."""
+    """Is called before each request runs, because its reply may show writes that are not on the disk yet."""
 
     def note(self, session: Session, row: Any, argv: list[bytes]) -> None: ...
 
@@ -54,61 +55,61 @@ class ReadObserver(Protocol):
 
 @dataclass
 class RewriteState:
-    """What a command may ask of the log's rewrite (`requested`), and what INFO tells of it."""
+    """The request for a rewrite of the log (`requested`), and the state of the rewrite for INFO."""
 
     requested: bool = False  # to begin at the end of this turn
     running: bool = False
     started_ms: int = 0
     keys_total: int = 0
     keys_written: int = 0
-    base_bytes: int = 0  # the log's size at the start or after the last rewrite
-    kept_bytes: int = 0  # of the logs that rewrites replaced
+    base_bytes: int = 0  # the log's size at the start of the process or after the last rewrite
+    kept_bytes: int = 0  # size of the logs that rewrites replaced
     last_seconds: int = -1
     last_failure: str = ""
 
     @property
     def in_progress(self) -> bool:
-        """Return True if there is one, for a client that asked for it and waits for its end."""
+        """Return True if a rewrite runs or is requested."""
         return self.requested or self.running
 
 
 @dataclass
 class PoolMember:
-    """What an instance of the pool last told of itself; `index` is of the last entry that it has applied."""
+    """What an instance of the pool last published about itself; `index` is that of the last entry it has applied."""
 
     id: str
     name: str
     address: str
     index: int
-    entries: int  # how many entries that is
+    entries: int  # how many entries it has applied
     started_ms: int
-    room_bytes: int  # that its keys may take; 0: it has no limit
+    room_bytes: int  # memory that its keys may take; 0: no limit
 
 
 @dataclass
 class PoolState:
-    """What a command may know of the pool that the instance is a member of; what INFO and POOL STATUS tell.
+    """The state of the pool that this instance is a member of, for commands, INFO and POOL STATUS.
 
-    `confirmed` means: the log said lately that it is there, and how far it goes.
+    `confirmed` means that etcd answered lately and reported the head of the log.
     """
 
     id: str
     prefix: str
     endpoints: list[str]
-    stale_reads: bool  # reads go on where nothing is confirmed
+    stale_reads: bool  # reads are served while `confirmed` is False
     confirmed: bool = True
-    clock_wrong: bool = False  # by it keys have ended that live on elsewhere
-    clock_ahead_ms: int = 0  # of etcd's
-    limit_bytes: int = 0  # of memory, by which all instances are bounded besides --maxmemory; 0: none
-    trouble: str = ""  # what the log last answered when it did not confirm
-    index: int = 0  # of the last entry applied, as etcd counts
-    entries: int = 0  # how many were ever applied, by all instances alike
-    head_entries: int = 0  # how many there are
-    clock_ms: int = 0
-    appended: int = 0  # entries of this instance
+    clock_wrong: bool = False  # this clock is so far ahead that keys expire here before they expire elsewhere
+    clock_ahead_ms: int = 0  # how far this clock is ahead of etcd's
+    limit_bytes: int = 0  # limit on memory of all instances, besides --maxmemory; 0: none
+    trouble: str = ""  # the last error of etcd or of the connection to it
+    index: int = 0  # etcd's revision of the last entry applied
+    entries: int = 0  # number of the last entry applied; the same number on every instance
+    head_entries: int = 0  # number of the last entry of the log
+    clock_ms: int = 0  # the log's clock
+    appended: int = 0  # entries that this instance has appended
     appended_commands: int = 0
     appended_bytes: int = 0
-    append_ms: float = 0.0  # from the sending of an entry to its being applied; moving average
+    append_ms: float = 0.0  # from sending an entry until it is applied; moving average
     append_max_ms: float = 0.0
     duplicates: int = 0
     rewatched: int = 0
@@ -119,7 +120,7 @@ class PoolState:
     members: list[PoolMember] = field(default_factory=list)
 
     def check(self, name: bytes, writes: int, reads: int) -> None:
-        """Refuse a command that cannot be done or answered truly now."""
+        """Raise CommandError if a command cannot be executed correctly now. `writes`, `reads`: flags of its row."""
         if self.clock_wrong and (writes or reads or name == b"PING"):
             raise CommandError(POOL_CLOCK)
         if self.confirmed:
@@ -132,7 +133,7 @@ class PoolState:
 
 @dataclass
 class Statistics:
-    """Counters since the start or CONFIG RESETSTAT; summed a turn, not a command, where that is cheaper."""
+    """Counters since the start or CONFIG RESETSTAT. Some are updated once a turn, not once a command."""
 
     connections_received: int = 0
     connections_rejected: int = 0
@@ -152,15 +153,15 @@ class Statistics:
         self.error_replies += 1
 
     def reset(self) -> None:
-        """Start again from zero. In place, since others hold on to this object."""
+        """Set all counters to zero. In place, because other objects keep a reference to this one."""
         vars(self).update(vars(Statistics()))
 
 
 class Session:
-    """What one client said about itself, and what was agreed with it."""
+    """One client's state: its database, protocol, name and modes."""
 
     def __init__(self, instance: Instance, client_id: int, address: str = "", local_address: str = "") -> None:
-        # for good
+        # for the life of the connection
         self.instance = instance
         self.store: Store = instance.store
         self.id = client_id
@@ -172,48 +173,48 @@ class Session:
         self.db: Keyspace = instance.store.databases[0]
         self.authenticated = not instance.config.requirepass
         self.resp3 = False
-        self.lines_in_resp = False  # HELLO: a line of text is answered in RESP, too
+        self.lines_in_resp = False  # after HELLO an inline command is answered in RESP, too
         self.name = b""
-        self.muted = False  # `suppress` must be asked about each reply
+        self.muted = False  # `suppress` must be called for each reply
         self.replies_off = False  # CLIENT REPLY OFF
-        self.skip_replies = 0  # CLIENT REPLY SKIP: for so many replies more, its own included
+        self.skip_replies = 0  # CLIENT REPLY SKIP: how many replies are still to be dropped, its own included
         self.no_evict = False
         self.linearizable = instance.config.pool_reads == "linearizable"
-        # until changed
+        # until the client changes it
         self.library_name = b""
         self.library_version = b""
-        # kept by the server, a turn
+        # kept by the network
         self.active_ms = self.since_ms
         self.last_command = b""
         self.commands = 0
         self.closing = False
-        self.waiting = False  # for the end of a pause
-        self.query_bytes: Callable[[], int] = int  # bytes held of an unfinished request
-        self.output_bytes: Callable[[], int] = int  # bytes of replies not yet taken by the client
+        self.waiting = False  # its greenlet is parked in `Scheduler.wait_for_resume`
+        self.query_bytes: Callable[[], int] = int  # returns the size of an unfinished request
+        self.output_bytes: Callable[[], int] = int  # returns the size of replies that the client has not read
 
     @property
     def on_unix_socket(self) -> bool:
-        """Return True if the client came by the Unix socket."""
+        """Return True if the client connected to the Unix socket."""
         path = self.instance.config.unixsocket
         return bool(path) and self.address == f"{path}:0"
 
     @property
     def is_local(self) -> bool:
-        """Return True if the client is surely on this machine: it came by a loopback address or the Unix socket."""
+        """Return True if the client connected from a loopback address or by the Unix socket."""
         return self.address.startswith(("127.", "[::1]:")) or self.on_unix_socket
 
     @property
     def no_touch(self) -> bool:
-        """Return True if the client's commands, but for TOUCH, are no use of their keys."""
+        """Return True if the client's commands, except TOUCH, do not count as an access to their keys."""
         return self.id in self.instance.no_touch_clients
 
     @no_touch.setter
     def no_touch(self, wanted: bool) -> None:
         (self.instance.no_touch_clients.add if wanted else self.instance.no_touch_clients.discard)(self.id)
-        self.store.tracks_access = not wanted  # for the rest of this pipeline; see `Engine.run`
+        self.store.tracks_access = not wanted  # for the rest of this pipeline: `Engine.run` sets it only at the start
 
     def reset(self) -> None:
-        """Forget all that RESET makes a client forget."""
+        """Set everything to its default that RESET resets."""
         self.db = self.store.databases[0]
         self.authenticated = not self.instance.config.requirepass
         self.resp3 = self.lines_in_resp = False
@@ -224,7 +225,7 @@ class Session:
         self.linearizable = self.instance.config.pool_reads == "linearizable"
 
     def mute(self, replies: int = 0) -> None:
-        """Drop the next `replies` replies, the one of the command that asks included; 0: all until `unmute`."""
+        """Drop the next `replies` replies, that of the current command included; 0: all replies until `unmute`."""
         if replies and self.replies_off:
             return
         self.muted = True
@@ -232,15 +233,15 @@ class Session:
         self.replies_off = not replies
 
     def unmute(self) -> None:
-        """Answer again, from the command that asks on."""
+        """Send replies again, that of the current command included."""
         self.muted = self.replies_off = False
         self.skip_replies = 0
 
     def suppress(self) -> bool:
-        """Return True if the reply of the command that just ran is dropped, and count it.
+        """Return True if the reply of the command that just ran is dropped. It counts that reply.
 
-        The server calls it once for each command that ran, errors and NoReply included, while `muted` holds after
-        the command; not for WAIT, since that command has yet to run, and not for pushes, which nobody asked for.
+        The connection calls it once for each command that ran, errors and NoReply included, if `muted` is True after
+        the command. It does not call it for a `Deferred`, because that command has yet to run, and not for pushes.
         """
         if self.replies_off:
             return True
@@ -251,7 +252,7 @@ class Session:
 
 @dataclass
 class Pause:
-    """CLIENT PAUSE: until when commands wait, and whether only those that write."""
+    """CLIENT PAUSE: its end, whether it defers only writes, and the time at which it was set."""
 
     until_ms: int = 0
     writes_only: bool = False
@@ -260,7 +261,7 @@ class Pause:
 
 @dataclass
 class Instance:
-    """What all sessions of a process share."""
+    """The state that all sessions of a process share."""
 
     store: Store
     log: LogState
@@ -269,40 +270,40 @@ class Instance:
     run_id: str
     started_ms: int
     kill: Callable[[Session], None] = lambda session: None
-    sleep: Callable[[float], None] = lambda seconds: None  # holds up the whole process; the server hands in how
+    sleep: Callable[[float], None] = lambda seconds: None  # blocks the whole process; the server provides it
     clients: dict[int, Session] = field(default_factory=dict)
-    no_touch_clients: set[int] = field(default_factory=set)  # ids of those who said CLIENT NO-TOUCH
+    no_touch_clients: set[int] = field(default_factory=set)  # ids of the clients in the mode of CLIENT NO-TOUCH
     statistics: Statistics = field(default_factory=Statistics)
     pause: Pause = field(default_factory=Pause)
     rewrite: RewriteState = field(default_factory=RewriteState)
-    closed_gates: tuple[str, ...] = ()  # of GATES: why some requests may not run now, see `Engine.admit`
-    read_observer: ReadObserver | None = None  # it hears of each request that runs
-    needs_checks: bool = False  # one of the two is there
-    resumed: Callable[[], None] = lambda: None  # the server's: look again at the connections that wait
+    closed_gates: tuple[str, ...] = ()  # a subset of GATES, in their order: see `Engine.admit`
+    read_observer: ReadObserver | None = None  # is called before each request runs
+    needs_checks: bool = False  # a gate is closed or a read observer is set
+    resumed: Callable[[], None] = lambda: None  # the scheduler's: deferred requests may run now
     shutdown: bool = False
-    turn_ends: float = inf  # by the system's clock: from then on, who has more to do goes on in a later turn
-    last_save_second: int = 0  # when the log last was whole on disk: the answer to LASTSAVE
+    turn_ends: float = inf  # Unix seconds; after that a connection with more requests continues in a later turn
+    last_save_second: int = 0  # time of the last fsync that succeeded: the reply of LASTSAVE
     last_client_id: int = 0
-    pool: PoolState | None = None  # None: alone
-    settings_changed: list[Callable[[], None]] = field(default_factory=list)  # by CONFIG SET: read them again
+    pool: PoolState | None = None  # None: not in a pool
+    settings_changed: list[Callable[[], None]] = field(default_factory=list)  # called after CONFIG SET
 
     def __post_init__(self) -> None:
-        self.last_save_second = self.started_ms // 1000  # a log that could be opened is on the disk
+        self.last_save_second = self.started_ms // 1000  # a log that was read is on the disk
         self.eviction = Eviction(self.store)
 
     def apply_settings(self) -> None:
-        """Let everybody who holds a copy of a setting take over its present value; after CONFIG SET."""
+        """Propagate the settings to all objects that keep a copy of one. Called at the start and after CONFIG SET."""
         self.store.default_ttl_ms = self.config.default_ttl_seconds * 1000
         self.store.tick(self.store.now_ms)  # for the commands that follow in this turn
         self.follow_memory_limit()
         if not self.config.requirepass:
             for client in self.clients.values():
                 client.authenticated = True
-        for take_over in self.settings_changed:
-            take_over()
+        for follow in self.settings_changed:
+            follow()
 
     def follow_memory_limit(self) -> None:
-        """Let eviction take over its settings; in a pool the smallest limit of all instances holds."""
+        """Propagate the settings of eviction. In a pool the smallest limit of all instances applies."""
         config = self.config
         limits = (config.maxmemory, self.pool.limit_bytes if self.pool is not None else 0)
         self.eviction.follow(
@@ -315,37 +316,37 @@ class Instance:
         self.gate("memory", closed=bool(self.eviction.limit_bytes))
 
     def next_client_id(self) -> int:
-        """Return an id that no client had before."""
+        """Return an id that no client of this process had before."""
         self.last_client_id += 1
         return self.last_client_id
 
     def set_pause(self, pause: Pause) -> None:
-        """Let commands wait, or let them go on (`Pause()`)."""
+        """Begin a pause, or end it with `Pause()`."""
         self.pause = pause
         self.gate("pause", closed=self.paused)
         self.resumed()
 
-    def follow_clock(self, jump_ms: int, looked_ms: int) -> None:
-        """Move the moments that a span of time began at, or ends at, with a clock that was set.
+    def follow_clock(self, jump_ms: int, checked_ms: int) -> None:
+        """Shift the start and the end of each period by `jump_ms`, because the system's clock was set by that much.
 
-        What was noted since `looked_ms`, the last look at the clock in its present time, is right already.
-        Deadlines of keys stay: they are moments by the clock, as in Redis.
+        A time that was taken since `checked_ms` is right already: `checked_ms` is the last check for a jump, by the
+        clock as it is now. Deadlines of keys are not shifted: they are absolute, as in Redis. O(number of clients).
         """
 
-        def moved(noted_ms: int) -> int:
-            return 0 if looked_ms <= noted_ms <= self.store.now_ms else jump_ms
+        def shift(taken_ms: int) -> int:
+            return 0 if checked_ms <= taken_ms <= self.store.now_ms else jump_ms
 
         for client in self.clients.values():
-            client.since_ms += moved(client.since_ms)
-            client.active_ms += moved(client.active_ms)
+            client.since_ms += shift(client.since_ms)
+            client.active_ms += shift(client.active_ms)
         self.started_ms += jump_ms
-        self.pause.until_ms += moved(self.pause.set_ms)
+        self.pause.until_ms += shift(self.pause.set_ms)
         self.gate("pause", closed=self.paused)
-        self.resumed()  # who waits may have looked at the new time and the old end
+        self.resumed()  # a deferred request may have compared the new time with the old end
 
     @contextmanager
     def locking_keys(self, lock: KeyLock) -> Iterator[None]:
-        """Let others wait for these keys until a long command is done."""
+        """Lock the keys of a long command: other requests for them are deferred until it is done."""
         self.store.key_lock = lock
         self.gate("key locks", closed=True)
         try:
@@ -356,20 +357,20 @@ class Instance:
             self.resumed()
 
     def gate(self, name: str, *, closed: bool) -> None:
-        """Close or open one of GATES. Whoever owns the state behind a gate calls this when that state changes."""
+        """Close or open one of GATES. The owner of the state behind a gate calls this when that state changes."""
         names = {*self.closed_gates, name} if closed else {*self.closed_gates} - {name}
         self.closed_gates = tuple([each for each in GATES if each in names])
-        self._follow_checks()
+        self._update_needs_checks()
 
     def observe_reads(self, observer: ReadObserver | None) -> None:
-        """Let `observer` hear of each request that runs from now on."""
+        """Set the read observer, which is called before each request runs; None: no observer."""
         self.read_observer = observer
-        self._follow_checks()
+        self._update_needs_checks()
 
-    def _follow_checks(self) -> None:
+    def _update_needs_checks(self) -> None:
         self.needs_checks = bool(self.closed_gates) or self.read_observer is not None
 
     @property
     def paused(self) -> bool:
-        """Return True if CLIENT PAUSE holds at the time of this turn."""
+        """Return True if CLIENT PAUSE is in force at the time of this turn."""
         return self.pause.until_ms > self.store.now_ms

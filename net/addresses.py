@@ -1,13 +1,12 @@
 """Make the sockets that a server listens on: TCP addresses and a Unix socket.
 
-An address is bound before the log is read, so that one in use is told at once. The server listens on it when all is
-loaded; until then the system refuses whoever connects. (Redis lets clients in and answers -LOADING.)
-
-1. Addresses are given as in Redis: `*` is any IPv4 address, `::*` and `::` any IPv6 address. One with `-` in front is
-   optional: it is left out if this machine does not have it.
-2. `::` takes the clients of IPv4, too, unless an IPv4 address is given beside it.
-3. The Unix socket of a process that listens is never taken over, and no file but a socket is ever removed. The socket's
-   owner removes it, and only if it is still the owner's.
+1. A TCP address is bound before the log is read, so that an address in use is reported at once. The server listens on
+   it after recovery; until then the system refuses connections. (Redis accepts them and answers -LOADING.)
+2. Addresses are written as in Redis: `*` is any IPv4 address, `::*` and `::` any IPv6 address. An address with `-` in
+   front is optional: it is left out if this machine does not have it.
+3. `::` accepts IPv4 clients as well, unless an IPv4 address is given beside it.
+4. The Unix socket of a process that listens is never taken over, and no file but a socket is ever removed. At its end
+   the server removes the socket that it made, unless another one has replaced it.
 """
 
 from __future__ import annotations
@@ -27,25 +26,25 @@ from config import Config, Host
 from errors import StartError
 
 BACKLOG = 511
-ACCEPTED_A_TURN = 16  # clients; each takes 0.1 ms or more, while all others wait, and a descriptor, also if refused
-NO_FAMILY = (errno.EAFNOSUPPORT, errno.EPFNOSUPPORT, errno.EPROTONOSUPPORT, errno.ENOPROTOOPT)  # as with no IPv6
+ACCEPTED_A_TURN = 16  # clients; accepting or refusing one blocks the loop for 0.1 ms or more, and takes a descriptor
+NO_FAMILY = (errno.EAFNOSUPPORT, errno.EPFNOSUPPORT, errno.EPROTONOSUPPORT, errno.ENOPROTOOPT)  # such as on a machine without IPv6
 WILDCARDS = {"*": "0.0.0.0", "::*": "::"}
 
 logger = logging.getLogger("godis")
 
 
 class Listener(StreamServer):  # type: ignore[misc]
-    """A StreamServer that bears it when the system has no descriptor or no memory for one more client.
+    """A StreamServer that survives running out of file descriptors or memory.
 
-    It lets them wait in the backlog, says so in one line and looks again soon; meanwhile those who are in are served.
-    gevent's own prints a traceback for each attempt, and waits for up to a second.
+    New clients then wait in the backlog, one line is logged, and the next housekeeping accepts again. Clients that are
+    connected are served meanwhile. gevent's class prints a traceback for each attempt, and waits for up to a second.
     """
 
     max_accept = ACCEPTED_A_TURN
     exhausted = False
 
     def do_read(self) -> Any:
-        """Accept a client; None if there is none, or none can be taken in now."""
+        """Accept a client; return None if there is none, or if the system has no resources for one."""
         try:
             client = super().do_read()
         except OSError as error:
@@ -61,13 +60,13 @@ class Listener(StreamServer):  # type: ignore[misc]
         return client
 
     def look_again(self) -> None:
-        """Accept again, if there were no descriptors or no memory for it."""
+        """Accept again, if accepting was stopped for lack of descriptors or memory."""
         if self.exhausted and self.started:
             self.start_accepting()
 
 
 class Bound(NamedTuple):
-    """A TCP socket that has its address and does not listen yet; `flag` is the one that gave the port."""
+    """A TCP socket that is bound and does not listen yet; `flag` is the option that set its port."""
 
     socket: Any
     place: str
@@ -79,7 +78,7 @@ class Bound(NamedTuple):
         return self.flag == "--tls-port"
 
     def listen(self) -> None:
-        """Let clients come. Raises StartError."""
+        """Listen. Raises StartError."""
         try:
             self.socket.listen(BACKLOG)
         except OSError as error:
@@ -87,13 +86,13 @@ class Bound(NamedTuple):
 
 
 def bind_all(config: Config) -> list[Bound]:
-    """Bind the TCP addresses of the settings, and see whether the Unix socket can be made. Raises StartError.
+    """Bind the TCP addresses of the settings, and check the path of the Unix socket. Raises StartError.
 
-    Where the settings leave the port to the system, they name it afterwards.
+    If the settings leave the port to the system, `config.port` is set to the port that it chose.
     """
     bound = []
     v6_only = any(":" not in host.name for host in config.hosts)
-    # as in Redis, port 0 beside a TLS port or a Unix socket is none; alone, any free one
+    # As in Redis, port 0 beside a TLS port or a Unix socket means no port; otherwise it means any free port.
     has_plain = config.port or not (config.tls_port or config.unixsocket)
     for host in config.hosts:
         if has_plain and (listener := _bind_tcp(host, config.port, "--port", v6_only)):
@@ -109,7 +108,7 @@ def bind_all(config: Config) -> list[Bound]:
 
 
 def _bind_tcp(host: Host, port: int, flag: str, v6_only: bool) -> Any:
-    """Bind an address; return None if this machine lacks it and may. Raises StartError, which names the flag."""
+    """Bind an address; return None if it is left out. Raises StartError, which names the flag."""
     family = socket.AF_INET6 if ":" in host.name else socket.AF_INET
     name = WILDCARDS.get(host.name, host.name)
     try:
@@ -131,7 +130,7 @@ def _bind_tcp(host: Host, port: int, flag: str, v6_only: bool) -> Any:
 
 
 def _leave_out(host: Host, port: int, flag: str, error: OSError | UnicodeError) -> None:
-    """Return that an address is left out, or raise StartError."""
+    """Log that an address is left out, or raise StartError if it may not be left out."""
     place = show_place(host.name, port)
     number = error.errno if isinstance(error, OSError) else None
     if number in NO_FAMILY or (host.optional and number == errno.EADDRNOTAVAIL):
@@ -141,7 +140,7 @@ def _leave_out(host: Host, port: int, flag: str, error: OSError | UnicodeError) 
 
 
 def check_unix(path: str) -> None:
-    """Remove a Unix socket that nobody listens on. Raises StartError if one cannot be made there."""
+    """Remove a Unix socket on which no process listens. Raises StartError if the path is in use otherwise."""
     if not hasattr(socket, "AF_UNIX"):
         raise StartError("--unixsocket: Python has no Unix sockets on this system")
     try:
@@ -151,9 +150,9 @@ def check_unix(path: str) -> None:
 
 
 def listen_unix(path: str, mode: int) -> tuple[Any, os.stat_result]:
-    """Listen on a Unix socket; return it and what `remove_unix` needs. Raises StartError.
+    """Bind a Unix socket and listen; return it and its status, for `remove_unix`. Raises StartError.
 
-    It is made at once: a socket that is bound and does not listen looks like one whose owner is gone.
+    It is not bound earlier, because a socket that is bound and does not listen looks like one whose owner is gone.
     """
     check_unix(path)
     try:
@@ -173,7 +172,7 @@ def listen_unix(path: str, mode: int) -> tuple[Any, os.stat_result]:
 
 
 def _remove_stale(path: str) -> None:
-    """Remove a socket that nobody listens on. Raises OSError if there is anything else."""
+    """Remove a Unix socket on which no process listens. Raises OSError if the path is in use otherwise."""
     try:
         status = os.lstat(path)
     except FileNotFoundError:
@@ -203,17 +202,17 @@ def remove_unix(path: str, made: os.stat_result) -> None:
 
 
 def show_place(host: str, port: int) -> str:
-    """Write an address and a port as people do."""
+    """Return HOST:PORT, with brackets around an IPv6 address."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def plain_address(host: str) -> str:
-    """Return the IPv4 address of a client that came by IPv4 to an IPv6 socket; any other address as it is."""
+    """Return the IPv4 address for an IPv4-mapped IPv6 address, and any other address as it is."""
     return host.removeprefix("::ffff:") if "." in host else host
 
 
 def trouble(place: str, flag: str, error: OSError | UnicodeError) -> str:
-    """Say why nobody can listen there, and what to do."""
+    """Return the message of an error on listening: its reason, and what to do."""
     number = error.errno if isinstance(error, OSError) else None
     advice = {
         errno.EADDRINUSE: f"stop what listens there, or choose another with {flag}",
@@ -228,7 +227,7 @@ def trouble(place: str, flag: str, error: OSError | UnicodeError) -> str:
 
 
 def reason_of(error: OSError | UnicodeError) -> str:
-    """Say in words what went wrong."""
+    """Return the reason of an error as text."""
     if isinstance(error, UnicodeError):
         return "this is no name of a host"
     return error.strerror or str(error)

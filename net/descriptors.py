@@ -1,8 +1,8 @@
-"""How many files this process may open, and so how many clients it can have.
+"""The limit on open files of this process, and so on its clients.
 
-It owns the process's limit on open files. As Redis does, it raises the limit to what `maxclients` needs; where the
-system refuses that, `maxclients` is lowered. RESERVED descriptors are never a client's: the log, its rewrite, the fsync
-of its directory, the listeners and the event loop need them, and clients that are about to be refused.
+1. As in Redis, the limit is raised to what `maxclients` needs. If the system refuses that, `maxclients` is lowered.
+2. RESERVED descriptors are never used for clients. The log, its rewrite, the fsync of its directory, the listeners and
+   the event loop need them, and so do clients that are about to be refused.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ if sys.platform != "win32":
     import resource
 
 RESERVED = 32
-STEP = 16  # between two limits that are tried
+STEP = 16  # difference between two limits that are tried
 
 logger = logging.getLogger("godis")
 
 
 def provide_for_clients(config: Config) -> None:
-    """Raise the limit on open files, or else lower `maxclients`, now and at each CONFIG SET. Raises StartError."""
+    """Raise the limit on open files, or else lower `maxclients`; check each later CONFIG SET. Raises StartError."""
     clients = _clients_at_most(config.maxclients)
     if clients < 1:
         raise StartError(
@@ -52,13 +52,13 @@ def _refuse_too_many(config: Config, names: Collection[str]) -> None:
 
 
 def _clients_at_most(wanted: int) -> int:
-    """Return how many clients there can be, and let it be as many as are wanted if the system allows it."""
+    """Raise the limit on open files for `wanted` clients if possible; return how many of them there can be."""
     return min(wanted, _raise_limit(wanted + RESERVED) - RESERVED)
 
 
 def _raise_limit(wanted: int) -> int:
     """Raise the limit on open files as far towards `wanted` as the system allows; return the limit."""
-    if sys.platform == "win32":  # which has no such limit
+    if sys.platform == "win32":  # Windows has no such limit
         return wanted
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= wanted:

@@ -27,7 +27,7 @@ from errors import StartError
 
 BACKLOG = 511
 ACCEPTED_A_TURN = 16  # clients; accepting or refusing one blocks the loop for 0.1 ms or more, and takes a descriptor
-NO_FAMILY = (errno.EAFNOSUPPORT, errno.EPFNOSUPPORT, errno.EPROTONOSUPPORT, errno.ENOPROTOOPT)  # such as on a machine without IPv6
+NO_FAMILY = (errno.EAFNOSUPPORT, errno.EPFNOSUPPORT, errno.EPROTONOSUPPORT, errno.ENOPROTOOPT)  # no IPv6, say
 WILDCARDS = {"*": "0.0.0.0", "::*": "::"}
 
 logger = logging.getLogger("godis")

@@ -1,19 +1,23 @@
 """The table of commands, and the decorator that fills it.
 
-A command is a plain function `(session, argv) -> Reply` under `@command`, in the module of its family. It unpacks
-`argv` on its first line, returns a Python value (see `replies`) or raises CommandError, logs its effect with
-`session.db.effect(...)`, and knows neither dialect nor socket nor clock. COMMAND's replies, the arity tests and
-docs/commands.md are all made from this table, so a row says everything:
+1. A command is a plain function `(session, argv) -> Reply` under `@command`, in the module of its family.
+2. It unpacks `argv` on its first line. It returns a Python value (see `replies`) or raises CommandError.
+3. It logs the effect of every change, with `db.done`, `db.end_at`, `db.effect` or the log itself.
+4. It does not know the dialect, the socket or the clock.
+
+COMMAND's replies, the arity tests and docs/commands.md are all generated from this table:
 
     @command("SETEX", "key seconds value", arity=4, flags=WRITE | DENYOOM, keys=FIRST, since="2.0.0")
     def setex(session: Session, argv: list[bytes]) -> Reply:
-        '''Set the string value of a key, and the seconds it lives.'''
+        '''Set the string value of a key and its time to live in seconds.'''
 
-A command that pipelines are made of may have a second form, which runs a whole pipeline of it at once: see `for_many`.
+A frequent command may have a second form, which runs a whole pipeline of it at once: see `for_many`.
 
-A subcommand is a row named `CLIENT|ID`; its container is made with `container("CLIENT")`. A row that COMMAND does not
-list is in `HIDDEN`. These two tables are the only module-level state of the program. (Refused: a class a command, which
-triples the lines; discovery by function name, which leaves no room for arity and flags.)
+A subcommand is a row named `CLIENT|ID`; `container("CLIENT")` makes the row of its container. A row that COMMAND does
+not list is in `HIDDEN`. These two tables are the only mutable state of a module in the program.
+
+Refused: one class per command, which triples the lines; discovery by function name, which leaves no room for arity and
+flags.
 """
 
 from __future__ import annotations
@@ -43,7 +47,7 @@ STALE = 128
 NO_AUTH = 256
 ALLOW_BUSY = 512
 NO_ASYNC_LOADING = 1024
-ALONE = 1 << 20  # COMMAND does not list it: the command changes how replies are spelled, so earlier ones leave first
+ALONE = 1 << 20  # the command changes how replies are encoded, so earlier replies are encoded first; COMMAND omits it
 FLAG_NAMES = {
     WRITE: b"write",
     READONLY: b"readonly",
@@ -60,7 +64,7 @@ FLAG_NAMES = {
 
 
 class Keys(NamedTuple):
-    """Which arguments are keys: first, last (negative: counted from the end) and step, as COMMAND gives them."""
+    """The positions of the keys: first, last (negative: counted from the end) and step, as in COMMAND's reply."""
 
     first: int
     last: int
@@ -76,7 +80,7 @@ PAIRS = Keys(1, -1, 2)
 
 @dataclass(eq=False)
 class Command:
-    """A row of the table. `arity` counts the name; negative: at least that many."""
+    """A row of the table. `arity` includes the name; a negative arity is a minimum."""
 
     name: bytes
     syntax: str
@@ -92,22 +96,22 @@ class Command:
     run_many: RunMany | None = None
     subcommands: dict[bytes, Command] = field(default_factory=dict)
     alone: bool = field(init=False)
-    brief: bool = field(init=False)  # it takes some microseconds, and touches nothing but keys
+    brief: bool = field(init=False)  # takes some microseconds and touches nothing but keys
 
     def __post_init__(self) -> None:
         self.alone = bool(self.flags & ALONE)
         self.brief = bool(self.flags & FAST and self.flags & (READONLY | WRITE))
 
     def accepts(self, count: int) -> bool:
-        """Return True if a request of `count` words has the right length."""
+        """Return True if a request may have `count` words, the name included."""
         return count == self.arity or (self.arity < 0 and count >= -self.arity)
 
     def wrong_arity(self) -> CommandError:
-        """Return the error for a request of another length."""
+        """Return the error for a request with a wrong number of words."""
         return CommandError(WRONG_ARITY % self.name.lower())
 
     def subcommand(self, argv: list[bytes]) -> Command:
-        """Return the row of a container's subcommand. Raises CommandError if there is none of that name and length."""
+        """Return the row of the subcommand that a request names. Raises CommandError for a wrong name or arity."""
         row = self.subcommands.get(fold(argv[1]))
         if row is None:
             raise CommandError(UNKNOWN_SUBCOMMAND % (argv[1][:NAMED_BYTES], self.name))
@@ -116,7 +120,7 @@ class Command:
         return row
 
     def key_arguments(self, argv: list[bytes]) -> list[bytes]:
-        """Return the keys of a request of the right length."""
+        """Return the keys of a request, whose arity must be right."""
         first, last, step = self.keys
         if not first:
             return []
@@ -124,11 +128,11 @@ class Command:
 
 
 TABLE: dict[bytes, Command] = {}
-HIDDEN: dict[bytes, Command] = {}  # commands that are refused, and second names; COMMAND does not list them
+HIDDEN: dict[bytes, Command] = {}  # commands that COMMAND does not list: refused ones and aliases
 
 
 def fold(word: bytes) -> bytes:
-    """Return the name of a command or an option in upper case; of what is too long to be one, the beginning."""
+    """Return a command's or an option's name in upper case, cut to LONGEST_NAME_BYTES."""
     return word[:LONGEST_NAME_BYTES].upper()
 
 
@@ -144,10 +148,11 @@ def command(
     text_signs: bool = False,
     hidden: bool = False,
 ) -> Callable[[Run], Run]:
-    """Enter a function into the table and return it unchanged.
+    """Register a function in the table and return it unchanged.
 
-    `text_null` is what a null reads like in text. `text_signs`: in text a status begins with `+` and an error with `-`,
-    because programs send this command as a line and expect Redis's answer. `hidden`: COMMAND does not list the command.
+    `text_null` is the text of a null reply in the text dialect. With `text_signs` a status in the text dialect begins
+    with `+` and an error with `-`, because programs send this command as a line and expect Redis's reply. COMMAND does
+    not list a `hidden` command.
     """
 
     def enter(run: Run) -> Run:
@@ -168,11 +173,11 @@ def command(
 
 
 def for_many(name: str) -> Callable[[RunMany], RunMany]:
-    """Enter the form of a command that runs a pipeline at once, and return it unchanged.
+    """Register the form of a command that runs a pipeline at once, and return it unchanged.
 
-    It is called with the session and the arguments by column, a sequence for each place: all keys, all values, as they
-    came. It does what running the requests one after another would, and returns their replies; or it changes nothing
-    and returns None, where they do have to be run one after another. It raises nothing.
+    The form takes the session and the arguments by column: a sequence of all keys, a sequence of all values, in the
+    order of the requests. It has the same effects and replies as the requests run one by one. If it cannot guarantee
+    that, it changes nothing and returns None, and the engine runs the requests one by one. It raises nothing.
     """
 
     def enter(run_many: RunMany) -> RunMany:
@@ -183,7 +188,7 @@ def for_many(name: str) -> Callable[[RunMany], RunMany]:
 
 
 def container(name: str, *, since: str = "1.0.0", flags: int = 0, run_alone: Run | None = None) -> None:
-    """Enter a command that only has subcommands; `run_alone` answers it when it comes without one."""
+    """Register a command that has subcommands. `run_alone` runs a request that names none."""
 
     def run(session: Session, argv: list[bytes]) -> Reply:
         if len(argv) == 1 and run_alone is not None:

@@ -1,7 +1,8 @@
-"""Read the arguments that many commands share: integers, and when a key is to end.
+"""Parse the arguments that many commands share: integers, deadlines, database indexes.
 
-It owns what counts as a number for Redis, which is stricter than Python: no space, no sign but a minus, no leading
-zero, no underscore, and not beyond 64 bits. It must not look at keys.
+1. Integers follow Redis's rules, which are stricter than Python's: no space, no plus sign, no leading zero, no
+   underscore, at most 64 bits.
+2. No function here reads a key.
 """
 
 from __future__ import annotations
@@ -13,16 +14,16 @@ from store import Keyspace, Store
 
 MAX_INTEGER = 2**63 - 1
 MIN_INTEGER = -(2**63)
-MOST_OPTION_WORDS = 128  # of a request with options: far more than there are options
+MOST_OPTION_WORDS = 128  # in a request with options; no command has nearly as many options
 LONGEST_INTEGER = len(b"%d" % MIN_INTEGER)
 
-# option -> milliseconds in its unit, whether it counts from now
+# option -> (milliseconds per unit, whether it counts from now)
 EXPIRY_OPTIONS = {b"EX": (1000, True), b"PX": (1, True), b"EXAT": (1000, False), b"PXAT": (1, False)}
 
 
 def parse_integer(text: bytes) -> int:
-    """Return the 64-bit integer that a text spells. Raises CommandError unless it is spelled in the one right way."""
-    if len(text) > LONGEST_INTEGER:  # to read it takes long
+    """Parse a 64-bit integer in its canonical form. Raises CommandError for any other text."""
+    if len(text) > LONGEST_INTEGER:  # a long text takes long to parse
         raise CommandError(NOT_AN_INTEGER)
     try:
         number = int(text)
@@ -34,18 +35,18 @@ def parse_integer(text: bytes) -> int:
 
 
 def check_option_words(argv: list[bytes]) -> None:
-    """Raise CommandError if a request has many more words than there are options. Redis reads a million of them."""
+    """Raise CommandError if a request has more than MOST_OPTION_WORDS words. Redis reads a million of them."""
     if len(argv) > MOST_OPTION_WORDS:
         raise CommandError(TOO_MANY_WORDS % (argv[0].lower(), MOST_OPTION_WORDS))
 
 
 def all_alike(words: Sequence[bytes]) -> bool:
-    """Return True if the words of a column are one and the same."""
+    """Return True if all words of a column are equal. The column must not be empty."""
     return words.count(words[0]) == len(words)
 
 
 def parse_bounded(text: bytes, low: int, high: int, error: bytes = NOT_AN_INTEGER) -> int:
-    """Return an integer from `low` to `high`, both included. Raises CommandError with the given text."""
+    """Parse an integer from `low` to `high`, both included. Raises CommandError with the text `error`."""
     try:
         number = parse_integer(text)
     except CommandError:
@@ -56,7 +57,7 @@ def parse_bounded(text: bytes, low: int, high: int, error: bytes = NOT_AN_INTEGE
 
 
 def parse_deadline(option: bytes, text: bytes, now_ms: int, command: bytes) -> int:
-    """Return the deadline that EX, PX, EXAT or PXAT with this amount means. Raises CommandError."""
+    """Return the deadline, in Unix ms, of EX, PX, EXAT or PXAT and its amount. Raises CommandError."""
     amount = parse_integer(text)
     unit_ms, from_now = EXPIRY_OPTIONS[option]
     deadline_ms = amount * unit_ms + (now_ms if from_now else 0)
@@ -66,7 +67,7 @@ def parse_deadline(option: bytes, text: bytes, now_ms: int, command: bytes) -> i
 
 
 def parse_database(text: bytes, store: Store) -> Keyspace:
-    """Return the database that an index names. Raises CommandError."""
+    """Return the database with an index. Raises CommandError if there is none."""
     index = parse_integer(text)
     if not -(2**31) <= index < 2**31:
         raise CommandError(NOT_AN_INT)

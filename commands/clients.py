@@ -1,9 +1,9 @@
-"""CLIENT: what a client says of itself, and what it may see of and do to the others.
+"""CLIENT: the attributes of the own connection, and commands that list, close or pause connections.
 
-It owns the line that describes a client. The others' sockets are the network's: a kill is asked for by
-`instance.kill`, a pause is noted in `instance.pause`, muted replies in the session.
-
-SETINFO and NO-TOUCH came with Redis 7.2 and answer in its words.
+1. This module owns the format of CLIENT LIST.
+2. It touches no socket: `instance.kill` closes a connection, `instance.set_pause` sets a pause, and the session
+   suppresses replies.
+3. SETINFO and NO-TOUCH, which Redis has from 7.2 on, behave as there.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from errors import (
 from replies import NO_REPLY, OK, Farewell, Reply, Verbatim, Work
 from session import Pause, Session
 
-CLIENT_TYPES = (b"NORMAL", b"MASTER", b"REPLICA", b"SLAVE", b"PUBSUB")  # of which only normal ones exist here
+CLIENT_TYPES = (b"NORMAL", b"MASTER", b"REPLICA", b"SLAVE", b"PUBSUB")  # Godis has only normal clients
 PLAIN = NOSCRIPT | LOADING | STALE
 OVER_OTHERS = ADMIN | PLAIN
 
@@ -56,9 +56,9 @@ def client_id(session: Session, argv: list[bytes]) -> Reply:
 
 @command("CLIENT|SETNAME", "connection-name", arity=3, flags=PLAIN, since="2.6.9")
 def client_setname(session: Session, argv: list[bytes]) -> Reply:
-    """Give this connection a name, or take it away with an empty one.
+    """Set the name of this connection; an empty name removes it.
 
-    Differs from Redis: a name has at most 1024 bytes, as have those that SETINFO and HELLO give.
+    Differs from Redis: a name has at most 1024 bytes; the same holds for SETINFO and HELLO.
     """
     _, _, name = argv
     check_client_name(name)
@@ -74,9 +74,9 @@ def client_getname(session: Session, argv: list[bytes]) -> Reply:
 
 @command("CLIENT|SETINFO", "<LIB-NAME libname | LIB-VER libver>", arity=4, flags=PLAIN, since="7.2.0")
 def client_setinfo(session: Session, argv: list[bytes]) -> Reply:
-    """Tell the name or the version of the client library.
+    """Set the name or the version of the client library.
 
-    Differs from Redis 7.0, which does not have it yet.
+    Differs from Redis 7.0, which does not have this command.
     """
     _, _, attribute, value = argv
     if fold(attribute) not in (b"LIB-NAME", b"LIB-VER"):
@@ -94,14 +94,14 @@ def client_setinfo(session: Session, argv: list[bytes]) -> Reply:
 
 @command("CLIENT|NO-EVICT", "<ON | OFF>", arity=3, flags=OVER_OTHERS, since="7.0.0")
 def client_no_evict(session: Session, argv: list[bytes]) -> Reply:
-    """Protect this connection from being closed for want of memory, which does not happen here."""
+    """Set the no-evict flag of this connection; it has no effect, because Godis evicts no clients."""
     session.no_evict = _parse_switch(argv[2])
     return OK
 
 
 @command("CLIENT|NO-TOUCH", "<ON | OFF>", arity=3, flags=PLAIN, since="7.2.0")
 def client_no_touch(session: Session, argv: list[bytes]) -> Reply:
-    """Ask that this connection's commands, but for TOUCH, do not count as a use of their keys."""
+    """Choose whether this connection's commands, TOUCH excepted, update the last access of their keys."""
     session.no_touch = _parse_switch(argv[2])
     return OK
 
@@ -114,7 +114,7 @@ def _parse_switch(word: bytes) -> bool:
 
 @command("CLIENT|REPLY", "<ON | OFF | SKIP>", arity=3, flags=PLAIN, since="3.2.0")
 def client_reply(session: Session, argv: list[bytes]) -> Reply:
-    """Choose whether commands are answered: all, none, or all but the next."""
+    """Choose which commands get a reply: all, none, or all but the next."""
     mode = fold(argv[2])
     if mode == b"ON":
         session.unmute()
@@ -132,10 +132,10 @@ def client_reply(session: Session, argv: list[bytes]) -> Reply:
 
 
 def describe(client: Session) -> bytes:
-    """Write a client as CLIENT LIST shows it; a field that has no meaning here is 0."""
+    """Return a client's line of CLIENT LIST; a field without a meaning in Godis is 0."""
     now_ms = client.store.now_ms
     query_bytes, output_bytes = client.query_bytes(), client.output_bytes()
-    # One format, not a join of fields: 10 000 clients are described in 25 ms, not in 55.
+    # One format string, because a join of fields takes 55 ms instead of 25 for 10 000 clients.
     return (
         f"id={client.id} addr={client.address} laddr={client.local_address} fd={client.descriptor} "
         f"name={client.name.decode()} age={(now_ms - client.since_ms) // 1000} "
@@ -154,7 +154,7 @@ def _flags(client: Session) -> str:
 
 
 def _command_name(word: bytes) -> str:
-    """Name a command as the table does: what a client sent may be anything."""
+    """Return the name of a command in the table, or NULL, because a client may have sent any bytes."""
     parent, _, child = fold(word).partition(b"|")
     row = TABLE.get(parent)
     if row is not None and child:
@@ -166,7 +166,7 @@ def _command_name(word: bytes) -> str:
 def client_info(session: Session, argv: list[bytes]) -> Reply:
     """Describe this connection.
 
-    Differs from Redis: the fields about memory that has no counterpart here are 0.
+    Differs from Redis: memory fields without a counterpart in Godis are 0.
     """
     session.last_command = b"CLIENT|INFO"
     return Verbatim(describe(session))
@@ -180,10 +180,9 @@ def client_info(session: Session, argv: list[bytes]) -> Reply:
     since="2.4.0",
 )
 def client_list(session: Session, argv: list[bytes]) -> Reply:
-    """Describe all connections, those of a type, or those with these ids.
+    """List all connections, those of a type, or those with the given ids.
 
-    Differs from Redis: an id that is named twice counts once, and the fields about memory that has no counterpart here
-    are 0.
+    Differs from Redis: an id given twice is listed once, and memory fields without a counterpart in Godis are 0.
     """
     session.last_command = b"CLIENT|LIST"
     clients = session.instance.clients
@@ -221,7 +220,7 @@ def _listed(session: Session, words: list[bytes]) -> Work:
     since="2.4.0",
 )
 def client_kill(session: Session, argv: list[bytes]) -> Reply:
-    """Close the connection from an address, or all that meet every filter."""
+    """Close the connection from an address, or all connections that match every filter."""
     if len(argv) == 3:
         if not _kill(session, [_from_address(argv[2])], skip_me=False):
             raise CommandError(NO_SUCH_CLIENT)
@@ -232,7 +231,7 @@ def client_kill(session: Session, argv: list[bytes]) -> Reply:
 
 
 def _kill(session: Session, filters: list[Filter], skip_me: bool) -> int:
-    """Close all clients that meet the filters, the asking one after its reply; return how many."""
+    """Close all clients that match the filters, the caller after its reply; return their number."""
     killed = 0
     for client in list(session.instance.clients.values()):
         if all(matches(client) for matches in filters) and not (client is session and skip_me):
@@ -245,7 +244,7 @@ def _kill(session: Session, filters: list[Filter], skip_me: bool) -> int:
 
 
 def _parse_filters(words: list[bytes]) -> tuple[list[Filter], bool]:
-    filters: dict[bytes, Filter] = {}  # as in Redis the last one of a kind counts
+    filters: dict[bytes, Filter] = {}  # as in Redis, the last filter of a kind counts
     skip_me = True
     for position in range(0, len(words), 2):
         if position + 1 == len(words):
@@ -274,7 +273,7 @@ def _of_type(value: bytes) -> Filter:
 def _of_user(value: bytes) -> Filter:
     if value != DEFAULT_USER:
         raise CommandError(NO_SUCH_USER % value[:QUOTED_BYTES])
-    return lambda client: True  # every client is the default user, before AUTH too
+    return lambda client: True  # every client is the default user, also before AUTH
 
 
 def _from_address(value: bytes) -> Filter:
@@ -296,10 +295,10 @@ FILTERS: dict[bytes, Callable[[bytes], Filter]] = {
 
 @command("CLIENT|PAUSE", "timeout [WRITE | ALL]", arity=-3, flags=OVER_OTHERS, since="2.9.50")
 def client_pause(session: Session, argv: list[bytes]) -> Reply:
-    """Let all commands, or those that write, wait for so many milliseconds.
+    """Suspend all commands, or all writes, for a number of milliseconds.
 
-    Differs from Redis: CLIENT commands do not wait, so that CLIENT UNPAUSE can end any pause. With the largest timeouts
-    the pause lasts until then; in Redis it ends at once.
+    Differs from Redis: CLIENT commands are not suspended, so that CLIENT UNPAUSE can end any pause. A timeout near the
+    limit of 64 bits is honoured; in Redis such a pause ends at once.
     """
     mode = fold(argv[3]) if len(argv) == 4 else b"ALL"
     if len(argv) > 4:
@@ -312,7 +311,7 @@ def client_pause(session: Session, argv: list[bytes]) -> Reply:
     instance = session.instance
     now_ms = session.store.now_ms
     pause = Pause(min(now_ms + timeout_ms, MAX_INTEGER), writes_only=mode == b"WRITE", set_ms=now_ms)
-    if instance.paused:  # a pause that holds can become longer or stricter, never shorter or weaker
+    if instance.paused:  # a pause in force can become longer or stricter, never shorter or weaker
         pause.until_ms = max(pause.until_ms, instance.pause.until_ms)
         pause.writes_only = pause.writes_only and instance.pause.writes_only
     instance.set_pause(pause)
@@ -321,12 +320,12 @@ def client_pause(session: Session, argv: list[bytes]) -> Reply:
 
 @command("CLIENT|UNPAUSE", arity=2, flags=OVER_OTHERS, since="6.2.0")
 def client_unpause(session: Session, argv: list[bytes]) -> Reply:
-    """Let all commands go on."""
+    """End a pause: resume all suspended commands."""
     session.instance.set_pause(Pause())
     return OK
 
 
 @command("CLIENT|HELP", arity=2, flags=LOADING | STALE, since="5.0.0")
 def client_help(session: Session, argv: list[bytes]) -> Reply:
-    """Show what CLIENT can do."""
+    """List the subcommands of CLIENT."""
     return describe_subcommands(b"CLIENT")

@@ -1,10 +1,8 @@
-"""Commands about the connection itself: greeting, password, database, farewell.
+"""Commands about the connection itself: protocol version, authentication, database, end.
 
-It owns what a client agrees with the server before and after the real work. The state lies in `Session`; CLIENT, which
-looks at the other connections too, has a module of its own.
-
-There is one user, `default`, as in a Redis whose ACLs nobody touched: its password is `requirepass`, and while that is
-empty every client counts as authenticated.
+1. The state of a connection is in `Session`. CLIENT, which also reads other connections, is in `commands/clients.py`.
+2. There is one user, `default`, as in Redis without ACL rules. Its password is `requirepass`. While that is empty,
+   every client is authenticated.
 """
 
 from __future__ import annotations
@@ -36,11 +34,13 @@ logger = logging.getLogger("godis")
 
 DEFAULT_USER = b"default"
 LONGEST_CLIENT_NAME_BYTES = 1024
-ALWAYS = NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | ALLOW_BUSY  # what a client may ask before anything else
+ALWAYS = (
+    NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | ALLOW_BUSY
+)  # allowed before AUTH and in every state of the server
 
 
 def authenticate(session: Session, user: bytes, password: bytes) -> None:
-    """Note that a client knows the password. Raises WRONGPASS; takes as long for any wrong password."""
+    """Authenticate a client. Raises WRONGPASS. The comparison takes the same time for any wrong password."""
     required = session.instance.config.requirepass.encode("utf-8", "surrogateescape")
     if user != DEFAULT_USER or (required and not compare_digest(password, required)):
         logger.warning("refused a wrong password or user from %s", session.address)
@@ -49,12 +49,12 @@ def authenticate(session: Session, user: bytes, password: bytes) -> None:
 
 
 def is_plain(word: bytes) -> bool:
-    """Return True if a word has only visible ASCII, and so cannot spoil a line of CLIENT LIST."""
+    """Return True if a word is visible ASCII without spaces, so that it cannot break a line of CLIENT LIST."""
     return all(33 <= byte <= 126 for byte in word)
 
 
 def check_client_name(name: bytes) -> None:
-    """Refuse a name that is not plain, or so long that CLIENT LIST would be of names."""
+    """Raise CommandError if a connection name is not plain or longer than 1024 bytes."""
     if len(name) > LONGEST_CLIENT_NAME_BYTES:
         raise CommandError(CLIENT_NAME_TOO_LONG)
     if not is_plain(name):
@@ -63,7 +63,7 @@ def check_client_name(name: bytes) -> None:
 
 @command("PING", "[message]", arity=-1, flags=FAST, text_signs=True)
 def ping(session: Session, argv: list[bytes]) -> Reply:
-    """Answer PONG, or the message."""
+    """Return PONG, or the message."""
     if len(argv) == 1:
         return PONG
     if len(argv) == 2:
@@ -73,7 +73,7 @@ def ping(session: Session, argv: list[bytes]) -> Reply:
 
 @command("ECHO", "message", arity=2, flags=LOADING | STALE | FAST)
 def echo(session: Session, argv: list[bytes]) -> Reply:
-    """Answer the message."""
+    """Return the message."""
     _, message = argv
     return message
 
@@ -93,9 +93,9 @@ def auth(session: Session, argv: list[bytes]) -> Reply:
     "HELLO", "[protover [AUTH username password] [SETNAME clientname]]", arity=-1, flags=ALWAYS | ALONE, since="6.0.0"
 )
 def hello(session: Session, argv: list[bytes]) -> Reply:
-    """Agree on RESP2 or RESP3, authenticate, name the connection; tell what the server is.
+    """Choose RESP2 or RESP3, authenticate and name the connection; returns the server's properties.
 
-    From then on lines of text are answered in RESP, too.
+    After a HELLO with a version, requests in text lines get replies in RESP, too.
     """
     version = parse_bounded(argv[1], MIN_INTEGER, MAX_INTEGER, INVALID_PROTOCOL) if len(argv) > 1 else None
     if version not in (None, 2, 3):
@@ -119,7 +119,7 @@ def hello(session: Session, argv: list[bytes]) -> Reply:
 
 
 def _take_greeting(session: Session, words: list[bytes]) -> None:
-    """Carry out the options of HELLO one after another, as Redis does: those before a wrong one hold."""
+    """Apply the options of HELLO in order. As in Redis, the options before a wrong one remain in effect."""
     place = 0
     while place < len(words):
         option, left = fold(words[place]), len(words) - place - 1
@@ -136,7 +136,7 @@ def _take_greeting(session: Session, words: list[bytes]) -> None:
 
 @command("SELECT", "index", arity=2, flags=LOADING | STALE | FAST)
 def select(session: Session, argv: list[bytes]) -> Reply:
-    """Change to another database."""
+    """Select the database of this connection."""
     _, index_text = argv
     session.db = parse_database(index_text, session.store)
     return OK
@@ -144,22 +144,22 @@ def select(session: Session, argv: list[bytes]) -> Reply:
 
 @command("QUIT", arity=-1, flags=ALWAYS, text_signs=True)
 def quit_(session: Session, argv: list[bytes]) -> Reply:
-    """Close the connection once all replies are sent."""
+    """Close the connection after all replies are sent."""
     session.closing = True
     return Farewell(b"OK")
 
 
 @command("EXIT", arity=-1, flags=ALWAYS, since="Godis 1.0")
 def exit_(session: Session, argv: list[bytes]) -> Reply:
-    """Close the connection, as QUIT does; a line of text gets no answer.
+    """Close the connection, as QUIT does; a text line gets no reply.
 
-    Differs from Redis, which does not have it; the original program did.
+    Differs from Redis, which does not have this command; the original program did.
     """
     return quit_(session, argv)
 
 
 @command("RESET", arity=1, flags=ALWAYS | ALONE, since="6.2.0")
 def reset(session: Session, argv: list[bytes]) -> Reply:
-    """Put the connection back as it was when it opened."""
+    """Reset the connection to its initial state."""
     session.reset()
     return Status(b"RESET")

@@ -1,6 +1,6 @@
-"""What helps a person who types lines: HELP, and a hint behind the error that a forgotten quote makes.
+"""Help for people who type requests: HELP, and a hint about quotes after an error.
 
-Only lines of text get the hint. COMMAND does not list HELP, because client libraries have no use for it.
+Only requests in text lines get the hint. COMMAND does not list HELP, because client libraries do not use it.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ LINES = [
 @command("HELP", arity=-1, flags=ALWAYS, hidden=True)
 @command("?", arity=-1, flags=ALWAYS, hidden=True)
 def help_(session: Session, argv: list[bytes]) -> Reply:
-    """Show what a person may type."""
+    """List the most useful commands, with an explanation each."""
     return LINES.copy()
 
 
 @command('"', arity=-1, flags=ALWAYS, hidden=True)
 def unbalanced(session: Session, argv: list[bytes]) -> Reply:
-    """Refuse a line that cannot be split into words: the parser gives it this name."""
+    """Refuse a line with unbalanced quotes; the parser gives such a line this name."""
     raise CommandError(UNBALANCED_QUOTES)
 
 
 def with_hint(row: Command, argv: list[bytes], reply: Reply) -> Reply:
-    """Return the reply to a line; an error because of too many words says that a value with spaces needs quotes."""
+    """Return the reply to a text line. An error about too many words gets a hint about quotes."""
     if not isinstance(reply, CommandError):
         return reply
     if row.subcommands and len(argv) > 1:

@@ -1,7 +1,7 @@
-"""INFO: what the instance tells of itself, in Redis's sections and field names.
+"""INFO: the state of the instance, in Redis's sections and field names.
 
-A field stands here only if its value is true and known here; Redis's fields about what Godis does not have (forks,
-replicas, modules) are left out, and a client that asks for one finds none, as with an older Redis.
+A field is present only if Godis knows its true value. Redis's fields about forks, replicas and modules are absent, as
+in an older Redis.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ if sys.platform != "win32":
     import resource
 
 Field = tuple[str, object]
-SAMPLE = 1000  # keys looked at for the average TTL
+SAMPLE = 1000  # keys for the average TTL
 
 
 def _server(instance: Instance) -> Iterable[Field]:
     uptime_seconds = max(0, instance.store.now_ms - instance.started_ms) // 1000
     return [
-        ("redis_version", REDIS_VERSION),  # whose behaviour is offered
+        ("redis_version", REDIS_VERSION),  # the version whose behaviour Godis has
         ("godis_version", VERSION),
         ("redis_mode", "standalone"),
         ("instance_id", instance.id),
@@ -57,10 +57,9 @@ def _clients(instance: Instance) -> Iterable[Field]:
 
 
 def resident_bytes() -> int:
-    """Return the memory that the process occupies; where the system has no /proc, the most it ever did, or 0.
+    """Return the resident memory of the process; on a system without /proc, the peak, or 0.
 
-    It is what an operator pays for. What of it the keys take cannot be had cheaply from Python: MEMORY USAGE tells
-    it for one key.
+    The share of the keys is unknown without `maxmemory`, because Python cannot compute it cheaply.
     """
     try:
         with open("/proc/self/statm", "rb") as file:
@@ -70,7 +69,7 @@ def resident_bytes() -> int:
 
 
 def peak_bytes() -> int:
-    """Return the most memory that the process ever occupied; 0 where Python cannot tell (Windows)."""
+    """Return the peak resident memory of the process in bytes; 0 on Windows, where Python cannot read it."""
     if sys.platform == "win32":
         return 0
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -78,7 +77,7 @@ def peak_bytes() -> int:
 
 
 def show_bytes(size: int) -> str:
-    """Write a size for people, as Redis does: 967.34K."""
+    """Format a size as Redis does: 967.34K."""
     amount, unit = float(size), "B"
     for larger in "KMGT":
         if amount < 1024:
@@ -112,7 +111,7 @@ def _persistence(instance: Instance) -> Iterable[Field]:
     log = instance.log
     enabled = instance.config.appendonly
     fields: list[Field] = [
-        ("loading", 0),  # a client is served only when the log is replayed
+        ("loading", 0),  # no client is served before the log is replayed
         ("rdb_last_save_time", instance.last_save_second),
         ("aof_enabled", int(enabled)),
         *_rewrite(instance),
@@ -133,7 +132,7 @@ def _rewrite(instance: Instance) -> Iterable[Field]:
     rewrite = instance.rewrite
     fields: list[Field] = [
         ("aof_rewrite_in_progress", int(rewrite.in_progress)),
-        ("aof_rewrite_scheduled", 0),  # nothing that it would have to wait for
+        ("aof_rewrite_scheduled", 0),  # a rewrite starts at once: there is no fork to wait for
         ("aof_last_rewrite_time_sec", rewrite.last_seconds),
         (
             "aof_current_rewrite_time_sec",
@@ -224,7 +223,7 @@ def _pool(instance: Instance) -> Iterable[Field]:
 
 
 def _average_ttl_ms(db: Keyspace) -> int:
-    """Return the average time to live of a sample of the keys, spread evenly over their ages; 0 if none has one."""
+    """Return the average TTL of SAMPLE keys, spread evenly over the key order; 0 if none has a TTL."""
     now_ms = db.store.now_ms
     places = db.key_order.places
     step = len(places) // SAMPLE + 1
@@ -261,14 +260,15 @@ ALL_SECTIONS = {"default", "all", "everything"}
 
 @command("INFO", "[section [section ...]]", arity=-1, flags=LOADING | STALE)
 def info(session: Session, argv: list[bytes]) -> Reply:
-    """Tell about the server, all of it or the sections named.
+    """Show the state of the server: all sections, or those named.
 
-    Differs from Redis: only what is known and true here is told; `used_memory` is what the whole process occupies.
+    Differs from Redis: fields that Godis has no value for are absent. Without `maxmemory`, `used_memory` is the
+    resident memory of the process.
     """
-    return word_by_word(argv, _told(session.instance, argv))
+    return word_by_word(argv, _sections(session.instance, argv))
 
 
-def _told(instance: Instance, argv: list[bytes]) -> Work:
+def _sections(instance: Instance, argv: list[bytes]) -> Work:
     known = ALL_SECTIONS | {title.lower() for title in SECTIONS}
     wanted = set() if len(argv) > 1 else ALL_SECTIONS
     for start in range(1, len(argv), PART_WORDS):

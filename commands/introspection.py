@@ -1,8 +1,8 @@
-"""COMMAND: what the table of commands says of itself, in the shapes of Redis 7.
+"""COMMAND: the table of commands, in the reply formats of Redis 7.
 
-Nearly everything is derived from the rows: key specifications from the places of the keys, ACL categories from flags
-and family, the arguments of COMMAND DOCS from the syntax. There are no ACLs here; the categories are for clients that
-choose by them.
+The replies are derived from the rows: key specifications from the positions of the keys, ACL categories from flags and
+family, the arguments of COMMAND DOCS from the syntax. Godis has no ACLs; the categories are for clients that classify
+commands by them.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ FLAG_CATEGORIES = {
     ADMIN: [b"@admin", b"@dangerous"],
     FAST: [b"@fast"],
 }
-FURTHER_CATEGORIES = {  # what Redis says beyond the rules
+FURTHER_CATEGORIES = {  # categories in Redis that the rules do not yield
     b"COMMAND": [b"@connection"],  # and its subcommands
     b"INFO": [b"@dangerous"],
     b"LASTSAVE": [b"@admin", b"@dangerous"],
@@ -61,7 +61,7 @@ FURTHER_CATEGORIES = {  # what Redis says beyond the rules
 
 
 def find(name: bytes) -> Command | None:
-    """Return the row of a name such as get or client|id, or None."""
+    """Return the row of a name such as get or client|id, or None if there is none."""
     parent, _, child = fold(name).partition(b"|")
     row = TABLE.get(parent)
     if row is not None and child:
@@ -70,19 +70,19 @@ def find(name: bytes) -> Command | None:
 
 
 def all_rows() -> Iterable[Command]:
-    """Return every row, a subcommand's behind its container's."""
+    """Return all rows; those of subcommands follow their container's."""
     for row in TABLE.values():
         yield row
         yield from row.subcommands.values()
 
 
 def group_of(row: Command) -> str:
-    """Name the family of a command as Redis does."""
+    """Return Redis's name for a command's family."""
     return GROUPS.get(row.group, row.group)
 
 
 def categories(row: Command) -> list[bytes]:
-    """List the ACL categories of a command."""
+    """Return the ACL categories of a command."""
     found = [name for flag, names in FLAG_CATEGORIES.items() if row.flags & flag for name in names]
     if not row.flags & FAST:
         found.append(b"@slow")
@@ -92,7 +92,7 @@ def categories(row: Command) -> list[bytes]:
 
 
 def describe_subcommands(name: bytes) -> list[Reply]:
-    """Write the answer of HELP: a line of syntax and a line of summary for each subcommand."""
+    """Return the reply to HELP: a line of syntax and a line of summary for each subcommand."""
     lines: list[Reply] = [Status(b"%b <subcommand> [<arg> [value] [opt] ...]. Subcommands are:" % name)]
     for child, row in sorted(TABLE[name].subcommands.items()):
         lines.append(Status(b"%b %b" % (child, row.syntax.encode()) if row.syntax else child))
@@ -111,7 +111,7 @@ def _info(row: Command) -> list[Reply]:
         Members(Status(name) for flag, name in FLAG_NAMES.items() if row.flags & flag),
         *row.keys,
         Members(map(Status, categories(row))),
-        Members(),  # tips, which are for proxies of clusters
+        Members(),  # tips, which only proxies of clusters use
         Members([_key_specification(row)] if row.keys.first else []),
         Members(map(_info, row.subcommands.values())),
     ]
@@ -139,9 +139,9 @@ container("COMMAND", since="2.8.13", flags=LOADING | STALE, run_alone=command_al
 
 @command("COMMAND|INFO", "[command-name [command-name ...]]", arity=-2, flags=LOADING | STALE, since="2.8.13")
 def command_info(session: Session, argv: list[bytes]) -> Reply:
-    """Describe these commands, or all: arity, flags, places of the keys.
+    """Describe the named commands, or all: arity, flags, positions of the keys.
 
-    Differs from Redis: there are no tips for proxies.
+    Differs from Redis: the list of tips for proxies is empty.
     """
     if len(argv) == 2:
         return command_all(session, argv)
@@ -160,7 +160,7 @@ def _infos(argv: list[bytes]) -> Work:
 # ---- COMMAND DOCS
 
 
-@cache  # 10 ms for all, while everybody waits
+@cache  # all docs take 10 ms, a stall of the event loop
 def _docs(row: Command) -> dict[Reply, Reply]:
     docs: dict[Reply, Reply] = {
         b"summary": row.summary.encode(),
@@ -176,9 +176,9 @@ def _docs(row: Command) -> dict[Reply, Reply]:
 
 @command("COMMAND|DOCS", "[command-name [command-name ...]]", arity=-2, flags=LOADING | STALE, since="7.0.0")
 def command_docs(session: Session, argv: list[bytes]) -> Reply:
-    """Show summary, origin, family and arguments of these commands, or of all.
+    """Show the summary, version, group and arguments of the named commands, or of all.
 
-    Differs from Redis: there is no complexity and no history.
+    Differs from Redis: complexity and history are absent.
     """
     if len(argv) == 2:
         return {row.name.lower(): _docs(row) for row in TABLE.values()}
@@ -210,7 +210,7 @@ def command_count(session: Session, argv: list[bytes]) -> Reply:
     since="7.0.0",
 )
 def command_list(session: Session, argv: list[bytes]) -> Reply:
-    """List the names of all commands, or of those that pass a filter."""
+    """List the names of all commands, or of those that match a filter."""
     if len(argv) == 2:
         return [row.name.lower() for row in all_rows()]
     if len(argv) != 5 or fold(argv[2]) != b"FILTERBY":
@@ -228,7 +228,7 @@ def command_list(session: Session, argv: list[bytes]) -> Reply:
 
 @command("COMMAND|GETKEYS", "command [arg [arg ...]]", arity=-4, flags=LOADING | STALE, since="2.8.13")
 def command_getkeys(session: Session, argv: list[bytes]) -> Reply:
-    """List the arguments of a request that are keys."""
+    """List the keys of a request."""
     request = argv[2:]
     row = TABLE.get(fold(request[0]))
     if row is not None and row.subcommands:
@@ -244,5 +244,5 @@ def command_getkeys(session: Session, argv: list[bytes]) -> Reply:
 
 @command("COMMAND|HELP", arity=2, flags=LOADING | STALE, since="5.0.0")
 def command_help(session: Session, argv: list[bytes]) -> Reply:
-    """Show what COMMAND can do."""
+    """List the subcommands of COMMAND."""
     return describe_subcommands(b"COMMAND")

@@ -1,8 +1,10 @@
-"""Commands on keys of any type: whether they are there, until when, under which name, in which database.
+"""Commands on keys of any type: existence, expiry, names, databases, and walks of the keyspace.
 
-They see no more of a value than the row of its type. What a command changed is logged with absolute deadlines (EXPIRE
-as PEXPIREAT, or as DEL when that time has passed). COPY and MOVE log themselves, whatever the size of the value.
-The module is long because the family is: some thirty commands, of which none is long.
+1. A command here uses only the row of a value's type (`type_of`), never the value itself.
+2. Effects are logged with absolute deadlines: EXPIRE as PEXPIREAT, or as DEL if the deadline has passed. COPY and MOVE
+   log themselves, so the size of the value does not matter.
+
+The module has more than 500 lines because the family has some thirty commands; each of them is short.
 """
 
 from __future__ import annotations
@@ -66,18 +68,18 @@ from values.strings import is_integer
 SECOND = Keys(2, 2, 1)
 CURSOR = re.compile(rb"(?:[+-]?[0-9]{1,40})?")
 INT_MIN, INT_MAX = -(2**31), 2**31 - 1
-MOST_TEXT_WORDS = 32768  # a line of text holds no more
-SHARED_INTEGERS = 10000
-MANY_REFERENCES = 2**31 - 1
+MOST_TEXT_WORDS = 32768  # a line of the text dialect has at most so many
+SHARED_INTEGERS = 10000  # Redis shares the objects of smaller ones
+MANY_REFERENCES = 2**31 - 1  # Redis's count for a shared object
 
-# ---- being there
+# ---- existence
 
 
 @command("DEL", "key [key ...]", arity=-2, flags=WRITE, keys=ALL)
 def delete(session: Session, argv: list[bytes]) -> Reply:
-    """Delete keys; answers how many there were.
+    """Delete keys; returns the number of keys deleted.
 
-    Differs from Redis: the text dialect answers a line for each key, its value or an error.
+    Differs from Redis: in the text dialect the reply is a line for each key, its value or an error.
     """
     if is_long(argv):
         return _delete_in_parts(session, argv)
@@ -93,7 +95,7 @@ def delete(session: Session, argv: list[bytes]) -> Reply:
 
 
 def _delete_in_parts(session: Session, argv: list[bytes]) -> Work:
-    listed = len(argv) <= MOST_TEXT_WORDS  # only text is answered with the values
+    listed = len(argv) <= MOST_TEXT_WORDS  # only the text dialect shows the values
     parts: list[Any] = yield from in_parts(session, argv, delete)
     reply = Deleted(sum(parts))
     reply.values = [value for part in parts for value in part.values] if listed else []
@@ -102,7 +104,7 @@ def _delete_in_parts(session: Session, argv: list[bytes]) -> Work:
 
 @for_many("DEL")
 def delete_many(session: Session, keys: Sequence[bytes], *more: Sequence[bytes]) -> Sequence[Reply] | None:
-    """Delete keys, one a request."""
+    """Run DELs of one key each."""
     db = session.db
     if more or short_strings(db, keys) is None:
         return None
@@ -115,7 +117,7 @@ def delete_many(session: Session, keys: Sequence[bytes], *more: Sequence[bytes])
 
 @command("UNLINK", "key [key ...]", arity=-2, flags=WRITE | FAST, keys=ALL, since="4.0.0")
 def unlink(session: Session, argv: list[bytes]) -> Reply:
-    """Delete keys; answers how many there were."""
+    """Delete keys; returns the number of keys deleted."""
     if is_long(argv):
         return _unlink_in_parts(session, argv)
     return int(delete(session, argv))  # type: ignore[arg-type]
@@ -131,7 +133,7 @@ for_many("UNLINK")(delete_many)
 
 @command("EXISTS", "key [key ...]", arity=-2, flags=READONLY | FAST, keys=ALL)
 def exists(session: Session, argv: list[bytes]) -> Reply:
-    """Count how many of the keys named are there; one named twice counts twice."""
+    """Count the keys that exist; a key named twice counts twice."""
     look = session.db.look
     if is_long(argv):
         return counting(session, argv, is_use=False)
@@ -140,11 +142,11 @@ def exists(session: Session, argv: list[bytes]) -> Reply:
 
 @command("TOUCH", "key [key ...]", arity=-2, flags=READONLY | FAST, keys=ALL, since="3.2.1")
 def touch(session: Session, argv: list[bytes]) -> Reply:
-    """Count as EXISTS does, and count as a use of the keys."""
+    """Update the last access of keys; returns the number of keys that exist."""
     if is_long(argv):
         return counting(session, argv, is_use=True)
     store, read = session.store, session.db.read
-    tracked, store.tracks_access = store.tracks_access, True  # whatever CLIENT NO-TOUCH says
+    tracked, store.tracks_access = store.tracks_access, True  # also under CLIENT NO-TOUCH
     try:
         return sum(read(key) is not None for key in argv[1:])
     finally:
@@ -164,25 +166,25 @@ def value_type(session: Session, argv: list[bytes]) -> Reply:
 
 @command("TTL", "key", arity=2, flags=READONLY | FAST, keys=FIRST)
 def ttl(session: Session, argv: list[bytes]) -> Reply:
-    """Get the seconds a key has to live; -1 if it has no end, -2 if it is not there."""
+    """Get the time to live of a key in seconds; -1 if it has none, -2 if the key does not exist."""
     return _seconds(_time_left_ms(session, argv))
 
 
 @command("PTTL", "key", arity=2, flags=READONLY | FAST, keys=FIRST, since="2.6.0")
 def pttl(session: Session, argv: list[bytes]) -> Reply:
-    """Get the milliseconds a key has to live; -1 if it has no end, -2 if it is not there."""
+    """Get the time to live of a key in milliseconds; -1 if it has none, -2 if the key does not exist."""
     return _time_left_ms(session, argv)
 
 
 @command("EXPIRETIME", "key", arity=2, flags=READONLY | FAST, keys=FIRST, since="7.0.0")
 def expiretime(session: Session, argv: list[bytes]) -> Reply:
-    """Get the Unix time in seconds at which a key ends; -1 if it has no end, -2 if it is not there."""
+    """Get the Unix time in seconds at which a key expires; -1 if it does not, -2 if the key does not exist."""
     return _seconds(_deadline_ms(session, argv))
 
 
 @command("PEXPIRETIME", "key", arity=2, flags=READONLY | FAST, keys=FIRST, since="7.0.0")
 def pexpiretime(session: Session, argv: list[bytes]) -> Reply:
-    """Get the Unix time in milliseconds at which a key ends; -1 if it has no end, -2 if it is not there."""
+    """Get the Unix time in ms at which a key expires; -1 if it does not, -2 if the key does not exist."""
     return _deadline_ms(session, argv)
 
 
@@ -208,7 +210,7 @@ def _seconds(milliseconds: int) -> int:
 
 @command("PERSIST", "key", arity=2, flags=WRITE | FAST, keys=FIRST, since="2.2.0")
 def persist(session: Session, argv: list[bytes]) -> Reply:
-    """Let a key live without an end."""
+    """Remove the expiry of a key."""
     _, key = argv
     db = session.db
     if db.get(key) is None or not db.persist(key):
@@ -219,13 +221,13 @@ def persist(session: Session, argv: list[bytes]) -> Reply:
 
 @command("EXPIRE", "key seconds [NX | XX | GT | LT]", arity=-3, flags=WRITE | FAST, keys=FIRST)
 def expire(session: Session, argv: list[bytes]) -> Reply:
-    """Set the seconds that a key has to live."""
+    """Set the time to live of a key in seconds."""
     return _expire(session, argv, b"expire", 1000, session.store.now_ms)
 
 
 @command("PEXPIRE", "key milliseconds [NX | XX | GT | LT]", arity=-3, flags=WRITE | FAST, keys=FIRST, since="2.6.0")
 def pexpire(session: Session, argv: list[bytes]) -> Reply:
-    """Set the milliseconds that a key has to live."""
+    """Set the time to live of a key in milliseconds."""
     return _expire(session, argv, b"pexpire", 1, session.store.now_ms)
 
 
@@ -233,7 +235,7 @@ def pexpire(session: Session, argv: list[bytes]) -> Reply:
     "EXPIREAT", "key unix-time-seconds [NX | XX | GT | LT]", arity=-3, flags=WRITE | FAST, keys=FIRST, since="1.2.0"
 )
 def expireat(session: Session, argv: list[bytes]) -> Reply:
-    """Set the Unix time in seconds at which a key ends."""
+    """Set the Unix time in seconds at which a key expires."""
     return _expire(session, argv, b"expireat", 1000, 0)
 
 
@@ -246,7 +248,7 @@ def expireat(session: Session, argv: list[bytes]) -> Reply:
     since="2.6.0",
 )
 def pexpireat(session: Session, argv: list[bytes]) -> Reply:
-    """Set the Unix time in milliseconds at which a key ends."""
+    """Set the Unix time in milliseconds at which a key expires."""
     return _expire(session, argv, b"pexpireat", 1, 0)
 
 
@@ -263,7 +265,7 @@ def _expire(session: Session, argv: list[bytes], command: bytes, unit_ms: int, b
 
 
 def _parse_end(amount: bytes, command: bytes, unit_ms: int, base_ms: int) -> int:
-    """Return the deadline that an amount of a unit from a moment on means. Raises CommandError."""
+    """Return `base_ms` plus an amount of units, in Unix ms. Raises CommandError unless it fits in 64 bits."""
     after_base_ms = parse_integer(amount) * unit_ms
     deadline_ms = base_ms + after_base_ms
     if after_base_ms < MIN_INTEGER or deadline_ms > MAX_INTEGER:
@@ -272,7 +274,7 @@ def _parse_end(amount: bytes, command: bytes, unit_ms: int, base_ms: int) -> int
 
 
 def _parse_conditions(words: list[bytes]) -> set[bytes]:
-    """Read the options of EXPIRE. Raises CommandError for one that is unknown and for two that contradict."""
+    """Parse the options of EXPIRE. Raises CommandError for an unknown option and for two that contradict."""
     conditions = set()
     for word in words:
         condition = fold(word)
@@ -287,7 +289,7 @@ def _parse_conditions(words: list[bytes]) -> set[bytes]:
 
 
 def _meets(conditions: set[bytes], known_ms: int, wanted_ms: int) -> bool:
-    """Return True if a key's deadline may be replaced; no deadline counts as one that never comes."""
+    """Return True if all conditions hold. A key without a deadline counts as one that never expires."""
     endless = known_ms == NO_DEADLINE
     holds = {
         b"NX": endless,
@@ -305,8 +307,8 @@ def _meets(conditions: set[bytes], known_ms: int, wanted_ms: int) -> bool:
 def keys(session: Session, argv: list[bytes]) -> Reply:
     """List all keys that match a pattern; SCAN does the same in small steps.
 
-    Differs from Redis: other clients are served while a large keyspace is walked through. A key that is there all the
-    time is listed once; one that comes or goes meanwhile may be listed or not.
+    Differs from Redis: other clients are served while a large keyspace is walked. A key that exists during the whole
+    walk is listed once; a key that is created or deleted meanwhile may be listed or not.
     """
     _, pattern = argv
     places = session.db.key_order.places
@@ -316,10 +318,9 @@ def keys(session: Session, argv: list[bytes]) -> Reply:
 
 @command("SCAN", "cursor [MATCH pattern] [COUNT count] [TYPE type]", arity=-2, flags=READONLY, since="2.8.0")
 def scan(session: Session, argv: list[bytes]) -> Reply:
-    """List some keys and the cursor to go on from; what stays from cursor 0 to cursor 0 is listed at least once.
+    """List some keys and the next cursor; a key that exists during the whole iteration is listed at least once.
 
-    Differs from Redis: COUNT is taken for at most 2048, and for less with a long pattern, so that no call holds up
-    other clients.
+    Differs from Redis: COUNT is limited to 2048, and to less with a long pattern, so that no call delays other clients.
     """
     cursor = _parse_cursor(argv[1])
     check_option_words(argv)
@@ -343,7 +344,7 @@ def _scanned(following: int, matching: Generator[None, None, list[bytes]]) -> Wo
 
 
 def _parse_cursor(text: bytes) -> int:
-    """Read a cursor as C's strtoul does, which takes signs and nothing at all, too."""
+    """Parse a cursor as C's strtoul does, which also accepts a sign and an empty text."""
     if not CURSOR.fullmatch(text):
         raise CommandError(INVALID_CURSOR)
     cursor = int(text or b"0")
@@ -353,7 +354,7 @@ def _parse_cursor(text: bytes) -> int:
 
 
 def _parse_scan_options(words: list[bytes]) -> tuple[bytes, int, bytes | None]:
-    """Read pattern, count, and type or None. Raises CommandError."""
+    """Return the pattern, the count, and the type or None. Raises CommandError."""
     pattern, count, type_name = b"*", 10, None
     rest = iter(words)
     for word in rest:
@@ -376,7 +377,7 @@ def _parse_scan_options(words: list[bytes]) -> tuple[bytes, int, bytes | None]:
 
 @command("RANDOMKEY", arity=1, flags=READONLY)
 def randomkey(session: Session, argv: list[bytes]) -> Reply:
-    """Get any one key."""
+    """Get a random key."""
     db = session.db
     key = db.random_key()
     return in_slices(session, any_live(db)) if key is None and db else key
@@ -386,7 +387,7 @@ def randomkey(session: Session, argv: list[bytes]) -> Reply:
 def dbsize(session: Session, argv: list[bytes]) -> Reply:
     """Count the keys of the database.
 
-    Differs from Redis: keys that have expired are not counted, unless thousands of them wait to be deleted.
+    Differs from Redis: expired keys are not counted, unless thousands of them are still to be deleted.
     """
     return session.db.count()
 
@@ -396,7 +397,7 @@ def dbsize(session: Session, argv: list[bytes]) -> Reply:
 
 @command("RENAME", "key newkey", arity=3, flags=WRITE, keys=FIRST_TWO)
 def rename(session: Session, argv: list[bytes]) -> Reply:
-    """Give a key another name, in place of what had that name before."""
+    """Rename a key; a key that had the new name is replaced."""
     _, old, new = argv
     if session.db.get(old) is None:
         raise CommandError(NO_SUCH_KEY)
@@ -406,7 +407,7 @@ def rename(session: Session, argv: list[bytes]) -> Reply:
 
 @command("RENAMENX", "key newkey", arity=3, flags=WRITE | FAST, keys=FIRST_TWO)
 def renamenx(session: Session, argv: list[bytes]) -> Reply:
-    """Give a key another name, unless that name is taken."""
+    """Rename a key, unless a key has the new name."""
     _, old, new = argv
     if session.db.get(old) is None:
         raise CommandError(NO_SUCH_KEY)
@@ -433,7 +434,7 @@ def _rename(db: Keyspace, old: bytes, new: bytes) -> None:
     since="6.2.0",
 )
 def copy(session: Session, argv: list[bytes]) -> Reply:
-    """Copy value and end of a key to another key."""
+    """Copy the value and the expiry of a key to another key."""
     check_option_words(argv)
     _, source, destination, *words = argv
     target, replace = _parse_copy_options(session, words)
@@ -449,7 +450,7 @@ def copy(session: Session, argv: list[bytes]) -> Reply:
 
 
 def _parse_copy_options(session: Session, words: list[bytes]) -> tuple[Keyspace, bool]:
-    """Read where a copy goes, and whether it replaces what is there. Raises CommandError."""
+    """Return the target database, and True if an existing key is replaced. Raises CommandError."""
     target, replace = session.db, False
     rest = iter(words)
     for word in rest:
@@ -465,7 +466,7 @@ def _parse_copy_options(session: Session, words: list[bytes]) -> tuple[Keyspace,
 
 @command("MOVE", "key db", arity=3, flags=WRITE | FAST, keys=FIRST)
 def move(session: Session, argv: list[bytes]) -> Reply:
-    """Move a key to another database, unless it is there already."""
+    """Move a key to another database, unless the key exists there."""
     _, key, index = argv
     db = session.db
     target = parse_database(index, session.store)
@@ -481,7 +482,7 @@ def move(session: Session, argv: list[bytes]) -> Reply:
 
 @command("SWAPDB", "index1 index2", arity=3, flags=WRITE | FAST, since="4.0.0")
 def swapdb(session: Session, argv: list[bytes]) -> Reply:
-    """Exchange all keys of two databases."""
+    """Swap two databases."""
     _, first, second = argv
     databases = session.store.databases
     left = parse_bounded(first, INT_MIN, INT_MAX, INVALID_FIRST_DB)
@@ -496,7 +497,7 @@ def swapdb(session: Session, argv: list[bytes]) -> Reply:
 
 @command("FLUSHDB", "[ASYNC | SYNC]", arity=-1, flags=WRITE)
 def flushdb(session: Session, argv: list[bytes]) -> Reply:
-    """Delete all keys of the database; the memory comes back bit by bit either way."""
+    """Delete all keys of the current database; with SYNC, too, the memory is freed in slices."""
     _check_flush_mode(argv)
     if session.db:
         session.db.flush()
@@ -506,7 +507,7 @@ def flushdb(session: Session, argv: list[bytes]) -> Reply:
 
 @command("FLUSHALL", "[ASYNC | SYNC]", arity=-1, flags=WRITE)
 def flushall(session: Session, argv: list[bytes]) -> Reply:
-    """Delete all keys of all databases; the memory comes back bit by bit either way."""
+    """Delete all keys of all databases; with SYNC, too, the memory is freed in slices."""
     _check_flush_mode(argv)
     if any(session.store.databases):
         session.store.flush_all()
@@ -519,7 +520,7 @@ def _check_flush_mode(argv: list[bytes]) -> None:
         raise CommandError(SYNTAX)
 
 
-# ---- what is known of a value
+# ---- OBJECT
 
 container("OBJECT", since="2.2.3")
 OBJECT_HELP = """\
@@ -548,10 +549,10 @@ def object_help(session: Session, argv: list[bytes]) -> Reply:
 
 @command("OBJECT|ENCODING", "key", arity=3, flags=READONLY, keys=SECOND, since="2.2.3")
 def object_encoding(session: Session, argv: list[bytes]) -> Reply:
-    """Get how Redis would hold a value that was just set; a string as int, embstr or raw.
+    """Get the encoding that Redis uses for such a value: int, embstr or raw for a string.
 
-    Differs from Redis: there, what APPEND, SETRANGE and INCRBYFLOAT made is raw even if short; remembering how a value
-    came about is not worth a field a key.
+    Differs from Redis, where a string that APPEND, SETRANGE or INCRBYFLOAT changed is raw even if it is short. A field
+    per key that remembers this would not be worth its memory.
     """
     value = session.db.look(argv[2])
     return None if value is None else type_of(value).encoding(value)
@@ -559,7 +560,7 @@ def object_encoding(session: Session, argv: list[bytes]) -> Reply:
 
 @command("OBJECT|FREQ", "key", arity=3, flags=READONLY, keys=SECOND, since="4.0.0")
 def object_freq(session: Session, argv: list[bytes]) -> Reply:
-    """Get how often a key is used, from 0 to 255 and by the logarithm; refused unless keys are evicted by frequency."""
+    """Get the logarithmic access frequency of a key, 0 to 255; refused unless the policy is LFU."""
     if session.db.look(argv[2]) is None:
         return None
     if not session.instance.eviction.by_frequency:
@@ -569,9 +570,9 @@ def object_freq(session: Session, argv: list[bytes]) -> Reply:
 
 @command("OBJECT|IDLETIME", "key", arity=3, flags=READONLY, keys=SECOND, since="2.2.3")
 def object_idletime(session: Session, argv: list[bytes]) -> Reply:
-    """Get for how many seconds a key was not used; refused where keys are evicted by frequency.
+    """Get the seconds since the last access to a key; refused if the policy is LFU.
 
-    Differs from Redis: uses are noted from the first such question on, or since keys are evicted by LRU.
+    Differs from Redis: accesses are tracked from the first OBJECT IDLETIME on, or while the policy is LRU.
     """
     if session.db.look(argv[2]) is None:
         return None
@@ -582,7 +583,7 @@ def object_idletime(session: Session, argv: list[bytes]) -> Reply:
 
 @command("OBJECT|REFCOUNT", "key", arity=3, flags=READONLY, keys=SECOND, since="2.2.3")
 def object_refcount(session: Session, argv: list[bytes]) -> Reply:
-    """Get how many hold a value: one, or as Redis says of the small integers that all keys share, no end."""
+    """Get the reference count of a value: 1, or 2147483647 for an integer below 10000, which Redis shares."""
     value = session.db.look(argv[2])
     if value is None:
         return None

@@ -1,16 +1,15 @@
-"""Reads that look at a whole keyspace, made in slices so that other clients are served in between.
+"""Reads of a whole keyspace, run in slices so that other clients are served in between.
 
-It owns what such a read does between its slices, and when it is worth it; how often it is woken is the server's
-business. A small keyspace is read at once, and exactly. Of a large one the command returns its work: the
-server does it a millisecond a turn, then sends what came out.
+1. A small keyspace is read at once, and exactly.
+2. For a large keyspace the command returns its work, and `net/scheduler.py` runs a slice of a millisecond a turn.
+3. Such a read is not a point-in-time view. A key that exists from start to end is listed exactly once. A key that is
+   created, deleted or expires meanwhile may be listed or not. Only reads may behave so.
 
-    work = listing(db, b"*")     a generator: each `next` looks at some places, and its end brings the reply
-    at_once(work)                 the same reply without a pause: for a small keyspace, and inside a transaction
+    work = listing(db, b"*")     a generator: each `next` reads some places of the key order; it returns the reply
+    at_once(work)                the same reply without a pause
 
-**It is not a moment's picture.** A key that is there from start to end is met, and none is met twice; one that comes,
-goes or expires meanwhile may be met or not. Only reads may be so: whatever writes runs from start to end. Refused: a
-copy of the keyspace's keys at the start, which alone stalls the loop (20 ms a million), and a set of the keys that were
-met, which takes more memory than the reply.
+Refused: a copy of all keys at the start, which alone stalls the loop (20 ms a million); a set of the keys already
+listed, which takes more memory than the reply.
 """
 
 from __future__ import annotations
@@ -22,22 +21,22 @@ from session import Session
 from store import Keyspace
 from values.glob import Pattern, is_quick
 
-AT_ONCE_PLACES = 2048  # of a keyspace; about two milliseconds
-SHORT_PATTERN_BYTES = 32  # matched in some microseconds at most with a key of some ten bytes
+AT_ONCE_PLACES = 2048  # of the key order; to read them takes about two milliseconds
+SHORT_PATTERN_BYTES = 32  # a match with a key of some ten bytes takes some microseconds at most
 
 
 def places_at_once(pattern: bytes) -> int:
-    """Return how many keys may be matched without a pause: fewer with a pattern that may take long."""
+    """Return how many keys may be matched without a pause: the longer the pattern, the fewer."""
     return AT_ONCE_PLACES // (1 + len(pattern) // SHORT_PATTERN_BYTES)
 
 
 def in_slices(session: Session, work: Work, is_quick: bool = True) -> Reply:
-    """Leave the work to the server, or do it at once where the keyspace is small and that takes no time."""
+    """Return the work, or, if `is_quick` and the keyspace is small, its reply."""
     return at_once(work) if is_quick and len(session.db.key_order) <= AT_ONCE_PLACES else work
 
 
 def at_once(work: Work) -> Reply:
-    """Do all of the work and return its reply."""
+    """Run work to its end without a pause and return its reply."""
     try:
         while True:
             next(work)
@@ -47,7 +46,7 @@ def at_once(work: Work) -> Reply:
 
 
 def listing(db: Keyspace, pattern: bytes) -> Work:
-    """List all keys that match a pattern. Raises CommandError if it is too long."""
+    """List all keys that match a pattern, in slices. Raises CommandError if the pattern is too long."""
     return _listing(db, pattern, None if pattern == b"*" else Pattern(pattern).matches)
 
 
@@ -64,13 +63,13 @@ def _listing(db: Keyspace, pattern: bytes, matches: Callable[[bytes], bool] | No
                 chunks.append(chunk)
             yield
     except GeneratorExit:
-        db.store.garbage.append(chunks)  # to free it takes as long as to make it
+        db.store.garbage.append(chunks)  # to free it at once would take as long as to build it
         raise
     return LongArray(chunks)
 
 
 def matching(matches: Callable[[bytes], bool], keys: Iterable[bytes]) -> Generator[None, None, list[bytes]]:
-    """List which of some keys match, one after the other: for long keys and patterns."""
+    """List the keys that match, with a pause after each: for long keys and patterns."""
     found = []
     for key in keys:
         if matches(key):
@@ -80,7 +79,7 @@ def matching(matches: Callable[[bytes], bool], keys: Iterable[bytes]) -> Generat
 
 
 def any_live(db: Keyspace) -> Work:
-    """Choose one of the live keys where they are so few that chance does not find them; None if there is none."""
+    """Choose a random live key after a walk of the whole keyspace; None if there is none. Takes O(n)."""
     found: list[bytes] = []
     for keys in db.walk():
         found += keys

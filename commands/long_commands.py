@@ -1,22 +1,21 @@
-"""Commands with thousands of arguments, executed in slices so that other clients are served in between.
+"""Commands with thousands of arguments, run in slices so that other clients are served in between.
 
-It owns what such a command does between its slices, and when it is worth it; how often it is woken is the server's
-business (`slices` says how). Few arguments are executed at once: a part of them is what a slice does, too.
+1. A command with more than AT_ONCE_WORDS words returns its work: a generator of small steps. `net/scheduler.py` gives
+   it slices.
+2. It is as atomic as any other command, for clients and in the log: one batch holds all its effects, one record a part.
 
-    lock the keys, part by part      nothing is done yet, nobody waits
-    write, part by part              as requests of few words; whoever would see half of it waits (`lock`)
-    log all of it at once            what the parts logged was collected; the reply follows in that turn
+    a write:  collect the keys, part by part   nothing is changed yet, and no client waits
+              run the parts                    each as a request of few words; a client that needs a locked key waits
+              log all effects at once          the reply follows in the same turn
+    a read:   read, part by part               from a point-in-time view; no client waits
 
-    read, part by part               as it was when that began (`point_in_time`); nobody waits
+A write of a million keys takes a second or two. Only requests for one of these keys, or for the whole keyspace, wait.
 
-So it is as atomic as any other, for clients and in the log: one batch holds all its effects, in as many records as it
-had parts. A million keys take a second or two in which who asks for one of them waits, and nobody else.
+In a pool, a long write runs in slices when its entry is applied; the entries behind it wait. Replay of a log runs it
+without a pause.
 
-In a pool one that writes is executed when its entry is applied, with the same pauses; the entries behind it wait.
-Where a log is replayed it runs from start to end.
-
-Refused: to make such a command fast enough to be run at once. A look into a dict of a million keys is waiting for
-memory, 0.3 µs each, whatever is done with what it finds.
+Refused: one go, made fast enough. A lookup in a dict of a million keys waits 0.3 µs for memory, and nothing in the
+loop around it can change that.
 """
 
 from __future__ import annotations
@@ -35,24 +34,24 @@ from values.entry import Entry, value_of
 T = TypeVar("T")
 Run = Callable[[Session, "list[bytes]"], Reply]
 
-HUGE_BYTES = 4 << 20  # of a value: a copy of more is made in slices
-AT_ONCE_WORDS = 2048  # of a request; some milliseconds
-PART_WORDS = 256  # an even number, since some come in pairs
+HUGE_BYTES = 4 << 20  # a longer value is copied in slices
+AT_ONCE_WORDS = 2048  # a request of so many words takes some milliseconds
+PART_WORDS = 256  # an even number, because MSET's words are pairs
 
 
 def is_long(argv: list[bytes]) -> bool:
-    """Return True if a request is to be executed in slices."""
+    """Return True if a request runs in slices."""
     return len(argv) > AT_ONCE_WORDS
 
 
 def word_by_word(argv: list[bytes], work: Work, most_words: int = AT_ONCE_WORDS) -> Reply:
-    """Do a work that has nothing to do with keys, at once where a request has few words."""
+    """Return work that touches no keys; do it at once if the request has at most `most_words` words."""
     return work if len(argv) > most_words else at_once(work)
 
 
 def counting(session: Session, argv: list[bytes], is_use: bool) -> Work:
-    """Count the keys that are there."""
-    if session.store.key_lock is not None:  # in a pool an entry has begun since somebody looked
+    """Count the keys that exist, in slices; with `is_use` each counts as accessed."""
+    if session.store.key_lock is not None:  # in a pool an entry began to run after this request was admitted
         return HELD_BACK
     count = 0
     with PointInTimeView(session.db) as view:
@@ -63,26 +62,26 @@ def counting(session: Session, argv: list[bytes], is_use: bool) -> Work:
 
 
 def getting(session: Session, argv: list[bytes]) -> Work:
-    """List the strings at keys."""
-    if session.store.key_lock is not None:  # as above
+    """Return the string values of keys, in slices; None for a key without a string."""
+    if session.store.key_lock is not None:  # as in `counting`
         return HELD_BACK
     chunks: list[tuple[Any, ...]] = []
-    held_bytes = 0
+    value_bytes = 0
     try:
         with PointInTimeView(session.db) as view:
             for keys in words_of(argv):
                 entries = _look(session, view, keys, is_use=not session.no_touch)
                 chunks.append(tuple(map(_string_of, entries)))
-                held_bytes += sum(map(len, filter(None, chunks[-1])))
+                value_bytes += sum(map(len, filter(None, chunks[-1])))
                 yield
     except GeneratorExit:
         session.store.garbage.append(chunks)
         raise
-    return LongArray(chunks, held_bytes)
+    return LongArray(chunks, value_bytes)
 
 
 def _look(session: Session, view: PointInTimeView, keys: list[bytes], is_use: bool) -> list[Entry | None]:
-    """Return the entries of keys, counted as hits and misses, and perhaps as uses of the keys."""
+    """Return the entries of keys, and count hits, misses and, with `is_use`, accesses."""
     found = view.live_entries(keys)
     db, misses = session.db, found.count(None)
     db.store.misses += misses
@@ -98,9 +97,9 @@ def _string_of(entry: Entry | None) -> bytes | None:
 
 
 def in_parts(session: Session, argv: list[bytes], run: Run, step: int = 1) -> Generator[None, None, list[Reply]]:
-    """Run a command that writes as requests of PART_WORDS words; return their replies.
+    """Run a write in parts of PART_WORDS words, with its keys locked; return the replies of the parts.
 
-    Its keys, each first one of `step` words, are locked meanwhile, and all that it logs is logged as one.
+    The first of each `step` words is a key. All effects are logged at once when the last part has run.
     """
     lock = yield from lock_keys(session, argv, step)
     replies = yield from writing(session, lock, run_parts(session, lock, argv, run))
@@ -108,7 +107,7 @@ def in_parts(session: Session, argv: list[bytes], run: Run, step: int = 1) -> Ge
 
 
 def run_parts(session: Session, lock: KeyLock, argv: list[bytes], run: Run) -> Generator[None, None, list[Reply]]:
-    """Run a command part by part, and collect what it logs; return the replies of the parts."""
+    """Run a command part by part, collect its effects in the lock, and return the replies of the parts."""
     name, replies = argv[0], []
     for words in words_of(argv):
         with session.store.collecting(lock.effects):
@@ -118,7 +117,7 @@ def run_parts(session: Session, lock: KeyLock, argv: list[bytes], run: Run) -> G
 
 
 def lock_keys(session: Session, argv: list[bytes], step: int = 1) -> Generator[None, None, KeyLock]:
-    """Gather the keys of a request, each first one of `step` words; `writing` locks them."""
+    """Collect the keys of a request, the first of each `step` words. `writing` makes the lock effective."""
     lock = KeyLock(session.store.log.begin())
     for start in range(1, len(argv), PART_WORDS):
         lock.add(argv[start : start + PART_WORDS : step])
@@ -127,7 +126,7 @@ def lock_keys(session: Session, argv: list[bytes], step: int = 1) -> Generator[N
 
 
 def words_of(argv: list[bytes]) -> Iterator[list[bytes]]:
-    """Take the words out of a request, in order and in parts, so that they are freed bit by bit; its name stays."""
+    """Remove the words of a request in parts, in order, so that each part is freed on its own; the name stays."""
     name = argv[0]
     argv.reverse()
     argv.pop()
@@ -142,7 +141,7 @@ def words_of(argv: list[bytes]) -> Iterator[list[bytes]]:
 
 
 def logging_in_slices(session: Session, keys: list[bytes], run: Callable[[], Reply]) -> Work:
-    """Run a command in one go, and log it in slices; its keys are its own meanwhile."""
+    """Run a command at once, and log its effects in slices with its keys locked."""
     lock = KeyLock(session.store.log.begin())
     lock.add(keys)
     refusal = None
@@ -151,22 +150,22 @@ def logging_in_slices(session: Session, keys: list[bytes], run: Callable[[], Rep
             reply = run()
     except CommandError as error:
         refusal = error
-    yield from writing(session, lock, _nothing())  # also where it is refused: a key may have expired
+    yield from writing(session, lock, _nothing())  # also after a refusal: the DEL of an expired key may be an effect
     if refusal is not None:
         raise refusal
     return reply
 
 
 def _nothing() -> Work:
-    """Do nothing more."""
+    """Do nothing: the work of a command that has already run."""
     yield from ()
     return None
 
 
 def writing(session: Session, lock: KeyLock, work: Generator[None, None, T]) -> Generator[None, None, T]:
-    """Let nobody see the claimed keys, then log what was done: all, and where that failed, as much as was done.
+    """Run work with its keys locked, then log its effects; if the work raises, log the effects made so far.
 
-    It is given up half-way only where the process ends: then nothing of it is logged, and nothing was ever seen.
+    The work is abandoned only when the process ends: then nothing of it is logged, and no client has seen any of it.
     """
     store = session.store
     with session.instance.locking_keys(lock):

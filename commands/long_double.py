@@ -1,11 +1,11 @@
-"""Add numbers the way INCRBYFLOAT does: in C's long double, printed with 17 digits behind the point.
+"""The arithmetic of INCRBYFLOAT: C's long double, printed with 17 digits after the point.
 
-A long double has 64 bits of significand where Python's float has 53, and the difference shows: 0.1 + 0.2 is 0.3. So
-a number is a pair of integers here, and wherever C would round, the exact result is rounded to the nearest such pair
-(ties to even). It is the long double of x86, as on the machines that most Redis servers run on. Texts are what
-strtold reads, the hexadecimal ones (0x1.8p3) and infinity included.
+1. The format is x86's long double, with a significand of 64 bits. Python's float has 53, and the difference is visible:
+   with a long double, 0.1 + 0.2 is printed as 0.3.
+2. A number is a pair of integers. Where C rounds, the exact result is rounded to the nearest pair (ties to even).
+3. `parse` accepts what strtold accepts, including hexadecimal numbers (0x1.8p3) and infinity.
 
-Refused: `decimal` with many digits, which rounds elsewhere than C does and so answers another last digit; `Fraction`,
+Refused: `decimal` with many digits, which rounds at other places than C and so yields another last digit; `Fraction`,
 which is ten times slower.
 """
 
@@ -16,9 +16,9 @@ from decimal import Decimal
 from typing import NamedTuple
 
 SIGNIFICAND_BITS = 64
-SMALLEST_EXPONENT = -16445  # of the last bit of the smallest number
+SMALLEST_EXPONENT = -16445  # the exponent of the smallest positive number
 LARGEST_EXPONENT = 16384  # 2 ** 16384 is the first number that is too large
-MAX_TEXT_BYTES = 5 * 1024 - 1  # longer texts are no numbers for Redis either
+MAX_TEXT_BYTES = 5 * 1024 - 1  # Redis, too, refuses longer texts
 DIGITS = 17
 
 DECIMAL = re.compile(rb"([+-]?)(?=\.?[0-9])([0-9]*)\.?([0-9]*)(?:e([+-]?[0-9]+))?", re.IGNORECASE)
@@ -27,14 +27,14 @@ INFINITY = re.compile(rb"[+-]?inf(?:inity)?", re.IGNORECASE)
 
 
 class LongDouble(NamedTuple):
-    """significand * 2 ** exponent"""
+    """The number significand * 2 ** exponent."""
 
     significand: int
     exponent: int
 
 
 def parse(text: bytes) -> LongDouble:
-    """Return the number that a text spells. Raises ValueError if it spells none, OverflowError for infinity."""
+    """Parse a number. Raises ValueError if the text is none or out of range, OverflowError for infinity."""
     if len(text) > MAX_TEXT_BYTES:
         raise ValueError("too many digits")
     if INFINITY.fullmatch(text):
@@ -61,7 +61,7 @@ def parse(text: bytes) -> LongDouble:
 
 
 def add(left: LongDouble, right: LongDouble) -> LongDouble:
-    """Return the sum, rounded. Raises OverflowError if it is too large."""
+    """Return the rounded sum. Raises OverflowError if it is too large."""
     exponent = min(left.exponent, right.exponent)
     total = (left.significand << left.exponent - exponent) + (right.significand << right.exponent - exponent)
     number = _nearest(abs(total) << max(exponent, 0), 1 << max(-exponent, 0))
@@ -71,7 +71,7 @@ def add(left: LongDouble, right: LongDouble) -> LongDouble:
 
 
 def spell(number: LongDouble) -> bytes:
-    """Return a number as Redis prints it: no exponent, no trailing zeros, no minus before a zero."""
+    """Format a number as Redis does: no exponent, no trailing zeros, no minus sign for zero."""
     numerator = abs(number.significand) * 10**DIGITS
     scaled = _divide(numerator << max(number.exponent, 0), 1 << max(-number.exponent, 0))
     # str() refuses integers of more than 4300 digits, Decimal does not
@@ -81,7 +81,7 @@ def spell(number: LongDouble) -> bytes:
 
 
 def _nearest(numerator: int, denominator: int) -> LongDouble:
-    """Round a ratio that is not negative to the nearest long double, as if there were no largest one."""
+    """Round a non-negative ratio to the nearest long double, without an upper limit."""
     exponent = numerator.bit_length() - denominator.bit_length() - SIGNIFICAND_BITS
     while True:  # at most twice: the first guess may be one too low
         exponent = max(exponent, SMALLEST_EXPONENT)
@@ -92,7 +92,7 @@ def _nearest(numerator: int, denominator: int) -> LongDouble:
 
 
 def _divide(numerator: int, denominator: int) -> int:
-    """Return the nearest integer to a ratio, the even one of two."""
+    """Return the integer nearest to a ratio (ties to even)."""
     quotient, rest = divmod(numerator, denominator)
     return quotient + (2 * rest > denominator or (2 * rest == denominator and quotient % 2))
 

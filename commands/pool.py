@@ -1,6 +1,6 @@
-"""Commands about the pool that an instance may be a member of.
+"""Commands about the pool that the instance is a member of.
 
-What they tell is what the pool's own module notes in `PoolState`; they ask nobody.
+They read `PoolState`, which `pool/` keeps up to date. They send no request to etcd or to another instance.
 """
 
 from __future__ import annotations
@@ -23,32 +23,33 @@ def _pool(session: Session) -> PoolState:
 
 @command("POOL|STATUS", arity=2, flags=LOADING | STALE, since="Godis 1.1")
 def pool_status(session: Session, argv: list[bytes]) -> Reply:
-    """List the instances of the pool that are alive: name, address, log index, lag in entries.
+    """List the live instances of the pool: name, address, log index, lag in entries.
 
-    Differs from Redis, which does not have it. What the others have is as old as their last announcement: 2 s.
+    Differs from Redis, which does not have this command. The figures of other instances are up to 2 s old, because each
+    instance announces its own every 2 s.
     """
     pool = _pool(session)
     lines = []
     for member in sorted(pool.members, key=lambda member: (member.name, member.id)):
-        itself = member.id == pool.id
-        index, entries = (pool.index, pool.entries) if itself else (member.index, member.entries)
+        is_self = member.id == pool.id
+        index, entries = (pool.index, pool.entries) if is_self else (member.index, member.entries)
         lag = max(0, pool.head_entries - entries)
-        mark = " self" if itself else ""
+        mark = " self" if is_self else ""
         lines.append(f"id={member.id} name={member.name} addr={member.address} index={index} lag={lag}{mark}")
     return [line.encode("utf-8", "surrogateescape") for line in lines]
 
 
 @command("POOL|HELP", arity=2, flags=LOADING | STALE, since="Godis 1.1")
 def pool_help(session: Session, argv: list[bytes]) -> Reply:
-    """Show what POOL can do."""
+    """List the subcommands of POOL."""
     return describe_subcommands(b"POOL")
 
 
 @command("READMODE", "mode", arity=2, flags=LOADING | STALE, since="Godis 1.1")
 def readmode(session: Session, argv: list[bytes]) -> Reply:
-    """Choose what reads see: LOCAL, what this instance has; LINEARIZABLE, all that was acknowledged anywhere.
+    """Choose the consistency of reads: LOCAL, this instance's state; LINEARIZABLE, all acknowledged writes of the pool.
 
-    Differs from Redis, which does not have it.
+    Differs from Redis, which does not have this command.
     """
     _pool(session)
     mode = fold(argv[1]).lower()

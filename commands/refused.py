@@ -1,10 +1,11 @@
-"""Commands that are known only to be refused in a way that harms nobody. COMMAND does not list them.
+"""Commands that are refused in a special way, because the usual error would do harm. COMMAND does not list them.
 
-- MULTI closes the connection: otherwise the commands behind it would run one by one, although their client wants all of
-  them or none. It is refused in the same way before AUTH, because an AUTH may follow it.
-- POST and `Host:` begin the lines of HTTP: a browser was made to send them, so they close the connection, too.
-- SYNC and PSYNC come as lines of text from `redis-cli --rdb` and `redis-cli --replica`, which wait for ever unless the
-  answer begins with `-`.
+1. MULTI closes the connection. Otherwise the commands after it would run one by one, although the client wants all of
+   them or none. It is refused in the same way before AUTH, because an AUTH may follow it.
+2. POST and `Host:` are lines of an HTTP request, which an attacker can make a browser send. They close the connection,
+   so that nothing after them runs.
+3. `redis-cli --rdb` and `redis-cli --replica` send SYNC and PSYNC as text lines. They wait for ever unless the reply
+   begins with `-`.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ logger = logging.getLogger("godis")
 
 @command("MULTI", arity=-1, flags=ALWAYS, text_signs=True, hidden=True)
 def multi(session: Session, argv: list[bytes]) -> Reply:
-    """Refuse a transaction as a whole."""
+    """Refuse a transaction and close the connection."""
     logger.warning("closed %s: it sent MULTI, and there are no transactions", session.address)
     session.closing = True
     raise CommandError(NO_TRANSACTIONS)
@@ -31,7 +32,7 @@ def multi(session: Session, argv: list[bytes]) -> Reply:
 @command("POST", arity=-1, flags=ALWAYS, hidden=True)
 @command("HOST:", arity=-1, flags=ALWAYS, hidden=True)
 def close_browser(session: Session, argv: list[bytes]) -> Reply:
-    """Close the connection of a browser that was made to send an HTTP request: nothing behind it may run."""
+    """Close a connection that sends an HTTP request, so that no command after it runs."""
     logger.warning("closed %s: an HTTP request, perhaps a cross-protocol attack", session.address)
     session.closing = True
     return NO_REPLY

@@ -1,9 +1,7 @@
-"""Commands for the operator: settings, time, shutdown, debugging, memory.
+"""Commands for the operator: settings, time, shutdown, debugging, memory. INFO is in `commands/info.py`.
 
-What they want done to the process they note in the `Instance`, since they know neither the loop nor the log's file.
-INFO has a module of its own.
-
-DEBUG SLEEP holds up every client, as in Redis: it is how a test or an operator sees what a stalled server does.
+1. The commands know neither the event loop nor the log's file. They set flags of the `Instance` or call its methods.
+2. DEBUG SLEEP stalls every client, as in Redis: a test or an operator can observe a stalled server.
 """
 
 from __future__ import annotations
@@ -54,8 +52,8 @@ from values.entry import NO_DEADLINE
 from values.glob import MAX_PATTERN_BYTES, Pattern
 
 GLOB = b"*?["
-MANY_PATTERNS = 64  # of CONFIG GET; each is matched with every setting's name
-MAX_VALUE_BYTES = 1 << 16  # of a setting
+MANY_PATTERNS = 64  # a CONFIG GET of more words runs in slices; each pattern is matched with every setting's name
+MAX_VALUE_BYTES = 1 << 16  # of a setting's value
 POINTER_BYTES = 8
 OPERATOR = ADMIN | NOSCRIPT | LOADING | STALE
 
@@ -78,7 +76,7 @@ def _to_text(word: bytes) -> str:
 def config_get(session: Session, argv: list[bytes]) -> Reply:
     """Get the settings whose names match a pattern.
 
-    Differs from Redis: the settings are those of Godis, listed in the README.
+    Differs from Redis: the settings are those of docs/settings.md.
     """
     return word_by_word(argv, _settings(session.instance.config, argv[2:]), MANY_PATTERNS)
 
@@ -92,13 +90,13 @@ def _settings(config: Config, words: list[bytes]) -> Work:
             matches = Pattern(word.lower()).matches
             found |= {name.encode(): _to_bytes(config.get(name)) for name in BY_NAME if matches(name.encode())}
         elif (name := _to_text(word).lower()) in BY_NAME:
-            found[word] = _to_bytes(config.get(name))  # the name as it was asked for
+            found[word] = _to_bytes(config.get(name))  # the reply has the name as the client spelled it
     return found
 
 
 @command("CONFIG|SET", "parameter value [parameter value ...]", arity=-4, flags=OPERATOR, since="2.0.0")
 def config_set(session: Session, argv: list[bytes]) -> Reply:
-    """Change settings, all of them or none."""
+    """Change settings, all or none."""
     if len(argv) % 2:
         raise CommandError(SYNTAX)
     values: dict[str, str] = {}
@@ -121,7 +119,7 @@ def config_set(session: Session, argv: list[bytes]) -> Reply:
 
 @command("CONFIG|RESETSTAT", arity=2, flags=OPERATOR, since="2.0.0")
 def config_resetstat(session: Session, argv: list[bytes]) -> Reply:
-    """Count from zero again what INFO shows."""
+    """Reset the statistics of INFO to zero."""
     session.instance.statistics.reset()
     store = session.store
     store.expired_keys = store.evicted_keys = store.hits = store.misses = 0
@@ -130,24 +128,25 @@ def config_resetstat(session: Session, argv: list[bytes]) -> Reply:
 
 @command("CONFIG|REWRITE", arity=2, flags=OPERATOR, since="2.8.0")
 def config_rewrite(session: Session, argv: list[bytes]) -> Reply:
-    """Refuse, as Redis does without a configuration file: settings come from flags and environment."""
+    """Refuse, as Redis without a configuration file does; settings come from flags and environment variables."""
     raise CommandError(NO_CONFIG_FILE)
 
 
 @command("CONFIG|HELP", arity=2, flags=LOADING | STALE, since="5.0.0")
 def config_help(session: Session, argv: list[bytes]) -> Reply:
-    """Show what CONFIG can do."""
+    """List the subcommands of CONFIG."""
     return describe_subcommands(b"CONFIG")
 
 
-# ---- time and end
+# ---- time, log, shutdown
 
 
 @command("TIME", arity=1, flags=LOADING | STALE | FAST, since="2.6.0")
 def time(session: Session, argv: list[bytes]) -> Reply:
     """Get the time as Unix seconds and microseconds.
 
-    Differs from Redis: it is the time of the turn, in whole milliseconds, the same for all commands of the turn.
+    Differs from Redis: the time has a resolution of a millisecond and is the same for all commands of one turn of the
+    event loop.
     """
     seconds, milliseconds = divmod(session.store.now_ms, 1000)
     return [b"%d" % seconds, b"%d" % (milliseconds * 1000)]
@@ -155,18 +154,18 @@ def time(session: Session, argv: list[bytes]) -> Reply:
 
 @command("LASTSAVE", arity=1, flags=LOADING | STALE | FAST)
 def lastsave(session: Session, argv: list[bytes]) -> Reply:
-    """Get the Unix second when the log last was whole on the disk.
+    """Get the Unix time in seconds when the whole log was last synced to disk.
 
-    Differs from Redis, where it is the time of the last snapshot.
+    Differs from Redis, which returns the time of the last snapshot.
     """
     return session.instance.last_save_second
 
 
 @command("BGREWRITEAOF", arity=1, flags=ADMIN | NOSCRIPT | NO_ASYNC_LOADING)
 def bgrewriteaof(session: Session, argv: list[bytes]) -> Reply:
-    """Write the log anew, as short as the keys allow, while clients are served.
+    """Rewrite the log to its minimal size while clients are served.
 
-    Differs from Redis: nothing is forked, so it always starts at once; without a log it is refused.
+    Differs from Redis: there is no fork, so a rewrite always starts at once; without a log the command is refused.
     """
     instance = session.instance
     if not instance.config.appendonly:
@@ -181,17 +180,17 @@ def bgrewriteaof(session: Session, argv: list[bytes]) -> Reply:
 
 @command("SHUTDOWN", "[NOSAVE | SAVE] [NOW] [FORCE] [ABORT]", arity=-1, flags=OPERATOR | ALLOW_BUSY)
 def shutdown(session: Session, argv: list[bytes]) -> Reply:
-    """Write and sync the log, and end the server.
+    """Write and sync the log, and stop the server.
 
-    Differs from Redis: SAVE and NOSAVE make no difference, since there are no snapshots. While the log cannot be
-    written, only FORCE ends the server.
+    Differs from Redis: SAVE and NOSAVE have no effect, because there are no snapshots. While the log cannot be written,
+    only FORCE stops the server.
     """
     check_option_words(argv)
     options = _parse_shutdown_options(argv[1:])
     if b"ABORT" in options:
         raise CommandError(NO_SHUTDOWN if len(options) == 1 else SYNTAX)
     if session.instance.log.failure is not None and b"FORCE" not in options:
-        raise CommandError(SHUTDOWN_REFUSED)  # what is not in the log would be lost
+        raise CommandError(SHUTDOWN_REFUSED)  # effects that are not in the log would be lost
     session.instance.shutdown = True
     return NO_REPLY
 
@@ -203,14 +202,14 @@ def _parse_shutdown_options(words: list[bytes]) -> set[bytes]:
     return options
 
 
-# ---- looking inside
+# ---- DEBUG, MEMORY
 
 
 @command("DEBUG", "SLEEP seconds", arity=-2, flags=OPERATOR)
 def debug(session: Session, argv: list[bytes]) -> Reply:
-    """Hold up the whole server, to see how clients bear it; `enable-debug-command` says who may.
+    """Stall the whole server, to test clients; `enable-debug-command` sets which connections may do so.
 
-    Differs from Redis: there is no other subcommand, and SLEEP refuses what is no number.
+    Differs from Redis: SLEEP is the only subcommand, and it refuses an argument that is not a number.
     """
     allowed = session.instance.config.debug_command
     if allowed == "no" or (allowed == "local" and not session.is_local):
@@ -231,10 +230,10 @@ def debug(session: Session, argv: list[bytes]) -> Reply:
 
 @command("MEMORY|USAGE", "key [SAMPLES count]", arity=-3, flags=READONLY, keys=Keys(2, 2, 1), since="4.0.0")
 def memory_usage(session: Session, argv: list[bytes]) -> Reply:
-    """Count the bytes of a key, its value and its share of the tables.
+    """Get the bytes that a key takes: key, value and a share of the tables.
 
-    Differs from Redis: objects count what Python says, and each key has an equal share of the tables. SAMPLES is
-    taken and has no effect: of each value it is known what all its elements take.
+    Differs from Redis: sizes are those of Python's objects, and each key has an equal share of the tables. SAMPLES has
+    no effect, because the size of a whole value is known.
     """
     check_option_words(argv)
     key = argv[2]
@@ -257,5 +256,5 @@ def _check_samples(words: list[bytes]) -> None:
 
 @command("MEMORY|HELP", arity=2, flags=LOADING | STALE, since="4.0.0")
 def memory_help(session: Session, argv: list[bytes]) -> Reply:
-    """Show what MEMORY can do."""
+    """List the subcommands of MEMORY."""
     return describe_subcommands(b"MEMORY")

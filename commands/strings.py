@@ -1,11 +1,13 @@
 """Commands on strings: whole values, parts of values, numbers.
 
-A string is `bytes`, and a number is a string that spells one: nothing else is kept of it. A command that changes a
-part of a string (APPEND, SETRANGE, INCRBY) logs itself, which is shorter than the new value and just as deterministic;
-one that sets a whole string logs a SET with its absolute deadline. `bytes` never change in place, so APPEND and
-SETRANGE copy the value: 0.1 s for one of 512 MB, in slices. (Refused: bytearray values, which every reader would have
-to copy.)
-The module is long because the family is: some twenty commands, of which none is long.
+1. A string value is `bytes`. A number is stored as its decimal text.
+2. A command that changes a part of a string (APPEND, SETRANGE, INCRBY) logs itself: that is shorter than the new value
+   and as deterministic. A command that sets a whole string logs a SET with its absolute deadline.
+3. `bytes` are immutable, so APPEND and SETRANGE copy the value. A copy of more than HUGE_BYTES is made in slices:
+   0.1 s in all for 512 MB.
+
+Refused: bytearray values, which every reader would have to copy.
+The module has more than 500 lines because the family has some twenty commands; each of them is short.
 """
 
 from __future__ import annotations
@@ -60,19 +62,19 @@ from values import STRING
 from values.entry import NO_DEADLINE, TAIL_BYTES
 from values.subsequence import MAX_BYTES, MAX_PAIRS, common_length, common_ranges, is_too_large
 
-MAX_STRING_BYTES = 512 * 1024 * 1024  # proto-max-bulk-len: what a client can send in one piece
+MAX_STRING_BYTES = 512 * 1024 * 1024  # the default of proto-max-bulk-len: the longest word of a request
 STEP_BYTES = 1 << 20
-FAR = 1 << 62  # neither a number nor a sum of fewer digits is beyond 64 bits
+FAR = 1 << 62  # the sum of two smaller numbers fits in 64 bits
 
 
 def assign(db: Keyspace, key: bytes, value: bytes, deadline_ms: int) -> None:
-    """Set a whole string and log it."""
+    """Set a string value and its deadline (Unix ms), and log a SET."""
     db.put(key, value, deadline_ms)
     db.store.log.append_set(db.index, key, value, deadline_ms)
 
 
 def assign_many(db: Keyspace, keys: Sequence[bytes], values: Sequence[bytes], deadline_ms: int) -> None:
-    """`assign` for each key and its value."""
+    """Call `assign` for each key and its value, at once."""
     put_many(db, keys, values, deadline_ms)
     db.store.log.append_sets(db.index, keys, values, deadline_ms)
 
@@ -89,7 +91,7 @@ def get(session: Session, argv: list[bytes]) -> Reply:
 
 @for_many("GET")
 def get_many(session: Session, keys: Sequence[bytes]) -> Sequence[Reply] | None:
-    """Get the string values of keys."""
+    """Run GETs of these keys."""
     return read_strings(session.db, keys)
 
 
@@ -102,11 +104,11 @@ def get_many(session: Session, keys: Sequence[bytes]) -> Sequence[Reply] | None:
     keys=FIRST,
 )
 def set_string(session: Session, argv: list[bytes]) -> Reply:
-    """Set the string value of a key, whatever was there.
+    """Set the string value of a key, whatever its type was.
 
-    Differs from Redis: without a time to live, and without KEEPTTL, the default TTL begins, unless it is 0.
+    Differs from Redis: without a time to live and without KEEPTTL the key gets the default TTL, unless that is 0.
     """
-    if len(argv) == 3:  # most writes are this one: no options, no second look
+    if len(argv) == 3:  # the most frequent write has the shortest way
         _, key, value = argv
         db, store = session.db, session.store
         db.put(key, value, store.default_deadline_ms)
@@ -119,17 +121,17 @@ def _set_with_options(session: Session, argv: list[bytes]) -> Reply:
     check_option_words(argv)
     _, key, value, *words = argv
     db = session.db
-    life, conditions = _parse_set_options(words)
-    deadline_ms = life.deadline_ms(session, b"set")
+    expiry, conditions = _parse_set_options(words)
+    deadline_ms = expiry.deadline_ms(session, b"set")
     returns_old = b"GET" in conditions
     old = None
     if returns_old:
         old = db.string(key)
-    elif conditions or life.option == b"KEEPTTL":
+    elif conditions or expiry.option == b"KEEPTTL":
         old = db.get(key)
     if (b"NX" in conditions and old is not None) or (b"XX" in conditions and old is None):
         return old if returns_old else None
-    if life.option == b"KEEPTTL":
+    if expiry.option == b"KEEPTTL":
         deadline_ms = NO_DEADLINE if old is None else db.deadline_ms(key)
     assign(db, key, value, deadline_ms)
     return old if returns_old else OK
@@ -139,7 +141,7 @@ def _set_with_options(session: Session, argv: list[bytes]) -> Reply:
 def set_many(
     session: Session, keys: Sequence[bytes], values: Sequence[bytes], *columns: Sequence[bytes]
 ) -> Sequence[Reply] | None:
-    """Set the string values of keys, all with the same option, if any, and that one EX or its like."""
+    """Run SETs without options, or with one equal EX, PX, EXAT or PXAT."""
     if not columns:
         assign_many(session.db, keys, values, session.store.default_deadline_ms)
         return [OK] * len(keys)
@@ -152,7 +154,7 @@ def set_many(
 def _set_many_with(
     session: Session, option: bytes, keys: Sequence[bytes], values: Sequence[bytes], amounts: Sequence[bytes]
 ) -> Sequence[Reply] | None:
-    """Set the string values of keys with an option that is EX or its like."""
+    """Run SETs with one expiry option; return None unless all have the same valid amount."""
     if option not in EXPIRY_OPTIONS or not all_alike(amounts):
         return None
     try:
@@ -163,31 +165,31 @@ def _set_many_with(
     return [OK] * len(keys)
 
 
-class Life(NamedTuple):
-    """The option of SET or GETEX that says how long: EX and its kin with their amount, KEEPTTL, PERSIST, or none."""
+class Expiry(NamedTuple):
+    """The expiry option of SET or GETEX: EX, PX, EXAT or PXAT with an amount; KEEPTTL; PERSIST; or none (empty)."""
 
     option: bytes
     amount: bytes
 
     def deadline_ms(self, session: Session, command: bytes) -> int:
-        """Return the deadline meant, the default one where none is given. Raises CommandError."""
+        """Return the deadline in Unix ms; without an amount, the default deadline. Raises CommandError."""
         if self.option in EXPIRY_OPTIONS:
             return parse_deadline(self.option, self.amount, session.store.now_ms, command)
         return session.store.default_deadline_ms
 
 
-def _parse_set_options(words: list[bytes]) -> tuple[Life, set[bytes]]:
-    return _parse_options(words, lives={b"KEEPTTL"}, conditions={b"NX", b"XX", b"GET"})
+def _parse_set_options(words: list[bytes]) -> tuple[Expiry, set[bytes]]:
+    return _parse_options(words, without_amount={b"KEEPTTL"}, conditions={b"NX", b"XX", b"GET"})
 
 
-def _parse_getex_options(words: list[bytes]) -> Life:
-    life, _ = _parse_options(words, lives={b"PERSIST"}, conditions=set())
-    return life
+def _parse_getex_options(words: list[bytes]) -> Expiry:
+    expiry, _ = _parse_options(words, without_amount={b"PERSIST"}, conditions=set())
+    return expiry
 
 
-def _parse_options(words: list[bytes], lives: set[bytes], conditions: set[bytes]) -> tuple[Life, set[bytes]]:
-    """Read the options of SET or GETEX: how long, and the conditions met. Raises CommandError for what contradicts."""
-    life = Life(b"", b"")
+def _parse_options(words: list[bytes], without_amount: set[bytes], conditions: set[bytes]) -> tuple[Expiry, set[bytes]]:
+    """Parse the options of SET or GETEX into expiry and conditions. Raises CommandError if two contradict."""
+    expiry = Expiry(b"", b"")
     met: set[bytes] = set()
     rest = iter(words)
     for word in rest:
@@ -197,17 +199,17 @@ def _parse_options(words: list[bytes], lives: set[bytes], conditions: set[bytes]
             continue
         takes_amount = option in EXPIRY_OPTIONS
         amount = next(rest, None) if takes_amount else b""
-        if amount is None or not (takes_amount or option in lives) or life.option not in (b"", option):
+        if amount is None or not (takes_amount or option in without_amount) or expiry.option not in (b"", option):
             raise CommandError(SYNTAX)
-        life = Life(option, amount)
+        expiry = Expiry(option, amount)
     if {b"NX", b"XX"} <= met:
         raise CommandError(SYNTAX)
-    return life, met
+    return expiry, met
 
 
 @command("SETEX", "key seconds value", arity=4, flags=WRITE | DENYOOM, keys=FIRST, since="2.0.0")
 def setex(session: Session, argv: list[bytes]) -> Reply:
-    """Set the string value of a key, and the seconds it lives."""
+    """Set the string value of a key and its time to live in seconds."""
     _, key, seconds, value = argv
     assign(session.db, key, value, parse_deadline(b"EX", seconds, session.store.now_ms, b"setex"))
     return OK
@@ -215,7 +217,7 @@ def setex(session: Session, argv: list[bytes]) -> Reply:
 
 @command("PSETEX", "key milliseconds value", arity=4, flags=WRITE | DENYOOM, keys=FIRST, since="2.6.0")
 def psetex(session: Session, argv: list[bytes]) -> Reply:
-    """Set the string value of a key, and the milliseconds it lives."""
+    """Set the string value of a key and its time to live in milliseconds."""
     _, key, milliseconds, value = argv
     assign(session.db, key, value, parse_deadline(b"PX", milliseconds, session.store.now_ms, b"psetex"))
     return OK
@@ -225,15 +227,15 @@ def psetex(session: Session, argv: list[bytes]) -> Reply:
 def setex_many(
     session: Session, keys: Sequence[bytes], seconds: Sequence[bytes], values: Sequence[bytes]
 ) -> Sequence[Reply] | None:
-    """Set the string values of keys, all with the same seconds."""
+    """Run SETEXs that have the same number of seconds."""
     return _set_many_with(session, b"EX", keys, values, seconds)
 
 
 @command("SETNX", "key value", arity=3, flags=WRITE | DENYOOM | FAST, keys=FIRST)
 def setnx(session: Session, argv: list[bytes]) -> Reply:
-    """Set the string value of a key that is not there yet.
+    """Set the string value of a key if the key does not exist.
 
-    Differs from Redis: the default TTL begins, unless it is 0.
+    Differs from Redis: the key gets the default TTL, unless that is 0.
     """
     _, key, value = argv
     if session.db.get(key) is not None:
@@ -244,9 +246,9 @@ def setnx(session: Session, argv: list[bytes]) -> Reply:
 
 @command("GETSET", "key value", arity=3, flags=WRITE | DENYOOM | FAST, keys=FIRST)
 def getset(session: Session, argv: list[bytes]) -> Reply:
-    """Set the string value of a key and get the old one.
+    """Set the string value of a key and return the old value.
 
-    Differs from Redis: the default TTL begins, unless it is 0.
+    Differs from Redis: the key gets the default TTL, unless that is 0.
     """
     _, key, value = argv
     old = session.db.string(key)
@@ -256,7 +258,7 @@ def getset(session: Session, argv: list[bytes]) -> Reply:
 
 @command("GETDEL", "key", arity=2, flags=WRITE | FAST, keys=FIRST, since="6.2.0", text_null=TEXT_NO_VALUE)
 def getdel(session: Session, argv: list[bytes]) -> Reply:
-    """Get the string value of a key and delete the key."""
+    """Return the string value of a key and delete the key."""
     _, key = argv
     db = session.db
     value = db.string(key)
@@ -276,25 +278,25 @@ def getdel(session: Session, argv: list[bytes]) -> Reply:
     text_null=TEXT_NO_VALUE,
 )
 def getex(session: Session, argv: list[bytes]) -> Reply:
-    """Get the string value of a key and change when it ends."""
+    """Return the string value of a key and change its expiry."""
     check_option_words(argv)
     _, key, *words = argv
     db = session.db
-    life = _parse_getex_options(words)
+    expiry = _parse_getex_options(words)
     value = db.string(key)
-    if value is None or not life.option:
+    if value is None or not expiry.option:
         return value
-    if life.option == b"PERSIST":
+    if expiry.option == b"PERSIST":
         if db.persist(key):
             db.effect(b"PERSIST", key)
     else:
-        db.end_at(key, life.deadline_ms(session, b"getex"))
+        db.end_at(key, expiry.deadline_ms(session, b"getex"))
     return value
 
 
 @command("MGET", "key [key ...]", arity=-2, flags=READONLY | FAST, keys=ALL)
 def mget(session: Session, argv: list[bytes]) -> Reply:
-    """Get the string values of keys; null for a key that is not there or holds no string."""
+    """Get the string values of keys; null for a key that does not exist or does not hold a string."""
     if is_long(argv):
         return getting(session, argv)
     return _values(session.db, argv[1:])
@@ -306,9 +308,9 @@ def _values(db: Keyspace, keys: list[bytes]) -> list[bytes | None]:
 
 @command("MSET", "key value [key value ...]", arity=-3, flags=WRITE | DENYOOM, keys=PAIRS, since="1.0.1")
 def mset(session: Session, argv: list[bytes]) -> Reply:
-    """Set the string values of keys, all at once.
+    """Set the string values of several keys atomically.
 
-    Differs from Redis: the default TTL begins, unless it is 0.
+    Differs from Redis: the keys get the default TTL, unless that is 0.
     """
     _check_pairs(argv, b"mset")
     if is_long(argv):
@@ -325,9 +327,9 @@ def _set_in_parts(session: Session, argv: list[bytes]) -> Work:
 
 @command("MSETNX", "key value [key value ...]", arity=-3, flags=WRITE | DENYOOM, keys=PAIRS, since="1.0.1")
 def msetnx(session: Session, argv: list[bytes]) -> Reply:
-    """Set the string values of keys, all at once, if none of them is there yet.
+    """Set the string values of several keys atomically, if none of the keys exists.
 
-    Differs from Redis: the default TTL begins, unless it is 0.
+    Differs from Redis: the keys get the default TTL, unless that is 0.
     """
     _check_pairs(argv, b"msetnx")
     if is_long(argv):
@@ -342,7 +344,7 @@ def msetnx(session: Session, argv: list[bytes]) -> Reply:
 def _set_new_in_parts(session: Session, argv: list[bytes]) -> Work:
     lock = yield from lock_keys(session, argv, step=2)
     is_new = yield from writing(session, lock, _set_new(session, lock, argv))
-    for _ in words_of(argv):  # where it is refused they are still here, and freed bit by bit
+    for _ in words_of(argv):  # if nothing was set, the words are still here: free them in slices
         yield
     return is_new
 
@@ -374,7 +376,7 @@ def strlen(session: Session, argv: list[bytes]) -> Reply:
 
 @command("APPEND", "key value", arity=3, flags=WRITE | DENYOOM | FAST, keys=FIRST, since="2.0.0")
 def append(session: Session, argv: list[bytes]) -> Reply:
-    """Append to a string; a key that is not there is made, without an end."""
+    """Append to a string; create the key, without a TTL, if it does not exist."""
     _, key, tail = argv
     db = session.db
     value: bytes | None = db.change(key, STRING)
@@ -392,7 +394,7 @@ def append(session: Session, argv: list[bytes]) -> Reply:
 
 
 def _append_huge(session: Session, argv: list[bytes]) -> Work:
-    """Append to a string whose copy takes long."""
+    """Append to a string that is copied in slices."""
     _, key, tail = argv
     lock = KeyLock(session.store.log.begin())
     lock.add([key])
@@ -418,13 +420,13 @@ def _check_length(length: int) -> None:
 
 @command("GETRANGE", "key start end", arity=4, flags=READONLY, keys=FIRST, since="2.4.0")
 def getrange(session: Session, argv: list[bytes]) -> Reply:
-    """Get the bytes of a string from start to end, both included; negative ones count from the end."""
+    """Get a substring, start and end included; a negative index counts from the end."""
     _, key, first, last = argv
     start, end = parse_integer(first), parse_integer(last)
     value = session.db.string(key) or b""
     if 0 > start > end:
         return b""
-    # Redis takes an end before the string for its first byte
+    # Redis reads an index before the string's beginning as 0.
     start, end = (place if place >= 0 else max(0, len(value) + place) for place in (start, end))
     part = memoryview(value)[start : end + 1]
     return part if len(part) > HUGE_BYTES else value[start : end + 1]
@@ -435,7 +437,7 @@ command("SUBSTR", "key start end", arity=4, flags=READONLY, keys=FIRST)(getrange
 
 @command("SETRANGE", "key offset value", arity=4, flags=WRITE | DENYOOM, keys=FIRST, since="2.2.0")
 def setrange(session: Session, argv: list[bytes]) -> Reply:
-    """Overwrite a part of a string; a gap before it is filled with zero bytes."""
+    """Overwrite a part of a string; a gap before the offset is filled with zero bytes."""
     _, key, start, patch = argv
     db = session.db
     offset = parse_integer(start)
@@ -454,7 +456,7 @@ def setrange(session: Session, argv: list[bytes]) -> Reply:
 
 
 def _set_range_huge(session: Session, argv: list[bytes], offset: int) -> Work:
-    """Overwrite a part of a string whose copy takes long."""
+    """Overwrite a part of a string that is copied in slices."""
     lock = KeyLock(session.store.log.begin())
     lock.add([argv[1]])
     reply = yield from writing(session, lock, _overwrite_in_place(session.db, lock, argv, offset, argv[3]))
@@ -472,9 +474,9 @@ def _overwritten(value: bytes, offset: int, patch: bytes) -> bytes:
 
 
 def _overwrite(value: bytes, offset: int, patch: bytes) -> Generator[None, None, bytes]:
-    """Return a string with a part overwritten; a gap before it becomes zero bytes.
+    """Return a string with a part overwritten, a megabyte a step; a gap before the offset becomes zero bytes.
 
-    Nobody else holds the zeros that the buffer begins with, so it writes in place, and returns them without a copy.
+    BytesIO holds the only reference to its initial zeros. So it writes into them, and `getvalue` does not copy.
     """
     buffer = BytesIO(bytes(max(len(value), offset + len(patch))))
     for place, data in ((0, memoryview(value)), (offset, memoryview(patch))):
@@ -490,28 +492,28 @@ def _overwrite(value: bytes, offset: int, patch: bytes) -> Generator[None, None,
 
 @command("INCR", "key", arity=2, flags=WRITE | DENYOOM | FAST, keys=FIRST)
 def incr(session: Session, argv: list[bytes]) -> Reply:
-    """Add one to the integer that a key spells; a key that is not there counts as 0."""
+    """Increment the integer value of a key by one; a key that does not exist counts as 0."""
     _, key = argv
     return _increment(session.db, key, 1)
 
 
 @command("DECR", "key", arity=2, flags=WRITE | DENYOOM | FAST, keys=FIRST)
 def decr(session: Session, argv: list[bytes]) -> Reply:
-    """Take one from the integer that a key spells; a key that is not there counts as 0."""
+    """Decrement the integer value of a key by one; a key that does not exist counts as 0."""
     _, key = argv
     return _increment(session.db, key, -1)
 
 
 @command("INCRBY", "key increment", arity=3, flags=WRITE | DENYOOM | FAST, keys=FIRST)
 def incrby(session: Session, argv: list[bytes]) -> Reply:
-    """Add to the integer that a key spells; a key that is not there counts as 0."""
+    """Increment the integer value of a key by a number; a key that does not exist counts as 0."""
     _, key, amount = argv
     return _increment(session.db, key, parse_integer(amount))
 
 
 @command("DECRBY", "key decrement", arity=3, flags=WRITE | DENYOOM | FAST, keys=FIRST)
 def decrby(session: Session, argv: list[bytes]) -> Reply:
-    """Take from the integer that a key spells; a key that is not there counts as 0."""
+    """Decrement the integer value of a key by a number; a key that does not exist counts as 0."""
     _, key, amount = argv
     decrement = parse_integer(amount)
     if decrement == MIN_INTEGER:
@@ -521,13 +523,13 @@ def decrby(session: Session, argv: list[bytes]) -> Reply:
 
 @for_many("INCR")
 def incr_many(session: Session, keys: Sequence[bytes]) -> Sequence[Reply] | None:
-    """Add one to the integers that keys spell."""
+    """Run INCRs of these keys."""
     return _increment_many(session.db, keys, 1)
 
 
 @for_many("INCRBY")
 def incrby_many(session: Session, keys: Sequence[bytes], amounts: Sequence[bytes]) -> Sequence[Reply] | None:
-    """Add the same number to the integers that keys spell."""
+    """Run INCRBYs that have the same increment."""
     try:
         return _increment_many(session.db, keys, parse_integer(amounts[0])) if all_alike(amounts) else None
     except CommandError:
@@ -535,7 +537,7 @@ def incrby_many(session: Session, keys: Sequence[bytes], amounts: Sequence[bytes
 
 
 def _increment_many(db: Keyspace, keys: Sequence[bytes], amount: int) -> list[int] | None:
-    """`_increment` for each key; None, and nothing is done, where one of them needs a closer look."""
+    """Run INCRBYs at once; change nothing and return None if one could be refused or needs the general way."""
     distinct = list(dict.fromkeys(keys))
     entries = short_strings(db, distinct) if -FAR < amount < FAR else None
     if entries is None:
@@ -545,7 +547,7 @@ def _increment_many(db: Keyspace, keys: Sequence[bytes], amount: int) -> list[in
         numbers = list(map(int, texts))
     except ValueError:
         return None
-    if [b"%d" % number for number in numbers] != texts:  # as `parse_integer` wants it
+    if [b"%d" % number for number in numbers] != texts:  # one is not canonical: see `parse_integer`
         return None
     totals = dict(zip(distinct, numbers, strict=True))
     replies = []
@@ -570,7 +572,7 @@ def _increment(db: Keyspace, key: bytes, amount: int) -> int:
 
 @command("INCRBYFLOAT", "key increment", arity=3, flags=WRITE | DENYOOM | FAST, keys=FIRST, since="2.6.0")
 def incrbyfloat(session: Session, argv: list[bytes]) -> Reply:
-    """Add to the decimal number that a key spells; a key that is not there counts as 0."""
+    """Increment the floating-point value of a key by a number; a key that does not exist counts as 0."""
     _, key, amount = argv
     db = session.db
     value = db.change(key, STRING)
@@ -607,7 +609,7 @@ def incrbyfloat(session: Session, argv: list[bytes]) -> Reply:
 def lcs(session: Session, argv: list[bytes]) -> Reply:
     """Find the longest common subsequence of two strings.
 
-    Differs from Redis: refused beyond 64 KiB each or 2**24 pairs of bytes.
+    Differs from Redis: strings of more than 64 KiB, or with more than 2**24 pairs of bytes, are refused.
     """
     check_option_words(argv)
     _, key1, key2, *words = argv

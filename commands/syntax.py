@@ -1,16 +1,17 @@
-"""Read a row's syntax as the arguments that COMMAND DOCS lists, from which clients make hints and completions.
+"""Parse a row's syntax into the arguments of COMMAND DOCS, from which clients make hints and completions.
 
-    syntax    = sequence { " | " sequence }              a choice, where it stands in brackets
+    syntax    = sequence { " | " sequence }              a choice, if it is in brackets
     sequence  = element { element }
     element   = WORD                                     a token, such as NX
-              | WORD value | WORD value value            a value, or a block of values, behind a token
-              | WORD "<" syntax ">"                      a choice behind a token
+              | WORD value | WORD value value            a value, or a block of values, after a token
+              | WORD "<" syntax ">"                      a choice after a token
               | name                                     a value
-              | "<" syntax ">" | "[" syntax "]"          a choice that must, or may, be made
-              | element "[" the same element "...]"      one or more of it
+              | "<" syntax ">" | "[" syntax "]"          a required, or an optional, choice
+              | element "[" the same element "...]"      one or more of the element
 
-This is the notation of Redis's documentation, so that a row says for people and for programs the same. Refused: nested
-Python literals in the rows, as Redis's own JSON files have them, ten lines for a SET.
+This is the notation of Redis's documentation, so one text serves people and programs.
+
+Refused: nested Python literals in the rows, like Redis's JSON files; a SET takes ten lines there.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ CLOSING = ("]", ">", "|")
 
 
 def arguments(syntax: str) -> list[Argument]:
-    """Return the arguments of a syntax in the shape of COMMAND DOCS. Raises ValueError where it is not well formed."""
+    """Return the arguments of a syntax in the format of COMMAND DOCS. Raises ValueError for a malformed syntax."""
     words = re.findall(r"[][<>|]|[^][<>|\s]+", syntax)
     found, _ = _sequence(words)
     if words:
@@ -43,7 +44,7 @@ def arguments(syntax: str) -> list[Argument]:
 
 
 def _sequence(words: list[str]) -> tuple[list[Argument], bool]:
-    """Take elements from `words` up to the end of the sequence; say also whether it ends in `...`."""
+    """Remove a sequence from `words`; return its elements, and True if it ends in `...`."""
     found: list[Argument] = []
     while words and words[0] not in CLOSING:
         word = words.pop(0)
@@ -61,7 +62,7 @@ def _sequence(words: list[str]) -> tuple[list[Argument], bool]:
 
 
 def _choice(words: list[str]) -> list[Argument]:
-    """Take what stands up to the closing bracket: its elements, or one argument for a choice between sequences."""
+    """Remove all up to the closing bracket; return a single sequence's elements, or one argument for a choice."""
     sequences: list[list[Argument]] = []
     while not sequences or words.pop(0) == "|":
         found, repeated = _sequence(words)
@@ -72,7 +73,7 @@ def _choice(words: list[str]) -> list[Argument]:
 
 
 def _take_option(words: list[str], found: list[Argument]) -> None:
-    """Take a bracket: what may be left out, or `[key ...]` after `key`, which says that there may be more of it."""
+    """Remove a bracket: an optional argument, or the `[key ...]` after `key`, which makes it a repeated one."""
     option = _choice(words)
     one = _one(option)
     repeated = one.get(b"arguments", option) if one[b"type"] == b"block" else [one]
@@ -84,7 +85,7 @@ def _take_option(words: list[str], found: list[Argument]) -> None:
 
 
 def _token(token: str, words: list[str]) -> Argument:
-    """Take what belongs to a token: nothing, a choice, or the values that follow it."""
+    """Remove what follows a token, a choice, values or nothing; return the token's argument."""
     if words and words[0] == "<":
         words.pop(0)
         found = [_one(_choice(words))]
@@ -113,7 +114,7 @@ def _value(name: str) -> Argument:
 
 
 def _one(found: list[Argument]) -> Argument:
-    """Return a sequence as one argument: itself, or a block."""
+    """Return a sequence as one argument: its only element, or a block."""
     return found[0] if len(found) == 1 else _compound(b"block", found)
 
 

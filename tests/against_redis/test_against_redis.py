@@ -21,6 +21,9 @@ import pytest
 from random_commands import JUNK, KEYS, Command, random_command, words
 from servers import Failure, GodisProcess, Raw, RedisProcess, Simple, encode, parse
 
+from errors import UNBALANCED_QUOTES
+from protocol import shown
+
 COMMANDS_A_RUN = 700
 FIRST_SEED = int(os.environ.get("GODIS_SEED", "0"))
 SEEDS = range(FIRST_SEED, FIRST_SEED + 10 + int(os.environ.get("GODIS_SOAK", "0")))
@@ -353,9 +356,16 @@ def test_a_line_is_split_into_the_words_that_redis_sees(pair: Pair, line: bytes)
         raw.send(line + b"\r\n" + encode("PING"))
         raw.end_of_input()
     ours, theirs = pair.godis.read_all(), pair.redis.read_all()
-    if theirs.startswith(b"$"):
-        theirs = theirs.split(b"\r\n", 1)[1]  # text is answered with the bare value
-    assert ours.removeprefix(b"-") == theirs.removeprefix(b"-")
+    pong = b"\r\n+PONG\r\n"
+    if b"unbalanced quotes" in theirs:  # Redis hangs up
+        assert ours == UNBALANCED_QUOTES + pong
+        return
+    answer = parse(theirs.removesuffix(pong) + b"\r\n")
+    if isinstance(answer, Failure):  # to which a line that says what is missing is added
+        assert ours.startswith(answer)
+        assert ours.endswith(pong)
+    else:  # text is answered with the bare value, whose control characters are shown escaped
+        assert ours == shown(answer) + pong
 
 
 @pytest.mark.parametrize(
@@ -366,7 +376,7 @@ def test_a_line_is_split_into_the_words_that_redis_sees(pair: Pair, line: bytes)
         *words("*1\r\n$04\r\nPING\r\n|*1\r\n$+4\r\nPING\r\n|*1\r\n$-1\r\n|*01\r\n$4\r\nPING\r\n"),
         *words("*1\r\n:5\r\n|*1\r\n+PING\r\n|*1\r\n*1\r\n|*1\r\nPING\r\n|*1\r\n$4\r\nPINGxx*1\r\n$4\r\nPING\r\n"),
         *words("*-1\r\n*1\r\n$4\r\nPING\r\n|*0\r\n*1\r\n$4\r\nPING\r\n|\r\n\r\n*1\r\n$4\r\nPING\r\n"),
-        *words('*1\r\n$4\r\nPING\r\n*1\r\n$x\r\n|*1\r\n$4\r\nPI|SET "a\r\n'),
+        *words("*1\r\n$4\r\nPING\r\n*1\r\n$x\r\n|*1\r\n$4\r\nPI"),
         *(start + b"1" * 70_000 for start in (b"", b"*", b"*1\r\n$")),
     ],
     ids=lambda request_bytes: repr(request_bytes[:24]),

@@ -219,7 +219,8 @@ class Session:
         self.authenticated = not self.instance.config.requirepass
         self.resp3 = self.lines_in_resp = False
         self.name = b""
-        self.unmute()
+        if not self.skip_replies:  # as in Redis, RESET is not answered behind CLIENT REPLY SKIP
+            self.unmute()
         self.no_evict = False
         self.no_touch = False
         self.linearizable = self.instance.config.pool_reads == "linearizable"

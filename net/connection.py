@@ -113,7 +113,8 @@ class Connection(Outbox):
                 pieces.append(parser.telnet_answers)
                 parser.telnet_answers = b""
             if parser.error is not None and not session.closing:
-                pieces.append(b"-%b\r\n" % parser.error)
+                if not session.muted:
+                    pieces.append(b"-%b\r\n" % parser.error)
                 self.statistics.query_limit_disconnections += parser.error.endswith(QUERY_TOO_BIG)
                 session.closing = True
             if pieces:
@@ -306,6 +307,8 @@ class Connection(Outbox):
         self.done = Event()
         self.turn.replies.append((self, [], False))  # behind all that is still on its way: see `_end`
         self.done.wait()
+        if self.closing and not self.turn.ending:
+            self.discard_input()
 
     def _wait(self, pieces: list[bytes]) -> list[bytes]:
         """Send what there is, wait for the end of the pause, and return a new list for what follows."""

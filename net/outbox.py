@@ -25,6 +25,7 @@ from protocol import blocks
 from session import Session
 
 WRITE_BYTES = 1 << 18  # what a client may take in one turn of what it did not take at once
+LINGER_SECONDS = 2.0  # what a client still sends when its connection ends is taken for so long
 READ, WRITE = 1, 2  # the loop's events
 
 logger = logging.getLogger("godis")
@@ -224,13 +225,28 @@ class Outbox:
         self.abort()
         logger.warning("dropped %s: no memory for its replies", self.session.address)
 
+    def discard_input(self) -> None:
+        """Take what the client still sends, until it closes its side. Runs in the connection's greenlet.
+
+        The system resets a connection that is closed while bytes of the client are unread, and the replies that the
+        client has not taken yet are lost.
+        """
+        with suppress(OSError), gevent.Timeout(LINGER_SECONDS, False):
+            if not socket.socket.recv_into(self.sock, self.turn.receive_buffer):  # of TLS the socket below
+                return
+            socket.socket.shutdown(self.sock, socket.SHUT_WR)
+            wait = gevent.get_hub().wait
+            wait(self.readable)
+            while socket.socket.recv_into(self.sock, self.turn.receive_buffer):
+                wait(self.readable)
+
     def abort(self) -> None:
         """Close without sending anything more, whatever the turn or an fsync still holds for it."""
         with suppress(
             OSError
         ):  # the client may have closed; and of TLS only the socket below, which fails from then on
             socket.socket.shutdown(self.sock, socket.SHUT_WR)
-        self.parked = False
+        self.parked = self.closing = False
         self.readable.stop()
         if self.writable is not None:
             self.writable.stop()

@@ -65,6 +65,7 @@ MOST_LAG_SECONDS = 6.0  # a watch from far back may take its time
 LATE_SECONDS = 0.25  # of a put: is there a leader?
 WATCH_OVER_SECONDS = 0.1
 FROZEN_SECONDS = 15.0
+LEAST_ROOM_BYTES = 1 << 20  # for keys; with less the operator is warned
 NEARLY_ENTRIES = 100  # behind: what comes now may come while we serve
 LEFT_POOL = 70  # exit code: EX_SOFTWARE
 NO_BEGINNING = (
@@ -280,7 +281,9 @@ class Pool:
         if limit_bytes != self.state.limit_bytes:
             self.state.limit_bytes = limit_bytes
             self.instance.follow_memory_limit()
-            if limit_bytes:
+            if limit_bytes and room_bytes < LEAST_ROOM_BYTES:
+                logger.warning("keys may take %d bytes: writes are refused (OOM), since %s", room_bytes, reason)
+            elif limit_bytes:
                 logger.info("keys may take %d MB: %s (--maxmemory)", room_bytes >> 20, reason)
             else:
                 logger.info("keys may take what they need: no instance has a limit on memory")

@@ -157,6 +157,13 @@ def test_reply_skip_drops_the_next_reply_only(bench: Bench) -> None:
     assert client.ask("CLIENT", "REPLY", "SKIP") is NO_REPLY
 
 
+def test_reset_behind_reply_skip_is_not_answered_and_ends_it(bench: Bench) -> None:
+    client = bench.connect()
+    requests = ["CLIENT REPLY SKIP", "RESET", "PING", "CLIENT REPLY OFF", "RESET", "PING"]
+    wires = [client.wire(*line.split()) for line in requests]
+    assert wires == [b"", b"", b"+PONG\r\n", b"", b"+RESET\r\n", b"+PONG\r\n"]
+
+
 def test_reply_skip_and_then_on_is_answered(bench: Bench) -> None:
     client = bench.connect()
     assert client.wire("CLIENT", "REPLY", "SKIP") == b""

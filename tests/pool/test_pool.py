@@ -495,6 +495,9 @@ def test_the_smallest_limit_of_all_instances_holds_for_each(join: Join) -> None:
                 assert client.ask("SET", "k", value) == b"-%b\r\n" % OUT_OF_MEMORY
             assert two.ask("CONFIG", "SET", "maxmemory", "200mb") == b"+OK\r\n"
             wait_until(lambda: one.ask("SET", "k", value) == b"+OK\r\n", 20, "it knows of the new one")
+            assert two.ask("CONFIG", "SET", "maxmemory", "1mb") == b"+OK\r\n"
+            for instance in (unlimited, small):
+                wait_until(lambda each=instance: "writes are refused (OOM), since" in each.stderr(), 20, "it warns")  # type: ignore[misc]
         assert small.terminate() == 0
         wait_until(lambda: limit_bytes() == own_bytes, 20, "the limit went with its instance")
 

@@ -65,6 +65,27 @@ def test_redis_py_keeps_binary_keys_and_values(client: Any) -> None:
     assert client.get("empty") == b""
 
 
+def test_a_client_that_quits_gets_every_reply_though_the_server_has_not_read_all_that_it_sent(
+    shared_godis: GodisProcess,
+) -> None:
+    value = b"x" * 20000
+    with shared_godis.raw() as raw, shared_godis.client() as other:
+        raw.ask("SET", "k", value)
+        raw.send(encode("GET", "k") * 50 + encode("QUIT") + encode("SET", "k", value) * 20)
+        # The server has sent all, or gone: before anything is read, so the replies still lie in its system's buffers.
+        wait_until(lambda: all(each["cmd"] != "get" for each in other.client_list()))
+        assert raw.read_exactly(50 * len(b"$20000\r\n%b\r\n" % value)) == b"$20000\r\n%b\r\n" % value * 50
+        assert raw.read_reply() == b"+OK\r\n"
+        raw.end_of_input()
+        assert raw.sock.recv(1) == b""
+
+
+def test_a_protocol_error_is_not_told_to_a_client_that_wants_no_replies(shared_godis: GodisProcess) -> None:
+    with shared_godis.raw() as raw:
+        raw.send(encode("CLIENT", "REPLY", "OFF") + b"*a\r\n")
+        assert raw.sock.recv(100) == b""
+
+
 def test_redis_py_decodes(shared_godis: GodisProcess) -> None:
     with shared_godis.client(decode_responses=True, client_name="who") as client:
         client.set("k", "grün")

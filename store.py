@@ -1,20 +1,20 @@
-"""The keyspace: the value and the deadline of each key, and who is told of each change.
+"""The databases: the value and the deadline of each key, and the one path that every change takes.
 
-It owns what is true of a key whatever its type: that it is there, until when, and who hears of its end. It must not
-know commands, clients, dialects or files; it reads no clock: `Store.tick` is told the time, once a turn.
+1. It owns everything that does not depend on a value's type: existence, deadline, and the DEL that is logged when a
+   key expires or is evicted.
+2. It knows no commands, clients, protocols or files. It reads no clock: `Store.tick` sets the time once a turn.
+3. An expired key counts as absent. A key has expired when its deadline is not after `expired_until_ms`. That is the
+   time of the turn; during replay it is 0, because replay never expires a key by the clock.
+4. An access to an expired key deletes it and logs a DEL (lazy expiry). `expire_cycle` deletes the other expired keys.
+   It finds them by the second of their deadline and never looks at live keys.
 
 A database is a `Keyspace`:
 
-    entries    key -> entry        a value and its deadline together, as `entries` lays them out: bytes for a string;
-                                   other types bring their own Python type
-    expiry     ExpiryIndex         how many keys have a deadline, and which of them end when
-    key_order  KeyOrder            every key once, for SCAN, RANDOMKEY and whatever else walks the keyspace in slices
+    entries    key -> entry        a value with its deadline (`values/entry.py`): bytes for a string, else a tuple
+    expiry     ExpiryIndex         the number of keys with a deadline, and the keys by the second of their deadline
+    key_order  KeyOrder            every key once, for SCAN, RANDOMKEY and all walks through the keyspace in slices
 
-Expired is absent. A key is expired when its deadline is not after `expired_until_ms`, which is the time of the turn,
-and 0 during replay, since replay never expires by the clock. Whoever meets an expired key deletes it and logs a DEL
-(lazy expiry); `expire_cycle` finds the others by their second, never by looking at keys that live on.
-
-It is longer than most modules because whatever changes a key has to keep all of these tables true at once.
+The module is longer than most because each change of a key must keep all of these tables consistent.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ from keyspace.point_in_time import PointInTimeView, SharedValues
 from values import STRING, ValueType, is_large, type_of
 from values.entry import LONG_BYTES, NO_DEADLINE, TAIL_BYTES, Entry, deadline_of, entry_of, tail, value_of
 
-MOST_LOOKS = 2048  # at keys that may have expired, to count those that have not
-EARLIEST_MS = 1000  # a deadline before 1970 would be none, and a log would not hold it
+MOST_DUE_KEYS = 2048  # that `count` examines to leave expired keys out
+EARLIEST_MS = 1000  # a negative deadline would mean NO_DEADLINE, and the log cannot store one
 
 
 Steps = Iterator[None]
@@ -43,7 +43,7 @@ Now = Callable[[], int]  # in Unix ms
 
 
 class EffectLog(Protocol):
-    """Where effects go: the append-only log, or what stands in for it."""
+    """The receiver of effects: the append-only log, or a replacement for it."""
 
     def append(self, db: int, argv: Sequence[bytes]) -> None: ...
 
@@ -53,7 +53,7 @@ class EffectLog(Protocol):
 
     def append_alike(self, db: int, name: bytes, keys: Sequence[bytes], *words: bytes) -> None: ...
 
-    def begin(self) -> Any: ...  # an EffectLog whose effects come into this one by `commit`, if they do
+    def begin(self) -> Any: ...  # an EffectLog that collects effects; `commit` adds them to this one
 
     def commit_in_slices(self, effects: Any, keys: list[set[bytes]], garbage: list[Any], now: Now) -> Steps: ...
 
@@ -61,40 +61,40 @@ class EffectLog(Protocol):
 
 
 class ChangeListener(Protocol):
-    """Whoever must know which keys change; it is told behind each change, inside of the command that makes it."""
+    """A receiver of change events. It is called after each change, within the command that makes it."""
 
     def changed(self, db: Keyspace, key: bytes) -> None:
-        """Hear of a key whose value or deadline has changed, that is new, or that is gone."""
+        """Handle a key that was created or deleted, or whose value or deadline has changed."""
 
     def all_changed(self, db: Keyspace) -> None:
-        """Hear that any key may have changed: after a flush, and after a swap of two databases."""
+        """Handle a change of any number of keys: a flush, or a swap of two databases."""
 
 
 class Store:
-    """All databases of an instance, and the time and chance that commands are handed."""
+    """All databases of an instance, and the time and the random numbers that commands use."""
 
     def __init__(self, databases: int, log: EffectLog, random: Random | None = None) -> None:
         self.log = log
         self.random = random or Random()
         self.now_ms = 0
-        self.second_began_ms = 0  # when a second last began: not `now_ms` while an entry of a pool is applied
-        self.expired_until_ms = 0  # see the module's text: 0 while replaying
-        self.may_delete = True  # expired keys, where they are met; in a pool only while an entry is applied
+        self.second_began_ms = 0  # start of the running second; differs from `now_ms` while a pool applies an entry
+        self.expired_until_ms = 0  # 0 during replay; see the module's docstring
+        self.may_delete = True  # an access may delete an expired key; in a pool only while an entry is applied
         self.default_ttl_ms = 0
-        self.default_deadline_ms = NO_DEADLINE  # now + default TTL, made once a turn
-        self.tracks_access = True  # reads count as uses of their keys; see `usage`
+        self.default_deadline_ms = NO_DEADLINE  # now + default TTL, computed once a turn
+        self.tracks_access = True  # reads count as uses of their keys; see `keyspace/accounting.py`
         self.expired_keys = 0
         self.evicted_keys = 0
         self.hits = 0
         self.misses = 0
-        self.garbage: list[Any] = []  # dicts, lists, sets, large values: freed in slices
+        self.garbage: list[Any] = []  # dicts, lists, sets and large values, to be freed in slices
         self.shared = SharedValues(self.garbage)
-        self.has_containers = False  # some value is, or was, no string
-        self.key_lock: KeyLock | None = None  # what a long command works on
+        self.has_containers = False  # some value is not a string, or was not
+        self.key_lock: KeyLock | None = None  # the keys that a long command has locked
         self.databases = [Keyspace(self, index) for index in range(databases)]
 
     def tick(self, now_ms: int) -> None:
-        """Set the time that every command of this turn sees. A clock before 1970 counts as its first second."""
+        """Set the time that every command of this turn sees. A time before 1970 counts as the first second of 1970."""
         now_ms = max(now_ms, EARLIEST_MS)
         if now_ms // 1000 != self.now_ms // 1000:
             self._begin_second(now_ms)
@@ -102,7 +102,7 @@ class Store:
         self.default_deadline_ms = now_ms + self.default_ttl_ms if self.default_ttl_ms else NO_DEADLINE
 
     def begin_replay(self, now_ms: int) -> None:
-        """Set the time without expiring anything: what the log says is true until the log says otherwise."""
+        """Set the time without expiring a key: during replay only a DEL in the log deletes an expired key."""
         self._begin_second(now_ms)
         self.now_ms = now_ms
         self.expired_until_ms = 0
@@ -114,18 +114,18 @@ class Store:
             keyspace.expiry.begin_second(now_ms // 1000)
 
     def expire_cycle(self, out_of_time: Callable[[], bool]) -> bool:
-        """Expire what is due and free what was flushed, until done or `out_of_time`; return whether it is done."""
+        """Expire due keys and free garbage until `out_of_time()`. Return True if nothing is left."""
         if self.may_delete:
             for keyspace in self.databases:
                 if not keyspace.expire_due(out_of_time):
                     return False
         while self.garbage:
-            doomed = self.garbage[-1]
-            drop = doomed.popitem if isinstance(doomed, dict) else doomed.pop
-            at_once = 1 if self.has_containers and isinstance(doomed, dict) else SLICE  # each may be a large value
-            for _ in range(min(at_once, len(doomed))):
+            container = self.garbage[-1]
+            drop = container.popitem if isinstance(container, dict) else container.pop
+            step = 1 if self.has_containers and isinstance(container, dict) else SLICE  # each may be a large value
+            for _ in range(min(step, len(container))):
                 drop()
-            if not doomed:
+            if not container:
                 self.garbage.pop()
             if out_of_time():
                 return not self.garbage
@@ -133,7 +133,7 @@ class Store:
 
     @contextmanager
     def collecting(self, effects: EffectLog) -> Iterator[None]:
-        """Let what is logged meanwhile go to `effects`, made by `log.begin()`; `log.commit` brings it into the log."""
+        """Redirect effects to `effects`, made by `log.begin()`. `log.commit` adds them to the log."""
         log, self.log = self.log, effects
         try:
             yield
@@ -146,15 +146,15 @@ class Store:
             keyspace.flush()
 
     def listen(self, listener: ChangeListener | None) -> None:
-        """Let somebody know of each change from now on, or nobody."""
+        """Set the listener that receives all changes from now on; None removes it."""
         for keyspace in self.databases:
             keyspace.listener = listener
 
 
 class Keyspace:
-    """One database. Keys and values are handed out and taken in without a copy; nobody may change them.
+    """One database. It returns and stores keys and values without a copy, so callers must not change them.
 
-    A value changes in place only when it comes from `change` or `create`, and until it is handed to `done`.
+    The exception: a command may change a value in place after `change` or `create` returned it and before `done`.
     """
 
     __slots__ = (
@@ -173,9 +173,9 @@ class Keyspace:
     def __init__(self, store: Store, index: int) -> None:
         self.store = store
         self.index = index
-        self.usage: Usage | None = None  # None: nobody asks when keys are used, and memory has no limit
+        self.usage: Usage | None = None  # None: no access is tracked, and memory has no limit
         self.listener: ChangeListener | None = None
-        self._tail_ms, self._tail = NO_DEADLINE, tail(NO_DEADLINE)  # the last that was made: it serves for a turn
+        self._tail_ms, self._tail = NO_DEADLINE, tail(NO_DEADLINE)  # the tail made last; most SETs of a turn share one
         self._clear()
 
     def _clear(self) -> None:
@@ -187,13 +187,13 @@ class Keyspace:
             self.usage.cleared()
 
     def __len__(self) -> int:
-        """Count the keys, expired ones that still stand here included; see `live_count`."""
+        """Return the number of keys. It includes expired keys that are not deleted yet; see `live_count`."""
         return len(self.entries)
 
     # ---- reading
 
     def get(self, key: bytes) -> Any:
-        """Return the value of a live key, or None; an expired key is deleted on the way."""
+        """Return the value of a live key, or None. Delete the key if it has expired."""
         entry = self.entries.get(key)
         if entry is None:
             return None
@@ -201,7 +201,7 @@ class Keyspace:
             self._expire(key)
             return None
         if self.usage is not None:
-            self.usage.note(key)
+            self.usage.record_use(key)
         return value_of(entry)
 
     def _has_expired(self, entry: Entry | None) -> bool:
@@ -209,10 +209,11 @@ class Keyspace:
         return NO_DEADLINE < deadline_of(entry) <= self.store.expired_until_ms
 
     def idle_seconds(self, key: bytes) -> int:
-        """Return how long a key was not used, as far back as anybody cared.
+        """Return the seconds since the last use of a key.
 
-        Uses are noted from the first call on: one more dict would cost every key memory and every read time for a
-        question that hardly anybody asks. Until a key is used again, its idle time counts from that first call.
+        The first call starts to record uses. Until a key is used again, its idle time counts from that first call.
+        (Refused: to record uses from the start. The dict would cost every key memory and every read time, and few
+        users call OBJECT IDLETIME.)
         """
         self.usage = usage = self.usage or Usage(self.store)
         uses = usage.uses
@@ -222,13 +223,13 @@ class Keyspace:
         return max(0, self.store.now_ms - uses.rank(key)) // 1000
 
     def use_count(self, key: bytes) -> int:
-        """Return the counter of a key's uses; only where they are counted."""
+        """Return the counter of a key's uses. Only for a database that counts them (an LFU policy)."""
         assert self.usage is not None
         assert self.usage.uses is not None
         return self.usage.uses.rank(key)
 
     def peek(self, key: bytes) -> Any:
-        """`get` that is no use of the key, so that asking for its idle time does not end it."""
+        """Do what `get` does, without recording a use: OBJECT IDLETIME must not reset the idle time."""
         entry = self.entries.get(key)
         if entry is None:
             return None
@@ -238,11 +239,11 @@ class Keyspace:
         return value_of(entry)
 
     def look(self, key: bytes) -> Any:
-        """`peek`, counted as a hit or a miss."""
+        """Do what `peek` does, and count a hit or a miss."""
         return self._count(self.peek(key))
 
     def read(self, key: bytes) -> Any:
-        """`get`, counted as a hit or a miss."""
+        """Do what `get` does, and count a hit or a miss."""
         return self._count(self.get(key))
 
     def _count(self, value: Any) -> Any:
@@ -253,15 +254,15 @@ class Keyspace:
         return value
 
     def value(self, key: bytes, kind: ValueType) -> Any:
-        """Return the value at a key to be read, or None, counted as a hit or a miss. Raises WRONGTYPE."""
+        """Return the value of a key for reading, or None. Count a hit or a miss. Raises WRONGTYPE."""
         value = self.read(key)
         if value is not None and type(value) is not kind.python_type:
             raise CommandError(WRONG_TYPE)
         return value
 
     def string(self, key: bytes) -> bytes | None:
-        """Return the string at a key or None, counted as a hit or a miss. Raises WRONGTYPE."""
-        # The first lines are `read` for the usual case, inline, since this is GET: 45 ns less.
+        """Return the string at a key, or None. Count a hit or a miss. Raises WRONGTYPE."""
+        # The usual case of `read`, inline because this is GET: 45 ns less.
         entry = self.entries.get(key)
         if type(entry) is bytes and self.usage is None and not (self.expiry.is_due and self._has_expired(entry)):
             self.store.hits += 1
@@ -274,26 +275,26 @@ class Keyspace:
         return deadline_of(self.entries.get(key))
 
     def live_count(self) -> int:
-        """Count the keys that have not expired. O(keys that are due and not yet deleted)."""
+        """Return the number of keys that have not expired. O(keys that are due and not yet deleted)."""
         return len(self.entries) - self.expiry.dead_count(self.store.expired_until_ms)
 
     def count(self) -> int:
-        """Count the keys; expired ones count as well where there may be more of them than a look finds."""
+        """Return the number of live keys. Where more than MOST_DUE_KEYS are due, include the expired ones."""
         until_ms = self.store.expired_until_ms
-        return len(self.entries) if self.expiry.due_count(until_ms) > MOST_LOOKS else self.live_count()
+        return len(self.entries) if self.expiry.due_count(until_ms) > MOST_DUE_KEYS else self.live_count()
 
     def random_key(self) -> bytes | None:
-        """Return a live key, each as likely as any other; None if there is none, or nearly all have just expired."""
+        """Return a random live key, all equally likely. None if there is none, or if nearly all have just expired."""
         return self.key_order.random_key(self.store.random, self.is_live) if self.entries else None
 
     def scan(self, cursor: int, count: int) -> tuple[int, list[bytes]]:
-        """Visit `count` places from `cursor` (0: start); return the next cursor (0: done) and the live keys met."""
+        """Visit `count` places from `cursor` (0: start); return the next cursor (0: done) and the live keys found."""
         return self.key_order.scan(cursor, count, self.is_live)
 
     def walk(self) -> Generator[tuple[bytes, ...], None, None]:
         """Visit all places in small steps and yield the live keys of each step; see `KeyOrder.walk`.
 
-        A flush or a swap of the database ends it.
+        A flush or a swap of the database ends the walk.
         """
         order = self.key_order
         for keys in order.walk():
@@ -307,17 +308,17 @@ class Keyspace:
                 yield tuple(keys)
 
     def is_live(self, key: bytes) -> bool:
-        """Return True if a key is there and not expired, and change nothing."""
+        """Return True if a key exists and has not expired. Change nothing."""
         entry = self.entries.get(key)
         return entry is not None and not (self.expiry.is_due and self._has_expired(entry))
 
     # ---- writing: the one path for every change
 
     def change(self, key: bytes, kind: ValueType) -> Any:
-        """Return the value at a key, to be changed and handed to `done`; None where there is none. Raises WRONGTYPE.
+        """Return the value of a key for changing in place; None if there is no such key. Raises WRONGTYPE.
 
-        The change and `done` belong into one step of a command. A command that then changes nothing owes nothing. It
-        is neither a hit nor a miss, as in Redis.
+        The command passes the changed value to `done` within the same step. If it changes nothing, it need not call
+        `done`. The access counts as neither a hit nor a miss, as in Redis.
         """
         value = self.get(key)
         if value is None or (type(value) is bytes and kind is STRING):  # `bytes` never change in place
@@ -327,18 +328,18 @@ class Keyspace:
         return self._change_in_place(key, value)
 
     def create(self, key: bytes, kind: ValueType) -> Any:
-        """Do what `change` does; where there is no such key, return an empty value. Raises WRONGTYPE."""
+        """Do what `change` does, but return a new empty value if there is no such key. Raises WRONGTYPE."""
         value = self.change(key, kind)
         return kind.python_type() if value is None else value
 
-    def _tell_views(self, key: bytes) -> None:
+    def _notify_views(self, key: bytes) -> None:
         for view in self.views:
             view.before_change(key)
 
     def _change_in_place(self, key: bytes, value: Any) -> Any:
-        """Tell the views and the account of a value that is about to change, and return it, or a copy of it."""
+        """Prepare views and memory account for a change in place. Return the value, or a copy if it is shared."""
         if self.views:
-            self._tell_views(key)
+            self._notify_views(key)
         entry = self.entries[key]
         if value in self.store.shared:
             copied = (self.copy(value), deadline_of(entry))
@@ -352,48 +353,48 @@ class Keyspace:
 
     @staticmethod
     def copy(value: Any) -> Any:
-        """Return a copy of a value, which has nothing to do with the first one."""
+        """Return an independent copy of a value. O(elements)."""
         copied = type_of(value).copy(value)
         if is_large(copied):
             gc_policy.hide()
         return copied
 
     def done(self, key: bytes, value: Any, *effect: bytes) -> None:
-        """Take over a value that `change` or `create` returned, or another in its place, and log the effect.
+        """Store a value that `change` or `create` returned, or another in its place, and log the effect.
 
-        The deadline stays as it is. An empty value goes, with its key, unless its type may be empty.
+        The deadline stays as it is. If the value is empty, the key is deleted, unless the type allows empty values.
         """
         if type(value) is bytes:
             self.replace(key, value)
         else:
-            self._take_over(key, value)
+            self._store_container(key, value)
         if effect:
             self.store.log.append(self.index, effect)
 
-    def _take_over(self, key: bytes, value: Any) -> None:
-        """Do what `done` does for a value that is no string."""
+    def _store_container(self, key: bytes, value: Any) -> None:
+        """Do what `done` does for a value that is not a string."""
         kind, entry = type_of(value), self.entries.get(key)
-        is_there = type(entry) is tuple and entry[0] is value
-        if is_there and self.usage is not None:
+        is_in_place = type(entry) is tuple and entry[0] is value
+        if is_in_place and self.usage is not None:
             self.usage.end_change(key, entry)  # type: ignore[arg-type]
         if not value and not kind.may_be_empty:
             if entry is not None:
                 self._discard(key)
-        elif not is_there:
+        elif not is_in_place:
             self.replace(key, value)
         elif self.listener is not None:
             self.listener.changed(self, key)
         self.store.has_containers = True
 
     def put(self, key: bytes, value: Any, deadline_ms: int) -> None:
-        """Set value and deadline (or NO_DEADLINE) of a key, whatever was there."""
+        """Set the value and the deadline (or NO_DEADLINE) of a key, new or not."""
         if self.views:
-            self._tell_views(key)
+            self._notify_views(key)
         if self.usage is not None:
             self.usage.put(key, self.entries.get(key), entry_of(value, deadline_ms))
         if deadline_ms != self._tail_ms:
             self._tail_ms, self._tail = deadline_ms, tail(deadline_ms)
-        # entry_of, inline, since this is SET: the tail is made once a turn
+        # `entry_of`, inline because this is SET: the tail is usually made once a turn.
         if type(value) is bytes and len(value) < LONG_BYTES:
             self._place(key, value + self._tail, deadline_ms)
         else:
@@ -402,12 +403,12 @@ class Keyspace:
             self.listener.changed(self, key)
 
     def _place(self, key: bytes, entry: Entry, deadline_ms: int) -> None:
-        """Put an entry in the place of whatever was there, and tell expiry and the key order of it."""
-        # A look at the size is cheaper than a look for the key, which costs a second search: 0.08 µs of a SET.
+        """Store an entry, new or not, and update the expiry index and the key order."""
+        # Comparing sizes finds out whether the key is new. A lookup would be a second search: 0.08 µs of a SET.
         entries, expiry = self.entries, self.expiry
         size = len(entries)
         if expiry.volatile_count == size and deadline_ms >= expiry.latest_ms:
-            # All keys have deadlines, none a later one: so what was there stands where expiry will find it.
+            # All keys have a deadline, and none is later than this one: a key that exists is in an early enough bucket.
             entries[key] = entry
             if len(entries) != size:
                 expiry.volatile_count += 1
@@ -423,11 +424,11 @@ class Keyspace:
             expiry.add(key, deadline_ms)
 
     def replace(self, key: bytes, value: Any) -> None:
-        """Set the value of a key and leave its deadline as it is."""
+        """Set the value of a key and keep its deadline."""
         if self.views:
-            self._tell_views(key)
+            self._notify_views(key)
         known = self.entries.get(key)
-        # Between two short strings only the entry changes, and nobody has to be told: 0.4 µs less of an INCR.
+        # If both are short strings, only the entry changes; no other table does: 0.4 µs less of an INCR.
         if type(known) is bytes and type(value) is bytes and len(value) < LONG_BYTES and self.usage is None:
             self.entries[key] = value + known[-TAIL_BYTES:]
         else:
@@ -440,9 +441,9 @@ class Keyspace:
             self.listener.changed(self, key)
 
     def set_deadline(self, key: bytes, deadline_ms: int) -> None:
-        """Set the deadline of a key that is there."""
+        """Set the deadline of an existing key."""
         if self.views:
-            self._tell_views(key)
+            self._notify_views(key)
         known = self.entries[key]
         entry = known[:-TAIL_BYTES] + tail(deadline_ms) if type(known) is bytes else (known[0], deadline_ms)
         if self.usage is not None:
@@ -452,7 +453,7 @@ class Keyspace:
             self.listener.changed(self, key)
 
     def end_at(self, key: bytes, deadline_ms: int) -> None:
-        """Set the deadline of a live key and log it; one that has passed deletes the key."""
+        """Set the deadline of a live key, in Unix ms, and log it. A deadline that has passed deletes the key."""
         if deadline_ms <= self.store.expired_until_ms:
             self._discard(key)
             self.effect(b"DEL", key)
@@ -461,34 +462,37 @@ class Keyspace:
             self.effect(b"PEXPIREAT", key, b"%d" % deadline_ms)
 
     def persist(self, key: bytes) -> bool:
-        """Take the deadline from a live key; return whether it had one."""
+        """Remove the deadline of a live key. Return True if it had one."""
         if self.deadline_ms(key) == NO_DEADLINE:
             return False
         self.set_deadline(key, NO_DEADLINE)
         return True
 
     def remove(self, key: bytes) -> Any:
-        """Delete a live key and return its value, or None where there is none."""
+        """Delete a live key and return its value; None if there is no such key."""
         value = self.get(key)
         if value is not None:
             self._discard(key)
         return value
 
     def take(self, key: bytes) -> Any:
-        """Take a live key's value away, to be put under another key; None where there is none."""
+        """Remove a live key and return its value for use under another key; None if there is no such key."""
         value = self.get(key)
         if value is not None:
             self._take_out(key)
         return value
 
     def evict(self, key: bytes) -> None:
-        """Delete a key that is there, expired or not, since memory runs short, and log it."""
+        """Delete an existing key, expired or not, to free memory, and log a DEL."""
         self._discard(key)
         self.store.evicted_keys += 1
         self._log_end(key)
 
     def flush(self) -> None:
-        """Delete every key. The memory is freed in slices by `Store.expire_cycle`; what a view reads, when it ends."""
+        """Delete every key. O(seconds that have deadlines).
+
+        `Store.expire_cycle` frees the memory in slices. Tables that a view reads are freed after the view has ended.
+        """
         if self.entries:
             for table in (self.entries, self.key_order.places):
                 for view in self.views:
@@ -502,7 +506,7 @@ class Keyspace:
             self.listener.all_changed(self)
 
     def swap(self, other: Keyspace) -> None:
-        """Exchange all keys with another database."""
+        """Exchange all keys with another database in O(1)."""
         for name in self.__slots__:
             if name not in ("store", "index"):
                 mine, theirs = getattr(self, name), getattr(other, name)
@@ -513,7 +517,7 @@ class Keyspace:
                 db.listener.all_changed(db)
 
     def effect(self, *argv: bytes) -> None:
-        """Log what a command did to this database, as the command that does just that again."""
+        """Log the effect of a command on this database, as a command that repeats exactly this effect."""
         self.store.log.append(self.index, argv)
 
     # ---- expiry
@@ -526,20 +530,23 @@ class Keyspace:
         self._log_end(key)
 
     def _log_end(self, key: bytes) -> None:
-        """Log that a key went without being told so; once more behind what a long command has yet to log of it."""
+        """Log the DEL of a key that expired or was evicted.
+
+        If a long command has locked the key, log the DEL among its effects, too: they come into the log later.
+        """
         self.store.log.append(self.index, (b"DEL", key))
         lock = self.store.key_lock
         if lock is not None and lock.holds_any((key,)):
             lock.effects.append(self.index, (b"DEL", key))
 
     def expire_due(self, out_of_time: Callable[[], bool]) -> bool:
-        """Delete keys whose deadline has passed, oldest second first; return whether all of them are gone."""
+        """Delete keys whose deadline has passed, oldest second first. Return True if none is left."""
         return self.expiry.expire(self.store.expired_until_ms, self._expire, out_of_time)
 
     def expire_alike(self, last_second: int) -> Iterator[None]:
-        """Delete the keys that ended in a second or before, in an order that they alone decide, in many steps.
+        """Delete the keys that expired in `last_second` or before, in many steps, in an order that they alone decide.
 
-        For a pool: whatever was done before in which order, the same keys leave the same places behind.
+        For a pool: all instances then have the same key order, whatever each one has read before.
         """
 
         def delete(key: bytes) -> None:
@@ -551,20 +558,20 @@ class Keyspace:
     # ---- deleting
 
     def _discard(self, key: bytes) -> None:
-        """Delete a key that is there."""
+        """Delete an existing key."""
         entry = self._take_out(key)
         if type(entry) is tuple:
             self.drop(entry)
 
     def drop(self, entry: tuple[Any, int]) -> None:
-        """Free what a key held, if that takes long, in slices."""
+        """Free the value of a deleted entry in slices if it is large."""
         if is_large(entry[0]):
             self.store.shared.drop(entry[0])
 
     def _take_out(self, key: bytes) -> Entry:
-        """Delete a key that is there, and return what it held."""
+        """Delete an existing key, and return its entry."""
         if self.views:
-            self._tell_views(key)
+            self._notify_views(key)
         if self.usage is not None:
             self.usage.removed(key, self.entries[key])
         entry = self.entries.pop(key)
@@ -578,11 +585,11 @@ class Keyspace:
     # ---- for tests
 
     def check(self) -> None:
-        """Assert what must hold between any two commands. O(keys)."""
+        """Assert the invariants that hold between any two commands. O(keys)."""
         self.key_order.check(self.entries.keys())
         self.expiry.check(self.store.expired_until_ms)
-        assert self.expiry.volatile_count == len(set(self.expiry.keys())), "the count of deadlines is off"
+        assert self.expiry.volatile_count == len(set(self.expiry.keys())), "the count of deadlines is wrong"
         if self.usage is not None and self.usage.memory is not None and self.usage.tally is None:
-            assert self.usage.held_bytes == self.usage.count(self.entries), "the account is off"
+            assert self.usage.held_bytes == self.usage.count(self.entries), "the account of memory is wrong"
         if self.usage is not None and self.usage.uses is not None:
             assert self.usage.uses.table.keys() <= self.entries.keys(), "a use without a key"

@@ -87,7 +87,7 @@ def _look(session: Session, view: PointInTimeView, keys: list[bytes], is_use: bo
     db.store.misses += misses
     db.store.hits += len(found) - misses
     if is_use and db.usage is not None and db.usage.uses is not None:
-        db.usage.uses.note_many(filter(db.entries.__contains__, keys))
+        db.usage.uses.record_uses(filter(db.entries.__contains__, keys))
     return found
 
 

@@ -1,1 +1,1 @@
-"""The rooms behind `store.py`: the order of keys, expiry, memory and access accounting, eviction, key locks, views."""
+"""The parts of `store.py`: key order, expiry, accounting of access and memory, eviction, key locks, views."""

@@ -1,20 +1,23 @@
-"""What is noted of a database's keys beside their values: when or how often each was used, and the bytes they take.
+"""Access and memory accounting: the last use or the number of uses of each key, and the bytes that the keys take.
 
-It owns this account and nothing else: it must not know policies, commands or the log. A keyspace has a `Usage` only
-while somebody asks, for a limit on memory or for OBJECT IDLETIME; without one a read and a write cost what they cost.
+1. It knows no policies, commands or log.
+2. A keyspace has a `Usage` only under a limit on memory, under an LFU policy, or after a client has called OBJECT
+   IDLETIME. Otherwise reads and writes pay nothing.
+3. The account of memory is updated with each write. It is exact for keys and values: `sys.getsizeof` of the key, and
+   the row of the value's type. It charges each key an equal share of the tables that hold it.
 
     Recency     key -> ms of its last use
     Frequency   key -> minute of its last use and a counter from 0 to 255, as Redis's LFU
     Memory      the bytes of all databases, and of the process before it held any key
 
-**The bytes are an account, kept with each write, and not what the system says.** The resident set lags behind what is
-deleted and depends on what else goes on; to evict until it falls would empty the keyspace. The account is exact for
-keys and values (`sys.getsizeof`, and of a value what the row of its type says), and charges each key an
-equal share of the tables it stands in. A table under eviction is a dict that was rebuilt for three to six times its
-keys when the places of deleted ones ran out, the old beside the new: so a share is more than in a keyspace that only
-grew, and the process stays below the limit until it has evicted for a while. The shares were measured against the
-resident set: `python -m bench.eviction memory`. (Refused: `getsizeof` of the dicts themselves. It doubles from one
-write to the next, and half of the keys would be evicted at that moment.)
+Under eviction a dict runs out of places of deleted keys and is rebuilt for three to six times its keys, and the old
+table exists beside the new one. So a key's share is more than in a keyspace that only grew, and the process stays below
+the limit until it has evicted for a while. The shares were measured against the resident set: `python -m bench.eviction
+memory`.
+
+(Refused: the resident set. It lags behind deletions and depends on other activity; evicting until it falls would empty
+the keyspace. `getsizeof` of the dicts: it doubles from one write to the next, and half of the keys would be evicted at
+once.)
 """
 
 from __future__ import annotations
@@ -27,29 +30,29 @@ from typing import Protocol
 from values import size_of
 from values.entry import NO_DEADLINE, TAIL_BYTES, Entry, deadline_of
 
-TABLE_BYTES = 128  # a key's share of a dict from which keys go as fast as they come
-ENTRY_BYTES = TABLE_BYTES + 36  # in `entries`, in the key order; and what malloc rounds up of two objects
+TABLE_BYTES = 128  # a key's share of a dict that loses keys as fast as it gets new ones
+ENTRY_BYTES = TABLE_BYTES + 36  # in `entries`, in the key order, and malloc's rounding of two objects
 DEADLINE_BYTES = 20  # in `due`, where a few entries are stale
-USE_BYTES = TABLE_BYTES + 24  # in `Uses.table`, and the ints in it
-# What a new key takes beside its bytes and those of its value.
+USE_BYTES = TABLE_BYTES + 24  # in `Uses.table`, and its ints
+# The bytes of a new key beside its name and its value.
 NEW_KEY_BYTES = ENTRY_BYTES + DEADLINE_BYTES + USE_BYTES + TAIL_BYTES + 2 * getsizeof(b"")
 
 MINUTE_MS = 60_000
-NEW_COUNT = 5  # a new key must not be the next to go before it had its chance
+NEW_COUNT = 5  # above 0, so that a new key is not evicted first
 MOST_COUNT = 255
 MOST_CHANGING = 64  # more values than one command changes at a time
 
 
 class Surroundings(Protocol):
-    """What is asked of the store."""
+    """The attributes of the store that accounting reads."""
 
     now_ms: int
     random: Random
-    tracks_access: bool  # the running command counts as a use of the keys it reads
+    tracks_access: bool  # the running command counts as a use of the keys that it reads
 
 
 class Uses:
-    """When or how often keys were used; a key that is not in `table` was last used when the noting began."""
+    """The last use or the number of uses of each key. A key not in `table` was last used when recording began."""
 
     __slots__ = ("since_ms", "store", "table")
 
@@ -58,48 +61,48 @@ class Uses:
         self.since_ms = store.now_ms
         self.table: dict[bytes, int] = {}
 
-    def note(self, key: bytes) -> None:
-        """Note that a key is used."""
+    def record_use(self, key: bytes) -> None:
+        """Record a use of a key."""
         raise NotImplementedError
 
-    def note_many(self, keys: Iterable[bytes]) -> None:
-        """Note that keys are used."""
+    def record_uses(self, keys: Iterable[bytes]) -> None:
+        """Record a use of each key."""
         for key in keys:
-            self.note(key)
+            self.record_use(key)
 
     def admit(self, key: bytes) -> None:
-        """Note that a key is new."""
+        """Record a new key."""
         raise NotImplementedError
 
     def rank(self, key: bytes) -> int:
-        """Return a number that is smaller for a key which is less worth keeping."""
+        """Return the rank of a key. Keys with the smallest rank are evicted first."""
         raise NotImplementedError
 
 
 class Recency(Uses):
-    """When each key was last used, to the turn."""
+    """The time of each key's last use, in Unix ms, with the precision of a turn."""
 
     __slots__ = ()
 
-    def note(self, key: bytes) -> None:
-        """Note that a key is used."""
+    def record_use(self, key: bytes) -> None:
+        """Record a use of a key."""
         self.table[key] = self.store.now_ms  # an int that all keys of the turn share
 
-    admit = note
+    admit = record_use
 
-    def note_many(self, keys: Iterable[bytes]) -> None:
-        """Note that keys are used. 0.1 us less a key than one by one."""
+    def record_uses(self, keys: Iterable[bytes]) -> None:
+        """Record a use of each key. 0.1 us less a key than one by one."""
         self.table.update(dict.fromkeys(keys, self.store.now_ms))
 
     def rank(self, key: bytes) -> int:
-        """Return when a key was last used, in Unix ms."""
+        """Return the time of a key's last use, in Unix ms."""
         return self.table.get(key, self.since_ms)
 
 
 class Frequency(Uses):
-    """How often each key is used, by Redis's counter: logarithmic, by chance, and one less each so many minutes.
+    """The number of each key's uses, by Redis's counter: logarithmic, probabilistic, and decaying with time.
 
-    Counter and minute share an int, and all keys of one minute and counter share that int.
+    One int holds counter and minute. All keys of the same minute and counter share that int.
     """
 
     __slots__ = ("_chances", "_decay_minutes", "_marks", "_minute")
@@ -111,19 +114,19 @@ class Frequency(Uses):
         self.tune(10, 1)
 
     def tune(self, log_factor: int, decay_minutes: int) -> None:
-        """Set how slowly counters grow, and after how many minutes they shrink by one (0: never)."""
+        """Set how slowly counters grow, and the number of minutes after which they decay by one (0: never)."""
         self._decay_minutes = decay_minutes
         self._chances = [1 / (max(0, count - NEW_COUNT) * log_factor + 1) for count in range(MOST_COUNT)] + [0.0]
 
-    def note(self, key: bytes) -> None:
-        """Count a use: the more there were, the less likely."""
+    def record_use(self, key: bytes) -> None:
+        """Count a use. The greater the counter, the smaller the probability that it grows."""
         count = self.rank(key)
         if self.store.random.random() < self._chances[count]:
             count += 1
         self._mark(key, count)
 
     def admit(self, key: bytes) -> None:
-        """Let a new key begin."""
+        """Give a new key its first counter."""
         self._mark(key, NEW_COUNT)
 
     def _mark(self, key: bytes, count: int) -> None:
@@ -134,7 +137,7 @@ class Frequency(Uses):
         self.table[key] = self._marks[count]
 
     def rank(self, key: bytes) -> int:
-        """Return the counter as it has shrunk by now."""
+        """Return the counter after its decay until now."""
         mark = self.table.get(key)
         minute, count = (self.since_ms // MINUTE_MS, NEW_COUNT) if mark is None else (mark >> 8, mark & MOST_COUNT)
         passed = self.store.now_ms // MINUTE_MS - minute
@@ -148,7 +151,7 @@ def _bytes_of(entry: Entry) -> int:
 
 
 class Memory:
-    """The bytes that all databases take, and those of the process before it held any key."""
+    """The bytes of all databases, and of the process before it held any key."""
 
     __slots__ = ("used_bytes",)
 
@@ -157,10 +160,10 @@ class Memory:
 
 
 class Tally:
-    """A count of what all keys take, in slices: while it goes on, of each key that changes what it took before.
+    """A count of the bytes of all keys, made in slices while clients go on changing them.
 
-    Changes are added to the account from the start of the count on; so what is counted is each key as it was then. One
-    that has changed before it is reached stands in `changed`; of others it does not matter, for they are counted.
+    From the start of the count on, the account adds each change. So the count must use the size that each key had at
+    the start: `changed` has it for each key that has changed since.
     """
 
     __slots__ = ("changed", "entry_bytes")
@@ -170,17 +173,17 @@ class Tally:
         self.changed: dict[bytes, int] = {}  # 0: it was not there
 
     def size_of(self, key: bytes, entry: Entry | None) -> int:
-        """Return what a key takes that has this entry, or none."""
+        """Return the bytes of a key with this entry; 0 if it has none."""
         return 0 if entry is None else self.entry_bytes + getsizeof(key) + _bytes_of(entry)
 
-    def note(self, key: bytes, entry: Entry | None) -> None:
-        """Note a key that is about to change."""
+    def record_use(self, key: bytes, entry: Entry | None) -> None:
+        """Record the size of a key that is about to change, unless it is recorded already."""
         if key not in self.changed:
             self.changed[key] = self.size_of(key, entry)
 
 
 class Usage:
-    """The account of one database: `uses` and `memory` are there as far as somebody asks for them."""
+    """The account of one database. `uses` and `memory` are None while they are not needed."""
 
     __slots__ = ("changing", "entry_bytes", "held_bytes", "memory", "store", "tally", "uses")
 
@@ -188,40 +191,40 @@ class Usage:
         self.store = store
         self.uses: Uses | None = None
         self.memory: Memory | None = None
-        self.tally: Tally | None = None  # of a count that goes on
+        self.tally: Tally | None = None  # the running count, if any
         self.held_bytes = 0  # this database's part of `memory`
         self.entry_bytes = ENTRY_BYTES
-        self.changing: dict[bytes, int] = {}  # size of a value that is about to change in place
+        self.changing: dict[bytes, int] = {}  # key -> size of its value before a change in place
 
     # ---- uses
 
     def set_uses(self, uses: Uses | None, keys: int) -> None:
-        """Note uses so from now on, or no more; there are so many keys."""
+        """Replace the record of uses; None ends it. `keys` is the number of keys in the database."""
         change = (uses is not None) - (self.uses is not None)
         self.uses = uses
         self.entry_bytes += change * USE_BYTES
         self.add(change * USE_BYTES * keys)
 
-    def note(self, key: bytes) -> None:
-        """Note that a key which is there is used."""
+    def record_use(self, key: bytes) -> None:
+        """Record a use of an existing key."""
         if self.uses is not None and self.store.tracks_access:
-            self.uses.note(key)
+            self.uses.record_use(key)
 
-    def note_many(self, keys: Iterable[bytes]) -> None:
-        """Note that keys which are there are used."""
+    def record_uses(self, keys: Iterable[bytes]) -> None:
+        """Record a use of each key; all of them exist."""
         if self.uses is not None and self.store.tracks_access:
-            self.uses.note_many(keys)
+            self.uses.record_uses(keys)
 
     # ---- bytes
 
     def begin(self, memory: Memory) -> Tally:
-        """Count on from now; what is there by now is to be counted by `count_some`."""
+        """Start to account for changes in `memory`. The caller counts the existing keys with `count_some`."""
         self.memory = memory
         self.tally = Tally(self.entry_bytes)
         return self.tally
 
     def count_some(self, keys: Iterable[bytes | None], entries: Mapping[bytes, Entry]) -> None:
-        """Count some of the keys, each once; a place may be of one that is no more."""
+        """Count some places of the key order; each key is counted once. A place may be None or of a deleted key."""
         tally = self.tally
         assert tally is not None
         changed, size = tally.changed, 0
@@ -232,33 +235,33 @@ class Usage:
         self.add(size)
 
     def end_tally(self) -> dict[bytes, int]:
-        """Note that all is counted, and return what may be forgotten."""
+        """End the count. Return a dict for the caller to free in slices."""
         tally, self.tally = self.tally, None
         return tally.changed if tally is not None else {}
 
     def about_to_change(self, key: bytes, entry: Entry | None) -> None:
-        """Hear of a key that is about to change; due before each change of its account."""
+        """Record the size of a key for a running count. Due before each change of its account."""
         if self.tally is not None:
-            self.tally.note(key, entry)
+            self.tally.record_size(key, entry)
 
     def count(self, entries: Mapping[bytes, Entry]) -> int:
-        """Return what all keys take. O(keys)."""
+        """Return the bytes of all keys. O(keys)."""
         return len(entries) * self.entry_bytes + sum(map(getsizeof, entries)) + sum(map(_bytes_of, entries.values()))
 
     def end(self) -> None:
-        """Count no more."""
+        """End the account of memory."""
         self.tally = None
         self.add(-self.held_bytes)
         self.memory = None
 
     def add(self, size: int) -> None:
-        """Note that the database takes so many bytes more, or less."""
+        """Add `size` bytes, possibly negative, to the account."""
         if self.memory is not None:
             self.held_bytes += size
             self.memory.used_bytes += size
 
     def written(self, key: bytes, old: Entry | None, entry: Entry) -> None:
-        """Note that an entry takes another's place, or a new key's (`old` is None)."""
+        """Account for an entry that replaces another, or that is new (`old` is None)."""
         self.about_to_change(key, old)
         if old is None:
             if self.uses is not None:
@@ -268,32 +271,32 @@ class Usage:
             self.add(_bytes_of(entry) - _bytes_of(old))
 
     def put(self, key: bytes, old: Entry | None, entry: Entry) -> None:
-        """Note a use of a key, and that an entry takes another's place or a new key's."""
+        """Record a use of a key, and account for an entry that replaces another or is new."""
         if old is not None:
-            self.note(key)
+            self.record_use(key)
         if old is None or self.memory is not None:
             self.written(key, old, entry)
 
     def begin_change(self, key: bytes, entry: Entry) -> None:
-        """Note that the value of an entry is about to change in place; due before each such change."""
+        """Record the size of a value that is about to change in place. Due before each such change."""
         self.about_to_change(key, entry)
-        if len(self.changing) >= MOST_CHANGING:  # of commands that then changed nothing
+        if len(self.changing) >= MOST_CHANGING:  # left by commands that then changed nothing
             self.changing.clear()
         self.changing[key] = size_of(entry)
 
     def end_change(self, key: bytes, entry: Entry) -> None:
-        """Note that the value of an entry has changed in place."""
+        """Account for a value that has changed in place since `begin_change`."""
         self.add(size_of(entry) - self.changing.pop(key))
 
     def removed(self, key: bytes, entry: Entry) -> None:
-        """Note that a key goes, with its deadline or without."""
+        """Account for a key that is deleted."""
         self.about_to_change(key, entry)
         if self.uses is not None:
             self.uses.table.pop(key, None)
         self.add(-self.entry_bytes - getsizeof(key) - _bytes_of(entry))
 
     def cleared(self) -> None:
-        """Note that all keys go."""
+        """Account for a flush of the database."""
         self.tally = None
         self.add(-self.held_bytes)
         if self.uses is not None:

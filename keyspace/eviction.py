@@ -1,23 +1,23 @@
-"""The limit on memory: which keys go when it is reached, and when a write is refused.
+"""The limit on memory: which keys are evicted when it is reached, and which writes are refused.
 
-It owns the policies and the choice of the next key; what keys take and how they are used is `usage`'s account. Nothing
-here reads the clock or the process's memory. It evicts before a command that may need memory, never on a read, and
-each evicted key is logged as a DEL: a log is replayed whole, whatever the limit, and evicts nothing by itself.
+1. It owns the policies and the choice of the next key. `keyspace/accounting.py` has the sizes and uses of keys. Nothing
+   here reads the clock or the process's memory.
+2. It evicts before a command that may need memory, never on a read.
+3. Each evicted key is logged as a DEL. Replay evicts nothing: it loads the whole log, whatever the limit.
+4. The work for one command is bounded by the bytes that it brings, plus at most MOST_KEYS keys. If it needs more than
+   MOST_KEYS keys, they are evicted in slices and the command runs after that. If the keyspace is above the limit for
+   another reason (the limit was lowered, or a large log was loaded), housekeeping evicts the rest in slices.
 
-As in Redis the choice is approximate. For each key to go, `samples` random keys of each database are ranked, and the
-best candidates so far wait in a pool:
+As in Redis the choice is approximate. For each eviction, `samples` random keys of each database are ranked, and a pool
+keeps the best candidates so far:
 
-    draw  -> samples random keys, of all or of those with a deadline
-    rank  -> when it was last used | how often | when it ends       the smallest goes first
-    pool  -> the POOL_KEYS smallest of all that were drawn; the first of them goes, if it was not used since
+    draw  -> `samples` random keys, of all keys or of those with a deadline
+    rank  -> time of last use | number of uses | deadline       the smallest is evicted first
+    pool  -> the POOL_KEYS smallest of all that were drawn; the first one is evicted unless it was used since
 
-The pool makes five samples nearly as good as a list of all keys by use, which would cost each read a move in a list
-and each key two pointers. What differs from Redis: ranks are absolute (a time, not an idle time), so those drawn long
-ago compare with new ones; and a key in the pool is ranked again before it goes.
-
-The work for one command is bounded: as many bytes as it brings, and at most MOST_KEYS beyond that. Where it brings more
-than MOST_KEYS make room for, they go in slices, and it is executed when that is done. What is more than it needs, since
-the limit was lowered or a log was loaded above it, is worked off by the server's housekeeping in slices.
+With the pool five samples are nearly as good as a list of all keys by use. (Refused: that list. It costs each read a
+move in it, and each key two pointers.) Two things differ from Redis: ranks are absolute (a time, not an idle time), so
+old candidates compare with new ones; and a key of the pool is ranked again before it is evicted.
 """
 
 from __future__ import annotations
@@ -29,42 +29,42 @@ from keyspace.accounting import NEW_KEY_BYTES, Frequency, Memory, Recency, Usage
 from store import Keyspace, Store
 from values.entry import NO_DEADLINE
 
-AT_ONCE_PLACES = 2048  # of a database; their keys are counted when the limit is set
+AT_ONCE_PLACES = 2048  # a database with no more places is counted at once when the limit is set
 POOL_KEYS = 16
-MOST_KEYS = 64  # beyond what a command needs: some two milliseconds
-STEP_KEYS = 8  # between two looks at the time
-Making = Generator[None, None, bool]  # of room, which is there in the end or not
+MOST_KEYS = 64  # evicted beyond the need of a command: some two milliseconds
+STEP_KEYS = 8  # evicted between two checks of the time
+Making = Generator[None, None, bool]  # evicts a key a step; returns True if there is room
 SAMPLED_SECONDS, SAMPLED_KEYS = 128, 32
-DRAWS = 100  # until it is sure that few keys have a deadline
+DRAWS = 100  # failed draws after which candidates count as rare
 
 
 def needed_bytes(argv: list[bytes]) -> int:
-    """Return what a request may take, as if each second word were a new key; it errs to the safe side by little."""
+    """Return an upper bound of the bytes that a request may add: as if each second argument were a new key."""
     return sum(map(len, argv)) + len(argv) // 2 * NEW_KEY_BYTES
 
 
 class Eviction:
-    """The limit of an instance, and how it is kept."""
+    """The memory limit of an instance, and its enforcement."""
 
     def __init__(self, store: Store) -> None:
-        self.base_bytes = 0  # what the process takes without keys; set at the start
-        self.limit_bytes = 0  # 0: none, and nothing is counted
-        self.pending_bytes = 0  # of writes that were let in and are not done: a pool's
+        self.base_bytes = 0  # the process without keys; set at the start
+        self.limit_bytes = 0  # 0: no limit, and nothing is counted
+        self.pending_bytes = 0  # of a pool's writes that were admitted and are not applied yet
         self.memory: Memory | None = None
         self._store = store
         self._policy = "noeviction"
         self._samples = 5
         self._log_factor, self._decay_minutes = 10, 1
-        self._pool: list[tuple[int, float, bytes, int]] = []  # rank, a lot for equal ranks, key, database
+        self._pool: list[tuple[int, float, bytes, int]] = []  # rank, random tie-breaker, key, database
         self._pooled: set[tuple[bytes, int]] = set()  # keys in the pool, each with its database
-        self._drawn: list[bytes] = []  # keys with a deadline, where those are few; see `_draw_rare`
+        self._drawn: list[bytes] = []  # candidates, where those are rare; see `_draw_rare`
         self._next_database = 0  # for the random policies
-        self._counting: Iterator[None] | None = None  # of a database
+        self._counting: Iterator[None] | None = None  # the running count of a database
 
     # ---- settings
 
     def follow(self, limit_bytes: int, policy: str, samples: int, log_factor: int, decay_minutes: int) -> None:
-        """Take over the settings. Where the limit is new, it holds when `step` has counted all keys."""
+        """Apply the settings. A new limit takes effect when `step` has counted all keys."""
         self._policy, self._samples = policy, samples
         self._log_factor, self._decay_minutes = log_factor, decay_minutes
         self._pool.clear()
@@ -78,14 +78,14 @@ class Eviction:
             self._follow(db)
 
     def _follow(self, db: Keyspace) -> None:
-        """Note of a database what the settings ask for, and no more."""
+        """Give a database the accounts that the settings need, and no others."""
         usage = db.usage or Usage(self._store)
-        known = usage.uses
-        uses = self._uses_after(known)
-        if uses is not known:
+        old = usage.uses
+        uses = self._uses_after(old)
+        if uses is not old:
             usage.set_uses(uses, len(db))
-            if known is not None:
-                self._store.garbage.append(known.table)
+            if old is not None:
+                self._store.garbage.append(old.table)
         if self.memory is None:
             usage.end()
         db.usage = usage if usage.uses is not None or usage.memory is not None else None
@@ -93,26 +93,26 @@ class Eviction:
             for _ in begin_account(db, self.memory):
                 pass
 
-    def _uses_after(self, known: Uses | None) -> Uses | None:
-        if self.by_frequency:  # even without a limit, since whoever chooses it may ask for OBJECT FREQ
-            uses = known if isinstance(known, Frequency) else Frequency(self._store)
+    def _uses_after(self, old: Uses | None) -> Uses | None:
+        if self.by_frequency:  # even without a limit, because OBJECT FREQ reads it
+            uses = old if isinstance(old, Frequency) else Frequency(self._store)
             uses.tune(self._log_factor, self._decay_minutes)
             return uses
-        if isinstance(known, Recency):  # once somebody asked for it, OBJECT IDLETIME stays true
-            return known
+        if isinstance(old, Recency):  # once a client has called OBJECT IDLETIME, its answers stay true
+            return old
         return Recency(self._store) if self.limit_bytes and self._policy.endswith("lru") else None
 
     @property
     def by_frequency(self) -> bool:
-        """Return True if keys are chosen by how often they are used."""
+        """Return True if the policy ranks keys by the number of their uses."""
         return self._policy.endswith("lfu")
 
     # ---- making room
 
     def make_room(self, argv: list[bytes]) -> bool | Making:
-        """Evict until there is room for what a request brings; False: it has none, and may not run.
+        """Evict keys until a request fits. Return False if it cannot fit; then it must not run.
 
-        Where more than MOST_KEYS have to go, what is returned does it: a key a step.
+        If more than MOST_KEYS keys have to be evicted, return a generator that evicts the others, a key a step.
         """
         memory = self.memory
         if memory is None:
@@ -121,7 +121,7 @@ class Eviction:
         if memory.used_bytes + need_bytes <= self.limit_bytes:
             return True
         if self.base_bytes + need_bytes > self.limit_bytes:
-            return False  # all keys would go for nothing
+            return False  # even without any key it would not fit
         making = self._make_room(memory, need_bytes)
         try:
             for _ in range(MOST_KEYS + 1):
@@ -132,12 +132,16 @@ class Eviction:
         return making
 
     def has_room(self, need_bytes: int) -> bool:
-        """Return True if so many bytes fit without an eviction."""
+        """Return True if `need_bytes` fit without an eviction."""
         memory = self.memory
         return memory is None or memory.used_bytes + self.pending_bytes + need_bytes <= self.limit_bytes
 
     def _make_room(self, memory: Memory, need_bytes: int) -> Making:
-        """Evict until there is room, a key a step; more than is needed is left to `step`, except for MOST_KEYS."""
+        """Evict a key a step until there is room.
+
+        If memory was above the limit before, stop after MOST_KEYS keys and the request's own bytes; `step` evicts the
+        rest.
+        """
         enough_bytes = memory.used_bytes - need_bytes
         evicted = 0
         while self.memory is memory and memory.used_bytes + need_bytes > self.limit_bytes:
@@ -150,7 +154,7 @@ class Eviction:
         return True
 
     def step(self, out_of_time: Callable[[], bool]) -> bool:
-        """Count what is not counted yet, then evict what is above the limit; return whether all of it is done."""
+        """Count the keys not counted yet, then evict down to the limit. Return True if all of it is done."""
         if not self._count(out_of_time):
             return False
         while self.memory is not None and self.memory.used_bytes > self.limit_bytes:
@@ -162,7 +166,7 @@ class Eviction:
         return True
 
     def _count(self, out_of_time: Callable[[], bool]) -> bool:
-        """Count until `out_of_time`; return whether each database has an account, or needs none."""
+        """Count keys until `out_of_time()`. Return True if each database has an account or needs none."""
         while self.memory is not None:
             if self._counting is None:
                 missing = (db for db in self._store.databases if db.usage is None or db.usage.memory is None)
@@ -177,7 +181,7 @@ class Eviction:
         return True
 
     def _evict(self) -> bool:
-        """Evict one key; return whether there was one."""
+        """Evict one key. Return False if the policy finds none."""
         if self._policy == "noeviction":
             return False
         choose = self._any_key if self._policy.endswith("random") else self._worst_key
@@ -189,7 +193,7 @@ class Eviction:
         return True
 
     def _any_key(self) -> tuple[Keyspace, bytes] | None:
-        """Choose a random key, of each database in turn."""
+        """Choose a random key, from each database in turn."""
         databases = self._store.databases
         for _ in databases:
             self._next_database = (self._next_database + 1) % len(databases)
@@ -199,7 +203,7 @@ class Eviction:
         return None
 
     def _worst_key(self) -> tuple[Keyspace, bytes] | None:
-        """Choose the key that is least worth keeping, of those drawn so far."""
+        """Choose the key with the smallest rank of those drawn so far."""
         databases = self._store.databases
         pool = self._pool
         while self._fill_pool():
@@ -212,7 +216,7 @@ class Eviction:
         return None
 
     def _fill_pool(self) -> bool:
-        """Draw and rank some keys of each database; return whether there were any."""
+        """Draw and rank some keys of each database. Return True if there were any."""
         pool, pooled = self._pool, self._pooled
         found = False
         for db in self._store.databases:
@@ -247,7 +251,7 @@ class Eviction:
         return key in db.entries
 
     def _draw(self, db: Keyspace) -> bytes:
-        """Return a random key of those that may go, of which there is at least one."""
+        """Return a random key that may be evicted. There is at least one."""
         places = db.key_order.places
         chance, count = self._store.random.random, len(places)
         for _ in range(DRAWS):
@@ -257,7 +261,7 @@ class Eviction:
         return self._draw_rare(db)
 
     def _draw_rare(self, db: Keyspace) -> bytes:
-        """`_draw` where nearly all keys are no candidates: from a list of some or all, which serves for many draws."""
+        """Do what `_draw` does where candidates are rare: from a list of candidates that serves many draws."""
         drawn = self._drawn
         while True:
             while drawn:
@@ -272,7 +276,7 @@ class Eviction:
                 drawn += db.entries
 
     def _some_volatile(self, db: Keyspace) -> list[bytes]:
-        """Return up to some thousands of the keys with a deadline: of some seconds some that end in them."""
+        """Return up to some thousands of the keys with a deadline: some keys of some seconds."""
         due, sample = db.expiry.due, self._store.random.sample
         buckets = [due[second] for second in sample(list(due), min(SAMPLED_SECONDS, len(due)))]
         keys = [key for bucket in buckets for key in sample(bucket, min(SAMPLED_KEYS, len(bucket)))]
@@ -280,12 +284,12 @@ class Eviction:
 
 
 def begin_account(db: Keyspace, memory: Memory) -> Iterator[None]:
-    """Begin an account of what all keys take, in small steps; it is right at the end, whatever happens meanwhile.
+    """Make the account of a database's memory in small steps. It is exact at the end, whatever changes meanwhile.
 
-    Nothing is in it before the first key is counted. A flush or the end of the limit ends it, and where the
-    database is swapped meanwhile another may be left without one.
+    A flush or the end of the limit ends the count. If the database is swapped meanwhile, the other one may be left
+    without an account; the next count makes it.
     """
-    while db.key_order.read >= 0:  # a compaction moves keys
+    while db.key_order.read >= 0:  # a compaction moves keys, so the count waits for its end
         db.key_order.compact()
         yield
     db.usage = usage = db.usage or Usage(db.store)

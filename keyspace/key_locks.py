@@ -3,11 +3,11 @@
 1. A command that writes thousands of keys runs in slices, so that other clients are served in between
    (`commands/long_commands.py`). No client may observe a partial result, so any request that touches a locked key,
    or the keyspace as a whole, waits (`Engine.admit`). A command that only reads locks nothing: see `point_in_time.py`.
-2. What the command logs is collected in `effects`, and comes into the log as one when the command is done. So it is
-   there whole or not at all, whenever the process ends.
-3. One lock is held at a time.
+2. The effects of the command are collected in `effects` and committed to the log as one unit when the command is done.
+   So the log holds all of them or none, whenever the process ends.
+3. There is at most one lock at a time.
 
-The keys lie in sets of bounded size, because a set that outgrows its table is rebuilt at once: 30 ms for a million.
+The keys are in sets of bounded size, because a set that outgrows its table is rebuilt at once: 30 ms for a million.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SET_KEYS = 16384
 
 
 class KeyLock:
-    """The keys that are locked, and what is to be logged for them."""
+    """The keys that are locked, and the effects that are to be logged for them."""
 
     def __init__(self, effects: Any) -> None:
         self.effects = effects  # an `EffectLog`

@@ -1,9 +1,9 @@
-"""What `Keyspace` does for one key, done for many: GET, SET, SETEX, INCR, INCRBY, DEL in pipelines, and MGET and MSET.
+"""The methods of `Keyspace` for many keys at once: for MGET, MSET, and pipelines of GET, SET, SETEX, INCR, INCRBY, DEL.
 
-1. Each function has the same result as its method of `Keyspace` for each key, one after the other.
-2. Where nobody has to be told of each key, a function changes the tables of the database itself: a key takes a third of
-   the time.
-3. `read_strings` and `short_strings` return None, and have done nothing, where one of the keys needs a closer look.
+1. Each function has the same result as its method of `Keyspace`, called for each key in order.
+2. If no view, account or listener needs each change, a function updates the tables of the database directly. A key then
+   takes a third of the time.
+3. `read_strings` and `short_strings` return None and change nothing if a key may have expired or is not a short string.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ENDLESS = tail(NO_DEADLINE)
 
 
 def _is_plain(db: Keyspace) -> bool:
-    """Return True if nobody has to be told of a key that changes, except for its use."""
+    """Return True if no view, account of memory or listener has to be told of each change."""
     has_account = db.usage is not None and db.usage.memory is not None
     return not db.views and not has_account and db.listener is None
 
@@ -35,17 +35,17 @@ def read_strings(db: Keyspace, keys: Sequence[bytes]) -> list[bytes | None] | No
     db.store.misses += misses
     db.store.hits += len(entries) - misses
     if db.usage is not None:
-        db.usage.note_many([key for key, entry in zip(keys, entries, strict=True) if entry is not None])
+        db.usage.record_uses([key for key, entry in zip(keys, entries, strict=True) if entry is not None])
     return [entry and entry[:-TAIL_BYTES] for entry in entries]
 
 
 def short_strings(db: Keyspace, keys: Sequence[bytes]) -> list[bytes | None] | None:
-    """Return the entries of keys, None for a key that is not there; or None, unless all are short strings that live."""
+    """Return the entry of each key, or None for a missing key. Return None unless all are live short strings."""
     entries: list[Any] = list(map(db.entries.get, keys))
     if not STRING_OR_NONE.issuperset(map(type, entries)):
         return None
     if db.expiry.is_due:
-        # Tails compare as their deadlines do, since those are positive; NO_DEADLINE is greater than all.
+        # Tails compare as their deadlines do, because deadlines are positive; NO_DEADLINE is greater than all of them.
         now = tail(db.store.expired_until_ms)
         if min([entry[-TAIL_BYTES:] for entry in entries if entry is not None], default=ENDLESS) <= now:
             return None
@@ -53,24 +53,24 @@ def short_strings(db: Keyspace, keys: Sequence[bytes]) -> list[bytes | None] | N
 
 
 def put_many(db: Keyspace, keys: Sequence[bytes], values: Sequence[Any], deadline_ms: int) -> None:
-    """`put` for each key and its value."""
+    """Do what `put` does for each key and its value."""
     entries, expiry = db.entries, db.expiry
-    known = len(entries)
+    size_before = len(entries)
     if not _is_plain(db) or max(map(len, values)) >= LONG_BYTES:
         for key, value in zip(keys, values):  # noqa: B905 - as many as there are keys
             db.put(key, value, deadline_ms)
         return
     end = tail(deadline_ms)
-    if expiry.volatile_count == known and deadline_ms >= expiry.latest_ms:  # see `Keyspace._place`
+    if expiry.volatile_count == size_before and deadline_ms >= expiry.latest_ms:  # see `Keyspace._place`
         for key, value in zip(keys, values):  # noqa: B905 - as many as there are keys
             entries[key] = value + end
     else:
         _put_over(db, keys, values, deadline_ms, end)
     if db.usage is not None:
-        db.usage.note_many(keys)
-    # A dict keeps the order in which keys came, so the new ones are its last.
-    if len(entries) != known:
-        new = list(islice(reversed(entries), len(entries) - known))
+        db.usage.record_uses(keys)
+    # A dict keeps the order of insertion, so its last keys are the new ones.
+    if len(entries) != size_before:
+        new = list(islice(reversed(entries), len(entries) - size_before))
         for key in reversed(new):
             db.key_order.add(key)
             if db.usage is not None and db.usage.uses is not None:
@@ -81,9 +81,9 @@ def put_many(db: Keyspace, keys: Sequence[bytes], values: Sequence[Any], deadlin
 
 
 def _put_over(db: Keyspace, keys: Sequence[bytes], values: Sequence[bytes], deadline_ms: int, end: bytes) -> None:
-    """Put short strings where some keys end later, or never; what is to be done for new keys is left to do."""
+    """Store short strings where a key may have a later deadline or none. The caller handles the new keys."""
     entries = db.entries
-    sooner = []
+    earlier = []
     for key, value in zip(keys, values):  # noqa: B905 - as many as there are keys
         old = entries.get(key)
         entries[key] = value + end
@@ -93,17 +93,17 @@ def _put_over(db: Keyspace, keys: Sequence[bytes], values: Sequence[bytes], dead
         if was != end:
             db.expiry.volatile_count += (end != ENDLESS) - (was != ENDLESS)
             if was > end:  # see `short_strings`
-                sooner.append(key)
-    if sooner:
-        db.expiry.add_many(sooner, deadline_ms)
+                earlier.append(key)
+    if earlier:
+        db.expiry.add_many(earlier, deadline_ms)
 
 
 def replace_many(db: Keyspace, keys: Iterable[bytes], values: Iterable[bytes]) -> None:
-    """`replace` for each key and its value, a short string."""
+    """Do what `replace` does for each key and its value, a short string."""
     entries = db.entries
     plain = _is_plain(db)
     if db.usage is not None:
-        db.usage.note_many(filter(entries.__contains__, keys))
+        db.usage.record_uses(filter(entries.__contains__, keys))
     for key, value in zip(keys, values):  # noqa: B905 - as many as there are keys
         known = entries.get(key)
         if plain and type(known) is bytes:
@@ -113,10 +113,10 @@ def replace_many(db: Keyspace, keys: Iterable[bytes], values: Iterable[bytes]) -
 
 
 def remove_many(db: Keyspace, keys: Sequence[bytes]) -> list[Entry | None]:
-    """Do what `remove` does for each key; return the entries that are gone, None where there was none."""
+    """Do what `remove` does for each key; return the deleted entries, None for a missing key."""
     if not _is_plain(db) or db.usage is not None or db.expiry.is_due:
-        known = [db.entries.get(key) for key in keys]
-        return [entry if db.remove(key) is not None else None for key, entry in zip(keys, known, strict=True)]
+        before = [db.entries.get(key) for key in keys]
+        return [entry if db.remove(key) is not None else None for key, entry in zip(keys, before, strict=True)]
     # The same inline: 0.7 µs a key instead of 2.
     entries, leave_tombstone = db.entries, db.key_order.remove
     removed: list[Entry | None] = []

@@ -1,20 +1,19 @@
-"""The keys of one database as they were at one moment, while clients go on changing them.
+"""Point-in-time views: the keys of one database as they were when the view was made, while clients change them.
 
-The rewrite of the log, a command that reads thousands of keys in slices, and a pool's snapshot read such a view.
+The log's rewrite, a command that reads thousands of keys in slices, and a pool's snapshot read such a view.
 
-1. A view is told of each key before it changes (`before_change`), from its start until `detach`. There may be several
-   views of a database, each of another moment. While there is none, a write pays for one look at an empty tuple.
-2. What a view keeps of a key that changes for the first time is up to `keep`. Here that is the entry: a string as it
-   is, a small value as a copy. So the memory is that of the keys that change while the view exists.
-3. A large value is shared instead of copied: the view keeps a reference, and `Keyspace.change` hands out a copy of a
-   value that is shared. So a large value is copied at most once a view, and only if it changes.
+1. From its start until `detach`, a view's `before_change` is called with each key before it changes. A database may
+   have several views. While it has none, a write pays for one check of an empty tuple.
+2. At the first change of a key the view stores the result of `keep`. Here that is the entry: a string itself, a small
+   value as a copy. So the memory of a view is that of the keys that change while it exists.
+3. A large value is shared instead of copied: the view keeps a reference, and `Keyspace.change` returns a copy of a
+   shared value. So a large value is copied at most once a view, and only if it changes.
 4. FLUSHDB and SWAPDB change no key. A flush gives the database new tables and leaves the old ones to the views. A swap
    moves the views with the tables.
-5. What the keyspace lets go of is freed in slices by `Store.expire_cycle`. What is shared is freed when the last view
-   is done with it.
+5. `Store.expire_cycle` frees deleted values and tables in slices. A shared one is freed when no view reads it any more.
 
-(Refused: to let writers wait for a reader; in a pool all writers behind them would wait, too. A copy of the entries,
-which takes 20 ms a million keys at once.)
+(Refused: to block writers while a reader runs; in a pool all writers behind them would wait, too. A copy of the entries
+at the start, which takes 20 ms a million keys.)
 """
 
 from __future__ import annotations
@@ -26,27 +25,27 @@ from keyspace.expiry import ExpiryIndex
 from values import is_large, type_of
 from values.entry import NO_DEADLINE, Entry, deadline_of
 
-SHARDS = 256  # small dicts grow in small steps: one of millions of keys would stall the loop when it doubles
+SHARDS = 256  # small dicts grow in small steps; one dict of millions of keys would stall the loop when it doubles
 T = TypeVar("T")
 
 
 class SharedValues:
-    """Which values and tables are read by views, so that they must not change in place."""
+    """The values and tables that views read and that therefore must not change in place."""
 
     def __init__(self, garbage: list[Any]) -> None:
         self._garbage = garbage
-        self._readers: dict[int, int] = {}  # id of a value -> how many views read it; they hold the value itself
-        self._dropped: set[int] = set()  # ids of values that only views need
+        self._readers: dict[int, int] = {}  # id of a value -> number of views that read it; the views refer to it
+        self._dropped: set[int] = set()  # ids of values that only views refer to
 
     def __contains__(self, value: object) -> bool:
         return id(value) in self._readers
 
     def share(self, value: Any) -> None:
-        """Count one more view that reads a value, and holds it until `end_sharing`."""
+        """Count one more view that reads a value. The view keeps a reference to it until `end_sharing`."""
         self._readers[id(value)] = self._readers.get(id(value), 0) + 1
 
     def end_sharing(self, value: Any) -> None:
-        """Count one view less that reads a value."""
+        """Count one view less that reads a value. If it was the last, free a dropped value."""
         self._readers[id(value)] -= 1
         if not self._readers[id(value)]:
             del self._readers[id(value)]
@@ -55,7 +54,7 @@ class SharedValues:
                 self._garbage.append(value)
 
     def drop(self, value: Any) -> None:
-        """Free a large value or a table that the keyspace does not hold any more, in slices."""
+        """Free a large value or a table that is no longer in the keyspace, in slices, after its last view."""
         if value in self:
             self._dropped.add(id(value))
         else:
@@ -63,7 +62,7 @@ class SharedValues:
 
 
 class ViewedStore(Protocol):
-    """What a view needs of the store."""
+    """The attributes of the store that a view uses."""
 
     expired_until_ms: int
     garbage: list[Any]
@@ -74,7 +73,7 @@ class ViewedStore(Protocol):
 
 
 class ViewedDatabase(Protocol):
-    """What a view needs of a database, which is `store.Keyspace`."""
+    """The attributes of a database, a `store.Keyspace`, that a view uses."""
 
     entries: dict[bytes, Entry]
     expiry: ExpiryIndex
@@ -85,7 +84,7 @@ class ViewedDatabase(Protocol):
 
 
 class PointInTimeView:
-    """A database as it was when the view was made. As a context, it is detached at the end."""
+    """A database as it was when the view was made. As a context manager it detaches at the end."""
 
     def __init__(self, db: ViewedDatabase) -> None:
         self._store = db.store
@@ -102,7 +101,7 @@ class PointInTimeView:
         self.detach()
 
     def detach(self) -> None:
-        """End the view, and let its memory go, in slices."""
+        """End the view. Its memory is freed in slices."""
         for db in self._store.databases:  # the database may have been swapped or flushed
             db.views = tuple(view for view in db.views if view is not self)
         for value in list(self._shared.values()):
@@ -112,14 +111,14 @@ class PointInTimeView:
     # ---- keeping what changes
 
     def before_change(self, key: bytes) -> None:
-        """Keep a key as it is, if it has not changed since the start."""
+        """Store a key's present entry if this is its first change since the start."""
         changed = self._changed[hash(key) % SHARDS]
         if key not in changed:
-            # Should memory end in `keep`, the command fails and the key counts as unchanged.
+            # If `keep` raises MemoryError, the command fails and the key counts as unchanged.
             changed[key] = self.keep(key, self._entries.get(key))
 
     def keep(self, key: bytes, entry: Entry | None) -> Entry | None:
-        """Return what to keep of a key that is about to change; None where the key is new."""
+        """Return the entry to store for a key that is about to change; None if the key is new."""
         if type(entry) is not tuple:
             return entry
         value, deadline_ms = entry
@@ -129,18 +128,18 @@ class PointInTimeView:
         return type_of(value).copy(value), deadline_ms
 
     def share(self, value: Any) -> None:
-        """Keep a value or a table as it is until `end_sharing`."""
+        """Prevent changes in place of a value or a table until `end_sharing`."""
         if id(value) not in self._shared:
             self._shared[id(value)] = value
             self._store.shared.share(value)
 
     def end_sharing(self, value: Any) -> None:
-        """Let a value change again, or go."""
+        """Allow a value to change in place again, or to be freed."""
         del self._shared[id(value)]
         self._store.shared.end_sharing(value)
 
     def sharing(self, key: bytes, value: Any, steps: Iterator[T]) -> Iterator[T]:
-        """Take steps that read a large value, the last of its key, which may change meanwhile."""
+        """Run steps that read a large value. The key may change between them; it counts as visited."""
         self.share(value)
         self._changed[hash(key) % SHARDS][key] = None
         yield from steps
@@ -149,12 +148,12 @@ class PointInTimeView:
     # ---- reading
 
     def entry(self, key: bytes) -> Entry | None:
-        """Return the entry of a key, expired or not; None where there was none."""
+        """Return the entry that a key had, expired or not; None if there was no such key."""
         changed = self._changed[hash(key) % SHARDS]
         return changed[key] if key in changed else self._entries.get(key)
 
     def live_entries(self, keys: Sequence[bytes]) -> list[Entry | None]:
-        """Return the entries of keys, None where there was none or it had expired."""
+        """Return the entry that each key had; None if there was no such key or it had expired."""
         if not self._expired_until_ms and not any(self._changed):
             return list(map(self._entries.get, keys))
         found = map(self.entry, keys)

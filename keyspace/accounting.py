@@ -176,7 +176,7 @@ class Tally:
         """Return the bytes of a key with this entry; 0 if it has none."""
         return 0 if entry is None else self.entry_bytes + getsizeof(key) + _bytes_of(entry)
 
-    def record_use(self, key: bytes, entry: Entry | None) -> None:
+    def record_size(self, key: bytes, entry: Entry | None) -> None:
         """Record the size of a key that is about to change, unless it is recorded already."""
         if key not in self.changed:
             self.changed[key] = self.size_of(key, entry)

@@ -14,8 +14,8 @@ deletes no key itself; it calls `delete`.
 3. The bucket of a deadline more than a day ahead is wider than a second, but at most 1/64 of the time until then. So
    there are at most some 90 000 buckets, however far apart the deadlines are.
 4. While `is_due` is False no key has expired, so a read does not look at the deadline. That saves 0.08 µs of a
-   pipelined GET. (Refused: a set of all keys that are due. It made reads of other keys 0.05 µs faster while keys were due, and cost
-   1.4 µs for each due key.)
+   pipelined GET. (Refused: a set of all keys that are due. It made reads of other keys 0.05 µs faster while keys were
+   due, and cost 1.4 µs for each due key.)
 """
 
 from __future__ import annotations

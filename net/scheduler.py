@@ -10,6 +10,8 @@
 
 Refused: `gevent.sleep(0)` between slices. The loop runs some dozen callbacks, each of which may take its millisecond,
 before it looks for what clients sent (50 to 90 ms, measured). A timer comes behind that look.
+
+Refused: to run the steps of a pool's log here, too. They must not queue behind clients' slices (`pool/pace.py`).
 """
 
 from __future__ import annotations

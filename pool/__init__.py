@@ -1,22 +1,22 @@
 """An instance as a member of a pool: many instances, one log in etcd, the same keys in all of them.
 
-`docs/pool.md` says what is promised, and how a write goes. Imports go down this list, and right:
+`docs/pool.md` says what a pool promises, and which way a write takes. Imports go down this list, and right:
 
-    server              clients: their writes park until the log brings them back; a linearizable read asks first
-      pool              the greenlets between clients and etcd: join, follow the log, how far it goes, watch over it
-        recovery        what an instance begins with
-          archive       snapshots in etcd, and the trim of the log -> local_snapshot: one in a file of this machine
-                        -> neighbours: what other pools of this etcd need; documents: JSON that may be anybody's
-            replica     what the log makes of a store: clock, order, once; no network -> snapshot: its form
-        writes          the queue of writes -> post: a put until its outcome is known
-          entry         the format of what is put; clock: the time that it brings
-        members         leases: who is there
+    network             client connections: a write parks until its entry is applied; a linearizable read asks etcd
+      pool              the greenlets between clients and etcd: join, follow the log, confirm its length, supervise
+        recovery        loads the keys that an instance starts with
+          snapshot_store  snapshots in etcd, and the trim of the log -> snapshot_file: a snapshot in a local file
+                        -> neighbours: the history that other pools of this etcd need; documents: checked JSON
+            replica     applies entries to the store: clock, order, exactly once -> snapshot_format: its stream
+        writes          the queue of writes -> appender: repeats a put until its outcome is known
+          entry         the format of an entry; clock: the time that an entry carries
+        members         leases, and the list of instances
         room            the memory that keys may take
-        reads           who waits until all that was acknowledged is here
-        watchdog        the end of an instance that stands still; pace: what takes long gives way to clients
-          etcd          the client of etcd's JSON gateway, for all of them
+        reads           linearizable reads that wait for the log's entries
+        watchdog        ends an instance whose event loop stands still; pace: pauses in long work
+          etcd          the client of etcd's JSON gateway, which all of them use
 
-Of these, `pool`, `archive`, `members`, `reads`, `pace`, `writes`, `post` and `etcd` know gevent; `replica`,
-`entry` and `snapshot` know neither time nor chance. An instance imports this package when it joins a pool, and not
-before. So nothing is imported here: one that is alone pays nothing.
+`tests/project/test_layering.py` lists the modules that know gevent. `replica`, `entry` and `snapshot_format` read no
+clock and use no random numbers of their own. An instance imports this package only when it joins a pool, and this
+module imports nothing: an instance that runs alone pays nothing.
 """

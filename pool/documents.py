@@ -1,6 +1,6 @@
-"""JSON documents under a pool's prefix, each of which somebody else may have put there.
+"""Reads JSON documents from etcd and checks their fields, because any program may write under a pool's prefix.
 
-It owns the check that a document is ours, and knows nothing of etcd or of what the documents mean.
+It knows neither etcd nor the meaning of the documents.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from typing import Any
 
 
 class NotOurs(Exception):
-    """No instance of a pool has put that; the message says what is wrong with it."""
+    """No instance of a pool wrote this document; the message says what is wrong with it."""
 
 
 def read_document(data: bytes, fields: Mapping[str, type]) -> dict[str, Any]:
-    """Read a JSON object, which must have at least these fields, of these types. Raises NotOurs."""
+    """Return a JSON object that has at least these fields, of exactly these types. Raises NotOurs."""
     try:
         found = json.loads(data)
     except (ValueError, RecursionError):

@@ -1,9 +1,9 @@
-"""Who is in a pool: what all must have alike, each instance's key with a lease, and the list of all.
+"""The instances of a pool: the settings that all must share, and one key with a lease for each instance.
 
-    <prefix>/settings        JSON: the first instance's
-    <prefix>/instances/ID    JSON: name, address, how far it is; gone LEASE_SECONDS after its instance
+    <prefix>/settings        JSON: the settings of the first instance; others must have the same
+    <prefix>/instances/ID    JSON: name, address, last applied entry; etcd deletes it LEASE_SECONDS after its instance
 
-The lease also holds the lock of whoever writes a snapshot.
+The lock under which an instance writes a snapshot belongs to the same lease.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pool.etcd import Channel, KeyValue, Refused, Unreachable, after_prefix, tex
 from session import PoolMember, PoolState
 
 FORMAT = 1
-TOLD = {"name": str, "address": str, "index": int, "entries": int, "started_ms": int}
+FIELDS = {"name": str, "address": str, "index": int, "entries": int, "started_ms": int}
 ANNOUNCE_SECONDS = 2.0
 LEASE_SECONDS = 10
 SECONDS = 2.0  # for one call
@@ -32,13 +32,16 @@ logger = logging.getLogger("godis")
 
 
 def agree_on_settings(channel: Channel, config: Config) -> None:
-    """Refuse to join a pool that has other databases: its entries would mean something else here. Raises StartError."""
+    """Raise StartError if the pool has other settings: its entries would have another meaning here.
+
+    The first instance stores its settings. Raises Unreachable, Refused.
+    """
     assert config.pool is not None
     key = config.pool.prefix.encode() + b"/settings"
     mine = {"format": FORMAT, "databases": config.databases}
     absent = {"key": text64(key), "target": "CREATE", "create_revision": 0}
     found: list[KeyValue] = []
-    while not found:  # it may be deleted between the two
+    while not found:  # the key may be deleted between the two calls
         if channel.put_if([absent], key, json.dumps(mine).encode(), JOIN_SECONDS):
             return
         found = channel.range(key, JOIN_SECONDS)
@@ -57,7 +60,7 @@ def agree_on_settings(channel: Channel, config: Config) -> None:
 
 
 class Membership:
-    """This instance's key, and what the others tell in theirs; `lease` is 0 while there is none."""
+    """This instance's key, and the list of members read from all keys; `lease` is 0 while there is none."""
 
     def __init__(
         self, channel: Channel, prefix: str, state: PoolState, describe: Callable[[str], dict[str, Any]]
@@ -68,18 +71,18 @@ class Membership:
         self._describe = describe
         self._keys = prefix.encode() + b"/instances/"
         self._mine = self._keys + state.id.encode()
-        self._foreign: set[bytes] = set()  # keys that were told of
+        self._foreign: set[bytes] = set()  # keys that are in the program's log
 
     def leave(self) -> None:
-        """Let the others know at once that this instance is gone."""
+        """Revoke the lease, so that the other instances see at once that this one is gone."""
         try:
             if self.lease:
                 self._channel.revoke_lease(self.lease, SECONDS)
         except (Unreachable, Refused):
-            pass  # it ends by itself
+            pass  # the lease expires
 
     def run(self) -> None:
-        """Tell of this instance and hear of the others, for ever."""
+        """Renew this instance's key and read those of the others every ANNOUNCE_SECONDS, for ever."""
         while True:
             try:
                 self._put_member()
@@ -97,8 +100,8 @@ class Membership:
     def _member(self, found: KeyValue) -> PoolMember | None:
         name = found.key[len(self._keys) :].decode(errors="backslashreplace")
         try:
-            told = read_document(found.value, TOLD)
-            if not (told["name"] + told["address"]).isprintable():
+            fields = read_document(found.value, FIELDS)
+            if not (fields["name"] + fields["address"]).isprintable():
                 raise NotOurs("its name or address is not printable")
         except NotOurs as reason:
             if found.key not in self._foreign:
@@ -106,13 +109,13 @@ class Membership:
                 key = f"{self._keys.decode()}{name}"
                 logger.warning("etcd's key %s is no instance and is passed over (%s): delete it", key, reason)
             return None
-        room_bytes = told.get("room_bytes")  # Godis 1.1.0 does not tell it
+        room_bytes = fields.get("room_bytes")  # missing in the key of Godis 1.1.0
         return PoolMember(
             name,
-            told["name"],
-            told["address"],
-            told["index"],
-            told["entries"],
-            told["started_ms"],
+            fields["name"],
+            fields["address"],
+            fields["index"],
+            fields["entries"],
+            fields["started_ms"],
             room_bytes if isinstance(room_bytes, int) else 0,
         )

@@ -1,7 +1,9 @@
-"""Pools that share an etcd: what each needs of the history, since a compaction concerns all keys of an etcd.
+"""Pools that share an etcd: the history that each of them needs, because a compaction affects all keys of an etcd.
 
-It owns the keys `/godis-pools<prefix>`, one a pool, beside all prefixes. The value is the first revision that the pool
-needs; its last snapshot but one is as of then, or its log begins there. A pool counts while it has a log.
+1. Each pool has one key, `/godis-pools<prefix>`, outside all prefixes. Its value is the first revision that the pool
+   needs: that of its last snapshot but one, or of its log's first entry.
+2. A pool compacts no further than the smallest of these revisions.
+3. The key of a pool without a log does not count.
 """
 
 from __future__ import annotations
@@ -17,19 +19,22 @@ logger = logging.getLogger("godis")
 
 
 class Neighbours:
-    """The pools of an etcd, as one of them sees them."""
+    """The needs of all pools of an etcd, for the pool with this prefix."""
 
     def __init__(self, channel: Channel, prefix: str) -> None:
         self._channel = channel
         self._mine = KEYS + prefix.encode()
-        self._told: set[bytes] = set()
+        self._reported: set[bytes] = set()  # keys that are in the program's log
 
     def need(self, revision: int) -> None:
-        """Let the other pools keep the history from a revision on. Raises Unreachable, Refused."""
+        """Ask the other pools to keep the history from a revision on. Raises Unreachable, Refused."""
         self._channel.put(self._mine, b"%d" % revision, SECONDS)
 
-    def may_forget(self, revision: int) -> int:
-        """Return this revision, or the first one that another pool needs. Raises Unreachable, Refused."""
+    def compactable(self, revision: int) -> int:
+        """Return the smaller of this revision and the first one that another pool needs. Raises Unreachable, Refused.
+
+        It costs a call, and one more for each other pool.
+        """
         start = KEYS + b"/"
         for found in self._channel.range(start, SECONDS, after_prefix(start)):
             if found.key != self._mine and self._has_log(found.key):
@@ -42,13 +47,13 @@ class Neighbours:
     def _needed_by(self, key: bytes, value: bytes, revision: int) -> int:
         name = key[len(KEYS) :].decode(errors="backslashreplace")
         if not value.isdigit():
-            self._tell(key, "the key %s%s is no pool's and is passed over: delete it", KEYS.decode(), name)
+            self._warn_once(key, "the key %s%s is no pool's and is passed over: delete it", KEYS.decode(), name)
             return revision
         if int(value) < revision:
-            self._tell(key, "etcd keeps its history from revision %d on for the pool %s, too", int(value), name)
+            self._warn_once(key, "etcd keeps its history from revision %d on for the pool %s, too", int(value), name)
         return int(value)
 
-    def _tell(self, key: bytes, text: str, *arguments: object) -> None:
-        if key not in self._told:
-            self._told.add(key)
+    def _warn_once(self, key: bytes, text: str, *arguments: object) -> None:
+        if key not in self._reported:
+            self._reported.add(key)
             logger.warning(text, *arguments)

@@ -1,22 +1,25 @@
-"""A member of a pool: its greenlets, which bring writes into the one log, and what is in the log into the store.
+"""A member of a pool: the greenlets that append clients' writes to the log in etcd and apply its entries to the store.
 
-The log is one key of etcd: each put on it is an entry (`entry`), etcd's history of the key is the log, its
-revision is the entry's index, the key's version counts entries without a gap. This module owns how an instance joins,
-what it hears of the log, and when it must leave; what an entry does is `replica`'s business.
+1. The log is one key of etcd. Each put on it is an entry (`entry`). The put's revision is the entry's index, and the
+   key's version counts the entries without a gap.
+2. This module owns how an instance joins, follows the log, confirms its length, and leaves. `replica` owns what an
+   entry does.
+3. An instance that could differ from the others ends its process: after a bug in a command, a gap in the log, or the
+   loss of an entry that it has applied.
 
-    writer -> post ------> etcd     `writes`, `post`: what clients write, as entries, until they are there
-    replica <- _follow <----+       a watch: each entry of any instance, applied in order; ours are answered
-    readers <- _confirm <---+       `reads`: how far the log goes now, for reads that must see it; a sign of life
-    membership <--> etcd            `members`: who is there
-    snapshotter --> etcd            `archive`: the keys as of an entry, and the trim of the log
-    recovery <----- etcd or a file  `recovery`, `local_snapshot`: what an instance begins with
-    _watch_over, `watchdog`         answers who waits too long; a tick where keys are due; a snapshot when it is time
+    writer -> appender --> etcd     `writes`, `appender`: clients' writes become entries of the log
+    replica <- _follow <----+       a watch: entries of all instances are applied in order; our clients are answered
+    readers <- _confirm <---+       `reads`: the log's last index, for linearizable reads and as a health check
+    membership <--> etcd            `members`: the list of instances
+    snapshotter --> etcd            `snapshot_store`: the keys as of an entry, and the trim of the log
+    recovery <----- etcd or a file  `recovery`, `snapshot_file`: the keys that an instance starts with
+    _supervise, `watchdog`          timeouts; ticks that expire keys; snapshots that are due
 
-**Trouble.** `confirmed_at` is when the log last answered. After UNCONFIRMED_SECONDS without, writes are refused at once
-(POOLDOWN), and so are those that wait unsent. Those that were sent are answered POOLUNKNOWN after UNKNOWN_SECONDS.
-Whatever would let this instance differ from the others ends it: a bug in a command, a gap, another log than before.
+**Failure of etcd.** `confirmed_at` is when the log last answered. UNCONFIRMED_SECONDS later, writes are refused at once
+(POOLDOWN), those in the queue included. A write that was sent is answered POOLUNKNOWN after UNKNOWN_SECONDS.
 
-It is a little long since all of these greenlets tell from what they hear together whether the log can be reached.
+The module is long because each of these greenlets learns from its own calls whether the log can be reached, and they
+share that state.
 """
 
 from __future__ import annotations
@@ -58,15 +61,17 @@ CONFIRM_SECONDS = 0.5  # twice as much after each time in a row that it was not 
 MOST_CONFIRM_SECONDS = 2.0
 RETRY_SECONDS = 0.05
 REFUSED_SECONDS = 0.5
-HEALTH_SECONDS = 1.0  # between two signs of life
+HEALTH_SECONDS = 1.0  # between two health checks, if no read asks
 UNCONFIRMED_SECONDS = 3.0
-LAG_SECONDS = 0.4  # of a watch that shows nothing though there is more; each time in a row it is twice as much
-MOST_LAG_SECONDS = 6.0  # a watch from far back may take its time
-LATE_SECONDS = 0.25  # of a put: is there a leader?
-WATCH_OVER_SECONDS = 0.1
+LAG_SECONDS = (
+    0.4  # a watch that shows no entry for so long though there are more is replaced; doubled each time in a row
+)
+MOST_LAG_SECONDS = 6.0  # a watch from far back may take long
+LATE_SECONDS = 0.25  # a put that takes longer lets us ask etcd whether it has a new leader
+SUPERVISE_SECONDS = 0.1
 FROZEN_SECONDS = 15.0
 LEAST_ROOM_BYTES = 1 << 20  # for keys; with less the operator is warned
-NEARLY_ENTRIES = 100  # behind: what comes now may come while we serve
+NEARLY_ENTRIES = 100  # an instance that is less far behind is caught up: the rest is applied while it serves
 LEFT_POOL = 70  # exit code: EX_SOFTWARE
 NO_BEGINNING = (
     "the log's first entries are gone from etcd, and there is no snapshot of them that can be read. If an instance "
@@ -81,7 +86,7 @@ T = TypeVar("T")
 
 
 def pause_after(error: Exception) -> float:
-    """Return for how many seconds not to ask again: to check a password takes etcd a tenth of a second of a core."""
+    """Return the seconds to wait before the next call; long if refused: a password check costs etcd 0.1 s of CPU."""
     return REFUSED_SECONDS if isinstance(error, Refused) else RETRY_SECONDS
 
 
@@ -109,25 +114,25 @@ class Pool:
         self._between_entries = BoundedSemaphore()
         self._pace = Pace()
         self.clock = PoolClock(etcd.time)
-        self._post = Appender(etcd, self.state, self._note_confirmed, self._spawn)
-        self.writer = Writer(self._post, self._log_key, self.id, self.state, instance.store, self.clock)
+        self._appender = Appender(etcd, self.state, self._set_confirmed, self._spawn)
+        self.writer = Writer(self._appender, self._log_key, self.id, self.state, instance.store, self.clock)
         self._membership = Membership(etcd.channel(), config.pool.prefix, self.state, self._describe)
-        self._archive = SnapshotStore(etcd.channel(), config.pool.prefix)
-        self._local = LocalSnapshot(config.pool_local_snapshot, instance.id, self._identity)
+        self._snapshot_store = SnapshotStore(etcd.channel(), config.pool.prefix)
+        self._snapshot_file = LocalSnapshot(config.pool_local_snapshot, instance.id, self._identity)
         self._snapshotter = Snapshotter(
-            self._archive,
+            self._snapshot_store,
             self.replica,
             self.state,
             config,
             self._between_entries,
-            self._pace.breathe,
-            self._local.begin,
+            self._pace.pause_if_due,
+            self._snapshot_file.begin,
         )
         self._recovery = Recovery(
             self._reads,
             self._log_key,
-            self._archive,
-            self._local,
+            self._snapshot_store,
+            self._snapshot_file,
             self._snapshotter,
             self.replica,
             self._until_answered,
@@ -141,9 +146,9 @@ class Pool:
         self._verified = 0  # the connection of `_reads` whose etcd has the last entry that was applied here
         self._lag_seconds = LAG_SECONDS
         self._progress_at = monotonic()
-        self._taking = False  # an entry, which may take long
-        self._gap_at = 0  # the index at which a gap was seen once
-        # watching over it
+        self._applying = False  # an entry, which may take long
+        self._gap_at = 0  # the index after which the watch showed a gap once
+        # supervision
         self._default_limit_bytes = default_limit_bytes(instance.eviction.base_bytes)
         self._tick_at = 0.0
         self._chance = Random()
@@ -151,10 +156,10 @@ class Pool:
         self._follow_settings()
         instance.settings_changed.append(self._follow_settings)
 
-    # ---- the life
+    # ---- joining and leaving
 
     def join(self) -> None:
-        """Wait for etcd, and take over all that the pool has. Raises StartError, PoolError."""
+        """Wait for etcd, load the pool's keys and apply the log to its end. Raises StartError, PoolError."""
         start = monotonic()
         self._read_head()
         self._until_answered(partial(agree_on_settings, self._reads, self.config))
@@ -162,7 +167,7 @@ class Pool:
             self._recovery.run()
         except MemoryError:
             raise PoolError("there is not enough memory for the pool's keys") from None
-        self._until_answered(lambda: self._archive.register(self._first_revision))
+        self._until_answered(lambda: self._snapshot_store.register(self._first_revision))
         self._read_head()
         self._spawn(self._follow)
         self._wait_until_caught_up()
@@ -179,22 +184,22 @@ class Pool:
         )
 
     def _identity(self) -> Identity:
-        """Name the log: another one under the same name began with another revision."""
+        """Return what identifies the log: a later log with the same prefix has another first revision."""
         assert self.config.pool is not None
         return {"cluster": self._cluster, "prefix": self.config.pool.prefix, "first": self._first_revision}
 
     def start(self) -> None:
-        """Serve: from now on writes go into the log."""
-        for job in (self.writer.run, self._confirm, self._membership.run, self._watch_over):
+        """Start the greenlets that serve clients' writes and linearizable reads."""
+        for job in (self.writer.run, self._confirm, self._membership.run, self._supervise):
             self._spawn(job)
         self._watchdog.start()
 
     def stop(self) -> None:
-        """Do nothing more, and let the others know at once that this instance is gone."""
-        with self._between_entries:  # none is half applied
+        """Stop all greenlets, revoke the lease, and write the local snapshot if one is configured."""
+        with self._between_entries:  # no entry is half applied
             self._jobs.kill()
         self._membership.leave()
-        if self._local.path and self.replica.index:
+        if self._snapshot_file.path and self.replica.index:
             start = monotonic()
             self._snapshotter.keep()
             logger.info("local snapshot of entry %d: %.2f s", self.replica.version, monotonic() - start)
@@ -203,7 +208,7 @@ class Pool:
         self._jobs.spawn(self._guarded, job)
 
     def _guarded(self, job: Callable[[], None]) -> None:
-        """Run a greenlet's job; what it raises ends the process."""
+        """Run a greenlet's job; an exception in it ends the process."""
         try:
             job()
         except PoolError as error:
@@ -215,23 +220,23 @@ class Pool:
             self.leave("what was applied may differ from what the others have")
 
     def leave(self, reason: str) -> None:
-        """End the process at once: it must answer nothing more."""
+        """Log the reason and end the process at once, without another reply to a client."""
         logger.error("this instance cannot go on as a member of the pool: %s; started again, it catches up", reason)
         logging.shutdown()
         sys.stderr.flush()
         os._exit(LEFT_POOL)
 
     def _until_answered(self, ask: Callable[[], T]) -> T:
-        """Ask etcd until it answers: who starts has nothing better to do. Raises StartError."""
-        told = monotonic() if self._cluster else 0.0
+        """Ask etcd until it answers, because an instance that starts cannot go on without. Raises StartError."""
+        warned_at = monotonic() if self._cluster else 0.0
         while True:
             try:
                 return ask()
             except Refused as error:
                 raise StartError(f"etcd at {self.config.get('pool')} refuses us: {error}") from None
             except Unreachable as error:
-                if monotonic() - told > 5:
-                    told = monotonic()
+                if monotonic() - warned_at > 5:
+                    warned_at = monotonic()
                     logger.warning("waiting for etcd: %s", error)
                 gevent.sleep(0.2)
 
@@ -252,7 +257,7 @@ class Pool:
             gevent.sleep(0.002)
 
     def _describe(self, local_host: str) -> dict[str, Any]:
-        """Tell what the other instances may know of this one. One that listens everywhere is where etcd sees it."""
+        """Return this instance's member document, with the address that etcd sees if it listens on all addresses."""
         host = self.config.hosts[0].name if self.config.hosts else ""
         if host in ("", "*", "0.0.0.0", "::", "::*"):
             host = local_host or host
@@ -266,12 +271,12 @@ class Pool:
         }
 
     def _room_bytes(self) -> int:
-        """Return how much this instance's keys may take; 0: it has no limit."""
+        """Return how many bytes this instance's keys may take; 0: no limit."""
         limit_bytes = self.config.maxmemory or self._default_limit_bytes
         return limit_bytes and max(1, limit_bytes - self.instance.eviction.base_bytes)
 
     def _follow_memory_limit(self) -> None:
-        """Refuse writes at the smallest limit of all instances, since each of them must hold all keys."""
+        """Adopt the smallest memory limit of all instances, because each of them must hold all keys."""
         others = [each for each in self.state.members if each.room_bytes and each.id != self.state.id]
         rooms = [(each.room_bytes, f"instance {each.name} has no room for more") for each in others]
         if own_bytes := self._room_bytes():
@@ -292,10 +297,10 @@ class Pool:
         self.state.stale_reads = self.config.pool_stale_reads
         self.clock.limit_ms = self.config.pool_clock_limit_seconds * 1000
 
-    # ---- how far the log goes
+    # ---- the length of the log
 
     def _head(self, channel: Channel, seconds: float = MOST_CONFIRM_SECONDS) -> KeyValue | None:
-        """Ask for the log's last entry, without its bytes. Raises PoolError if it is not the log that we know."""
+        """Ask etcd for the log's last entry, without its value. Raises PoolError if this is not the log we followed."""
         known = self.replica.index
         found = channel.call("kv/range", self._range_body, seconds)
         cluster = found["header"]["cluster_id"]
@@ -311,14 +316,14 @@ class Pool:
             self._verified = channel.connections
         if not self.replica.index:
             self._first_revision = head.create_revision if head else int(found["header"]["revision"]) + 1
-        self._note_head(head.version if head else 0)
+        self._set_head(head.version if head else 0)
         return head
 
     def _require_last_entry(self, channel: Channel, seconds: float) -> None:
         """Raise PoolError unless etcd has the entry that was applied here last.
 
-        Due on each new connection: while there was none, etcd may have been restored from a backup and written past
-        this instance's index.
+        Called on each new connection: before it, etcd may have been restored from a backup, and other instances may
+        have written past this instance's index. Raises Unreachable, Refused.
         """
         index, digest = self.replica.index, self.replica.digest
         if not digest:
@@ -327,7 +332,7 @@ class Pool:
             found = channel.range(self._log_key, seconds, revision=index)
         except Refused as error:
             if "compacted" in str(error):
-                return  # the watch needs what follows, and tells whether that is gone, too
+                return  # the watch needs the next entry, and raises Compacted if that one is gone, too
             if "future revision" not in str(error):
                 raise
             found = []
@@ -335,14 +340,14 @@ class Pool:
             raise PoolError(LOST)
 
     def _follow_term(self, term: int) -> None:
-        """Note who leads etcd: what was under way to the one before may be lost, without anybody's saying so."""
+        """Send the current put again if etcd has a new leader: the old one may have lost it without an answer."""
         if term > self._term > 0:
-            self._post.send_again()
+            self._appender.send_again()
         self._term = max(self._term, term)
 
-    def _note_head(self, entries: int) -> None:
+    def _set_head(self, entries: int) -> None:
         if self.state.head_entries <= self.replica.version:
-            self._progress_at = monotonic()  # until now there was nothing to wait for
+            self._progress_at = monotonic()  # until now there was no entry to wait for
         self.state.head_entries = max(self.state.head_entries, entries)
 
     def _read_head(self) -> KeyValue | None:
@@ -364,15 +369,15 @@ class Pool:
                 readers.wanted.set()
             else:
                 seconds = max(CONFIRM_SECONDS, min(2 * (monotonic() - start), MOST_CONFIRM_SECONDS))
-                self._note_confirmed(start)
+                self._set_confirmed(start)
                 readers.answer(head.mod_revision if head else 0, self.replica.index)
 
-    def _note_confirmed(self, at: float) -> None:
+    def _set_confirmed(self, at: float) -> None:
         self.confirmed_at = max(self.confirmed_at, at)
         self.follow_health()
 
     def follow_health(self) -> None:
-        """Note whether the log is known to be there, and tell the operator of a change."""
+        """Update whether the log can be reached, and log a change."""
         confirmed = monotonic() - self.confirmed_at < UNCONFIRMED_SECONDS
         if confirmed == self.state.confirmed:
             return
@@ -383,14 +388,14 @@ class Pool:
             self._lag_seconds = LAG_SECONDS
             logger.warning("the pool's log answers again")
         else:
-            reason = self.state.trouble or f"nothing was heard of it for {UNCONFIRMED_SECONDS:.0f} s"
+            reason = self.state.trouble or f"no answer for {UNCONFIRMED_SECONDS:.0f} s"
             logger.error("the pool's log cannot be reached (%s): writes are refused until it can", reason)
 
     def _follow_gate(self) -> None:
         self.instance.gate("pool", closed=not self.state.confirmed or self.state.clock_wrong)
 
     def _follow_clock(self) -> None:
-        """Note whether this instance's clock is too far ahead, and tell the operator of a change."""
+        """Update whether this instance's clock is too far ahead, and log a change."""
         self.state.clock_ahead_ms, is_wrong = self.clock.ahead_ms(), self.clock.is_wrong
         if is_wrong == self.state.clock_wrong:
             return
@@ -402,7 +407,7 @@ class Pool:
         else:
             logger.warning("this instance's clock is within the limit again")
 
-    # ---- from the log
+    # ---- entries
 
     def _follow(self) -> None:
         while True:
@@ -410,7 +415,7 @@ class Pool:
                 start = self.replica.index + 1 if self.replica.index else self._first_revision
                 self._require_last_entry(self._watch, MOST_CONFIRM_SECONDS)
                 for found in self._watch.watch(self._log_key, start, APPEND_SECONDS, lambda: None):
-                    self._take(found)
+                    self._apply(found)
             except (Unreachable, Refused) as error:
                 logger.debug("watching again: %s", error)
                 self.state.rewatched += 1
@@ -424,21 +429,21 @@ class Pool:
                     raise PoolError(NO_BEGINNING % self.state.prefix) from None
                 raise PoolError(f"it was away for too long, and entries that it needs are gone: {error}") from None
 
-    def _take(self, found: KeyValue) -> None:
+    def _apply(self, found: KeyValue) -> None:
         if not found.version:
             raise PoolError("the log was deleted from etcd")
         self._first_revision = found.create_revision
         with self._between_entries:
-            self._taking = True
+            self._applying = True
             try:
-                self._take_next(found)
+                self._apply_next(found)
             finally:
-                self._taking, self._progress_at = False, monotonic()
-        self._pace.breathe()
+                self._applying, self._progress_at = False, monotonic()
+        self._pace.pause_if_due()
 
-    def _take_next(self, found: KeyValue) -> None:
+    def _apply_next(self, found: KeyValue) -> None:
         replica, pace = self.replica, self._pace
-        applied = pace.go(replica.apply(found.mod_revision, found.version, found.value, pace.is_late))
+        applied = pace.run(replica.apply(found.mod_revision, found.version, found.value, pace.is_pause_due))
         if applied is None:
             return
         self._lag_seconds = LAG_SECONDS
@@ -449,41 +454,46 @@ class Pool:
         state.index, state.entries, state.clock_ms = replica.index, replica.version, replica.clock_ms
         state.head_entries = max(state.head_entries, state.entries)
         self.readers.follow(replica.index)
-        pace.go(replica.expire())
+        pace.run(replica.expire())
 
-    # ---- watching over it
+    # ---- supervision
 
-    def _watch_over(self) -> None:
+    def _supervise(self) -> None:
         while True:
-            gevent.sleep(WATCH_OVER_SECONDS)
+            gevent.sleep(SUPERVISE_SECONDS)
             now = monotonic()
             self._watchdog.beat(now)
             self.follow_health()
             self._follow_clock()
             self._follow_memory_limit()
-            self.writer.answer_who_waits_too_long(now)
-            self.readers.fail_who_waits_too_long(now, UNCONFIRMED_SECONDS)
-            if self._post.under_way_seconds(now) > LATE_SECONDS:
-                self.readers.wanted.set()  # the answer shows whether another leads now
+            self.writer.fail_overdue(now)
+            self.readers.fail_overdue(now, UNCONFIRMED_SECONDS)
+            if self._appender.under_way_seconds(now) > LATE_SECONDS:
+                self.readers.wanted.set()  # the answer names the leader's term
             if self._is_watch_silent(now):
                 self._progress_at = now
                 self._lag_seconds = min(2 * self._lag_seconds, MOST_LAG_SECONDS)
-                self._watch.close()  # its member may be cut off from the others
+                self._watch.close()  # its endpoint may be cut off from the other members of etcd
             self._tick_if_due(now)
             if self._membership.lease and self._snapshotter.is_due(now):
                 self._spawn(partial(self._snapshotter.run, self._membership.lease))
 
     def _is_watch_silent(self, now: float) -> bool:
-        """Return True if the log is known to be longer than what the watch has shown for a while."""
-        if self._taking:
+        """Return True if the log has entries that the watch has not shown for `_lag_seconds`."""
+        if self._applying:
             return False
         last = self._progress_at
-        if self.replica.version >= self.state.head_entries:  # as far as etcd was asked; but it may have told of a put
+        if (
+            self.replica.version >= self.state.head_entries
+        ):  # no query showed more, but a put may have been acknowledged
             last = max(last, self.writer.missing_since)
         return now - last > self._lag_seconds
 
     def _tick_if_due(self, now: float) -> None:
-        """Let the log's clock go on where keys are due and nobody writes; of all instances one does, most likely."""
+        """Append a tick if keys are due and no write moves the log's clock.
+
+        A random delay makes it likely that only one instance does it.
+        """
         wall_ms = self.clock.entry_ms()
         if self.state.clock_wrong or wall_ms - self.replica.clock_ms < 1000 or not self.replica.has_due_keys(wall_ms):
             self._tick_at = 0.0

@@ -1,8 +1,9 @@
-"""Reads that must see all that was acknowledged anywhere before they were asked: who waits, and until when.
+"""Linearizable reads: each waits until this instance has applied all that was acknowledged before it began.
 
-It owns the readers, and must not know how etcd is asked. One question serves all who came before it was asked:
+It owns the readers, and must not know how etcd is asked. One query of the log's last index serves all readers that were
+there when the query began:
 
-    waiting --ask--> asking --the log goes as far as `index`--> behind --it is applied here--> done
+    waiting --ask--> asking --the log ends at `index`--> behind --`index` is applied here--> done
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from gevent.event import Event
 
 
 class Reader:
-    """A read that waits until the instance has all that the log held when it asked."""
+    """A read that waits until the entry `index` is applied here; -1 before etcd has answered."""
 
     def __init__(self) -> None:
         self.since = monotonic()
@@ -23,7 +24,7 @@ class Reader:
 
 
 class Readers:
-    """All that wait; `wanted` is set when somebody waits for a question."""
+    """All readers of an instance; `wanted` is set while a reader waits for a query."""
 
     def __init__(self) -> None:
         self.wanted = Event()
@@ -32,7 +33,7 @@ class Readers:
         self._behind: list[Reader] = []
 
     def wait_until_confirmed(self) -> bool:
-        """Wait until all that the log holds now is applied; False if that cannot be known."""
+        """Wait until all that the log holds now is applied; return False if etcd did not answer in time."""
         reader = Reader()
         self._waiting.append(reader)
         self.wanted.set()
@@ -40,16 +41,16 @@ class Readers:
         return not reader.failed
 
     def ask(self) -> None:
-        """Note that a question begins now: it is for all who wait."""
+        """Assign all waiting readers to the query that begins now."""
         self.wanted.clear()
         self._asking, self._waiting = self._waiting, []
 
     def ask_again(self) -> None:
-        """Note that there was no answer."""
+        """Put the readers of a query that failed back, before those that came later."""
         self._waiting, self._asking = self._asking + self._waiting, []
 
     def answer(self, index: int, applied: int) -> None:
-        """Note that the log went as far as `index` when the question began, and who need not wait for that."""
+        """Take the answer to a query: the log ends at `index`. Release the readers if `applied` is as far."""
         for reader in self._asking:
             reader.index = index
         self._behind += self._asking
@@ -57,15 +58,15 @@ class Readers:
         self.follow(applied)
 
     def follow(self, applied: int) -> None:
-        """Let those go on who waited for what is applied now."""
+        """Release the readers that waited for entries up to the index `applied`. O(readers that wait)."""
         if self._behind:
             for reader in self._behind:
                 if reader.index <= applied:
                     reader.done.set()
             self._behind = [reader for reader in self._behind if reader.index > applied]
 
-    def fail_who_waits_too_long(self, now: float, seconds: float) -> None:
-        """Tell those who have waited for so long that it cannot be known."""
+    def fail_overdue(self, now: float, seconds: float) -> None:
+        """Fail the readers that have waited for more than `seconds`."""
         for readers in (self._waiting, self._asking, self._behind):
             for reader in readers:
                 if now - reader.since > seconds:

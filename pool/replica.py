@@ -89,9 +89,9 @@ class Replica:
     # ---- entries
 
     def apply(
-        self, index: int, version: int, data: bytes, is_late: Callable[[], bool] = lambda: False
+        self, index: int, version: int, data: bytes, is_pause_due: Callable[[], bool] = lambda: False
     ) -> Generator[None, None, Applied | None]:
-        """Apply the next entry, with a pause wherever `is_late` says so; None if it was applied before.
+        """Apply the next entry, with a pause wherever `is_pause_due` says so; None if it was applied before.
 
         Raises Gap, PoolError, and whatever a bug raises.
         """
@@ -113,7 +113,7 @@ class Replica:
             self._seen[entry.instance] = Seen(entry.seq, self.clock_ms, version)
             parts = self._whole_body(entry.instance, entry.part, entry.parts, entry.body)
             if parts is not None:
-                replies = yield from self._run(index, entry, parts, is_late)
+                replies = yield from self._run(index, entry, parts, is_pause_due)
         if version % SWEEP_ENTRIES == 0:
             self._forget(version)
         self.index, self.version, self.digest = index, version, digest_of(data)
@@ -134,10 +134,10 @@ class Replica:
         return self._parts.pop(instance, known)
 
     def _run(
-        self, index: int, entry: Entry, parts: list[bytes], is_late: Callable[[], bool]
+        self, index: int, entry: Entry, parts: list[bytes], is_pause_due: Callable[[], bool]
     ) -> Generator[None, None, list[Reply]]:
         """Run the commands of a body; in a pause the store's time and chance are those of clients."""
-        steps = self._answers(parts, entry.commands, is_late)
+        steps = self._answers(parts, entry.commands, is_pause_due)
         self._random.seed(index)
         while True:
             with self._time_of_log(entry.default_ttl_ms):
@@ -149,20 +149,20 @@ class Replica:
             yield
 
     def _answers(
-        self, parts: list[bytes], count: int, is_late: Callable[[], bool]
+        self, parts: list[bytes], count: int, is_pause_due: Callable[[], bool]
     ) -> Generator[None, None, list[Reply]]:
-        commands = yield from _when(is_late, commands_of(parts, count))
+        commands = yield from _when(is_pause_due, commands_of(parts, count))
         parts.clear()
         replies: list[Reply] = []
         for db, argv in commands:
             try:
                 reply = self._engine.run_logged(db, argv)
                 while isinstance(reply, Generator):
-                    reply = yield from _when(is_late, reply)
+                    reply = yield from _when(is_pause_due, reply)
             except CommandError as error:
                 reply = error
             replies.append(reply)
-            if is_late():
+            if is_pause_due():
                 yield
         return replies
 
@@ -237,7 +237,7 @@ class Replica:
         return dump(self._store, self._parts)
 
 
-def _when(is_late: Callable[[], bool], steps: Generator[None, None, T]) -> Generator[None, None, T]:
+def _when(is_pause_due: Callable[[], bool], steps: Generator[None, None, T]) -> Generator[None, None, T]:
     """Go through steps, with a pause behind each that is late; return what comes out."""
     while True:
         try:
@@ -245,5 +245,5 @@ def _when(is_late: Callable[[], bool], steps: Generator[None, None, T]) -> Gener
         except StopIteration as end:
             found: T = end.value
             return found
-        if is_late():
+        if is_pause_due():
             yield

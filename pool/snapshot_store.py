@@ -177,14 +177,16 @@ class SnapshotStore:
     def _unchanged(self, revision: int) -> dict[str, Any]:
         return {"key": text64(self._meta_key), "target": "MOD", "mod_revision": revision}
 
-    def write(self, name: str, described: Meta, snapshot: Snapshot, breathe: Callable[[], None], copy: Copy) -> Meta:
+    def write(
+        self, name: str, described: Meta, snapshot: Snapshot, pause_if_due: Callable[[], None], copy: Copy
+    ) -> Meta:
         """Write the chunks of a snapshot, into `copy`, too; return what to say of it. Raises Refused, Unreachable."""
 
         def take(number: int, chunk: bytes) -> None:
             self._channel.put(self._chunk_key(name, number), chunk, SECONDS)
             gevent.get_hub().threadpool.apply(copy.add, (chunk,))
 
-        return {**described, "format": FORMAT, "name": name, **pack(snapshot, take, breathe)}
+        return {**described, "format": FORMAT, "name": name, **pack(snapshot, take, pause_if_due)}
 
     def publish(self, meta: Meta, previous: Meta | None, revision: int) -> bool:
         """Let a snapshot count; False if another one was put meanwhile."""
@@ -207,7 +209,7 @@ class SnapshotStore:
         with suppress(Refused):  # etcd is full, perhaps
             self._neighbours.need(revision)
         with suppress(Refused):  # this user may not look there; `register` has said so
-            revision = self._neighbours.may_forget(revision)
+            revision = self._neighbours.compactable(revision)
         try:
             self._channel.compact(revision, SECONDS)
         except Refused as error:
@@ -236,7 +238,7 @@ class Snapshotter:
         state: PoolState,
         config: Config,
         between_entries: BoundedSemaphore,
-        breathe: Callable[[], None],
+        pause_if_due: Callable[[], None],
         begin_copy: Callable[[], Copy],
     ) -> None:
         self.bytes_since = 0  # of entries, since the last snapshot
@@ -245,7 +247,7 @@ class Snapshotter:
         self._state = state
         self._config = config
         self._between_entries = between_entries
-        self._breathe = breathe
+        self._pause_if_due = pause_if_due
         self._begin_copy = begin_copy
         self._meta: Meta | None = None
         self._retry_at = 0.0
@@ -297,7 +299,7 @@ class Snapshotter:
         start = monotonic()
         with self._taken() as (described, snapshot), self._begin_copy() as copy:
             self.bytes_since = 0
-            meta = self._archive.write(f"{described['index']}-{name}", described, snapshot, self._breathe, copy)
+            meta = self._archive.write(f"{described['index']}-{name}", described, snapshot, self._pause_if_due, copy)
             gevent.get_hub().threadpool.apply(copy.finish, (meta,))
         if self._archive.publish(meta, previous, revision):
             self.take_meta(meta)
@@ -317,7 +319,7 @@ class Snapshotter:
             described = self._replica.describe()
             snapshot = self._replica.snapshot()
             for _ in snapshot.begin():
-                self._breathe()
+                self._pause_if_due()
         try:
             yield described, snapshot
         finally:
@@ -326,15 +328,15 @@ class Snapshotter:
     def keep(self) -> None:
         """Write the local copy alone, as of the last entry: for an instance that ends."""
         with self._taken() as (described, snapshot), self._begin_copy() as copy:
-            packed = pack(snapshot, lambda _number, chunk: copy.add(chunk), self._breathe)
+            packed = pack(snapshot, lambda _number, chunk: copy.add(chunk), self._pause_if_due)
             copy.finish({**described, "format": FORMAT, **packed})
 
 
-def pack(snapshot: Snapshot, take: Callable[[int, bytes], None], breathe: Callable[[], None]) -> Meta:
+def pack(snapshot: Snapshot, take: Callable[[int, bytes], None], pause_if_due: Callable[[], None]) -> Meta:
     """Hand a snapshot on as numbered chunks; return how many they are, how large, and their checksum."""
     checksum = raw_bytes = packed_bytes = chunks = 0
     compress = gevent.get_hub().threadpool.apply
-    for block in _blocks(snapshot.walk(), breathe):
+    for block in _blocks(snapshot.walk(), pause_if_due):
         chunk = compress(zlib.compress, (block, COMPRESSION))
         take(chunks, chunk)
         checksum = zlib.crc32(chunk, checksum)
@@ -344,14 +346,14 @@ def pack(snapshot: Snapshot, take: Callable[[int, bytes], None], breathe: Callab
     return {"chunks": chunks, "crc": checksum, "bytes": raw_bytes, "packed_bytes": packed_bytes}
 
 
-def _blocks(pieces: Iterator[bytes], breathe: Callable[[], None]) -> Iterator[bytes]:
+def _blocks(pieces: Iterator[bytes], pause_if_due: Callable[[], None]) -> Iterator[bytes]:
     """Cut a stream into blocks, none of which is larger than BLOCK_BYTES."""
     held: list[bytes] = []
     size = 0
     for piece in pieces:
         held.append(piece)
         size += len(piece)
-        breathe()
+        pause_if_due()
         if size >= BLOCK_BYTES:
             data = b"".join(held)
             cut = size - size % BLOCK_BYTES

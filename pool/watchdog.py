@@ -1,7 +1,7 @@
-"""The end of an instance whose event loop stands still: it answers nobody, and who balances must not think it lives.
+"""Ends an instance whose event loop stands still, so that load balancers send no more clients to it.
 
-A thread looks at when the loop last showed a sign of life. A process that was stopped and goes on is another matter:
-its loop has yet to have a chance.
+A thread compares the time of the loop's last heartbeat with a limit. If the thread itself woke late, the whole process
+was stopped (SIGSTOP, a suspended machine). Then the limit counts from now, because the loop had no chance to beat.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from collections.abc import Callable
 from threading import Thread
 from time import monotonic, sleep
 
-LOOK_SECONDS = 1.0
-STOPPED_SECONDS = 3.0  # a look that comes so late shows that the whole process stood still
+CHECK_SECONDS = 1.0
+STOPPED_SECONDS = 3.0  # a check that comes so late shows that the whole process stood still
 
 logger = logging.getLogger("godis")
 
 
 class Watchdog:
-    """Calls `end` when there was no `beat` for so many seconds."""
+    """Calls `end`, in its own thread, with a reason when there was no `beat` for `seconds`."""
 
     def __init__(self, seconds: float, end: Callable[[str], None]) -> None:
         self._seconds = seconds
@@ -26,18 +26,18 @@ class Watchdog:
         self._last = monotonic()
 
     def beat(self, now: float) -> None:
-        """Show that the loop turns."""
+        """Record a heartbeat of the loop at this monotonic time."""
         self._last = now
 
     def start(self) -> None:
-        """Watch from now on."""
+        """Start the thread."""
         self._last = monotonic()
         Thread(target=self._run, daemon=True).start()
 
     def _run(self) -> None:
         while True:
             before = monotonic()
-            sleep(LOOK_SECONDS)
+            sleep(CHECK_SECONDS)
             if monotonic() - before > STOPPED_SECONDS:
                 self._last = monotonic()
             elif monotonic() - self._last > self._seconds:

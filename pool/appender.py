@@ -1,16 +1,16 @@
-"""The way of an entry into the log: a put that is repeated, at other members of etcd, too, until its outcome is known.
+"""Appends an entry to the log: a put that is repeated, at other members of etcd, too, until its outcome is known.
 
-It owns the attempts. It must not know what an entry holds; it may send the same bytes as often as it likes, since an
-entry that stands in the log twice is applied once.
+It owns the attempts. It must not know what an entry holds. It may send the same bytes any number of times, because an
+entry that is in the log twice is applied once.
 
     put -> attempt at the member that answered last
-             no answer in PATIENCE_SECONDS -> one more, at another member, while the first one goes on
-             another leader (`send_again`)  -> one more, at once: the old one may have taken it to its grave
-           until one is answered, or the entry comes back by the watch, or etcd has refused each of them
+             no answer in PATIENCE_SECONDS  -> one more, at another member, while the first one goes on
+             another leader (`send_again`)  -> one more, at once: the old leader may have lost the first one
+           until one is answered, or the watch shows the entry, or etcd has refused each of them
 
-**Why attempts go on beside each other.** A member that knows no leader keeps a put until there is one, and then it is
-there at once; but one that follows a leader which just died sends it into the void and waits for its own 7 seconds.
-Nobody can tell the two apart, so both kinds are left standing for a while.
+**Why attempts run in parallel.** A member that knows no leader keeps a put until there is a leader, and then the put
+succeeds at once. A member whose leader has just died forwards the put to it, and waits for 7 seconds of its own. A
+client cannot distinguish the two, so it leaves both attempts open for a while.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from pool.etcd import Channel, Etcd, Refused, Unreachable
 from session import PoolState
 
 APPEND_SECONDS = 1.5  # for one attempt
-PATIENCE_SECONDS = 0.5  # or more where etcd is slow: else it would be made slower
-SLOW = 4  # so many times the usual time
-MOST_ATTEMPTS = 3  # beside each other
+PATIENCE_SECONDS = 0.5  # more where etcd is slow, because repeated puts would make it slower
+SLOW = 4  # times the usual time of a put: then it is repeated
+MOST_ATTEMPTS = 3  # in parallel
 RETRY_SECONDS = 0.02
 REFUSED_SECONDS = 0.5
 
@@ -42,9 +42,9 @@ class Put:
         self.data = data
         self.since = monotonic()
         self.next_at = 0.0
-        self.unknown = 0  # attempts that may yet succeed, or may have
+        self.unknown = 0  # attempts that may succeed yet, or may have succeeded
         self.refusal: Refused | None = None
-        self.taken = False
+        self.acknowledged = False
 
     @property
     def is_refused(self) -> bool:
@@ -53,29 +53,32 @@ class Put:
 
 
 class Appender:
-    """Brings entries into the log, one at a time."""
+    """Appends entries to the log, one at a time."""
 
     def __init__(self, etcd: Etcd, state: PoolState, confirmed: Callable[[float], None], spawn: Spawn) -> None:
         self._free = deque(etcd.channel() for _ in range(MOST_ATTEMPTS))
         self._busy: set[Channel] = set()
         self._state = state
-        self._confirmed = confirmed  # to be told when the log has answered what was sent then
+        self._confirmed = confirmed  # called with the time at which a call began that etcd has answered
         self._spawn = spawn
         self._put: Put | None = None
-        self._news = Event()
-        self._own_seq = 0  # of our last entry that came back
+        self._changed = Event()
+        self._own_seq = 0  # of our last entry that was read from the log
 
     def put(self, data: bytes, seq: int) -> Refused | None:
-        """Put an entry; return when it is in the log, or the refusal when it is certain that it is not."""
+        """Put an entry; return None when it is in the log, or the refusal when it is certain that it is not.
+
+        It waits as long as the outcome is not known. One call at a time.
+        """
         put = self._put = Put(data)
-        while not put.taken and self._own_seq < seq and not put.is_refused:
+        while not put.acknowledged and self._own_seq < seq and not put.is_refused:
             now = monotonic()
             if now >= put.next_at and self._free:
                 put.next_at = now + self._patience_seconds()
                 put.unknown += 1
                 self._spawn(partial(self._attempt, put, self._take_channel()))
-            self._news.clear()
-            self._news.wait(max(RETRY_SECONDS, put.next_at - now))
+            self._changed.clear()
+            self._changed.wait(max(RETRY_SECONDS, put.next_at - now))
         self._put = None
         return put.refusal if put.is_refused and self._own_seq < seq else None
 
@@ -84,9 +87,9 @@ class Appender:
 
     def _take_channel(self) -> Channel:
         channel = self._free.popleft()
-        asked = {other.endpoint for other in self._busy}
-        if channel.endpoint in asked:
-            channel.move(asked)
+        used = {other.endpoint for other in self._busy}
+        if channel.endpoint in used:
+            channel.move(used)
         self._busy.add(channel)
         return channel
 
@@ -105,23 +108,23 @@ class Appender:
             put.next_at = monotonic() + REFUSED_SECONDS
             self._free.append(channel)
         else:
-            put.taken = True
+            put.acknowledged = True
             self._confirmed(start)
             self._free.appendleft(channel)
         self._busy.discard(channel)
-        self._news.set()
+        self._changed.set()
 
     def came_back(self, seq: int) -> None:
-        """Note that an entry of ours is in the log, whatever its attempts may say."""
+        """Record that an entry of ours was read from the log, whatever the results of its attempts are."""
         self._own_seq = seq
-        self._news.set()
+        self._changed.set()
 
     def send_again(self) -> None:
         """Make another attempt at once, if an entry is under way."""
         if self._put is not None:
             self._put.next_at = 0.0
-            self._news.set()
+            self._changed.set()
 
     def under_way_seconds(self, now: float) -> float:
-        """Say for how long the present entry has been under way; 0 if there is none."""
+        """Return for how many seconds the present entry has been under way; 0 if there is none."""
         return now - self._put.since if self._put is not None else 0.0

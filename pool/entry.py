@@ -1,16 +1,16 @@
-"""An entry of the pool's log: what one instance appends at a time, as bytes.
+"""The format of an entry of the pool's log, and the division of a large one into parts.
 
-It owns the format and the cutting into parts, and knows neither etcd nor the keyspace. A body may be of many megabytes,
-so it is never in one piece: it is cut, and read, in steps. All numbers are big-endian:
+It knows neither etcd nor the keyspace. A body may be of many megabytes, so it is divided, and read, in steps. All
+numbers are big-endian:
 
     u8 format | u64 instance | u64 seq | u64 now_ms | u64 default_ttl_ms | u16 part | u16 parts | u32 n | body
 
-    instance        random, made when the process starts; with `seq` it names the entry, however often it arrives
-    now_ms          the time as that instance has it; the log's clock is the greatest of all entries so far
-    default_ttl_ms  how long a string lives that was set without a time, as that instance was told; 0: without end
-    part, parts     a body larger than PART_BYTES comes in several entries, and counts when the last one is there
-    n               how many commands the whole body has; 0: a tick, which only moves the clock
-    body            the commands as the log file has them: RESP, each SELECT changes the database (0 at the start)
+    instance        a random number of the process; with `seq` it identifies the entry, however often it arrives
+    now_ms          the instance's time; the log's clock is the greatest of all entries so far
+    default_ttl_ms  the instance's setting: the TTL of a string that is set without one; 0: no expiry
+    part, parts     a body larger than PART_BYTES has several entries, and is run when the last one is there
+    n               the number of commands in the whole body; 0: a tick, which only moves the clock
+    body            commands as in the log file: RESP, and each SELECT changes the database (0 at the start)
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from errors import PoolError
 from protocol import encode_command
 
 FORMAT = 1
-MOST_FORMAT = 31  # that any version will ever have: what begins with a printable character is something else
+MOST_FORMAT = 31  # of any version ever: bytes that begin with a printable character are no entry
 PART_BYTES = 1 << 20  # etcd takes 1.5 MiB
 MOST_PARTS = 64
-FEED_BYTES = 1 << 16  # of a body that are read at once
+FEED_BYTES = 1 << 16  # of a body, parsed in one step
 STEP_WORDS = 1 << 14
 MOST_BYTES = PART_BYTES * MOST_PARTS  # of one body, and so of one command
 HEAD = struct.Struct(">BQQQQHHI")
@@ -38,11 +38,11 @@ _UNFINISHED = object()
 
 
 class NotAnEntry(Exception):
-    """Something else was put on the log's key; it is the same for all instances, so all pass over it."""
+    """These bytes are no entry. All instances see the same bytes, so all pass over them."""
 
 
 class Entry(NamedTuple):
-    """One entry, or a part of one."""
+    """One entry; `body` is one part of the whole."""
 
     instance: int
     seq: int
@@ -55,7 +55,7 @@ class Entry(NamedTuple):
 
 
 class Body:
-    """The commands of one entry, as they are put together."""
+    """The commands of one entry, while they are collected."""
 
     def __init__(self) -> None:
         self.commands = 0
@@ -64,7 +64,7 @@ class Body:
         self._pieces: list[bytes] = []
 
     def add(self, db: int, commands: int, pieces: Sequence[bytes]) -> None:
-        """Put commands, as RESP, behind those that are there."""
+        """Append `commands` commands of a database, as pieces of RESP."""
         if db != self._database:
             self._put([encode_command((SELECT, b"%d" % db))])
             self._database = db
@@ -77,11 +77,11 @@ class Body:
 
     @property
     def parts(self) -> int:
-        """Say in how many parts it will come."""
+        """The number of parts that the body is divided into."""
         return max(1, -(-self.size // PART_BYTES))
 
     def cut(self) -> Iterator[bytes]:
-        """Yield the parts; nothing but the present one is copied."""
+        """Yield the parts; only the present one is copied."""
         if self.parts == 1:
             yield b"".join(self._pieces)
             return
@@ -99,14 +99,14 @@ class Body:
 
 
 def pack(instance: int, seq: int, now_ms: int, default_ttl_ms: int, body: Body) -> Iterator[bytes]:
-    """Yield the entries that hold a body: numbered `seq` and following, to be appended in this order."""
+    """Yield the entries that hold a body, numbered from `seq` on. They must be appended in this order."""
     for number, part in enumerate(body.cut()):
         head = HEAD.pack(FORMAT, instance, seq + number, now_ms, default_ttl_ms, number, body.parts, body.commands)
         yield head + part
 
 
 def unpack(data: bytes) -> Entry:
-    """Read an entry. Raises NotAnEntry if no Godis has written it, PoolError if a later version has."""
+    """Return an entry. Raises NotAnEntry if no Godis wrote it, PoolError if a later version did."""
     if not data or not 0 < data[0] <= MOST_FORMAT:
         raise NotAnEntry("it does not begin as an entry does")
     if data[0] != FORMAT:
@@ -121,12 +121,12 @@ def unpack(data: bytes) -> Entry:
 
 
 def digest_of(data: bytes) -> str:
-    """Return what tells an entry from any other that might stand at its place."""
+    """Return a hash of an entry's bytes, to recognise another entry with the same index."""
     return sha256(data).hexdigest()
 
 
 def commands_of(parts: Sequence[bytes], count: int) -> Generator[None, None, list[tuple[int, list[bytes]]]]:
-    """Return the commands of a whole body, each with its database; in steps. Raises PoolError."""
+    """Return the commands of a whole body, each with its database, in steps of FEED_BYTES. Raises PoolError."""
     reader = hiredis.Reader(notEnoughData=_UNFINISHED)
     found: list[tuple[int, list[bytes]]] = []
     db = 0
@@ -149,7 +149,7 @@ def commands_of(parts: Sequence[bytes], count: int) -> Generator[None, None, lis
 
 
 def _require_bytes(argv: list[bytes]) -> Iterator[None]:
-    """Raise TypeError if there is anything but bytes, in steps."""
+    """Raise TypeError if an argument is not bytes, in steps of STEP_WORDS."""
     for start in range(0, len(argv), STEP_WORDS):
         if set(map(type, argv[start : start + STEP_WORDS])) != {bytes}:
             raise TypeError("a word that is no string")

@@ -1,25 +1,26 @@
-"""The client of etcd: calls and watches over its documented JSON gateway, by HTTP/1.1 on gevent's sockets.
+"""The client of etcd: calls and watches over its documented JSON gateway, with HTTP/1.1 on gevent's sockets.
 
-It owns addresses, sockets, TLS, the password and what an answer means to a caller; it must not know what the pool
-keeps in etcd. One `Channel` is one connection for one call at a time; it stays with an endpoint while that answers, and
-when it does not, goes to the one that last answered any of the channels. It tries nothing twice by itself: only the
-caller knows what may be repeated.
+1. A `Channel` is one connection for one call, or one watch, at a time.
+2. A channel stays with an endpoint while that answers. Then it moves to the endpoint that last answered any channel.
+3. A call is never repeated here, except with a new token: only the caller knows what may be repeated.
+4. A failure is one of two. `Refused`: etcd answered no, and nothing was done. `Unreachable`: there is no answer, or the
+   answer leaves the outcome open (no leader, a timeout).
 
-    Etcd       where the members are, how to greet them, the token; which of them answer, and what time they have
+It owns addresses, sockets, TLS, the password and the meaning of an answer. It must not know what the pool keeps there.
+
+    Etcd       endpoints, TLS, the token; which endpoints answer, and the time of their clocks
       Channel  call(path, body) -> answer        put, range, txn, compaction, lease, ...
                watch(key, revision) -> events    a stream: one JSON object a line
 
-What goes wrong is one of two things. `Refused`: etcd answered no, and nothing was done. `Unreachable`: no answer, or an
-answer that leaves open what was done (no leader, time is over); another endpoint may know more.
-
-Facts of the gateway: integers are JSON strings, fields that are zero are left out, keys and values are base64, a piece
+Facts of the gateway: integers are JSON strings; fields that are zero are left out; keys and values are base64; a chunk
 of a stream may end in the middle of a line.
 
-Refused: gRPC (3 times the client's CPU, and grpc fights gevent); etcd3gw (5 times, and half the puts); geventhttpclient
-(0.20 ms CPU for a put of 2 kB, measured against 0.11 for what is below). To prefer the leader's endpoint: a put takes
-10 % less there than at a follower, which hands it on, but of all that a SET takes it is 8 %, and 2 % with 50 clients.
+Refused: gRPC (3 times the client's CPU, and grpc conflicts with gevent); etcd3gw (5 times the CPU, and half the puts);
+geventhttpclient (0.20 ms of CPU for a put of 2 kB, measured against 0.11 for this module). To prefer the leader's
+endpoint: a put takes 10 % less time there than at a follower, which forwards it, but that is 8 % of a SET, and 2 % with
+50 clients.
 
-It is a little long since calls and watches share the connection, and what its failures mean.
+The module is long because calls and watches share the connection and the meaning of its failures.
 """
 
 from __future__ import annotations
@@ -48,15 +49,15 @@ CONNECT_SECONDS = 0.5  # twice as much after each time in a row that it was not 
 MOST_CONNECT_SECONDS = 4.0
 RECEIVE_BYTES = 1 << 18
 NOT_ETCD = "what answers there is no etcd, or one without its JSON gateway"
-BROKEN = (ValueError, LookupError, TypeError, AttributeError, RecursionError)  # of what reads such an answer
-MOST_LOGINS = 3  # for one call: users may change again meanwhile
-CLOCK_SECONDS = 60  # for so long an endpoint's clock is believed to go as ours does
+BROKEN = (ValueError, LookupError, TypeError, AttributeError, RecursionError)  # raised when such an answer is read
+MOST_LOGINS = 3  # in one call: etcd's users may change again meanwhile
+CLOCK_SECONDS = 60  # the age up to which an endpoint's time is used, advanced by our monotonic clock
 
-# gRPC's numbers in an answer that is an error
+# gRPC's status codes in an error answer
 DEADLINE_EXCEEDED, PERMISSION_DENIED, UNAVAILABLE, UNAUTHENTICATED = 4, 7, 14, 16
-OPEN_OUTCOMES = {1, 2, DEADLINE_EXCEEDED, 10, 13, UNAVAILABLE}  # cancelled, unknown, aborted, internal: who knows
-# Texts of all answers that another token may change. The code tells less: it is 16, 3, 9 or 7, and in 3.5.0 and 3.5.1
-# 2 (unknown) for the third one. Whatever was asked for was not done.
+OPEN_OUTCOMES = {1, 2, DEADLINE_EXCEEDED, 10, 13, UNAVAILABLE}  # and cancelled, unknown, aborted, internal
+# Texts of all refusals that a new token may change. Their code is no criterion: it is 16, 3, 9 or 7, and in 3.5.0 and
+# 3.5.1 it is 2 (unknown) for the third text. The call was not executed.
 LOGIN_REASONS = (
     "invalid auth token",
     "revision of auth store is old",
@@ -70,11 +71,11 @@ LOGIN_REASONS = (
 
 
 class Unreachable(Exception):
-    """No answer that says what was done."""
+    """No answer, or one that leaves the outcome of the call open."""
 
 
 class Refused(Exception):
-    """etcd said no, and did nothing."""
+    """etcd refused the call, and did nothing."""
 
     def __init__(self, code: int, text: str) -> None:
         super().__init__(text)
@@ -82,7 +83,7 @@ class Refused(Exception):
 
     @property
     def is_full(self) -> bool:
-        """Return True if its quota of space is used up."""
+        """Return True if etcd's space quota is used up."""
         return "space exceeded" in str(self)
 
     @property
@@ -92,7 +93,7 @@ class Refused(Exception):
 
     @property
     def is_too_large(self) -> bool:
-        """Return True if the request was larger than it takes."""
+        """Return True if the request was larger than etcd's limit."""
         return "too large" in str(self)
 
 
@@ -101,7 +102,7 @@ def _is_about_login(text: str) -> bool:
 
 
 class Compacted(Exception):
-    """A watch asked for what is no longer there; `revision` is the first that still is."""
+    """A watch asked for revisions that were compacted; `revision` is the first one that is still there."""
 
     def __init__(self, revision: int) -> None:
         super().__init__(f"revisions before {revision} are gone")
@@ -109,7 +110,7 @@ class Compacted(Exception):
 
 
 class KeyValue(NamedTuple):
-    """A key as etcd holds it; `version` counts its puts since it was made."""
+    """A key in etcd; `version` counts its puts since it was created."""
 
     key: bytes
     value: bytes
@@ -119,8 +120,8 @@ class KeyValue(NamedTuple):
 
 
 def tls_context(ca_file: str, cert_file: str, key_file: str) -> Any:
-    """Make what TLS needs: whom to trust (else the system's authorities), and who we are. Raises StartError."""
-    # gevent's own class: create_default_context makes the standard library's, whose sockets hold up the whole loop
+    """Return a TLS context: the CA file (or the system's authorities) and our certificate. Raises StartError."""
+    # gevent's class: create_default_context returns the standard library's, whose sockets block the event loop
     context = gevent.ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
@@ -139,12 +140,12 @@ def tls_context(ca_file: str, cert_file: str, key_file: str) -> Any:
 
 
 def text64(data: bytes) -> str:
-    """Spell bytes as the gateway wants them."""
+    """Return bytes in base64, as the gateway expects them."""
     return b64encode(data).decode()
 
 
 def key_value(found: dict[str, Any]) -> KeyValue:
-    """Read a key of an answer."""
+    """Return the key that an answer describes."""
     return KeyValue(
         b64decode(found["key"]),
         b64decode(found.get("value", "")),
@@ -161,46 +162,46 @@ def _answer_of(found: Any) -> dict[str, Any]:
 
 
 def after_prefix(prefix: bytes) -> bytes:
-    """Return the end of the range of all keys that begin so."""
+    """Return the end of the range of all keys with this prefix."""
     return prefix[:-1] + bytes([prefix[-1] + 1])
 
 
 class Etcd:
-    """The members of a cluster, and what all channels to them share."""
+    """The endpoints of a cluster, and the state that all channels to them share."""
 
     def __init__(self, address: PoolAddress, context: Any = None) -> None:
         self.address = address
-        self.context = context  # of TLS
+        self.context = context  # a TLS context, or None
         self.token: str | None = None  # None: not logged in; empty: etcd has authentication switched off
         self._next = 0
-        # when each endpoint last answered; less than 0: when it last failed to
+        # the time at which each endpoint last answered; negative: the time of its last failure
         self._standing = [0.0] * len(address.endpoints)
-        # how far each endpoint's clock is from our monotonic one, and when it was last heard of
+        # each endpoint's clock minus our monotonic clock, and the time at which it was read, in seconds
         self._clocks: dict[int, tuple[float, float]] = {}
 
     def channel(self) -> Channel:
-        """Make a channel; each begins with another endpoint."""
+        """Return a new channel; each begins with another endpoint."""
         self._next += 1
         return Channel(self, self._next % len(self.address.endpoints))
 
-    def note(self, place: int, answered: bool) -> None:
-        """Note whether an endpoint did what it was asked for, which takes a majority of the members."""
+    def record(self, place: int, answered: bool) -> None:
+        """Record whether an endpoint executed a call, which takes a majority of the members."""
         self._standing[place] = monotonic() if answered else -monotonic()
 
-    def note_date(self, place: int, date: bytes) -> None:
-        """Note the date of an endpoint's answer, which is that second's beginning."""
+    def record_date(self, place: int, date: bytes) -> None:
+        """Record the date of an endpoint's answer, which is truncated to a second."""
         now = monotonic()
         with suppress(ValueError):
             self._clocks[place] = parsedate_to_datetime(date.decode()).timestamp() + 1 - now, now
 
     def time(self) -> float | None:
-        """Say what time it is for etcd's members: the middle one of those lately heard of; None if there is none."""
+        """Return the median time of the endpoints that answered lately, in seconds; None if none did."""
         now = monotonic()
         offsets = sorted(offset for offset, at in self._clocks.values() if now - at < CLOCK_SECONDS)
         return now + offsets[len(offsets) // 2] if offsets else None
 
     def best_after(self, place: int, avoid: Collection[Endpoint] = ()) -> int:
-        """Choose another endpoint: the one that answered last, or else failed the longest ago."""
+        """Return another endpoint's place: the last one that answered, or else the one that failed the longest ago."""
         endpoints = self.address.endpoints
         others = [each % len(endpoints) for each in range(place + 1, place + len(endpoints))] or [place]
         free = [each for each in others if endpoints[each] not in avoid]
@@ -230,16 +231,16 @@ class Channel:
         self._buffer = b""
         self._date = b""  # of the last answer
         self._connect_seconds = CONNECT_SECONDS
-        self.connections = 0  # that were made so far
+        self.connections = 0  # made so far
 
     @property
     def endpoint(self) -> Endpoint:
-        """The member that is asked, or will be."""
+        """The endpoint of this or the next call."""
         return self._etcd.address.endpoints[self._place]
 
     @property
     def local_host(self) -> str:
-        """The address of this machine that etcd is spoken to from; empty without a connection."""
+        """The local address of the connection; empty if there is none."""
         return self._sock.getsockname()[0] if self._sock is not None else ""
 
     def close(self) -> None:
@@ -249,21 +250,25 @@ class Channel:
             sock.close()
 
     def move(self, avoid: Collection[Endpoint] = ()) -> None:
-        """Leave this member for another."""
+        """Close the connection; the next call goes to another endpoint."""
         self.close()
         self._place = self._etcd.best_after(self._place, avoid)
 
     def _give_up(self, reason: object) -> Unreachable:
-        """Leave a member that does not answer; return what to raise."""
+        """Move away from an endpoint that does not answer; return the exception to raise."""
         failure = Unreachable(f"{self.endpoint}: {reason}")
-        self._etcd.note(self._place, answered=False)
+        self._etcd.record(self._place, answered=False)
         self.move()
         return failure
 
     # ---- calls
 
     def call(self, path: str, body: dict[str, Any] | bytes, timeout: float) -> dict[str, Any]:
-        """Return etcd's answer. Raises Refused, or Unreachable after it moved on to another endpoint."""
+        """Return etcd's answer within `timeout` seconds for each wait on the socket.
+
+        It logs in again if etcd does not accept the token. Raises Refused, or Unreachable after it moved to another
+        endpoint.
+        """
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         etcd = self._etcd
         if not etcd.address.user:
@@ -284,7 +289,7 @@ class Channel:
         raise refusal
 
     def exchange(self, path: str, data: bytes, timeout: float, token: str) -> dict[str, Any]:
-        """Make one call, with this token. Raises as `call` does."""
+        """Make one call with this token. Raises the same exceptions as `call`."""
         try:
             self._send(path, data, timeout, token)
             status, length = self._read_head()
@@ -292,16 +297,16 @@ class Channel:
             found = _answer_of(json.loads(answer))
         except OSError as error:
             raise self._give_up(error) from None
-        except BROKEN:  # as good as none
+        except BROKEN:  # an answer that cannot be read counts as none
             raise self._give_up(NOT_ETCD) from None
-        except BaseException:  # a greenlet killed in the middle leaves no channel that could be used
+        except BaseException:  # of a greenlet that is killed: half an answer is left in the connection
             self.close()
             raise
         if status != 200:
             self._fail(found)
         if not isinstance(found.get("header", found.get("result")), dict):
             raise self._give_up(NOT_ETCD)
-        self._etcd.note(self._place, answered=True)
+        self._etcd.record(self._place, answered=True)
         return found
 
     def _fail(self, found: dict[str, Any]) -> None:
@@ -316,7 +321,7 @@ class Channel:
         raise Refused(code, text)
 
     def range(self, key: bytes, timeout: float, end: bytes = b"", **options: Any) -> list[KeyValue]:
-        """Return a key, or those from `key` to before `end`. Linearizable."""
+        """Return a key, or the keys from `key` to before `end`. Linearizable."""
         body = {"key": text64(key), **({"range_end": text64(end)} if end else {}), **options}
         return [key_value(found) for found in self.call("kv/range", body, timeout).get("kvs", [])]
 
@@ -329,35 +334,35 @@ class Channel:
     def put_if(
         self, conditions: list[dict[str, Any]], key: bytes, value: bytes, timeout: float, lease: int = 0
     ) -> bool:
-        """Set a key if all conditions hold; return whether they did."""
+        """Set a key if all conditions hold; return True if they did."""
         put = {"key": text64(key), "value": text64(value), **({"lease": lease} if lease else {})}
         body = {"compare": conditions, "success": [{"request_put": put}]}
         return bool(self.call("kv/txn", body, timeout).get("succeeded", False))
 
     def delete(self, key: bytes, timeout: float, end: bytes = b"") -> None:
-        """Delete a key, or those from `key` to before `end`."""
+        """Delete a key, or the keys from `key` to before `end`."""
         self.call("kv/deleterange", {"key": text64(key), **({"range_end": text64(end)} if end else {})}, timeout)
 
     def delete_if(self, conditions: list[dict[str, Any]], key: bytes, timeout: float) -> bool:
-        """Delete a key if all conditions hold; return whether they did."""
+        """Delete a key if all conditions hold; return True if they did."""
         body = {"compare": conditions, "success": [{"request_delete_range": {"key": text64(key)}}]}
         return bool(self.call("kv/txn", body, timeout).get("succeeded", False))
 
     def compact(self, revision: int, timeout: float) -> None:
-        """Forget what was before a revision."""
+        """Compact the history before a revision."""
         self.call("kv/compaction", {"revision": revision}, timeout)
 
     def grant_lease(self, seconds: int, timeout: float) -> int:
-        """Make a lease, whose keys vanish when it is not kept alive for so long."""
+        """Return a new lease. Its keys are deleted when it is not kept alive for so many seconds."""
         return int(self.call("lease/grant", {"TTL": seconds}, timeout)["ID"])
 
     def keep_alive(self, lease: int, timeout: float) -> bool:
-        """Keep a lease alive; return whether there still is one."""
+        """Keep a lease alive; return False if it has expired."""
         answer = self.call("lease/keepalive", {"ID": lease}, timeout)
         return int(answer.get("result", {}).get("TTL", 0)) > 0
 
     def revoke_lease(self, lease: int, timeout: float) -> None:
-        """End a lease, and its keys."""
+        """End a lease, and delete its keys."""
         self.call("lease/revoke", {"ID": lease}, timeout)
 
     # ---- streams
@@ -365,15 +370,15 @@ class Channel:
     def watch(
         self, key: bytes, revision: int, timeout: float, silence: Callable[[], float | None]
     ) -> Iterator[KeyValue]:
-        """Yield each state of a key from a revision on, as long as the connection holds; a deleted one has version 0.
+        """Yield each state of a key from a revision on, as long as the connection lasts; a deleted key has version 0.
 
-        `silence` says for how long to wait for bytes before each wait (None: as long as it takes). Raises Unreachable,
-        Compacted, Refused.
+        `silence` is called before each wait, and returns for how many seconds to wait for bytes (None: no limit).
+        Raises Unreachable, Compacted, Refused.
         """
-        # In fragments: else a watch that begins far back gets a thousand states in one line, which may be 500 MB
+        # Without fragments, a watch that begins far back gets a thousand states in one line, which may be 500 MB.
         request = {"create_request": {"key": text64(key), "start_revision": revision, "fragment": True}}
         if self._etcd.address.user:
-            self._etcd.log_in(self, timeout)  # a watch's token is looked at when it begins, and only then
+            self._etcd.log_in(self, timeout)  # etcd checks a watch's token only when the watch begins
         try:
             self._send("watch", json.dumps(request).encode(), timeout, self._etcd.token or "")
             status, length = self._read_head()
@@ -428,7 +433,9 @@ class Channel:
     def _connect(self) -> None:
         seconds = self._connect_seconds
         self._connect_seconds = min(2 * seconds, MOST_CONNECT_SECONDS)
-        with gevent.Timeout(seconds, TimeoutError("timed out")):  # it includes the look for the address
+        with gevent.Timeout(
+            seconds, TimeoutError("timed out")
+        ):  # create_connection's own limit excludes the DNS lookup
             self._buffer = b""
             self._sock = gevent.socket.create_connection(self.endpoint, seconds)
             self._sock.setsockopt(gevent.socket.IPPROTO_TCP, gevent.socket.TCP_NODELAY, 1)
@@ -444,7 +451,7 @@ class Channel:
         return data
 
     def _read_head(self) -> tuple[int, int]:
-        """Return the status, and the length of the body: -1 where it comes in chunks."""
+        """Return the status and the length of the body in bytes; -1 if it is chunked."""
         while (end := self._buffer.find(b"\r\n\r\n")) < 0:
             self._buffer += self._receive()
         head, self._buffer = self._buffer[:end].lower(), self._buffer[end + 4 :]
@@ -456,7 +463,7 @@ class Channel:
                 length = int(value)
             elif name == b"date" and value != self._date:
                 self._date = value
-                self._etcd.note_date(self._place, value)
+                self._etcd.record_date(self._place, value)
         return int(status.split()[1]), length
 
     def _read(self, size: int) -> bytes:
@@ -471,7 +478,7 @@ class Channel:
     def _chunks(self) -> Iterator[bytes]:
         while size := int(self._line().split(b";")[0], 16):
             yield self._read(size + 2)[:-2]
-        while self._line():  # trailers, which the gateway has where it answers with an error
+        while self._line():  # trailers, which the gateway sends behind an error
             pass
 
     def _line(self) -> bytes:

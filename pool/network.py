@@ -1,12 +1,13 @@
-"""The network's side of a pool: an instance whose clients' writes go through the log.
+"""Connections and turns of an instance in a pool, whose clients' writes go through the log.
 
-It owns what differs from an instance alone, and nothing of how the log is kept (`pool`):
+It owns the differences from an instance that runs alone, and knows nothing of how the log is kept (`pool`):
 
-- The engine's table differs: a command that writes does not run but answers SUBMIT, and one that reads answers CONFIRM
-  where the client asked for linearizable reads. So a GET in the local mode runs the same loop as on an instance alone.
-- A connection gathers the writes of a pipeline that stand side by side into one submission, parks until their entry
-  comes back, and answers. What stands behind them runs after them, so each client sees its own writes.
-- The time of a turn is the later one of the log's clock and the wall's.
+1. The engine's table differs. A command that writes does not run and returns SUBMIT. A command that reads returns
+   CONFIRM if the client asked for linearizable reads. So a GET in the local mode takes the same path as on an instance
+   alone.
+2. A connection puts adjacent writes of a pipeline into one submission, parks until their entry is applied, and replies.
+   Requests behind them run later, so each client sees its own writes.
+3. The time of a turn is the later one of the log's clock and the wall clock.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ JOINED_BYTES = 1 << 16
 
 
 def pool_table() -> Mapping[bytes, Command]:
-    """Return the table for a pool's clients, in which writes and linearizable reads answer what they wait for."""
+    """Return the table for a pool's clients, in which writes return SUBMIT and linearizable reads return CONFIRM."""
     return {name: _pool_row(row) for name, row in TABLE.items()}
 
 
@@ -73,8 +74,8 @@ def _run_subcommand(row: Command, session: Session, argv: list[bytes]) -> Reply:
     return _pool_row(child).run(session, argv)
 
 
-def spelling(argv: list[bytes]) -> Work:
-    """Spell a long request as RESP, in steps and in pieces; let go of its words, if they are many."""
+def encoding(argv: list[bytes]) -> Work:
+    """Return a request as pieces of RESP, in steps; its words are freed on the way if they are many."""
     if not is_long(argv):
         return list(command_pieces(argv))
     found = [b"*%d\r\n" % len(argv), *command_pieces(argv[:1])[1:]]
@@ -86,7 +87,7 @@ def spelling(argv: list[bytes]) -> Work:
 
 
 class PoolTurn(Turn):
-    """A round of the loop of a pool's instance."""
+    """One turn of the event loop of a pool's instance."""
 
     def __init__(self, instance: Instance, log: NullLog, pool: Pool) -> None:
         super().__init__(instance, log)
@@ -96,7 +97,7 @@ class PoolTurn(Turn):
         now = time()
         self.instance.turn_ends = now + TURN_SECONDS
         self.pool.replica.tick(int(now * 1000))
-        # A process that was stopped for a while must notice it before it answers anybody.
+        # A process that was stopped (SIGSTOP) must detect that before it replies to any client.
         if self.instance.pool.confirmed and monotonic() - self.pool.confirmed_at > UNCONFIRMED_SECONDS:  # type: ignore[union-attr]
             self.pool.follow_health()
 
@@ -108,16 +109,16 @@ class PoolConnection(Connection):
 
     def __init__(self, turn: Turn, engine: Engine, plain: Engine, sock: Any, session: Session, pool: Pool) -> None:
         super().__init__(turn, engine, sock, session)
-        self._plain = plain  # it runs commands as an instance alone does
+        self._plain = plain  # with the table of an instance alone
         self._pool = pool
-        self._confirmed = False  # reads of this pipeline may see what is here
+        self._confirmed = False  # linearizable reads of this pipeline may run
 
     def _answer_all(self, requests: Iterable[list[bytes]], replies: Sequence[Reply] | None) -> list[bytes]:
         self._confirmed = False
         return super()._answer_all(requests, replies)
 
     def _settle(self, requests: Sequence[list[bytes]], deferred: Reply, pieces: list[bytes]) -> tuple[int, list[bytes]]:
-        """Settle the first request; one that writes, together with all writes that stand beside it."""
+        """Settle the first request, and if it is a write, the writes directly behind it, too."""
         if deferred is SUBMIT:
             return self._submit(requests, pieces)
         if deferred is CONFIRM:
@@ -127,19 +128,20 @@ class PoolConnection(Connection):
         return super()._settle(requests, deferred, pieces)
 
     def _submit(self, requests: Sequence[list[bytes]], pieces: list[bytes]) -> tuple[int, list[bytes]]:
-        """Bring the writes that the requests begin with into the log; return their number and their replies' pieces.
+        """Submit the writes at the beginning of the requests; return their number and their replies' pieces.
 
-        The first is known to be one. The next ones are run to find out, which nothing but a write may be.
+        The first request is known to be a write. A later one that its row marks as a write is run, because only its
+        gates and its row show whether it returns SUBMIT.
         """
         writes: list[list[bytes]] = []
-        spelt: list[bytes] = []
+        encoded: list[bytes] = []
         refused: Reply = None
         eviction = self.turn.instance.eviction
         pending_bytes = 0
         for argv in requests:
             if writes and not (self._is_write(argv) and self.run(self.session, [argv])[0] is SUBMIT):
                 break
-            pieces, refused = self._spell_write(argv, spelt, pieces)
+            pieces, refused = self._encode_write(argv, encoded, pieces)
             if refused is not None:
                 break
             writes.append(argv)
@@ -151,19 +153,19 @@ class PoolConnection(Connection):
                 break
         if writes:
             try:
-                pieces = self._bring(writes, spelt, pieces)
+                pieces = self._submit_all(writes, encoded, pieces)
             finally:
                 eviction.pending_bytes -= pending_bytes
         if refused is None:
             return len(writes), pieces
         return len(writes) + 1, self._spell([argv], [refused], pieces)
 
-    def _spell_write(
-        self, argv: list[bytes], spelt: list[bytes], pieces: list[bytes]
+    def _encode_write(
+        self, argv: list[bytes], encoded: list[bytes], pieces: list[bytes]
     ) -> tuple[list[bytes], CommandError | None]:
-        """Put a request behind `spelt` as the log has it; the error, and nothing is put there, if it is too large."""
+        """Append a request to `encoded` as RESP; return the error, and append nothing, if it is too large."""
         if type(argv) is HugeRequest or is_long(argv):
-            pieces, words = self._work(pieces, argv, spelling(argv))
+            pieces, words = self._work(pieces, argv, encoding(argv))
             if isinstance(words, CommandError):
                 return pieces, words
             assert isinstance(words, list)
@@ -171,19 +173,19 @@ class PoolConnection(Connection):
             words = [encode_command(argv)]
         if (size := sum(map(len, words))) > MOST_BYTES:
             return pieces, CommandError(POOL_TOO_LARGE % (size, MOST_BYTES))
-        spelt += words
+        encoded += words
         return pieces, None
 
     def _is_write(self, argv: list[bytes]) -> bool:
         row = self.engine.table.get(argv[0]) or self.engine.table.get(fold(argv[0]))
         return row is not None and bool(row.flags & WRITE)
 
-    def _bring(self, writes: list[list[bytes]], spelt: list[bytes], pieces: list[bytes]) -> list[bytes]:
-        """Send what there is, bring writes into the log, and return the pieces of their replies."""
+    def _submit_all(self, writes: list[list[bytes]], encoded: list[bytes], pieces: list[bytes]) -> list[bytes]:
+        """Send earlier replies, submit writes to the log, and return the pieces of their replies."""
         if pieces:
             self.turn.replies.append((self, pieces, False))
         self.stop_reading()
-        replies = self._pool.writer.submit(self.session.db.index, len(writes), spelt)
+        replies = self._pool.writer.submit(self.session.db.index, len(writes), encoded)
         pieces = self._go_on()
         for reply in replies:
             if isinstance(reply, CommandError):
@@ -191,7 +193,7 @@ class PoolConnection(Connection):
         return self._spell(writes, replies, pieces)
 
     def _confirm(self, pieces: list[bytes]) -> list[bytes]:
-        """Send what there is, and wait until this instance has all that was acknowledged anywhere before now."""
+        """Send earlier replies, and wait until this instance has all writes that were acknowledged before now."""
         if pieces:
             self.turn.replies.append((self, pieces, False))
         self.stop_reading()
@@ -200,7 +202,7 @@ class PoolConnection(Connection):
 
 
 class PoolServer(Server):
-    """The event loop's side of a pool's instance."""
+    """The server of a pool's instance."""
 
     def __init__(self, instance: Instance, log: NullLog, pool: Pool, tls: ServerTls | None) -> None:
         self._pool = pool
@@ -218,11 +220,11 @@ class PoolServer(Server):
     def _follow_clock(self) -> None:
         if clock_ahead_ms() > self._clock_ahead_ms:
             super()._follow_clock()
-        else:  # set back, or not at all: the log's clock, which never goes back, is the time for a while
+        else:  # not ahead of before: until it is, the time is the log's clock, which never goes back
             self._clock_ahead_ms = clock_ahead_ms()
 
     def _is_busy(self) -> bool:
         if super()._is_busy() or self._pool.writer.is_busy():
             self._quiet_rounds = 0
         self._quiet_rounds += 1
-        return self._quiet_rounds < 3  # whoever was answered last has yet to send it
+        return self._quiet_rounds < 3  # the replies of the last writes are yet to be sent

@@ -63,9 +63,7 @@ RETRY_SECONDS = 0.05
 REFUSED_SECONDS = 0.5
 HEALTH_SECONDS = 1.0  # between two health checks, if no read asks
 UNCONFIRMED_SECONDS = 3.0
-LAG_SECONDS = (
-    0.4  # a watch that shows no entry for so long though there are more is replaced; doubled each time in a row
-)
+LAG_SECONDS = 0.4  # a watch that shows no entry for so long though there are more is replaced; doubled each time
 MOST_LAG_SECONDS = 6.0  # a watch from far back may take long
 LATE_SECONDS = 0.25  # a put that takes longer lets us ask etcd whether it has a new leader
 SUPERVISE_SECONDS = 0.1

@@ -1,22 +1,23 @@
-"""The store as a member of a pool: what its log's entries make of it, the same on every instance.
+"""Applies the entries of a pool's log to the store, with the same result on every instance.
 
-It owns all that is a function of the log alone: the log's clock, which entries were seen, the order of entries, the
-parts of large ones, and the run of their commands. It knows neither etcd nor the loop: it is handed entries, in order.
+1. It owns all state that is a function of the log alone: the log's clock, the last entry of each instance, the parts of
+   unfinished entries, and the keys.
+2. It knows neither etcd nor the event loop. The caller passes entries in order.
 
-    entry -> next? -> the log's clock goes on -> seen before? -> all parts there? -> its commands, one after another
-             (version)  greatest now_ms so far    (instance, seq)                      -> replies; then expiry
+    entry -> next? -> the log's clock advances -> repeated? -> all parts there? -> its commands, one after another
+             (version)  greatest now_ms so far    (instance, seq)                  -> replies; then expiry
 
-**What a command of an entry sees** is the log's clock, both as its time and as the time before which keys have ended; a
-default deadline of the TTL that the entry brings; and chance that begins anew from the entry's index. So it comes out
-alike wherever and whenever it is applied.
+**The context of an entry's commands.** Their time, for reads of the clock and for expiry, is the log's clock. The
+default deadline is made from the TTL that the entry carries. The random generator is seeded with the entry's index. So
+their result is the same wherever and whenever the entry is applied.
 
-**Between entries nothing is deleted.** Reads of clients hide a key whose deadline is before the log's clock or the
-instance's own, whichever is later; the key goes when an entry finds it expired, or in `expire`, which is due after
-each entry and deletes all keys of the seconds that the log's clock has passed.
+**Between entries no key is deleted.** A client's read hides a key whose deadline is before the log's clock or before
+the instance's clock. The key is deleted when a command of an entry finds it expired, or in `expire`. The caller runs
+`expire` after each entry; it deletes all keys of the seconds that the log's clock has passed.
 
-**Exactly once.** An instance has one entry under way at a time, so its entries come with ascending `seq`; one that is
-not greater than the last is a repetition. What is known of an instance is forgotten when it has not been heard of for
-FORGET_MS of the log's clock and FORGET_ENTRIES: by then no repetition can be under way.
+**Exactly once.** An instance has one entry under way at a time, so the `seq` of its entries ascends. An entry whose
+`seq` is not greater than the last one is a repetition. The last `seq` of an instance is forgotten after FORGET_MS of
+the log's clock and FORGET_ENTRIES without an entry of it: by then no repetition can be under way.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from values.entry import NO_DEADLINE
 FORGET_MS = 600_000
 FORGET_ENTRIES = 10_000
 SWEEP_ENTRIES = 1024
-NOBODY = 0  # no instance has this number
+NO_INSTANCE = 0  # no instance has this number
 
 logger = logging.getLogger("godis")
 
@@ -46,7 +47,7 @@ T = TypeVar("T")
 
 
 class Gap(Exception):
-    """An entry is missing before the one that came."""
+    """An entry is missing before the one that was passed."""
 
 
 class Seen(NamedTuple):
@@ -58,7 +59,7 @@ class Seen(NamedTuple):
 
 
 class Applied(NamedTuple):
-    """What an entry did: the replies to its commands, or None where it was a repetition or not the last part."""
+    """The result of an entry: the replies to its commands, or None if it was repeated or not the last part."""
 
     instance: int
     seq: int
@@ -67,11 +68,11 @@ class Applied(NamedTuple):
 
 
 class Replica:
-    """The state that the log makes. `engine` runs commands as they are, without the pool's way through the log."""
+    """The state made by the log. `engine` has the table of an instance that runs alone."""
 
     def __init__(self, store: Store, engine: Engine) -> None:
         self.index = 0  # etcd's revision of the last entry
-        self.version = 0  # how many entries there were, that one included
+        self.version = 0  # the number of entries so far, that one included
         self.digest = ""  # of the last entry; empty: not known
         self.clock_ms = 0
         self._store = store
@@ -83,7 +84,7 @@ class Replica:
         store.may_delete = False
 
     def tick(self, now_ms: int) -> None:
-        """Set the time that reads see."""
+        """Set the time of clients' reads: the later one of `now_ms` and the log's clock."""
         self._store.tick(max(now_ms, self.clock_ms))
 
     # ---- entries
@@ -91,9 +92,9 @@ class Replica:
     def apply(
         self, index: int, version: int, data: bytes, is_pause_due: Callable[[], bool] = lambda: False
     ) -> Generator[None, None, Applied | None]:
-        """Apply the next entry, with a pause wherever `is_pause_due` says so; None if it was applied before.
+        """Apply the next entry, and yield where `is_pause_due`; return None if it was applied before.
 
-        Raises Gap, PoolError, and whatever a bug raises.
+        Raises Gap, PoolError, and the exception of a bug in a command.
         """
         if version != self.version + 1:
             if 0 < version <= self.version:
@@ -104,7 +105,7 @@ class Replica:
         except NotAnEntry as reason:
             logger.error("entry %d of the pool's log is not Godis's, all instances pass over it: %s", version, reason)
             self.index, self.version, self.digest = index, version, digest_of(data)
-            return Applied(NOBODY, 0, None, repeated=False)
+            return Applied(NO_INSTANCE, 0, None, repeated=False)
         self.clock_ms = max(self.clock_ms, entry.now_ms)
         seen = self._seen.get(entry.instance)
         repeated = seen is not None and entry.seq <= seen.seq
@@ -122,7 +123,7 @@ class Replica:
     def _whole_body(self, instance: int, part: int, parts: int, body: bytes) -> list[bytes] | None:
         """Return the parts of the body that this one completes, or None."""
         if parts == 1:
-            self._parts.pop(instance, None)  # of an entry that was given up
+            self._parts.pop(instance, None)  # of an entry that its instance gave up
             return [body]
         known = [] if part == 0 else self._parts.get(instance, [])
         if len(known) != part or part >= parts:
@@ -136,7 +137,7 @@ class Replica:
     def _run(
         self, index: int, entry: Entry, parts: list[bytes], is_pause_due: Callable[[], bool]
     ) -> Generator[None, None, list[Reply]]:
-        """Run the commands of a body; in a pause the store's time and chance are those of clients."""
+        """Run the commands of a body. In a pause the store has the time and random generator of clients."""
         steps = self._answers(parts, entry.commands, is_pause_due)
         self._random.seed(index)
         while True:
@@ -151,14 +152,14 @@ class Replica:
     def _answers(
         self, parts: list[bytes], count: int, is_pause_due: Callable[[], bool]
     ) -> Generator[None, None, list[Reply]]:
-        commands = yield from _when(is_pause_due, commands_of(parts, count))
+        commands = yield from _pausing(is_pause_due, commands_of(parts, count))
         parts.clear()
         replies: list[Reply] = []
         for db, argv in commands:
             try:
                 reply = self._engine.run_logged(db, argv)
                 while isinstance(reply, Generator):
-                    reply = yield from _when(is_pause_due, reply)
+                    reply = yield from _pausing(is_pause_due, reply)
             except CommandError as error:
                 reply = error
             replies.append(reply)
@@ -168,10 +169,10 @@ class Replica:
 
     @contextmanager
     def _time_of_log(self, default_ttl_ms: int) -> Iterator[None]:
-        """Let commands see the time and chance of the log, and delete what has expired by it."""
+        """Give commands the time and random generator of the log, and let them delete expired keys."""
         store = self._store
         self.tick(store.now_ms)
-        kept = store.now_ms, store.expired_until_ms, store.default_deadline_ms, store.random
+        saved = store.now_ms, store.expired_until_ms, store.default_deadline_ms, store.random
         store.now_ms = store.expired_until_ms = self.clock_ms
         store.default_deadline_ms = self.clock_ms + default_ttl_ms if default_ttl_ms else NO_DEADLINE
         store.random = self._random
@@ -179,11 +180,11 @@ class Replica:
         try:
             yield
         finally:
-            store.now_ms, store.expired_until_ms, store.default_deadline_ms, store.random = kept
+            store.now_ms, store.expired_until_ms, store.default_deadline_ms, store.random = saved
             store.may_delete = False
 
     def expire(self) -> Generator[None, None, None]:
-        """Delete what ended in the seconds that the log's clock has passed, in steps; due before the next entry."""
+        """Delete the keys of the seconds that the log's clock has passed, in steps; run it before the next entry."""
         last = self.clock_ms // 1000 - 1
         if last <= self._expired_second:
             return
@@ -192,7 +193,7 @@ class Replica:
         self._expired_second = last
 
     def has_due_keys(self, now_ms: int) -> bool:
-        """Return True if a tick at this time would delete something, most likely."""
+        """Return True if a tick at this time is likely to delete a key."""
         return any(db.expiry.has_due(now_ms // 1000 - 1) for db in self._store.databases)
 
     def _forget(self, version: int) -> None:
@@ -205,7 +206,7 @@ class Replica:
     # ---- snapshots
 
     def describe(self) -> dict[str, Any]:
-        """Return what a snapshot must tell beside the stream of keys, as JSON can hold it."""
+        """Return the state beside the keys that a snapshot needs, as a value for JSON."""
         return {
             "index": self.index,
             "version": self.version,
@@ -215,15 +216,15 @@ class Replica:
         }
 
     def snapshot(self) -> Snapshot:
-        """Begin a snapshot as of the last entry."""
+        """Return a snapshot as of the last entry; it is to be begun before the next entry."""
         return Snapshot(self._store, self._parts)
 
     def loader(self, clock_ms: int) -> Loader:
-        """Return what fills the empty store from a snapshot's stream."""
+        """Return a loader that fills the empty store from a snapshot's stream."""
         return Loader(self._store, self._engine, clock_ms)
 
     def restore(self, described: dict[str, Any], loader: Loader) -> None:
-        """Go on from a snapshot whose stream was loaded. Raises PoolError."""
+        """Set the state of a snapshot whose stream was fed to `loader`. Raises PoolError."""
         loader.finish()
         self.index, self.version = described["index"], described["version"]
         self.digest = described.get("digest", "")  # missing: written by Godis 1.1.0
@@ -233,17 +234,17 @@ class Replica:
         self._expired_second = self.clock_ms // 1000 - 1
 
     def dump(self) -> bytes:
-        """Return the keyspace as bytes that are equal where the state is: for a comparison of instances."""
+        """Return the keys as bytes that are equal on two instances if their keys are. O(all keys), in one step."""
         return dump(self._store, self._parts)
 
 
-def _when(is_pause_due: Callable[[], bool], steps: Generator[None, None, T]) -> Generator[None, None, T]:
-    """Go through steps, with a pause behind each that is late; return what comes out."""
+def _pausing(is_pause_due: Callable[[], bool], steps: Generator[None, None, T]) -> Generator[None, None, T]:
+    """Run a generator to its end, yield after each step where a pause is due, and return its value."""
     while True:
         try:
             next(steps)
         except StopIteration as end:
-            found: T = end.value
-            return found
+            value: T = end.value
+            return value
         if is_pause_due():
             yield

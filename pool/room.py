@@ -1,8 +1,9 @@
-"""The memory that a pool's keys may take: what one instance cannot hold is refused before it is an entry of the log.
+"""The memory that a pool's keys may take: a write that one instance cannot hold is refused before it becomes an entry.
 
-It owns how much a write takes, how long a value may be, and what the system lets a process have. It knows neither etcd
-nor the other instances. An entry is applied by all instances, and again by each that starts, so one that does not fit
-would end them all.
+All instances apply an entry, and each that starts applies it again. So one entry that does not fit would end them all.
+
+It owns how many bytes a write takes, how long a value may be, and how much memory the system gives to a process. It
+knows neither etcd nor the other instances.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from values import size_of
 from values.entry import value_of
 
 UNLIMITED_BYTES = 1 << 60
-THREADS_BYTES = 12 * (72 << 20)  # of addresses: a thread reserves 8 MB for its stack, and glibc 64 MB for its heap
+THREADS_BYTES = 12 * (72 << 20)  # of address space: a thread reserves 8 MB for its stack, and glibc 64 MB for its heap
 CGROUPS = "/sys/fs/cgroup"
 OWN_CGROUPS = "/proc/self/cgroup"
 
@@ -50,7 +51,7 @@ def _copy(db: Keyspace, argv: list[bytes]) -> tuple[int, int]:
     return 0, 0 if entry is None else size_of(entry)
 
 
-# Commands that may take more than their words do: how long the value will be, and how many bytes more it takes.
+# Commands that may take more memory than their arguments: the length of the new value, and the additional bytes.
 GROWTH: dict[bytes, Callable[[Keyspace, list[bytes]], tuple[int, int]]] = {
     b"APPEND": _append,
     b"SETRANGE": _setrange,
@@ -61,7 +62,7 @@ GROWTH: dict[bytes, Callable[[Keyspace, list[bytes]], tuple[int, int]]] = {
 def require_room(session: Session, argv: list[bytes]) -> None:
     """Raise CommandError if a command of GROWTH makes a value that is too long, or for which there is no room.
 
-    No value is longer than the longest that one command can set. So to copy and to spell one takes little memory.
+    No value may be longer than the longest that one command can set, so the memory to copy and encode one is bounded.
     """
     value_bytes, more_bytes = GROWTH[fold(argv[0])](session.db, argv)
     if value_bytes > MOST_BYTES:
@@ -77,16 +78,15 @@ def taken_bytes(db: Keyspace, argv: list[bytes]) -> int:
 
 
 def default_limit_bytes(base_bytes: int) -> int:
-    """Return the limit on memory where none is set: what the process has, and three quarters of what it may have more.
+    """Return the memory limit, in bytes, where none is set: `base_bytes` and three quarters of what the system leaves.
 
-    0 where nothing bounds the process but the machine. A quarter is for what commands, entries and snapshots need while
-    they are worked on.
+    0 if only the machine's memory bounds the process. The other quarter is for commands, entries and snapshots in work.
     """
     return min((base_bytes + max(1, left) * 3 // 4 for left in _left_bytes()), default=0)
 
 
 def _left_bytes() -> Iterator[int]:
-    """Yield how much more memory each limit leaves to this process."""
+    """Yield how many more bytes each limit leaves to this process."""
     virtual, resident = _memory_of_process()
     for limit in _cgroup_limits():
         yield limit - resident
@@ -113,7 +113,7 @@ def _memory_of_process() -> tuple[int, int]:
 
 
 def _cgroup_limits() -> Iterator[int]:
-    """Yield the limits of this process's control groups: of each group and all above it, in either version."""
+    """Yield the limits, in bytes, of this process's control groups and their parents, of cgroup v1 and v2."""
     try:
         with open(OWN_CGROUPS, encoding="utf-8", errors="surrogateescape") as file:
             groups = [line.rstrip("\n").split(":", 2) for line in file]

@@ -1,18 +1,18 @@
-"""A pool's snapshot in a file of this machine: a shortcut past etcd for an instance that starts again.
+"""A pool's snapshot in a local file, from which an instance starts again without reading one from etcd.
 
-It owns the file: its format, how it comes to be whole or not at all, and whether one may be used. It knows neither etcd
-nor the loop. The chunks are those that etcd gets (`archive`):
+1. The file is complete or not there: it is written under another name, synced, and renamed.
+2. Nothing depends on it. A write that fails is logged and given up. A file that is damaged, of another version of
+   Godis, or of another log is logged and not used.
+3. All of it is verified before the first chunk is used, because a store that is half filled cannot be filled from etcd.
+4. Instances may share a path. The last one that writes leaves its file there, which all of them can use.
+
+It knows neither etcd nor the event loop. The chunks are the same as in etcd (`snapshot_store`):
 
     GODIS POOL SNAPSHOT 1\\n
-    u32 length, a chunk       … as many as there are
-    u32 0                     there are no more
-    JSON                      what a snapshot tells, and which log it is of (`Identity`)
+    u32 length, a chunk       … repeated
+    u32 0                     the end of the chunks
+    JSON                      the snapshot's description, and the identity of its log (`Identity`)
     u32 length of the JSON, u32 CRC-32 of all before
-
-Nothing depends on it: what cannot be written is told and forgotten, and what is damaged, of another version of Godis
-or of another log is told and not used. It is written beside its place, synced, and renamed, so instances that share a
-path leave one of theirs there, which is as good for all. All of it is verified before the first chunk is used, since a
-store that was half filled could not go back to etcd's.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ Identity = dict[str, Any]  # the cluster's id, the prefix, the revision that the
 
 
 class Unusable(Exception):
-    """There is no snapshot here that could be used; the message says why."""
+    """The file cannot be used; the message says why."""
 
 
 class LocalSnapshot:
-    """The file at a path; with none, nothing is read or written.
+    """The file at a path; with an empty path, nothing is read or written.
 
-    `writer` is a name that no other instance has, `identify` says which log snapshots are of.
+    `writer` is a name that no other instance has. `identify` returns the identity of this instance's log.
     """
 
     def __init__(self, path: str, writer: str, identify: Callable[[], Identity]) -> None:
@@ -57,7 +57,7 @@ class LocalSnapshot:
         self._writer = writer.replace("/", "-")
 
     def read_meta(self) -> Meta:
-        """Verify the file, and return what it tells of its snapshot. Raises Unusable."""
+        """Verify the file, and return its description. Cost: it reads the whole file. Raises Unusable."""
         try:
             with open_regular(self.path) as file:
                 meta = _verified(file)
@@ -70,14 +70,14 @@ class LocalSnapshot:
         return meta
 
     def chunks(self) -> Iterator[bytes]:
-        """Yield the chunks of a file that was verified."""
+        """Yield the chunks of a file that `read_meta` has verified. Raises OSError."""
         with open_regular(self.path) as file:
             file.seek(len(MAGIC))
             while length := LENGTH.unpack(file.read(LENGTH.size))[0]:
                 yield file.read(length)
 
     def begin(self) -> Copy:
-        """Begin to write another one."""
+        """Begin to write another file. The caller closes the copy (it is a context manager)."""
         return Copy(self.path, self._writer, self._identify())
 
 
@@ -104,12 +104,12 @@ def _verified(file: IO[bytes]) -> Meta:
 
 
 def _private(path: str, flags: int) -> int:
-    """Open a file that others cannot read, as nobody but the owner and the group reads a log."""
+    """Open a file that only the owner and the group can read, as a log."""
     return os.open(path, flags, 0o640)
 
 
 class Copy:
-    """A snapshot on its way into the file. Without a path, or after an error, nothing happens any more."""
+    """A snapshot that is being written. Without a path, or after an error, its methods do nothing."""
 
     def __init__(self, path: str, writer: str, identity: Identity) -> None:
         self._path = path
@@ -131,13 +131,13 @@ class Copy:
         self.abandon()
 
     def add(self, chunk: bytes) -> None:
-        """Write the next chunk."""
+        """Write the next chunk. An error is logged, not raised."""
         self._write(LENGTH.pack(len(chunk)) + chunk)
 
     def finish(self, meta: Meta) -> None:
-        """Let the snapshot be there, whole and on the disk."""
-        told = json.dumps({**meta, "godis": VERSION, "identity": self._identity}).encode()
-        self._write(LENGTH.pack(0) + told + LENGTH.pack(len(told)))
+        """Write the description, sync the file, and put it in its place. An error is logged, not raised."""
+        description = json.dumps({**meta, "godis": VERSION, "identity": self._identity}).encode()
+        self._write(LENGTH.pack(0) + description + LENGTH.pack(len(description)))
         self._write(LENGTH.pack(self._checksum))
         if self._file is None:
             return
@@ -152,7 +152,7 @@ class Copy:
         self._file = None
 
     def abandon(self) -> None:
-        """Leave the file as it was; nothing happens after `finish`."""
+        """Remove the new file and keep the old one; after `finish` it does nothing."""
         if self._file is not None:
             with suppress(OSError):
                 self._file.close()

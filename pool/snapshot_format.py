@@ -1,18 +1,18 @@
-"""A snapshot of all databases at one entry of the pool's log, and a store made from it that is the same in all.
+"""The stream of a snapshot: all databases as of one entry of the pool's log, from which an equal store is made.
 
-It owns the form of a snapshot, and how one is taken while entries go on being applied. It knows neither etcd nor the
-loop: whoever takes one asks for its pieces as fast as he can bear. It is one stream of RESP arrays, to be cut anywhere:
+It owns the format, how a snapshot is taken while entries are applied, and how one is loaded. It knows neither etcd nor
+the event loop: the caller asks for the next piece. The stream consists of RESP arrays, and may be divided anywhere:
 
-    @DB index read write      what follows is this database; how far the compaction of its key order has come
-    @HOLES n                  so many places that compaction has emptied
+    @DB index read write      selects a database; the positions of the compaction of its key order
+    @HOLES n                  n places that compaction has emptied
     @GHOST key                a tombstone: the place of a key that was deleted
     SET key value ...         the place of a key, as the commands that make it (`values.rebuild`)
     @PART instance bytes      a part of an entry whose last part is not there yet
 
-**Places are kept**, since SCAN's cursor is one, and a client may go on with it at another instance. So they are
-first copied as it is, in slices between which no entry may be applied (`begin`: 8 ms for a million keys); then its
-places are walked while entries change the keys. A key that changes is kept as it was (`point_in_time.py`), and the
-walk writes it so when it comes to its place. A large value is shared until the walk has written it, in steps.
+**Places are preserved**, because SCAN's cursor is a place, and a client may continue a SCAN at another instance. The
+key order is copied first, in slices between which no entry may be applied (`begin`: 8 ms for a million keys). Then the
+copy is walked while entries change the keys. A view keeps the old entry of a key that changes
+(`keyspace/point_in_time.py`), and the walk writes it. A large value is shared until the walk has written it, in steps.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ from store import Keyspace, Store
 from values import is_large, rebuild
 from values.entry import deadline_of, value_of
 
-COPY_PLACES = 1 << 16  # of the key order, between two looks at the time
+COPY_PLACES = 1 << 16  # of the key order, in one step
 WALK_PLACES = 64
-SMALL_RUN = 4  # commands; fewer are faster applied one by one
+SMALL_RUN = 4  # commands; fewer are applied faster one by one
 DB, HOLES, TOMBSTONE, PART = b"@DB", b"@HOLES", b"@GHOST", b"@PART"
 _UNFINISHED = object()
 
 
 class DatabaseSnapshot(PointInTimeView):
-    """One database as it was when this was made, and its places."""
+    """A view of one database and its places, as of the creation of this object."""
 
     def __init__(self, db: Keyspace) -> None:
         super().__init__(db)
@@ -47,14 +47,14 @@ class DatabaseSnapshot(PointInTimeView):
         self._head = (DB, b"%d" % db.index, b"%d" % db.key_order.read, b"%d" % db.key_order.write)
 
     def copy_places(self) -> Iterator[None]:
-        """Copy the places in slices; no key may change meanwhile."""
+        """Copy the places in steps of COPY_PLACES. The caller must let no key change meanwhile."""
         places = self._db.key_order.places
         for start in range(0, len(places), COPY_PLACES):
             self.places += places[start : start + COPY_PLACES]
             yield
 
     def walk(self) -> Iterator[bytes]:
-        """Yield the pieces of the stream."""
+        """Yield the pieces of this database's stream; keys may change between them."""
         yield encode_command(self._head)
         holes = 0
         for start in range(0, len(self.places), WALK_PLACES):
@@ -83,13 +83,13 @@ class DatabaseSnapshot(PointInTimeView):
             yield encode_command((HOLES, b"%d" % holes))
 
     def detach(self) -> None:
-        """End the view, and let its memory go, in slices."""
+        """End the view, and hand its memory to the store, which frees it in slices."""
         super().detach()
         self._store.garbage.append(self.places)
 
 
 class Snapshot:
-    """All databases as they were when `begin` was through, and the parts of unfinished entries."""
+    """All databases as of the end of `begin`, and the parts of unfinished entries."""
 
     def __init__(self, store: Store, parts: dict[int, list[bytes]]) -> None:
         self._store = store
@@ -97,7 +97,7 @@ class Snapshot:
         self._parts = [(instance, part) for instance, known in parts.items() for part in known]
 
     def begin(self) -> Iterator[None]:
-        """Take the places of all keys down, in many steps between which no entry may be applied."""
+        """Copy the places of all keys, in steps between which no entry may be applied."""
         try:
             for db in self._store.databases:
                 if db.key_order.places:
@@ -115,14 +115,14 @@ class Snapshot:
             yield from database.walk()
 
     def end(self) -> None:
-        """Let go of all that was held; also when it was not walked to the end."""
+        """End all views, whether or not they were walked to the end."""
         for database in self._databases:
             database.detach()
         self._databases.clear()
 
 
 class Loader:
-    """Fills an empty store from a stream; `parts` are the parts that it held."""
+    """Fills an empty store from a stream; `parts` are the parts of unfinished entries in it."""
 
     def __init__(self, store: Store, engine: Engine, clock_ms: int) -> None:
         self.parts: dict[int, list[bytes]] = {}
@@ -138,7 +138,7 @@ class Loader:
             db.expiry.begin_at(clock_ms // 1000)
 
     def feed(self, data: bytes) -> None:
-        """Take the next bytes, and make the keys that they complete. Raises PoolError."""
+        """Parse the next bytes, and create the keys that are complete. Raises PoolError."""
         try:
             self._reader.feed(data)
             for name, run in groupby(iter(self._reader.gets, _UNFINISHED), lambda argv: (argv[0], argv[3:])):
@@ -164,7 +164,7 @@ class Loader:
                 self._engine.apply(db.index, argv)
 
     def finish(self) -> None:
-        """Go on where compaction stood. Raises PoolError if the stream was not whole."""
+        """Restore the positions of compaction. Raises PoolError if the stream is incomplete."""
         if self._reader.has_data():
             raise PoolError("a snapshot that ends in the middle of a key")
         for db, read, write in self._compaction:
@@ -172,7 +172,7 @@ class Loader:
 
 
 def dump(store: Store, parts: dict[int, list[bytes]]) -> bytes:
-    """Return a snapshot of a store that nobody changes meanwhile."""
+    """Return a snapshot of a store as one bytes object, in one step."""
     snapshot = Snapshot(store, parts)
     _exhaust(snapshot.begin())
     data = b"".join(snapshot.walk())

@@ -1,14 +1,15 @@
-"""Snapshots of a pool in etcd: written in chunks by the one instance that has the lock, read by one that starts.
+"""Snapshots of a pool in etcd: the instance that has the lock writes one in chunks; an instance that starts reads it.
 
-It owns their keys, and the trim of the log, which a snapshot is for:
+It owns their keys, and the trim of the log, which snapshots make possible:
 
-    <prefix>/snapshot/meta            JSON: of which entry, how many chunks, their checksum; and the one before
-    <prefix>/snapshot/lock            who writes one now; goes with his lease
-    <prefix>/snapshot/chunk/NAME/N    a zlib stream of its own, at most 1 MiB or little more
+    <prefix>/snapshot/meta            JSON: the entry, the number of chunks, their checksum, the previous snapshot
+    <prefix>/snapshot/lock            the instance that writes a snapshot; it belongs to that instance's lease
+    <prefix>/snapshot/chunk/NAME/N    a separate zlib stream, of 1 MiB at most or slightly more
 
-A snapshot counts when `meta` is put, which is refused if another one was put meanwhile. Then the chunks of all but
-this one and the one before go, and etcd is told to forget the revisions before the *previous* snapshot's: so an
-instance that has just read the old `meta` still finds its chunks, and all entries after it.
+1. A snapshot is valid from the put of `meta` on. That put is refused if another snapshot was put meanwhile.
+2. Then the chunks of all snapshots but this one and the previous one are deleted, and etcd compacts the revisions
+   before the *previous* snapshot. So an instance that has just read the old `meta` still finds its chunks, and all
+   entries after it.
 """
 
 from __future__ import annotations
@@ -40,13 +41,13 @@ META: dict[str, type] = {
     **dict.fromkeys(("index", "version", "clock_ms", "chunks", "crc", "bytes", "packed_bytes"), int),
     **{"seen": list, "name": str},
 }
-BLOCK_BYTES = 1 << 20  # of the stream: compressed it is no larger, or hardly
-COMPRESSION = 1  # a third of level 6's time, and 10 % more bytes
+BLOCK_BYTES = 1 << 20  # of the stream; a chunk is a compressed block, and at most slightly larger
+COMPRESSION = 1  # takes a third of level 6's time, for 10 % more bytes
 SECONDS = 10.0  # for one call
 TRIES = 5
-SNAPSHOT_BYTES = 64 << 20  # of entries
-BYTES_AN_ENTRY = 4096  # of a snapshot: so that a large one is not written all the time
-RETRY_SECONDS = 2.0  # and up to three times that, by chance
+SNAPSHOT_BYTES = 64 << 20  # of entries, after which a snapshot is due
+BYTES_AN_ENTRY = 4096  # of the last snapshot: the larger it is, the more entries until the next one
+RETRY_SECONDS = 2.0  # at random up to three times that
 
 logger = logging.getLogger("godis")
 
@@ -54,18 +55,18 @@ Ask = Callable[[Callable[[], Any]], Any]
 
 
 class SnapshotStore:
-    """The snapshots of a pool."""
+    """The snapshots of a pool in etcd. All methods may raise Unreachable and Refused."""
 
     def __init__(self, channel: Channel, prefix: str) -> None:
         self._channel = channel
         base = prefix.encode() + b"/snapshot/"
         self._instances = prefix.encode() + b"/instances/"
         self._neighbours = Neighbours(channel, prefix)
-        self._foreign_revision = 0  # of a description that was told of
+        self._foreign_revision = 0  # of a foreign description that is in the program's log
         self._meta_key, self._lock_key, self._chunks = base + b"meta", base + b"lock", base + b"chunk/"
 
     def latest(self) -> tuple[Meta | None, int]:
-        """Return what is told of the last snapshot, and the revision of that; None where nothing readable is told."""
+        """Return the description of the last snapshot, or None if there is no readable one, and its key's revision."""
         found = self._channel.range(self._meta_key, SECONDS)
         if not found:
             return None, 0
@@ -85,7 +86,7 @@ class SnapshotStore:
         return meta, found[0].mod_revision
 
     def register(self, first_revision: int) -> None:
-        """Let other pools of this etcd keep what this one needs: since its last snapshot but one, or all."""
+        """Ask other pools of this etcd to keep the history since this pool's last snapshot but one, or all of it."""
         meta, _ = self.latest()
         needed = (meta.get("previous") or meta)["index"] if meta else first_revision
         try:
@@ -100,16 +101,16 @@ class SnapshotStore:
     # ---- reading
 
     def load(self, begin: Callable[[Meta], Loader], ask: Ask, copy: Copy) -> tuple[Meta, Loader] | None:
-        """Fill a store from the last snapshot; None if there is none. Asks by `ask`, which may repeat it.
+        """Fill a store from the last snapshot, and write its chunks to `copy`, too; return None if there is none.
 
-        What is read goes into `copy`, too. Raises PoolError.
+        `ask` makes each call to etcd, and may repeat it. Raises PoolError.
         """
         for _ in range(TRIES):
             meta, _ = ask(self.latest)
             if meta is None:
                 return None
             blocks = self._read_chunks(meta, ask, copy)
-            first = next(blocks, b"")  # missing: it was replaced since `latest`; after it the others are safe for long
+            first = next(blocks, b"")  # None if the snapshot was replaced since `latest`; else the other chunks stay
             if first is not None:
                 return meta, self._fill(meta, begin(meta), first, blocks)
         raise PoolError(self._unusable("its chunks are not there"))
@@ -157,20 +158,20 @@ class SnapshotStore:
     # ---- writing
 
     def lock(self, name: str, lease: int, revision: int) -> bool:
-        """Take the lock, unless somebody has it, or put a snapshot since `revision`."""
+        """Take the lock; return False if an instance has it, or a snapshot was put since `revision`."""
         free = {"key": text64(self._lock_key), "target": "CREATE", "create_revision": 0}
         return self._channel.put_if([self._unchanged(revision), free], self._lock_key, name.encode(), SECONDS, lease)
 
     def unlock(self, name: str) -> None:
-        """Give the lock back, if it still is ours."""
+        """Release the lock if this instance still has it."""
         mine = {"key": text64(self._lock_key), "target": "VALUE", "value": text64(name.encode())}
         self._channel.delete_if([mine], self._lock_key, SECONDS)
 
-    def drop_lock_of_nobody(self) -> None:
-        """Delete a lock that belongs to no instance: one's lock goes with its lease, and so does its own key."""
-        for held in self._channel.range(self._lock_key, SECONDS):
-            same = {"key": text64(self._lock_key), "target": "MOD", "mod_revision": held.mod_revision}
-            gone = {"key": text64(self._instances + held.value), "target": "CREATE", "create_revision": 0}
+    def drop_foreign_lock(self) -> None:
+        """Delete a lock of no instance. An instance's lock and its key in `members` have the same lease."""
+        for lock in self._channel.range(self._lock_key, SECONDS):
+            same = {"key": text64(self._lock_key), "target": "MOD", "mod_revision": lock.mod_revision}
+            gone = {"key": text64(self._instances + lock.value), "target": "CREATE", "create_revision": 0}
             if self._channel.delete_if([same, gone], self._lock_key, SECONDS):
                 logger.warning("etcd's key %s was no instance's lock and is deleted", self._lock_key.decode())
 
@@ -180,7 +181,7 @@ class SnapshotStore:
     def write(
         self, name: str, described: Meta, snapshot: Snapshot, pause_if_due: Callable[[], None], copy: Copy
     ) -> Meta:
-        """Write the chunks of a snapshot, into `copy`, too; return what to say of it. Raises Refused, Unreachable."""
+        """Write the chunks of a snapshot to etcd and to `copy`; return its description. Raises Refused, Unreachable."""
 
         def take(number: int, chunk: bytes) -> None:
             self._channel.put(self._chunk_key(name, number), chunk, SECONDS)
@@ -189,12 +190,12 @@ class SnapshotStore:
         return {**described, "format": FORMAT, "name": name, **pack(snapshot, take, pause_if_due)}
 
     def publish(self, meta: Meta, previous: Meta | None, revision: int) -> bool:
-        """Let a snapshot count; False if another one was put meanwhile."""
+        """Make a snapshot valid; return False if another one was put meanwhile."""
         meta["previous"] = previous and {"name": previous["name"], "index": previous["index"]}
         return self._channel.put_if([self._unchanged(revision)], self._meta_key, json.dumps(meta).encode(), SECONDS)
 
     def trim(self, meta: Meta) -> None:
-        """Delete the chunks that nobody needs, and let etcd forget the entries before the previous snapshot."""
+        """Delete the chunks of older snapshots, and compact the entries before the previous snapshot."""
         kept = {each["name"].encode() for each in (meta, meta["previous"]) if each}
         end = after_prefix(self._chunks)
         found = self._channel.range(self._chunks, SECONDS, end, keys_only=True)
@@ -202,13 +203,13 @@ class SnapshotStore:
             start = self._chunks + name + b"/"
             self._channel.delete(start, SECONDS, after_prefix(start))
         if meta["previous"]:
-            self._forget_before(meta["previous"]["index"])
+            self._compact_before(meta["previous"]["index"])
 
-    def _forget_before(self, revision: int) -> None:
-        """Let etcd forget the history before a revision, except for what another pool needs."""
-        with suppress(Refused):  # etcd is full, perhaps
+    def _compact_before(self, revision: int) -> None:
+        """Compact etcd's history before a revision, or as much of it as no other pool needs."""
+        with suppress(Refused):  # etcd may be full
             self._neighbours.need(revision)
-        with suppress(Refused):  # this user may not look there; `register` has said so
+        with suppress(Refused):  # etcd's user may not read those keys; `register` has logged that
             revision = self._neighbours.compactable(revision)
         try:
             self._channel.compact(revision, SECONDS)
@@ -218,7 +219,7 @@ class SnapshotStore:
 
 
 def _has_known_shape(meta: Meta) -> bool:
-    """Return True if what a description holds beside numbers and names is as `publish` and `Replica` make it."""
+    """Return True if the nested fields of a description are as `publish` and `Replica.describe` make them."""
     previous = meta.get("previous") or {"name": "", "index": 0}
     return (
         isinstance(previous, dict)
@@ -229,11 +230,11 @@ def _has_known_shape(meta: Meta) -> bool:
 
 
 class Snapshotter:
-    """Writes snapshots when they are due; of all instances the one that has the lock."""
+    """Writes a snapshot when one is due and this instance gets the lock."""
 
     def __init__(
         self,
-        archive: SnapshotStore,
+        snapshot_store: SnapshotStore,
         replica: Replica,
         state: PoolState,
         config: Config,
@@ -242,7 +243,7 @@ class Snapshotter:
         begin_copy: Callable[[], Copy],
     ) -> None:
         self.bytes_since = 0  # of entries, since the last snapshot
-        self._archive = archive
+        self._snapshot_store = snapshot_store
         self._replica = replica
         self._state = state
         self._config = config
@@ -254,14 +255,14 @@ class Snapshotter:
         self._chance = Random()
 
     def take_meta(self, meta: Meta) -> None:
-        """Note the last snapshot that there is."""
+        """Record the description of the last snapshot."""
         self._meta = meta
         state = self._state
         state.snapshot_index, state.snapshot_entries = meta["index"], meta["version"]
         state.snapshot_bytes = meta["packed_bytes"]
 
     def is_due(self, now: float) -> bool:
-        """Return True if it is time for another one; the larger the last one was, the later."""
+        """Return True if another snapshot is due. After a larger one it is due later."""
         if self._state.snapshot_running or now < self._retry_at:
             return False
         known_bytes = self._meta["bytes"] if self._meta else 0
@@ -270,7 +271,7 @@ class Snapshotter:
         return entries >= enough or self.bytes_since >= max(SNAPSHOT_BYTES, known_bytes // 2)
 
     def run(self, lease: int) -> None:
-        """Write one, unless another instance does; a failure is tried again later."""
+        """Write a snapshot unless another instance does. A failure is logged and retried later."""
         self._state.snapshot_running = True
         try:
             self._write(lease)
@@ -281,29 +282,31 @@ class Snapshotter:
             self._state.snapshot_running = False
 
     def _write(self, lease: int) -> None:
-        archive, name = self._archive, self._state.id
-        previous, revision = archive.latest()
+        snapshot_store, name = self._snapshot_store, self._state.id
+        previous, revision = snapshot_store.latest()
         if previous is not None and (self._meta is None or previous["version"] > self._meta["version"]):
             self.take_meta(previous)  # another instance was faster
             self.bytes_since = 0
-        elif archive.lock(name, lease, revision):
+        elif snapshot_store.lock(name, lease, revision):
             try:
                 self._write_locked(name, previous, revision)
             finally:
-                archive.unlock(name)
+                snapshot_store.unlock(name)
         else:
-            self._retry_at = monotonic() + RETRY_SECONDS  # somebody is at it
-            archive.drop_lock_of_nobody()
+            self._retry_at = monotonic() + RETRY_SECONDS  # another instance is writing one
+            snapshot_store.drop_foreign_lock()
 
     def _write_locked(self, name: str, previous: Meta | None, revision: int) -> None:
         start = monotonic()
-        with self._taken() as (described, snapshot), self._begin_copy() as copy:
+        with self._snapshot() as (described, snapshot), self._begin_copy() as copy:
             self.bytes_since = 0
-            meta = self._archive.write(f"{described['index']}-{name}", described, snapshot, self._pause_if_due, copy)
+            meta = self._snapshot_store.write(
+                f"{described['index']}-{name}", described, snapshot, self._pause_if_due, copy
+            )
             gevent.get_hub().threadpool.apply(copy.finish, (meta,))
-        if self._archive.publish(meta, previous, revision):
+        if self._snapshot_store.publish(meta, previous, revision):
             self.take_meta(meta)
-            self._archive.trim(meta)
+            self._snapshot_store.trim(meta)
             logger.info(
                 "snapshot of entry %d: %d MB in %d chunks, %.1f s",
                 meta["version"],
@@ -313,8 +316,8 @@ class Snapshotter:
             )
 
     @contextmanager
-    def _taken(self) -> Iterator[tuple[Meta, Snapshot]]:
-        """Begin a snapshot as of the last entry, and let go of it in the end."""
+    def _snapshot(self) -> Iterator[tuple[Meta, Snapshot]]:
+        """Begin a snapshot as of the last entry, and end it on exit."""
         with self._between_entries:
             described = self._replica.describe()
             snapshot = self._replica.snapshot()
@@ -326,14 +329,14 @@ class Snapshotter:
             snapshot.end()
 
     def keep(self) -> None:
-        """Write the local copy alone, as of the last entry: for an instance that ends."""
-        with self._taken() as (described, snapshot), self._begin_copy() as copy:
+        """Write the local file alone, as of the last entry, when an instance stops."""
+        with self._snapshot() as (described, snapshot), self._begin_copy() as copy:
             packed = pack(snapshot, lambda _number, chunk: copy.add(chunk), self._pause_if_due)
             copy.finish({**described, "format": FORMAT, **packed})
 
 
 def pack(snapshot: Snapshot, take: Callable[[int, bytes], None], pause_if_due: Callable[[], None]) -> Meta:
-    """Hand a snapshot on as numbered chunks; return how many they are, how large, and their checksum."""
+    """Pass a snapshot to `take` as numbered chunks; return their number, sizes in bytes, and checksum."""
     checksum = raw_bytes = packed_bytes = chunks = 0
     compress = gevent.get_hub().threadpool.apply
     for block in _blocks(snapshot.walk(), pause_if_due):
@@ -347,18 +350,18 @@ def pack(snapshot: Snapshot, take: Callable[[int, bytes], None], pause_if_due: C
 
 
 def _blocks(pieces: Iterator[bytes], pause_if_due: Callable[[], None]) -> Iterator[bytes]:
-    """Cut a stream into blocks, none of which is larger than BLOCK_BYTES."""
-    held: list[bytes] = []
+    """Divide a stream into blocks of BLOCK_BYTES; the last one is smaller."""
+    pending: list[bytes] = []
     size = 0
     for piece in pieces:
-        held.append(piece)
+        pending.append(piece)
         size += len(piece)
         pause_if_due()
         if size >= BLOCK_BYTES:
-            data = b"".join(held)
+            data = b"".join(pending)
             cut = size - size % BLOCK_BYTES
             for start in range(0, cut, BLOCK_BYTES):
                 yield data[start : start + BLOCK_BYTES]
-            held, size = [data[cut:]], size - cut
+            pending, size = [data[cut:]], size - cut
     if size:
-        yield b"".join(held)
+        yield b"".join(pending)

@@ -1,12 +1,11 @@
-"""Writes on their way into a pool's log, and their replies on the way back.
+"""The queue of clients' writes in a pool: it makes entries of them, and hands out the replies when they are applied.
 
-It owns the queue, and the making of entries from it. It must not know what an entry does, how it gets into the log
-(`post`), nor how it comes back: it is told.
+It must not know what an entry does, how it gets into the log (`appender`), nor how it is read from there (`pool`).
 
-    submit -> queue -> gather -> one entry -> post -> take_own -> replies
+    submit -> queue -> gather -> one entry -> appender -> log -> take_own -> replies
 
-One entry is under way at a time. That makes the numbers of an instance's entries ascend in the log, which is what a
-repetition is known by; and it makes batches: what comes meanwhile is the next entry.
+One entry is under way at a time, for two reasons. The numbers of an instance's entries ascend in the log, so a repeated
+entry is recognised by its number. And writes form batches: those that arrive meanwhile become the next entry.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ logger = logging.getLogger("godis")
 
 
 class Submission:
-    """Writes of one client, and who waits for their replies."""
+    """Writes of one client, which waits for `done`; then `replies` are there."""
 
     __slots__ = ("commands", "db", "done", "pieces", "replies", "since", "size")
 
@@ -51,26 +50,26 @@ class Submission:
         self.done = Event()
 
     def fail(self, text: bytes) -> None:
-        """Answer all of it with an error."""
+        """Answer all its writes with an error, unless they were answered."""
         if not self.done.is_set():
             self.replies = [CommandError(text)] * self.commands
             self.done.set()
 
 
 class Flight:
-    """An entry of ours that was sent and not applied yet."""
+    """An entry of this instance that was sent and is not applied yet."""
 
     def __init__(self, submissions: list[Submission], commands: int, size: int) -> None:
         self.submissions = submissions
         self.commands = commands
         self.size = size
         self.since = monotonic()
-        self.progress = self.since  # when the last part of it was taken
-        self.is_there = False  # in the log, as etcd says
+        self.progress_at = self.since  # when etcd acknowledged its last part
+        self.is_in_log = False  # etcd has acknowledged it
         self.over = Event()
 
     def answer(self, replies: list[Reply]) -> None:
-        """Hand the replies out."""
+        """Hand out the replies to all writes of the entry, in order."""
         self.over.set()
         start = 0
         for submission in self.submissions:
@@ -81,25 +80,25 @@ class Flight:
             start = end
 
     def fail(self, text: bytes) -> None:
-        """Answer all of it with an error."""
+        """Answer all writes of the entry with an error."""
         self.over.set()
         for submission in self.submissions:
             submission.fail(text)
 
 
 class Writer:
-    """The writes of this instance."""
+    """The writes of this instance's clients."""
 
     def __init__(
         self,
-        post: Appender,
+        appender: Appender,
         log_key: bytes,
         instance: int,
         state: PoolState,
         store: Store,
         clock: PoolClock,
     ) -> None:
-        self._post = post
+        self._appender = appender
         self._clock = clock
         self._head = b'{"key":"%b","value":"' % text64(log_key).encode()
         self._instance = instance
@@ -107,13 +106,16 @@ class Writer:
         self._store = store
         self._seq = 0
         self._queue: deque[Submission] = deque()
-        self._queued = Event()  # as many as are waited for
+        self._queued = Event()  # set when `_enough` submissions are in the queue
         self._enough = 1
-        self._expected = 1  # as many as the last entry answered
+        self._expected = 1  # as many submissions as the last entry had
         self._flights: dict[int, Flight] = {}  # by the seq of their last part
 
     def submit(self, db: int, commands: int, pieces: Sequence[bytes]) -> list[Reply]:
-        """Bring writes, as RESP, into the log, wait until they are applied here, and return their replies."""
+        """Append writes, as RESP, to the log, wait until they are applied here, and return their replies.
+
+        A write that fails, or whose outcome is not known in time, has a CommandError as its reply.
+        """
         submission = Submission(db, commands, pieces)
         self._enqueue(submission)
         submission.done.wait()
@@ -130,27 +132,27 @@ class Writer:
 
     @property
     def missing_since(self) -> float:
-        """Say since when an entry of ours has been in the log without coming back; infinite: since never."""
-        return min((flight.progress for flight in self._flights.values() if flight.is_there), default=inf)
+        """The earliest time at which an entry was acknowledged that is not applied here yet; else infinity."""
+        return min((flight.progress_at for flight in self._flights.values() if flight.is_in_log), default=inf)
 
     def run(self) -> None:
-        """Bring what is submitted into the log, for ever."""
+        """Append what is submitted to the log, for ever."""
         while True:
             self._gather()
             submissions, body = self._next_batch()
             if submissions:
                 flight = Flight(submissions, body.commands, body.size)
                 self._append(flight, body)
-                flight.over.wait(
-                    APPEND_SECONDS
-                )  # else half of the clients would wait for this entry, half for the next
+                # Without this wait, half of the clients would wait for this entry and half for the next one.
+                flight.over.wait(APPEND_SECONDS)
                 self._expected = len(submissions)
 
     def _gather(self) -> None:
-        """Wait for writes; if many were answered a moment ago, for those clients' next ones, but not for long.
+        """Wait for a write; up to GATHER_SECONDS for as many submissions as the last entry had.
 
-        Two thirds more commands an entry with 50 clients that send one write after another, and so fewer entries. Where
-        clients and etcd share two cores, a third of this time made entries a quarter smaller, and SETs a quarter fewer.
+        A client that was just answered is likely to send its next write. With 50 clients that send one write after
+        another, this wait puts two thirds more commands into an entry. With a third of GATHER_SECONDS, where clients
+        and etcd share two cores, entries were a quarter smaller, and a quarter fewer SETs were done.
         """
         for enough, seconds in ((self._expected, GATHER_SECONDS), (1, None)):
             self._enough = enough
@@ -172,27 +174,27 @@ class Writer:
             if not submission.done.is_set():
                 taken.append(submission)
                 body.add(submission.db, submission.commands, submission.pieces)
-                submission.pieces = ()  # whoever waits need not hold them
+                submission.pieces = ()  # free them while the client waits
         return taken, body
 
     def _append(self, flight: Flight, body: Body) -> None:
-        """Bring one entry into the log, part by part; returns when etcd has it, or has refused it."""
+        """Append one entry to the log, part by part; return when etcd has all parts, or has refused one."""
         first = self._seq + 1
         entries = pack(self._instance, first, self._clock.entry_ms(), self._store.default_ttl_ms, body)
         self._seq += body.parts
         self._flights[self._seq] = flight
         state = self._state
         for seq, entry in enumerate(entries, first):
-            refusal = self._post.put(b'%b%b"}' % (self._head, text64(entry).encode()), seq)
+            refusal = self._appender.put(b'%b%b"}' % (self._head, text64(entry).encode()), seq)
             if refusal is not None:
                 self._flights.pop(self._seq, None)
                 flight.fail(self._refusal(refusal))
                 return
             state.appended += 1
             state.appended_bytes += len(entry)
-            flight.progress = monotonic()
+            flight.progress_at = monotonic()
         state.appended_commands += flight.commands
-        flight.is_there = True
+        flight.is_in_log = True
 
     @staticmethod
     def _refusal(error: Refused) -> bytes:
@@ -202,11 +204,11 @@ class Writer:
         return POOL_ENTRY_REFUSED % str(error).encode().replace(b"\r\n", b" ")[:200]
 
     def take_own(self, seq: int, replies: list[Reply] | None, repeated: bool) -> None:
-        """Hand out the replies of an entry of ours that came back."""
+        """Hand out the replies of an entry of this instance that was read from the log."""
         if repeated:
             self._state.duplicates += 1
             return
-        self._post.came_back(seq)
+        self._appender.came_back(seq)
         flight = self._flights.pop(seq, None)
         if flight is None or replies is None:
             return
@@ -217,13 +219,13 @@ class Writer:
         state.append_max_ms = max(state.append_max_ms, took_ms)
 
     def add_tick(self) -> None:
-        """Bring an entry without commands into the log, so that its clock goes on."""
+        """Queue an entry without commands, which only moves the log's clock."""
         self._enqueue(Submission(0, 0, ()))
 
-    def answer_who_waits_too_long(self, now: float) -> None:
-        """Answer those whose entry was sent long ago, and those who are not sent and will not be soon."""
+    def fail_overdue(self, now: float) -> None:
+        """Fail the writes of entries that were sent too long ago, and writes in the queue that cannot be sent soon."""
         for flight in self._flights.values():
-            if now - flight.progress > UNKNOWN_SECONDS:
+            if now - flight.progress_at > UNKNOWN_SECONDS:
                 flight.fail(POOL_UNKNOWN)
         for submission in self._queue:
             if not self._state.confirmed or now - submission.since > UNKNOWN_SECONDS:

@@ -165,14 +165,14 @@ def test_an_endpoint_is_left_for_the_one_that_answered_last() -> None:
     etcd = etcd_at("a:1", "b:1", "c:1", "d:1")
     endpoints = etcd.address.endpoints
     assert etcd.best_after(0) == 1, "nothing is known: the next"
-    etcd.note(1, answered=False)
+    etcd.record(1, answered=False)
     assert etcd.best_after(0) == 2
     for place in (3, 2):
-        etcd.note(place, answered=True)
+        etcd.record(place, answered=True)
     assert etcd.best_after(0) == 2
     assert etcd.best_after(2) == 3
     assert etcd.best_after(0, [endpoints[2]]) == 3
     for place in (2, 3, 0):
-        etcd.note(place, answered=False)
+        etcd.record(place, answered=False)
     assert etcd.best_after(0) == 1, "all have failed: the one whose failure is the oldest"
     assert etcd_at("a:1").best_after(0) == 0

@@ -28,7 +28,7 @@ class Clocks:
 
     def hear(self, place: int, ahead: float) -> None:
         date = formatdate(NOW + self.passed + ahead, usegmt=True)
-        self.etcd.note_date(place, date.lower().encode())
+        self.etcd.record_date(place, date.lower().encode())
 
 
 @pytest.mark.parametrize(
@@ -84,5 +84,5 @@ def test_time_goes_on_between_answers_and_an_old_answer_counts_no_more(monkeypat
 
 def test_a_date_that_is_none_is_ignored() -> None:
     somewhere = etcd_at("a:1")
-    somewhere.note_date(0, b"yesterday")
+    somewhere.record_date(0, b"yesterday")
     assert somewhere.time() is None

@@ -1,11 +1,12 @@
 """The settings: one table for flags, environment and CONFIG.
 
-A setting is read from, in this order, its flag, its environment variable `GODIS_…`, its default. Names are Redis's
-where Redis has the setting. This module parses and shows values and holds them; what a changed value means is the
-business of whoever reads it. It must not know docopt (godis.py hands in plain strings) nor sessions.
+1. The value of a setting is that of its flag, else of its environment variable `GODIS_…`, else the default.
+2. A setting that Redis has, too, has Redis's name.
+3. The attributes of `Config` hold parsed values, in the unit of their name. A reader of an attribute applies a changed
+   value itself, or registers a check in `before_change`.
+4. This module does not know docopt (godis.py passes plain strings) or sessions.
 
-The attributes of `Config` hold parsed values, in the unit that their name tells. The module is long because the table
-is: some fifty settings, a row each.
+The module has more than 500 lines because the table has some fifty settings.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ UNITS_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 MAX_SECONDS = (1 << 31) - 1
 UNITS_BYTES = {"": 1, "b": 1, "k": 1000, "kb": 1024, "m": 10**6, "mb": 1 << 20, "g": 10**9, "gb": 1 << 30}
 MAX_INT = (1 << 31) - 1
-MAX_SAMPLES = 1000  # they are drawn in one go, and others wait: two billion of them held the server up for ever
-MAX_SHOWN_CHARACTERS = 200  # of a bad value
+MAX_SAMPLES = 1000  # all are drawn at once; two billion of them would stall the server
+MAX_SHOWN_CHARACTERS = 200  # of a bad value, in an error
 MAX_PASSWORD_BYTES = 4096  # of a password in a file
 ETCD_PORT = 2379
 POOL_PREFIX = "/godis"
@@ -48,26 +49,26 @@ LOG_LEVELS = {"debug": 10, "verbose": 10, "notice": 20, "warning": 30}
 
 
 def parse_text(text: str) -> str:
-    """Take a text as it is."""
+    """Return the text unchanged."""
     return text
 
 
 class Host(NamedTuple):
-    """An address to listen on; an optional one is left out where the machine does not have it."""
+    """An address to listen on; an optional one is skipped if the machine does not have it."""
 
     name: str
     optional: bool
 
 
 def parse_hosts(text: str) -> str:
-    """Read addresses, separated by spaces; none: listen on no TCP port."""
+    """Parse addresses, separated by spaces; without any, the server has no TCP listener."""
     if "-" in text.split():
         raise ValueError("argument must name an address behind '-'")
     return text
 
 
 def parse_octal(text: str) -> int:
-    """Read the permissions of a file, as redis.conf writes them."""
+    """Parse the permissions of a file in octal, as in redis.conf."""
     if not re.fullmatch(r"-?[0-7]{1,19}", text):
         raise ValueError("argument couldn't be parsed as an octal number")
     if not 0 <= int(text, 8) <= 0o777:
@@ -76,14 +77,14 @@ def parse_octal(text: str) -> int:
 
 
 def parse_name(text: str) -> str:
-    """Read a name that is shown in lines of text: UTF-8 without control characters."""
-    if not text.isprintable():  # nor is a byte that is no UTF-8
+    """Parse a name that is shown in lines of text: UTF-8 without control characters."""
+    if not text.isprintable():  # false for a surrogate, too, which stands for a byte that is not UTF-8
         raise ValueError("argument must be printable UTF-8")
     return text
 
 
 def parse_file_name(text: str) -> str:
-    """Read the name of a file that there has to be."""
+    """Parse a file name that must not be empty."""
     if not text:
         raise ValueError("argument must be the name of a file")
     return text
@@ -95,7 +96,7 @@ def to_text(text: str) -> str:
 
 
 def parse_choice(*choices: str) -> Callable[[str], str]:
-    """Make a parser that accepts these words in any case."""
+    """Return a parser that accepts these words in any case."""
 
     def parse(text: str) -> str:
         if text.lower() not in choices:
@@ -106,14 +107,14 @@ def parse_choice(*choices: str) -> Callable[[str], str]:
 
 
 def parse_yes(text: str) -> bool:
-    """Read yes or no."""
+    """Parse yes or no."""
     if text.lower() not in ("yes", "no", "1", "0", "true", "false"):
         raise ValueError("argument must be 'yes' or 'no'")
     return text.lower() in ("yes", "1", "true")
 
 
 def parse_integer(low: int, high: int) -> Callable[[str], int]:
-    """Make a parser of integers from `low` to `high`, both included."""
+    """Return a parser of integers from `low` to `high`, both included."""
 
     def parse(text: str) -> int:
         if not re.fullmatch(r"-?[0-9]{1,19}", text):
@@ -126,14 +127,14 @@ def parse_integer(low: int, high: int) -> Callable[[str], int]:
 
 
 def parse_protocols(text: str) -> str:
-    """Read versions of TLS, as redis.conf writes them: TLSv1.2, TLSv1.3, or both; nothing means both."""
+    """Parse TLS versions as in redis.conf: TLSv1.2, TLSv1.3, or both; an empty text means both."""
     if not {word.lower() for word in text.split()} <= {"tlsv1.2", "tlsv1.3"}:
         raise ValueError("argument must be TLSv1.2, TLSv1.3 or both, separated by a space")
     return text
 
 
 def parse_duration(text: str) -> int:
-    """Read seconds, or a number with a unit such as 30m or 6h; return seconds."""
+    """Parse seconds, or a number with a unit such as 30m or 6h; return seconds."""
     match = re.fullmatch(r"([0-9]{1,12})([smhd]?)", text.lower())
     if not match:
         raise ValueError("argument must be seconds, or a number with s, m, h or d, such as 6h")
@@ -144,7 +145,7 @@ def parse_duration(text: str) -> int:
 
 
 def parse_bytes(text: str) -> int:
-    """Read a size such as 1048576, 100k or 64mb, as redis.conf writes it."""
+    """Parse a size such as 1048576, 100k or 64mb, as in redis.conf; return bytes."""
     match = re.fullmatch(r"([0-9]{1,15})([kmg]?b?)", text.lower())
     if not match:
         raise ValueError("argument must be a memory value")
@@ -152,7 +153,7 @@ def parse_bytes(text: str) -> int:
 
 
 def parse_query_limit(text: str) -> int:
-    """Read a size of at least a mebibyte."""
+    """Parse a size of at least a mebibyte; return bytes."""
     size = parse_bytes(text)
     if size < 1 << 20:
         raise ValueError(f"argument must be between {1 << 20} and {(1 << 63) - 1} inclusive")
@@ -161,7 +162,7 @@ def parse_query_limit(text: str) -> int:
 
 @dataclass(frozen=True)
 class OutputLimit:
-    """When a client that does not read is dropped: at `hard_bytes`, or some seconds above `soft_bytes`; 0: never."""
+    """The unsent bytes at which a client is closed: `hard_bytes`, or `soft_bytes` for some seconds; 0 means never."""
 
     hard_bytes: int
     soft_bytes: int
@@ -169,7 +170,7 @@ class OutputLimit:
 
 
 def parse_output_limits(text: str) -> dict[str, OutputLimit]:
-    """Read Redis's form `CLASS HARD SOFT SECONDS`, once or more: the limits of the classes named."""
+    """Parse Redis's `CLASS HARD SOFT SECONDS`, once or more, into a limit for each class."""
     words = text.lower().split(" ") if text else []
     if len(words) % 4:
         raise ValueError("Wrong number of arguments in buffer limit configuration.")
@@ -187,7 +188,7 @@ def parse_output_limits(text: str) -> dict[str, OutputLimit]:
 
 
 def show_output_limits(limits: dict[str, OutputLimit]) -> str:
-    """Write limits as CONFIG GET shows them."""
+    """Format limits as CONFIG GET does."""
     return " ".join(
         f"{name} {limit.hard_bytes} {limit.soft_bytes} {limit.soft_seconds}" for name, limit in limits.items()
     )
@@ -205,7 +206,7 @@ class Endpoint(NamedTuple):
 
 @dataclass(frozen=True)
 class PoolAddress:
-    """Where a pool's log is: etcd's members, and the beginning of the names of its keys."""
+    """The address of a pool's log: etcd's members, the prefix of its keys in etcd, and the login."""
 
     endpoints: tuple[Endpoint, ...]
     prefix: str
@@ -220,7 +221,7 @@ POOL_FORM = "argument must be like etcd://host1:2379,host2:2379/prefix (etcds://
 
 
 def parse_pool(text: str) -> PoolAddress | None:
-    """Read etcd://[user:password@]host1:port,host2:port[/prefix]; etcds:// for TLS; nothing: no pool."""
+    """Parse etcd://[user:password@]host1:port,host2:port[/prefix], or etcds:// for TLS; an empty text is no pool."""
     if not text:
         return None
     scheme, _, rest = text.strip().partition("://")
@@ -235,7 +236,7 @@ def parse_pool(text: str) -> PoolAddress | None:
 
 
 def parse_endpoint(text: str) -> Endpoint:
-    """Read `host`, `host:port` or `[address]:port`."""
+    """Parse `host`, `host:port` or `[address]:port`."""
     match = ENDPOINT.fullmatch(text)
     if not match or int(match[3] or 0) > 65535:
         raise ValueError(POOL_FORM)
@@ -243,14 +244,14 @@ def parse_endpoint(text: str) -> Endpoint:
 
 
 def show_pool(address: PoolAddress | None) -> str:
-    """Write where the pool's log is, without the password."""
+    """Format the address of the pool's log, without user and password."""
     if address is None:
         return ""
     return f"etcd{'s' * address.tls}://{','.join(map(str, address.endpoints))}{address.prefix}"
 
 
 def show(value: Any) -> str:
-    """Write a value as CONFIG GET shows it."""
+    """Format a value as CONFIG GET does."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     return str(value)
@@ -258,9 +259,9 @@ def show(value: Any) -> str:
 
 @dataclass(frozen=True)
 class Setting:
-    """A row: Redis's name, the attribute of Config, how to read and show it, whether CONFIG SET may change it.
+    """A row: Redis's name, the attribute of Config, default, parser and formatter; `live` if CONFIG SET may change it.
 
-    `flag` is the command line's name where it differs, and None where there is no flag.
+    `flag` is the name on the command line if that differs; None means that there is no flag.
     """
 
     name: str
@@ -350,14 +351,14 @@ SETTINGS = [
     Setting("client-query-buffer-limit", "query_buffer_bytes", "1gb", parse_query_limit, live=True, flag=None),
     Setting("proto-max-bulk-len", "max_bulk_bytes", "512mb", parse_bytes, flag=None),
     Setting("enable-debug-command", "debug_command", "local", parse_choice("yes", "no", "local"), flag=None),
-    # Constant here, and asked for by clients and by redis-benchmark.
+    # Constant. Clients and redis-benchmark ask for it.
     Setting("save", "save", "", parse_text, flag=None),
 ]
 BY_NAME = {setting.name: setting for setting in SETTINGS}
 
 
 class SettingError(Exception):
-    """A value that a setting does not take; the message names the setting (or its flag) and what it takes."""
+    """An invalid value; the message names the setting (or its flag) and the valid values."""
 
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(f"{name}: {reason}")
@@ -366,12 +367,12 @@ class SettingError(Exception):
 
 
 class UsageError(SettingError):
-    """Settings that exclude each other."""
+    """Two settings exclude each other."""
 
 
 @contextmanager
 def _naming(source: str, text: str) -> Iterator[None]:
-    """Turn the ValueError of a parser into a SettingError that names where the value is from."""
+    """Turn a parser's ValueError into a SettingError that names the source of the value."""
     try:
         yield
     except ValueError as error:
@@ -380,12 +381,12 @@ def _naming(source: str, text: str) -> Iterator[None]:
 
 
 def _why_no_password(line: bytes) -> str:
-    """Return what is wrong with the first line of a password file, or an empty string."""
+    """Return the reason why the first line of a file is no valid password, or an empty string."""
     if not line:
         return "its first line is empty"
     if len(line) > MAX_PASSWORD_BYTES:
         return "its first line is too long"
-    # FF FE and FE FF begin UTF-16. Without them, each second byte of a Latin letter is NUL.
+    # UTF-16 begins with FF FE or FE FF. Without this mark, every second byte of Latin text is NUL.
     low, high = line[::2].strip(b"\0"), line[1::2].strip(b"\0")
     if line.startswith((b"\xff\xfe", b"\xfe\xff")) or (len(line) > 1 and not (low and high)):
         return "it is UTF-16; save it as UTF-8"
@@ -450,8 +451,8 @@ class Config:
     save: str
 
     def __init__(self, flags: Mapping[str, str | None], environment: Mapping[str, str]) -> None:
-        """Read every setting. Raises SettingError on the first that is bad."""
-        # Each is asked whether new settings can hold, with all settings as they would be; raises SettingError if not.
+        """Parse every setting. Raises SettingError for the first invalid one."""
+        # Each is called with the proposed settings and the changed names, and raises SettingError to refuse them.
         self.before_change: list[Callable[[Config, Collection[str]], None]] = []
         for setting in SETTINGS:
             source, text = setting.name, setting.default
@@ -472,7 +473,7 @@ class Config:
             raise UsageError("--requirepass-file", "the password cannot be given by --requirepass as well")
 
     def _check_pool(self) -> None:
-        """Refuse what a pool cannot have. Its log is the only one: no local file is locked or written."""
+        """Raise UsageError for settings that exclude a pool. Turn the local log off, because the pool has the log."""
         assert self.pool is not None
         self.appendonly = False
         if self.maxmemory_policy != "noeviction":
@@ -486,9 +487,9 @@ class Config:
         return [Host(word.removeprefix("-"), word.startswith("-")) for word in self.host.split()]
 
     def read_password(self) -> None:
-        """Take the password from the first line of its file, if there is one. Raises StartError.
+        """Read the password from the first line of `requirepass_file`, if that is set. Raises StartError.
 
-        Apart from the rest, since who checks a log needs no password.
+        It is not part of `__init__`, because `godis.py check` and `export` need no password.
         """
         if not self.requirepass_file:
             return
@@ -508,24 +509,24 @@ class Config:
 
     def _take(self, setting: Setting, text: str) -> None:
         value = setting.parse(text)
-        if isinstance(value, dict):  # a setting of parts keeps those that are not named
+        if isinstance(value, dict):  # parts that the text does not name keep their values
             value = getattr(self, setting.attribute, {}) | value
         setattr(self, setting.attribute, value)
 
     def get(self, name: str) -> str:
-        """Show a setting as CONFIG GET does."""
+        """Return the value of a setting as CONFIG GET shows it."""
         setting = BY_NAME[name]
         return setting.show(getattr(self, setting.attribute))
 
     def change(self, values: Mapping[str, str]) -> None:
-        """Set settings, all or none. Raises KeyError for an unknown name, SettingError for a bad value.
+        """Change settings, all or none. Raises KeyError for an unknown name, SettingError for an invalid value.
 
-        A setting that is not live takes only the value that it has.
+        A setting that is not live accepts only its present value.
         """
         proposed = copy.copy(self)
         for name in sorted(
             values, key=lambda name: BY_NAME[name].live
-        ):  # as in Redis, the fixed ones are refused first
+        ):  # as in Redis, immutable ones are refused first
             setting = BY_NAME[name]
             try:
                 proposed._take(setting, values[name])

@@ -1,14 +1,14 @@
-"""The few error classes, and every error text once.
+"""The error classes, and every error text that a client can get.
 
-An error's class says who has to act: `CommandError` is answered to the client and the session goes on,
-`ProtocolError` is answered and the connection closes, `LogError` and `StartError` are one line for the operator
-and end the program. The texts are Redis 7's, word for word, because client libraries match on them.
-A text with `%b` is filled in by the one who raises it.
+1. `CommandError` is sent to the client, and the session continues. `ProtocolError` is sent, and the connection closes.
+2. `LogError`, `PoolError` and `StartError` are one line for the operator, and the program ends.
+3. A text that Redis 7 has is the same here, word for word, because client libraries match on it.
+4. The code that raises an error fills in the text's `%b` and `%d`.
 """
 
 
 class CommandError(Exception):
-    """A command refused its arguments: answered as `-text`, nothing was changed."""
+    """A command was refused and changed nothing; sent as `-text`."""
 
     def __init__(self, text: bytes) -> None:
         super().__init__(text)
@@ -16,7 +16,7 @@ class CommandError(Exception):
 
 
 class ProtocolError(Exception):
-    """The bytes are no request: answered as `-ERR Protocol error: text`, then the connection closes."""
+    """The input is not a request; sent as `-ERR Protocol error: text`, then the connection closes."""
 
     def __init__(self, text: bytes) -> None:
         super().__init__(text)
@@ -24,23 +24,23 @@ class ProtocolError(Exception):
 
 
 class LogError(Exception):
-    """The log cannot be used as it is; the message names file, place, reason and what to do."""
+    """The log cannot be used; the message names the file, the place, the reason and the remedy."""
 
 
 class DamagedLog(LogError):
-    """A log holds what no log can hold; nothing was changed."""
+    """The content of the log is damaged; nothing was changed."""
 
 
 class PoolError(Exception):
-    """An instance can no longer be a member of its pool; it ends, and the message says why."""
+    """The instance can no longer be a member of its pool and ends; the message names the reason."""
 
 
 class StartError(Exception):
-    """The server cannot start; the message says what to do."""
+    """The server cannot start; the message names the remedy."""
 
 
-NAMED_BYTES = 128  # of a command that is unknown, in an error; as in Redis
-QUOTED_BYTES = 1 << 14  # of any other word; Redis sends all of it, which takes long for one of megabytes
+NAMED_BYTES = 128  # of an unknown command's name in an error text, as in Redis
+QUOTED_BYTES = 1 << 14  # of any other word; Redis quotes all of it, which takes long for a word of megabytes
 
 # arguments
 SYNTAX = b"ERR syntax error"

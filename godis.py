@@ -175,11 +175,11 @@ def run_offline(config: Config, flags: dict[str, str]) -> int:
         print(f"godis: {printable(str(error))}", file=sys.stderr)
         return log_tools.exit_code(error)
     except BrokenPipeError:
-        log_tools.say_nothing_more()
+        log_tools.silence_stdout()
         return 1
     except OSError as error:
         print(f"godis: cannot read {printable(path)} or write to stdout: {error.strerror}", file=sys.stderr)
-        log_tools.say_nothing_more()
+        log_tools.silence_stdout()
         return log_tools.UNUSABLE
     except KeyboardInterrupt:
         return 130

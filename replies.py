@@ -1,11 +1,14 @@
-"""What a command may return, beyond plain Python values.
+"""The replies that a command may return, beyond plain Python values.
 
-    memoryview  the same, of a part of a long string
-    bytes  bulk string     int    integer        None  null           bool   boolean (RESP3; 1/0 in RESP2)
-    list   array           dict   map            set   set            float  double
-    Status simple string   CommandError (returned or raised)  error    LongArray  array, sent bit by bit
+Commands build these values and never wire bytes. Only `protocol` knows how each dialect encodes them.
 
-Commands build these and never wire bytes; `protocol` alone knows how each dialect spells them.
+    bytes         bulk string                int       integer
+    memoryview    bulk string, a part of a long value
+    None          null                       bool      boolean (RESP3); 1 or 0 (RESP2)
+    list          array                      LongArray array, sent in parts
+    dict          map                        set       set
+    float         double                     Status    simple string
+    CommandError  error, returned or raised
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from typing import Any, Union
 
 
 class Status(bytes):
-    """A simple string, such as OK. Must hold no CR or LF."""
+    """A simple string, such as OK. It must not contain CR or LF."""
 
 
 class Verbatim(bytes):
@@ -23,7 +26,7 @@ class Verbatim(bytes):
 
 
 class Computed(bytes):
-    """A bulk string that may have taken long to make, so that the server looks at the clock behind it."""
+    """A bulk string that may have taken long to compute. The engine checks the clock after such a command."""
 
 
 class NullArray:
@@ -31,52 +34,52 @@ class NullArray:
 
 
 class Members(list[Any]):
-    """A set whose members keep their order, or cannot be hashed: a set in RESP3, an array in RESP2."""
+    """A set whose members are ordered or not hashable: a set in RESP3, an array in RESP2."""
 
 
 class Push(list[Any]):
-    """A message that no request asked for: a push in RESP3, an array in RESP2."""
+    """An out-of-band message: a push in RESP3, an array in RESP2."""
 
 
 class Deleted(int):
-    """How many keys DEL removed; `values` holds the removed value of each key, None where there was none.
+    """The number of keys that DEL removed, and in `values` the removed value of each key, or None.
 
-    RESP answers the number; the text dialect answers the values, as the original program did.
+    RESP sends the number. The text dialect shows the values, as the original program did.
     """
 
     values: list[Any]
 
 
 class LongArray:
-    """An array that is sent bit by bit: its members by chunks, in order.
+    """An array that is sent in parts: its members in chunks, in order.
 
-    The chunks are tuples since the collector of cycles looks at a tuple of bytes once, at a list time and again.
+    The chunks are tuples, because Python's garbage collector untracks a tuple of bytes after one visit, a list never.
     """
 
     def __init__(self, chunks: list[tuple[Any, ...]], held_bytes: int = 0) -> None:
-        self.chunks = chunks  # taken out as they are sent
-        self.held_bytes = held_bytes  # of values that may be kept in memory by nothing but this reply
+        self.chunks = chunks  # removed as they are sent
+        self.held_bytes = held_bytes  # of values that perhaps only this reply keeps in memory
         self.size = sum(map(len, chunks))
 
     def members(self) -> list[Any]:
-        """Return what has not been taken out, at once."""
+        """Return all members that are not sent yet, as one list."""
         return [member for chunk in self.chunks for member in chunk]
 
 
 class NoReply:
-    """Nothing is answered (SHUTDOWN, CLIENT REPLY OFF)."""
+    """No reply is sent (SHUTDOWN, CLIENT REPLY OFF)."""
 
 
 class Deferred(NoReply):
-    """The request did not run; which object it is says what the connection has to do before it is answered."""
+    """The request did not run. The constants below say what the connection must do before the reply."""
 
 
 class Farewell(Status):
-    """A status after which the connection closes (QUIT)."""
+    """A status reply after which the connection closes (QUIT)."""
 
 
 Reply = Union[
-    "Generator[None, None, Any]",  # a reply that takes long to make: see `Work`
+    "Generator[None, None, Any]",  # see `Work`
     None,
     bool,
     int,
@@ -91,12 +94,12 @@ Reply = Union[
     NoReply,
     Exception,
 ]
-Work = Generator[None, None, Reply]  # a reply that takes long to make, in steps of some microseconds; see `slices`
+Work = Generator[None, None, Reply]  # work that returns the reply; a step takes some µs; see net/scheduler.py
 
 OK = Status(b"OK")
 PONG = Status(b"PONG")
 NO_REPLY = NoReply()
-HELD_BACK = Deferred()  # wait until a pause or a long command is over, then run the request
-SUBMIT = Deferred()  # bring the request into the pool's log
-CONFIRM = Deferred()  # wait until this instance has all that the pool's log held, then run the request
+HELD_BACK = Deferred()  # wait for the end of a pause or a long command, then run the request
+SUBMIT = Deferred()  # append the request to the pool's log; the reply comes when its entry is applied
+CONFIRM = Deferred()  # wait until this instance has applied the pool's log up to now, then run the request
 NULL_ARRAY = NullArray()

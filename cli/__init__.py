@@ -1,1 +1,1 @@
-"""The command line, and the commands of `godis.py` that do not serve: ping, check, export."""
+"""The command line, and the subcommands of `godis.py` that run no server: ping, check, export."""

@@ -1,10 +1,10 @@
-"""Read the command line by the usage text, and the GODIS_ variables of the environment.
+"""Parse the command line and the GODIS_ variables of the environment.
 
-1. docopt parses the command line. `check_flags` refuses first what docopt accepts or does not explain: a flag that is
-   abbreviated, unknown, given twice, or without its value.
-2. A message names a flag or a variable and never its value, which may be a password.
-3. A variable is a setting's, or it is ignored. Kubernetes and Docker set variables such as GODIS_PORT=tcp://10.0.0.1:6379
-   in each container beside a service named godis: these are ignored, too.
+1. docopt parses the command line by the usage text. Before it, `check_flags` refuses flags that docopt accepts or does
+   not explain: a flag that is abbreviated, unknown, given twice, or without its value.
+2. An error names the flag or the variable. It never contains a value that may be a password.
+3. A variable that is not a setting is ignored with a warning. Kubernetes and Docker set variables such as
+   GODIS_PORT=tcp://10.0.0.1:6379 in each container beside a service named godis. These are ignored, too.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ LINK_VALUE = re.compile(r"(tcp|udp|sctp)://\S+")
 
 
 class CommandLineError(Exception):
-    """The command line cannot be used; the message says why."""
+    """The command line is invalid; the message names the reason."""
 
 
 def parse(usage: str, arguments: list[str], version: str) -> dict[str, Any]:
-    """Return the value of each flag and word of the usage text. --help and --version print and raise SystemExit."""
+    """Return the value of each flag and word of the usage text. Raises SystemExit after --help and --version."""
     check_flags(usage, arguments)
-    try:  # the usage has no `[default: …]` of docopt's: it would hide the environment's value
+    try:  # the usage text has no `[default: …]`, because docopt's default would hide the environment's value
         flags: dict[str, Any] = docopt(usage, arguments, version=version)
     except DocoptExit:
         raise CommandLineError("these words and flags do not go together") from None
@@ -66,12 +66,12 @@ def check_flags(usage: str, arguments: list[str]) -> None:
 
 
 def short_usage(usage: str) -> str:
-    """Return the paragraph of the usage text that lists the ways to call the program."""
+    """Return the paragraph of the usage text that lists the forms of the command line."""
     return "Usage:" + usage.partition("Usage:")[2].partition("\n\n")[0]
 
 
 def read_variables(environment: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
-    """Return the variables that are settings and not empty, and warnings about others that are named GODIS_."""
+    """Return the non-empty variables that are settings, and warnings about other GODIS_ variables."""
     found: dict[str, str] = {}
     warnings: list[str] = []
     for name, value in environment.items():
@@ -92,10 +92,10 @@ def read_variables(environment: Mapping[str, str]) -> tuple[dict[str, str], list
 
 def did_you_mean(name: str, known: Collection[str]) -> str:
     """Return a question with the nearest known name, or an empty string."""
-    import difflib  # noqa: PLC0415  # it takes some milliseconds, and only a wrong name needs it
+    import difflib  # noqa: PLC0415  # the import takes some milliseconds, and only a wrong name needs it
 
     given, names = name_part(name), {name_part(each): each for each in known}
-    setting = BY_NAME.get(given)  # the name that Redis gives it
+    setting = BY_NAME.get(given)  # Redis's name of a setting
     if setting is not None and setting.option and setting.option in known:
         nearest = [name_part(setting.option)]
     else:

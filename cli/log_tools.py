@@ -1,10 +1,11 @@
-"""The program's commands for a log that it does not serve: `check`, with --repair or --until, and `export`.
+"""The subcommands for logs: `check`, with --repair or --until, and `export`.
 
-It owns what they print and their exit codes, and brings the log together with a keyspace to count its keys in. It
-knows nothing of the format: log.check examines and mends, log.export copies. Only a repair takes the log's lock: a log
-in use may be checked, copied and exported, and its end may then be in the middle of a write.
-
-Exit codes: WHOLE, FAULTY for what is wrong in a log, UNUSABLE for what is wrong with the request: no such file, in use.
+1. This module owns their output and exit codes: WHOLE; FAULTY for a damaged log; UNUSABLE for a request that cannot be
+   carried out, because the file is missing or in use.
+2. It does not know the log's format. `log/check.py` examines and repairs, `log/export.py` copies. A keyspace in memory
+   counts the keys.
+3. Only a repair takes the log's lock. A log in use may be checked, copied and exported; a write may then be in progress
+   at its end.
 """
 
 from __future__ import annotations
@@ -35,15 +36,15 @@ from store import Keyspace, Store
 
 WHOLE, FAULTY, UNUSABLE = 0, 1, 2
 MOST_DATABASES = 100_000
-MOST_LOST_BYTES = 16 << 20  # of a loss, to name its keys from
-MOST_LOST_KEYS = 1000  # named of a loss
-LONGEST_KEY = 200  # a damaged length makes a key of anything
-MOST_FAULTS = 100  # described
+MOST_LOST_BYTES = 16 << 20  # of a loss, searched for the names of its keys
+MOST_LOST_KEYS = 1000  # named for each loss
+LONGEST_KEY = 200  # a damaged length can make a key of any size
+MOST_FAULTS = 100  # described in the output
 CUT_COMMAND = re.compile(rb"\*[0-9]+\r\n\$[0-9]+\r\n([A-Za-z]{1,30})\r\n\$([0-9]{1,10})\r\n")
 
 
 class Keys:
-    """The keyspace at the end of a log, with as many databases as the log names."""
+    """The keyspace at the end of a log. It grows by databases as the log names them."""
 
     def __init__(self, config: Config, now_ms: int) -> None:
         self._now_ms = now_ms
@@ -61,7 +62,7 @@ class Keys:
         self._engine.apply(db, argv)
 
     def describe(self) -> str:
-        """Count the keys."""
+        """Return the number of keys, and how many of them have expired."""
         keys = sum(map(len, self._store.databases))
         self._store.tick(self._now_ms)
         expired = keys - sum(database.live_count() for database in self._store.databases)
@@ -69,8 +70,8 @@ class Keys:
 
 
 def check(config: Config, path: str, mend: bool) -> int:
-    """Say what a log holds and what is wrong with it; mend it if asked to. Raises LogError."""
-    open_existing(path).close()  # so that no lock is made for a log that is not there
+    """Print the contents and the faults of a log, with `mend` repair it, and return the exit code. Raises LogError."""
+    open_existing(path).close()  # so that no lock file is created for a missing log
     lock = LogLock(path, "check --repair")
     if mend:
         lock.take()
@@ -162,7 +163,7 @@ def _describe_loss(log: BinaryIO, loss: Loss) -> Iterator[str]:
 
 
 def lost_keys(data: bytes) -> tuple[list[str], int]:
-    """Name what damaged bytes may have touched, each with its database; and say how many bytes could not be read."""
+    """Return the keys that damaged bytes may name, each with its database, and the number of unreadable bytes."""
     lines: list[str] = []
     place = "db 0" if data[:1] == b"#" else "db ?"
     position, known = 0, data.find(b"\n") + 1 if data[:1] == b"#" else 0
@@ -183,9 +184,9 @@ def lost_keys(data: bytes) -> tuple[list[str], int]:
 
 
 def keys_of(place: str, argv: list[bytes]) -> list[str]:
-    """Name the keys that a command may change."""
+    """Return a line for each key that a command may change."""
     row = TABLE.get(argv[0].upper())
-    if row is None:  # the name is damaged, too, or it is MULTI or EXEC
+    if row is None:  # the name is damaged, or it is MULTI or EXEC
         keys = argv[1:2]
     elif not row.keys.first:
         return [f"{place}: all that {row.name.decode()} changes"]
@@ -195,7 +196,7 @@ def keys_of(place: str, argv: list[bytes]) -> list[str]:
 
 
 def _holder(path: str) -> str:
-    """Say who has a log, if anybody."""
+    """Return a sentence about the process that uses a log, or an empty string."""
     if os.path.exists(os.path.realpath(path) + ".lock"):
         lock = LogLock(path, "check")
         try:
@@ -207,12 +208,12 @@ def _holder(path: str) -> str:
         return "" if lock_log(log.fileno()) else f"the log {path} is in use by another process"
 
 
-def cut(path: str, moment: str, output: str) -> int:
-    """Write a log as it was just before a moment to a new file. Raises LogError."""
+def cut(path: str, text: str, output: str) -> int:
+    """Write the log as it was just before a time to a new file. Raises LogError."""
     try:
-        until_ms = parse_moment(moment)
-    except (ValueError, OverflowError, OSError) as error:  # the latter two are of years that the system does not know
-        raise LogError(f"--until: {moment!r} is no time: give Unix seconds or ms, or 2026-11-23T15:04:05") from error
+        until_ms = parse_time(text)
+    except (ValueError, OverflowError, OSError) as error:  # the latter two for years out of the system's range
+        raise LogError(f"--until: {text!r} is no time: give Unix seconds or ms, or 2026-11-23T15:04:05") from error
     source = log_that_reaches(path, until_ms)
     progress = Progress(f"reading {source}")
     try:
@@ -226,8 +227,8 @@ def cut(path: str, moment: str, output: str) -> int:
     return WHOLE
 
 
-def parse_moment(text: str) -> int:
-    """Read a moment as Unix ms: Unix seconds, Unix ms (12 digits or more) or ISO 8601, in local time by default."""
+def parse_time(text: str) -> int:
+    """Parse Unix seconds, Unix ms (12 digits or more) or ISO 8601, by default in local time; return Unix ms."""
     if re.fullmatch(r"[0-9]{12,14}", text):
         return int(text)
     if re.fullmatch(r"[0-9]{1,11}(\.[0-9]+)?", text):
@@ -236,17 +237,17 @@ def parse_moment(text: str) -> int:
 
 
 def show_time(unix_ms: int) -> str:
-    """Write a moment in local time, as --until reads it."""
+    """Format a time in ISO 8601 and local time, as --until accepts it."""
     try:
         return datetime.fromtimestamp(unix_ms / 1000).astimezone().isoformat(timespec="milliseconds")
-    except (ValueError, OverflowError, OSError):  # a batch's time has 14 digits
+    except (ValueError, OverflowError, OSError):  # a batch's time may have 14 digits, a year out of range
         return f"{unix_ms} (Unix ms)"
 
 
 def export_log(config: Config, path: str) -> int:
     """Write a log's commands to stdout as plain RESP. Raises LogError."""
     progress = Progress(f"exporting {path}")
-    show = no_progress if sys.stdout.isatty() else progress.show  # which would stand amid the commands
+    show = no_progress if sys.stdout.isatty() else progress.show  # on a terminal it would mix with the commands
     try:
         torn_bytes = export(path, sys.stdout.buffer.write, int(time() * 1000), config.default_ttl_seconds * 1000, show)
         sys.stdout.buffer.flush()
@@ -258,11 +259,11 @@ def export_log(config: Config, path: str) -> int:
     return WHOLE
 
 
-def say_nothing_more() -> None:
-    """Make the end of the program quiet though nobody reads stdout any more."""
+def silence_stdout() -> None:
+    """Redirect stdout to the null device, so that the exit flush does not fail after a broken pipe."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def exit_code(error: LogError) -> int:
-    """Tell what is wrong in a log from what is wrong with the request."""
+    """Return FAULTY for a damaged log, and UNUSABLE for any other error."""
     return FAULTY if isinstance(error, DamagedLog) else UNUSABLE

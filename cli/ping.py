@@ -1,8 +1,8 @@
 """Ask a running server whether it serves.
 
-1. It asks where a server with the same settings listens: at its addresses, by TLS if it has no other port, at its Unix
-   socket if it has no port. The first answer counts.
-2. It imports little, because the health check of a container runs it every few seconds.
+1. `ping` connects to the addresses of a server with the same settings: by TLS if there is only a TLS port, to the Unix
+   socket if there is no port. The first PONG is enough.
+2. The module imports little, because the health check of a container runs it every few seconds.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Place = tuple[str, int] | str  # host and port, or the path of a Unix socket
 
 
 def ping(config: Config) -> int:
-    """Print PONG and return 0, or say what went wrong and return 1. Raises StartError."""
+    """Print PONG and return 0, or print the reasons of all failures and return 1. Raises StartError."""
     encryption = None
     if not config.port and config.tls_port:
         from net import tls  # noqa: PLC0415
@@ -34,7 +34,7 @@ def ping(config: Config) -> int:
         try:
             with connect(place, encryption) as connection:
                 ask(connection, config.requirepass)
-        except (OSError, ValueError) as error:  # ValueError: what is no name of a host
+        except (OSError, ValueError) as error:  # ValueError: not a host name
             shown = place if isinstance(place, str) else f"{place[0]}:{place[1]}"
             troubles.append(f"no answer from {shown}: {error}")
         else:
@@ -45,7 +45,7 @@ def ping(config: Config) -> int:
 
 
 def places(config: Config) -> list[Place]:
-    """Return where a server with these settings listens, optional addresses last."""
+    """Return the addresses at which a server with these settings listens, optional ones last."""
     port = config.port or config.tls_port
     if config.unixsocket and not port:
         return [config.unixsocket]
@@ -55,7 +55,7 @@ def places(config: Config) -> list[Place]:
 
 
 def connect(place: Place, encryption: ssl.SSLContext | None) -> socket.socket:
-    """Connect, by TLS if that is given, but not to a Unix socket. Raises OSError, ValueError."""
+    """Connect, to a TCP port with TLS if `encryption` is given. Raises OSError, ValueError."""
     if isinstance(place, str):
         if not hasattr(socket, "AF_UNIX"):
             raise ValueError("Python has no Unix sockets on this system")
@@ -75,7 +75,7 @@ def connect(place: Place, encryption: ssl.SSLContext | None) -> socket.socket:
 
 
 def ask(connection: socket.socket, password: str) -> None:
-    """Return when the server has answered PING. Raises OSError."""
+    """Authenticate, send PING, and return after the PONG. Raises OSError for any other reply."""
     request = b"*1\r\n$4\r\nPING\r\n"
     if password:
         word = password.encode("utf-8", "surrogateescape")

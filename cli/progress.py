@@ -1,4 +1,4 @@
-"""How far a long reading is, as a line on stderr that is written anew; nothing where that is no terminal."""
+"""Progress of a long read, as one line on stderr that is overwritten; no output if stderr is not a terminal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SHOWN_EVERY_SECONDS = 0.1
 
 
 class Progress:
-    """The line of one reading: `reading log.txt: 42 % of 300 MB, 57 MB/s`."""
+    """The progress line of one read: `reading log.txt: 42 % of 300 MB, 57 MB/s`."""
 
     def __init__(self, what: str, clock: Callable[[], float] = monotonic) -> None:
         self._what = printable(what)
@@ -21,7 +21,7 @@ class Progress:
         self._width = 0
 
     def show(self, done: int, total: int) -> None:
-        """Say how far it is, ten times a second at most."""
+        """Show that `done` of `total` bytes are read, at most ten times a second."""
         now = self._clock()
         if now - self._shown < SHOWN_EVERY_SECONDS or not sys.stderr.isatty():
             return
@@ -32,7 +32,7 @@ class Progress:
         self._width = len(text)
 
     def clear(self) -> None:
-        """Take the line away."""
+        """Erase the line."""
         if self._width:
             print(f"\r{'':{self._width}}\r", end="", file=sys.stderr, flush=True)
             self._width = 0

@@ -497,7 +497,7 @@ def swapdb(session: Session, argv: list[bytes]) -> Reply:
 
 @command("FLUSHDB", "[ASYNC | SYNC]", arity=-1, flags=WRITE)
 def flushdb(session: Session, argv: list[bytes]) -> Reply:
-    """Delete all keys of the current database; with SYNC, too, the memory is freed in slices."""
+    """Delete all keys of the current database; ASYNC and SYNC both free the memory in slices."""
     _check_flush_mode(argv)
     if session.db:
         session.db.flush()
@@ -507,7 +507,7 @@ def flushdb(session: Session, argv: list[bytes]) -> Reply:
 
 @command("FLUSHALL", "[ASYNC | SYNC]", arity=-1, flags=WRITE)
 def flushall(session: Session, argv: list[bytes]) -> Reply:
-    """Delete all keys of all databases; with SYNC, too, the memory is freed in slices."""
+    """Delete all keys of all databases; ASYNC and SYNC both free the memory in slices."""
     _check_flush_mode(argv)
     if any(session.store.databases):
         session.store.flush_all()

@@ -1,1 +1,1 @@
-"""The rooms behind `protocol.py`: requests by column, telnet's commands, and files that a user names."""
+"""The parts of the wire format beside `protocol.py`: requests by column, telnet's commands, files named by users."""

@@ -1,7 +1,7 @@
 """Open files whose names come from a user or a client.
 
-Only regular files are opened. To open a FIFO waits for its writer, and a device such as /dev/zero has no end: the whole
-process would wait.
+Only regular files are opened. To open a FIFO blocks until it has a writer, and to read a device such as /dev/zero never
+ends. Either would stall the whole process.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import stat
 from typing import BinaryIO
 
 MAX_PEM_BYTES = 16 << 20
-NONBLOCK = getattr(os, "O_NONBLOCK", 0)  # Windows has none, and no FIFO in its directories
+NONBLOCK = getattr(os, "O_NONBLOCK", 0)  # Windows has neither the flag nor FIFOs in directories
 
 
 class NotRegular(OSError):
-    """The path names a FIFO, a socket or a device."""
+    """The path names a FIFO, a socket or a device, not a regular file."""
 
     def __init__(self) -> None:
         super().__init__(None, "it is not a regular file")
@@ -24,7 +24,7 @@ class NotRegular(OSError):
 
 def open_regular(path: str, buffering: int = -1) -> BinaryIO:
     """Open a regular file for reading. Raises OSError, for a directory IsADirectoryError, for a FIFO NotRegular."""
-    _check_regular(os.stat(path))  # before the file is opened, because to open a device may have an effect
+    _check_regular(os.stat(path))  # before the file is opened, because opening a device may have an effect
     file = open(path, "rb", buffering, opener=lambda name, flags: os.open(name, flags | NONBLOCK))  # noqa: SIM115
     try:
         _check_regular(os.fstat(file.fileno()))
@@ -37,7 +37,7 @@ def open_regular(path: str, buffering: int = -1) -> BinaryIO:
 def check_pem(path: str) -> None:
     """Raise OSError unless the path names a regular file of a size that a certificate or a key may have.
 
-    OpenSSL opens the file by its name and reads it whole. Files of /proc have no size, and to read one may wait.
+    OpenSSL opens the file by its name and reads all of it. A file of /proc has size 0, and to read it may block.
     """
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size

@@ -1,15 +1,15 @@
-r"""Telnet's commands (RFC 854) inside lines of text: taken out of what a client sends, and answered.
+r"""Telnet's commands (RFC 854) in text lines: removed from the input, and answered.
 
-1. Ctrl-C in telnet sends IAC IP, IAC DO TM, and telnet shows no output before TM is answered. So a command is answered
-   when it comes, and not when its line ends.
-2. Every option is refused: DO is answered by WONT, WILL by DONT. "Are you there" is answered by a line. Any other
-   command is dropped. IAC IAC is the byte 0xFF.
-3. 0xFF in front of a byte that begins no command is kept, because the client that sent it does not speak telnet.
+1. A command is answered when it arrives, not when its line ends. Ctrl-C in telnet sends IAC IP, IAC DO TM, and telnet
+   shows no output before TM is answered.
+2. Every option is refused: the answer to DO is WONT, to WILL it is DONT. The answer to "are you there" is a line. Any
+   other command is dropped. IAC IAC is the byte 0xFF.
+3. 0xFF before a byte that begins no command is kept, because a client that sends it does not speak telnet.
 
-Telnet sends such commands inside values, too: it doubles 0xFF. Where its input is a pipe, it takes the byte 0x80, which
-many characters have in UTF-8, for Ctrl-C, and the byte is lost.
+Telnet sends commands inside values, too: it doubles the byte 0xFF. If its input is a pipe, telnet replaces the byte
+0x80, which many UTF-8 characters contain, by Ctrl-C, and the byte is lost.
 
-Refused: to read subnegotiation (SB). It begins only when both sides have agreed on an option.
+Refused: parsing of subnegotiation (SB). It begins only after both sides have agreed on an option.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ IP, AYT, WILL, WONT, DO, DONT = (bytes([code]) for code in (244, 246, 251, 252, 
 REFUSALS = {DO: IAC + WONT, WILL: IAC + DONT}
 HERE = b"[Yes]\r\n"
 
-# A command of two bytes from EOF on (236), or of three with an option; or 0xFF doubled, or that is none of these.
+# A command of two bytes (EOF, 236, and above), one of three bytes with an option, a doubled 0xFF, or a plain 0xFF.
 _COMMAND = re.compile(rb"\xff(?:([\xfb-\xfe])(.)|([\xec-\xfa])|(\xff)|(?=[^\xec-\xff]))", re.DOTALL)
 
 
 def take_out(text: bytes) -> tuple[bytes, bytes, bytes]:
-    """Take all commands out of a text; return what is left, the answers, and an incomplete command at the end."""
+    """Return a text without its commands, the answers to them, and an incomplete command at the end."""
     kept: list[bytes] = []
     answers: list[bytes] = []
     position = 0

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from log_model import FAR_MS, HOUR_MS, IN_MEMORY, NOW_MS, Model, Record, read_log, resp, set_, write_log
 
-from cli.log_tools import keys_of, lost_keys, parse_moment
+from cli.log_tools import keys_of, lost_keys, parse_time
 from errors import CommandError, LogError
 from log.check import Examiner, Findings, repair
 from log.export import copy_until, export
@@ -491,13 +491,13 @@ def test_a_torn_tail_is_not_copied_and_damage_is_refused(path: Path) -> None:
     ],
 )
 def test_a_moment_is_seconds_or_ms_or_iso_8601(text: str, unix_ms: int) -> None:
-    assert parse_moment(text) == unix_ms
+    assert parse_time(text) == unix_ms
 
 
 @pytest.mark.parametrize("text", ["", "yesterday", "-5", "1e9", "2023-13-01", "17000000000000000"])
 def test_another_moment_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
-        parse_moment(text)
+        parse_time(text)
 
 
 # Export

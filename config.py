@@ -524,9 +524,8 @@ class Config:
         A setting that is not live accepts only its present value.
         """
         proposed = copy.copy(self)
-        for name in sorted(
-            values, key=lambda name: BY_NAME[name].live
-        ):  # as in Redis, immutable ones are refused first
+        # As in Redis, immutable settings are refused first.
+        for name in sorted(values, key=lambda name: BY_NAME[name].live):
             setting = BY_NAME[name]
             try:
                 proposed._take(setting, values[name])

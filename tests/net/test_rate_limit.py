@@ -44,7 +44,7 @@ def test_who_guesses_passwords_without_end_fills_no_disk(tmp_path: Path) -> None
     with GodisProcess(tmp_path, "--requirepass", "secret") as godis, godis.raw() as guesser:
         guesser.send(b"AUTH wrong\n" * 5000)
         for _ in range(5000):
-            assert guesser.read_line().startswith(b"WRONGPASS")
+            assert guesser.read_line().startswith(b"-WRONGPASS")
         wait_until(lambda: "left out" in godis.stderr(), what="the others are counted")
         refusal = f"refused a wrong password or user from 127.0.0.1:{guesser.sock.getsockname()[1]}"
         assert MOST_LINES <= godis.stderr().count(refusal) <= 100

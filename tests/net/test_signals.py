@@ -123,16 +123,22 @@ def test_it_serves_on_and_stops_well_when_its_terminal_is_closed(tmp_path: Path)
 )
 def test_ctrl_c_while_modules_are_imported_is_no_traceback(tmp_path: Path, module: str, args: list[str]) -> None:
     (tmp_path / f"{module}.py").write_text("import time\nopen('reached', 'x').close()\ntime.sleep(60)\n")
-    process = subprocess.Popen(
-        [sys.executable, str(GODIS), *args],
-        cwd=tmp_path,
-        env={name: text for name, text in os.environ.items() if name[:6] != "GODIS_"} | {"PYTHONPATH": str(tmp_path)},
-        stderr=subprocess.PIPE,
-    )
+    inherited = signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell's job in the background ignores it
+    try:
+        process = subprocess.Popen(
+            [sys.executable, str(GODIS), *args],
+            cwd=tmp_path,
+            env={name: text for name, text in os.environ.items() if name[:6] != "GODIS_"}
+            | {"PYTHONPATH": str(tmp_path)},
+            stderr=subprocess.PIPE,
+        )
+    finally:
+        signal.signal(signal.SIGINT, inherited)
     try:
         wait_until((tmp_path / "reached").exists, 20, f"{module} is imported")
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=20)
     finally:
         process.kill()
+        process.wait()
     assert (process.returncode, said) == (-signal.SIGINT, b"")

@@ -32,7 +32,7 @@ def fifo(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     "args",
     [
-        *([["--log", "fifo"], ["check", "fifo"], ["check", "fifo", "--repair"], ["export", "fifo"]]),
+        *([["--port", "0", "--log", "fifo"], ["check", "fifo"], ["check", "fifo", "--repair"], ["export", "fifo"]]),
         ["check", "fifo", "--until", "1", "--output", "new"],
         *([["--requirepass-file", "fifo"], ["ping", "--requirepass-file", "fifo"]]),
         *(["--tls-port", "7777", f"--{setting}", "fifo"] for setting in PEM_SETTINGS),

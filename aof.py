@@ -1,31 +1,35 @@
-"""The log's writer: what a turn or a few changed, framed as one batch, written, synced.
+"""The log's writer: it frames the effects of one or more turns as a batch, writes the batch and syncs it.
 
-It owns the log's file, and holds its lock (log.lock's). It knows no clock, no threads and no fsync policy: the server
-says when to write and when to sync. The format is log.reader's; log.replay's `replay` and `ReplayReport` are passed on
-here.
+1. It owns the log's file and holds its lock (`log/lock.py`).
+2. It knows no clock, no threads and no fsync policy: the server decides when to write and when to sync.
+3. `write` appends all effects so far as one batch. A batch that cannot be written whole is cut off again and kept in
+   memory for the next attempt.
+4. `fsync` returns when all that was written before is on the disk, or sets `fsync_failure`.
+
+The format is in `log/reader.py`. `replay` and `ReplayReport` of `log/replay.py` are re-exported here.
 
     command -> append_set() -> pieces -> write() once a turn -> file -> fsync() in a thread
-                                           |  fails: back to the       |  fails: read back, check,
+                                           |  fails: cut back to the   |  fails: read back, verify,
                                            |  batch's start, kept      |  write again, sync
 
 **Two threads, no lock.** The loop calls append, append_set, write, close; one thread at a time calls fsync.
     the loop writes   pieces, written_bytes, write_failure, _writing
     fsync writes      synced_bytes, fsync_failure
-    both write        failure, which is the one or the other, or else damage_failure
-While fsync_failure is set the file belongs to fsync(): write() keeps its pieces and returns False. A write already on
-its way when fsync_failure was set is seen by `_writing`; then fsync() leaves the repair to its next call. Each side
-raises its own flag before it looks at the other's, so both cannot go ahead.
+    both write        failure: write_failure, fsync_failure or damage_failure, the first that is set
+While fsync_failure is set, the file belongs to fsync(): write() keeps its pieces and returns False. If a write is
+running when fsync_failure is set, `_writing` shows it, and fsync() leaves the repair to its next call. Each side sets
+its own flag before it reads the other's, so at least one of them sees the other's flag.
 
-**After a failed fsync** the kernel may have dropped the pages and call them clean, so syncing again proves nothing.
-All since the last good fsync is read back, checked, cut off and written anew. Refused: to exit, as PostgreSQL does.
-It relies on a replay of its log; here the memory is right, and readers can still be served.
+**After a failed fsync** the kernel may have dropped the pages and marked them clean, so another fsync proves nothing.
+All bytes since the last good fsync are read back, verified, cut off and written again. (Refused: to exit, as PostgreSQL
+does. It relies on a replay of its log; here the memory is right, and reads can still be served.)
 
-**What others do to the file** while it is in use, `inspect` finds. A name that is gone and a size that is not what was
-written are `damage`: the memory has it all, and a rewrite makes a whole file of it. Where it cannot, as in a directory
-that is gone, the damage is a failure, until a rewrite succeeds. Another file in the log's place is a failure, because
-no start would find what is written now; it is not overwritten, because somebody wanted it there.
+**Changes of the file by other processes** are found by `inspect`. A missing name and a wrong size are `damage`: the
+memory is complete, and a rewrite makes a whole file of it. If the rewrite fails, as in a directory that was removed,
+the damage is a failure until a rewrite succeeds. Another file in the log's place is a failure, because no start would
+find what is written now. It is not overwritten, because it may be wanted.
 
-NullLog stands here, though it makes the module long: it is the same interface, and a change of one is one of the other.
+NullLog is in this module, which makes it long, because both classes have the same interface and change together.
 """
 
 from __future__ import annotations
@@ -49,16 +53,16 @@ __all__ = ["AppendOnlyLog", "LogLock", "NullLog", "ReplayReport", "claim_directo
 
 CLOSED_TO_RENAME = os.name == "nt"  # Windows renames no open file, and none over one
 FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
-READ_BACK_FAILED = b"fsync failed, and what was written since does not read back right: check the disk, then restart"
-LONG_BATCH_BYTES = 4 << 20
+LONG_BATCH_BYTES = 4 << 20  # a batch of this size is written in steps
 STEP_BYTES = 1 << 20
-UNFINISHED = (".rewrite", ".repairing", ".repairing-again")
+READ_BACK_FAILED = b"fsync failed, and what was written since does not read back right: check the disk, then restart"
+UNFINISHED = (".rewrite", ".repairing", ".repairing-again")  # suffixes of files that a killed process left
 REPLACED = b"another file stands in the place of the log: move it away, or restart to use it"
 _sync = getattr(os, "fdatasync", os.fsync)  # the file's times need not be on the disk
 
 
 class AppendOnlyLog(Records):
-    """One process's log. Open it, replay, then append and write; `failure` says why it cannot be written now."""
+    """The log of one process. Call `open`, replay, then append and write. `failure` is the reason why writes fail."""
 
     def __init__(self, path: str, instance_id: str = "", lock: LogLock | None = None) -> None:
         super().__init__()  # this turn's records
@@ -66,29 +70,29 @@ class AppendOnlyLog(Records):
         self.failure: bytes | None = None
         self.write_failure: bytes | None = None
         self.fsync_failure: bytes | None = None
-        self.damage = ""  # what others did to the file, so that only a rewrite makes a whole one
-        self.damage_failure: bytes | None = None  # why none could
+        self.damage = ""  # damage to the file by other processes, which only a rewrite repairs
+        self.damage_failure: bytes | None = None  # why the rewrite failed
         self.written_bytes = 0
         self.synced_bytes = 0
-        self.link = FIRST_LINK  # what the next batch gives as its `previous`; a replay says it
+        self.link = FIRST_LINK  # the `previous` of the next batch; set after a replay
 
-        self.real_path = os.path.realpath(path)  # a link to the log stays one
+        self.real_path = os.path.realpath(path)  # a symbolic link to the log stays one
         self._rewrite_path = self.real_path + ".rewrite"
         self._lock = lock or LogLock(path, instance_id)
         self._locked = lock is not None
         self._descriptor = -1
         self._origin = 0  # the position of the file's first byte
         self._renamed = False  # a new file has taken the log's name, and the directory is not synced yet
-        self._measured = False  # replay may cut the file after open: its size counts at the first write
+        self._measured = False  # replay may cut the file after `open`, so its size is read at the first write
         self._writing = False
-        self._torn = False  # bytes of a failed write may stand after written_bytes
-        self.is_busy = False  # a long batch is on its way, between whose steps others are served
-        self.in_steps = False  # it is being written, and the file must stay what it is
+        self._torn = False  # bytes of a failed write may follow written_bytes
+        self.is_busy = False  # a long batch is being committed in steps; no command may change a key meanwhile
+        self.in_steps = False  # that batch is being written, so nothing else may write to the file
         self._last_ms = 0
-        self._unsynced: bytes | None = None  # what a repair has cut off and must write again
+        self._unsynced: bytes | None = None  # bytes that a repair has cut off and must write again
 
     def open(self) -> None:
-        """Take the lock, unless it was given, and open the file. What is in the file is on the disk afterwards."""
+        """Take the lock, unless the caller passed it, then open and fsync the file. Raises LogError."""
         if not self._locked:
             self._lock.take()
             self._locked = True
@@ -100,9 +104,9 @@ class AppendOnlyLog(Records):
 
     def _open_file(self) -> None:
         try:
-            for left in UNFINISHED:  # by a process that was killed while it wrote it
+            for suffix in UNFINISHED:
                 with suppress(FileNotFoundError):
-                    os.unlink(self.real_path + left)
+                    os.unlink(self.real_path + suffix)
             descriptor = open_log_locked(self.path, FLAGS)
             if descriptor is None:
                 raise in_use(self.path, f"another process, whose {self.path}.lock was removed")
@@ -120,33 +124,33 @@ class AppendOnlyLog(Records):
         self.written_bytes = self.synced_bytes = os.fstat(self._descriptor).st_size
 
     def measure(self) -> None:
-        """Take the file's size, which a replay after `open` may have cut; only before the first write."""
+        """Read the file's size before the first write, because a replay after `open` may have cut the file."""
         if not self._measured:
             self.written_bytes = self.synced_bytes = os.fstat(self._descriptor).st_size
             self._measured = True
 
     @property
     def size_bytes(self) -> int:
-        """How long the file is."""
+        """The size of the file."""
         return self.written_bytes - self._origin
 
     @property
     def disk_failure(self) -> bytes | None:
-        """Why the disk does not take what is written; None also where only the file's name or size is wrong."""
+        """The reason why the disk rejects writes; None also if only the file's name or size is wrong."""
         return self.write_failure or self.fsync_failure
 
-    def _judge(self) -> None:
+    def _update_failure(self) -> None:
         self.failure = self.write_failure or self.fsync_failure or self.damage_failure
 
     def fail_damaged(self, reason: str) -> None:
-        """Count the damage as a failure: the file cannot be written anew, for this reason."""
+        """Make the damage a failure. `reason` says why the file cannot be written anew."""
         self.damage_failure = f"{self.damage}, and it cannot be written anew: {reason}".encode()
-        self._judge()
+        self._update_failure()
 
     def write(self, now_ms: int) -> bool:
-        """Write this turn's records as one batch; False while the log fails: then they are kept for the next try.
+        """Write the records as one batch. Return False while the log fails; the records are then kept for later.
 
-        They are kept, too, while a long batch is written in steps.
+        The records are also kept while a long batch is written in steps.
         """
         if not self.pieces or self.in_steps:
             return self.failure is None
@@ -158,14 +162,14 @@ class AppendOnlyLog(Records):
                 self._write_batch(self._batch(now_ms))
         finally:
             self._writing = False
-        self._judge()
+        self._update_failure()
         return not self.pieces
 
     def commit_in_slices(self, effects: Records, keys: list[set[bytes]], garbage: list[Any], now: Now) -> Steps:
-        """`commit`; many megabytes are written here, as a batch of their own, a megabyte a step.
+        """Do what `commit` does. Write effects of many megabytes as a batch of their own, a megabyte a step.
 
-        While `is_busy`, nobody may change anything, for all that is logged then comes behind it. Where it cannot be
-        written, it is left to the next `write`, as any other.
+        While `is_busy`, no command may change a key, because its effects would come behind this batch. If the batch
+        cannot be written, it is left to the next `write`.
         """
         if sum(map(len, effects.pieces)) < LONG_BATCH_BYTES:
             self.commit(effects, keys, garbage)
@@ -180,20 +184,20 @@ class AppendOnlyLog(Records):
         self.is_busy = True
         try:
             while self.pieces and self.failure is None:
-                yield  # the turn knows when these may be written
+                yield  # the turn decides when the earlier records may be written
             if self.failure is None:
                 self._last_ms = now()
                 head = frame_head(pieces, self._last_ms, self.link, checksum)
                 if (yield from self._write_in_steps(head, pieces)):
-                    self._take_late(effects, known)
+                    self._append_late(effects, known)
                     garbage += [*keys, effects.pieces, pieces]
                     return
         finally:
             self.is_busy = False
         self.commit(effects, keys, garbage)
 
-    def _take_late(self, effects: Records, known: int) -> None:
-        """Take over what came behind the `known` pieces, which end in database 0: keys that expired since."""
+    def _append_late(self, effects: Records, known: int) -> None:
+        """Append the pieces after the first `known` ones, which end in database 0: DELs of keys expired since then."""
         late = effects.pieces[known:]
         if late:
             self.end_in_0()
@@ -201,10 +205,7 @@ class AppendOnlyLog(Records):
             self._database = effects._database
 
     def write_again(self, garbage: list[Any], now: Now) -> Steps:
-        """Try once more to write what could not be written; where that may be much, a megabyte a step.
-
-        Nobody else may call `write` until it is done.
-        """
+        """Retry a failed write, a megabyte a step if it is large. No one may call `write` until it is done."""
         failure = self.write_failure
         if not self.has_large or failure is None or failure is REPLACED:
             self.write(now())
@@ -213,7 +214,7 @@ class AppendOnlyLog(Records):
         known = len(self.pieces)
         pieces, checksum = yield from _checked(self.pieces[:known])
         if self.write_failure is not failure or self.fsync_failure is not None:
-            return  # what is wrong is something else by now
+            return  # the failure is another one by now
         self._last_ms = now()
         head = frame_head(pieces, self._last_ms, self.link, checksum)
         if (yield from self._write_in_steps(head, pieces)):
@@ -221,7 +222,7 @@ class AppendOnlyLog(Records):
             del self.pieces[:known]
 
     def _write_in_steps(self, head: bytes, payload: Sequence[bytes | memoryview]) -> Generator[None, None, bool]:
-        """Write a batch, a piece a step, and nothing else meanwhile; return whether it is in the file."""
+        """Write a batch, a piece a step. Return True if it is in the file. Nothing else is written meanwhile."""
         self.measure()
         self.in_steps = self._writing = True
         try:
@@ -240,11 +241,11 @@ class AppendOnlyLog(Records):
                 self._cut_torn_end()
         finally:
             self.in_steps = self._writing = False
-            self._judge()
+            self._update_failure()
         return self.write_failure is None
 
     def _batch(self, now_ms: int) -> list[bytes]:
-        """Frame this turn's records: in one piece, or, where they are large or the memory is short, without a copy."""
+        """Frame the records: in one piece, or without a copy if they are large or memory is short."""
         if not self.has_large:
             with suppress(MemoryError):
                 return [frame(b"".join(self.pieces), now_ms, self.link)]
@@ -260,7 +261,7 @@ class AppendOnlyLog(Records):
                 self._write_all(piece)
         except OSError as error:
             self.write_failure = _text(error)
-            with suppress(OSError):  # the next try begins with it again
+            with suppress(OSError):  # the next attempt repeats it
                 self._cut_torn_end()
             return
         self._torn = False
@@ -281,7 +282,7 @@ class AppendOnlyLog(Records):
             rest = rest[os.write(self._descriptor, rest) :]
 
     def fsync(self) -> None:
-        """Wait until all written so far is on the disk, or repair after a failure. For a thread, one at a time."""
+        """Wait until all bytes written so far are on the disk, or repair after a failure. For one thread at a time."""
         if self.fsync_failure is not None:
             self._repair()
             return
@@ -305,7 +306,7 @@ class AppendOnlyLog(Records):
         self.fsync_failure = self.failure = text
 
     def _repair(self) -> None:
-        """Write all since the last good fsync once more; see the module's docstring."""
+        """Write all bytes since the last good fsync again; see the module's docstring."""
         if self._writing:
             return
         try:
@@ -323,12 +324,12 @@ class AppendOnlyLog(Records):
         self.synced_bytes = self.written_bytes
         self._unsynced = None
         self.fsync_failure = None
-        self._judge()
+        self._update_failure()
 
     def _read_back(self) -> bytes | None:
-        """Read what was written since the last good fsync; None if it is not the batches that were written."""
+        """Read the bytes written since the last good fsync; None if they are not whole batches."""
         size = self.written_bytes - self.synced_bytes
-        os.lseek(self._descriptor, self.synced_bytes - self._origin, os.SEEK_SET)  # O_APPEND: writes do not mind
+        os.lseek(self._descriptor, self.synced_bytes - self._origin, os.SEEK_SET)  # no effect on writes: O_APPEND
         data = b""
         while len(data) < size and (block := os.read(self._descriptor, size - len(data))):
             data += block
@@ -338,10 +339,10 @@ class AppendOnlyLog(Records):
             return None
         return data if whole else None
 
-    # ---- what others do to the file
+    # ---- changes of the file by other processes
 
     def inspect(self) -> None:
-        """Look whether the file has its name and its size; see the module's docstring. Not while it is read back."""
+        """Check the file's name and size; see the module's docstring. Does nothing while an fsync fails."""
         if self.fsync_failure is not None or self._torn or self._descriptor < 0:
             return
         replaced = False
@@ -350,35 +351,35 @@ class AppendOnlyLog(Records):
             replaced = not os.path.samestat(os.stat(self.real_path), mine)
         except (FileNotFoundError, NotADirectoryError):
             self.damage = "its name is gone"
-        except OSError:  # of a file system that cannot be looked at now
+        except OSError:  # the file system cannot be read now
             return
         if replaced != (self.write_failure is REPLACED):
             self.write_failure = REPLACED if replaced else None
-            self._judge()
+            self._update_failure()
         if mine.st_size != self.size_bytes:
             self.damage = f"it has {mine.st_size} bytes and should have {self.size_bytes}"
-            self._origin = self.written_bytes - mine.st_size  # what is written from now on is found again
+            self._origin = self.written_bytes - mine.st_size  # positions of later writes are right again
 
     # ---- for a rewrite
 
     def start_successor(self) -> AppendOnlyLog:
-        """Open an empty log beside this one, which may take its place. Raises OSError."""
-        successor = AppendOnlyLog(self._rewrite_path, lock=LogLock(self._rewrite_path))  # a lock that nobody takes
+        """Open an empty log beside this one, for `succeed`. Raises OSError."""
+        successor = AppendOnlyLog(self._rewrite_path, lock=LogLock(self._rewrite_path))  # the lock is never taken
         mode = stat.S_IMODE(os.fstat(self._descriptor).st_mode)
         descriptor = open_log_locked(successor.path, FLAGS | os.O_TRUNC, mode)
         if descriptor is None:
             raise OSError(f"another process has {successor.path} open")
         successor._descriptor = descriptor
         if hasattr(os, "fchmod"):
-            os.fchmod(successor._descriptor, mode)  # whatever the umask is
+            os.fchmod(successor._descriptor, mode)  # because `open` applies the umask
         successor._measured = True
         return successor
 
     def open_to_read(self) -> BinaryIO:
-        """Open the log's file once more. Raises OSError, also if another file has been put in its place."""
+        """Open the log's file again, for `read_at`. Raises OSError, also if the file was replaced."""
         try:
-            file = open_regular(self.real_path, buffering=0)  # the caller closes it
-        except FileNotFoundError:  # removed, and to be written anew
+            file = open_regular(self.real_path, buffering=0)
+        except FileNotFoundError:  # the name was removed; a rewrite makes a new file
             file = open(f"/dev/fd/{self._descriptor}", "rb", buffering=0)  # noqa: SIM115
         if not os.path.samestat(os.fstat(file.fileno()), os.fstat(self._descriptor)):
             file.close()
@@ -386,7 +387,7 @@ class AppendOnlyLog(Records):
         return file
 
     def read_at(self, file: BinaryIO, position: int, size: int) -> bytes:
-        """Read a piece of what was written, by a file of `open_to_read`. Raises OSError if it is not all there."""
+        """Read `size` bytes of the log from a file of `open_to_read`. Raises OSError if some are missing."""
         file.seek(position - self._origin)
         data = b""
         while len(data) < size:
@@ -397,7 +398,7 @@ class AppendOnlyLog(Records):
         return data
 
     def take_records(self) -> list[bytes]:
-        """Hand out the records so far, for `write_records`. Nothing is copied, however large it is."""
+        """Return the records so far, for `write_records`, and start a new list. O(1): nothing is copied."""
         self.end_in_0()
         records = self.pieces or [SELECT_0]
         self.pieces = []
@@ -405,9 +406,10 @@ class AppendOnlyLog(Records):
         return records
 
     def write_records(self, records: list[bytes], now_ms: int, link: bytes) -> Steps:
-        """Write records as one batch, a megabyte a step. For a thread: while it checks and writes them, others run.
+        """Write records as one batch, a megabyte a step. Raises OSError.
 
-        `link`: what the batch behind it gives as its `previous`, if not this one's checksum. Raises OSError.
+        For a thread: the checksum and the write release the GIL. `link` is the `previous` of the batch behind this one,
+        if it is not this one's checksum.
         """
         payload = list(_cut(blocks(records)))
         head = frame_head(payload, now_ms, self.link, link=link)
@@ -417,15 +419,15 @@ class AppendOnlyLog(Records):
             yield
 
     def copy_in(self, data: bytes | memoryview) -> None:
-        """Write whole batches of another log. Raises OSError."""
+        """Append bytes as they are: whole batches of another log. Raises OSError."""
         self._write_all(data)
         self.written_bytes += len(data)
 
     def succeed(self, successor: AppendOnlyLog, reader: BinaryIO) -> None:
-        """Go on in the file of `successor`, which says all that this one does. Raises OSError and stays as it was.
+        """Continue in the file of `successor`, which has the same effects. If it raises OSError, nothing has changed.
 
-        `synced_bytes` stays: what comes after it is on the disk only when the next fsync has synced the directory.
-        Until then a crash may bring back the old file, which is whole up to there.
+        `synced_bytes` stays: later bytes are on the disk only after the next fsync, which also syncs the directory.
+        Until then a crash may bring back the old file, which is whole up to that position.
         """
         if self.disk_failure is not None or os.fstat(successor._descriptor).st_size != successor.written_bytes:
             raise OSError("the log or its rewrite is not whole")
@@ -444,16 +446,16 @@ class AppendOnlyLog(Records):
             self._descriptor, successor._descriptor = successor._descriptor, -1
         self._origin = self.written_bytes - successor.written_bytes
         self.damage, self.damage_failure = "", None
-        self._judge()
+        self._update_failure()
         self._renamed = True
 
     def remove_file(self) -> None:
-        """Remove the name of a file that is nobody's log; where open files cannot be, `close_removed` does it."""
+        """Remove the name of an abandoned file. Where an open file cannot be removed, `close_removed` does it."""
         with suppress(OSError):
             os.unlink(self.path)
 
     def close_removed(self) -> None:
-        """Close a file that was removed. May take long, since the system frees its blocks: for a thread."""
+        """Close a file that was removed. For a thread, because the system frees its blocks, which may take long."""
         self._close_file()
         if CLOSED_TO_RENAME:
             self.remove_file()
@@ -464,12 +466,12 @@ class AppendOnlyLog(Records):
             os.close(descriptor)
 
     def close(self) -> None:
-        """Write and sync what is left, look at the file once more, and unlock; `failure` says what is not in it."""
+        """Write and sync the remaining records, inspect the file, and unlock. `failure` is set if records were lost."""
         if self._descriptor < 0:
             return
         if self.fsync_failure is not None:
             self.fsync()
-        self.in_steps = False  # what was half written is not in the log
+        self.in_steps = False  # a batch that is half written is cut off
         with suppress(OSError):
             self._cut_torn_end()
         self.write(self._last_ms)
@@ -487,7 +489,7 @@ class AppendOnlyLog(Records):
 
 
 class NullLog:
-    """A log that keeps nothing: for a server without one, and while a log is replayed."""
+    """A log that stores nothing: for a server without a log, and during replay."""
 
     failure: bytes | None = None
     write_failure: bytes | None = None
@@ -508,36 +510,36 @@ class NullLog:
         """Do nothing."""
 
     def append(self, db: int, argv: Sequence[bytes]) -> None:
-        """Forget a command."""
+        """Drop a command."""
 
     def append_set(self, db: int, key: bytes, value: bytes, deadline_ms: int) -> None:
-        """Forget a SET."""
+        """Drop a SET."""
 
     def append_sets(self, db: int, keys: Sequence[bytes], values: Sequence[bytes], deadline_ms: int) -> None:
-        """Forget many SETs."""
+        """Drop many SETs."""
 
     def append_alike(self, db: int, name: bytes, keys: Sequence[bytes], *words: bytes) -> None:
-        """Forget many commands."""
+        """Drop many commands."""
 
     def begin(self) -> NullLog:
-        """Return what forgets, too."""
+        """Return an EffectLog that stores nothing either: this one."""
         return self
 
     def commit_in_slices(self, effects: NullLog, keys: list[set[bytes]], garbage: list[Any], now: Now) -> Steps:
-        """Forget what was set aside."""
+        """Drop the collected effects."""
         garbage += keys
         yield from ()
 
     def commit(self, effects: NullLog, keys: list[set[bytes]], garbage: list[Any]) -> None:
-        """Forget what was set aside."""
+        """Drop the collected effects."""
         garbage += keys
 
     def write(self, now_ms: int) -> bool:
-        """Return that nothing is left to write."""
+        """Return True: no record is left to write."""
         return True
 
     def write_again(self, garbage: list[Any], now: Now) -> Steps:
-        """Return that nothing is left to write."""
+        """Do nothing, in no steps."""
         yield from ()
 
     def fsync(self) -> None:
@@ -551,17 +553,17 @@ class NullLog:
 
 
 def _checked(pieces: Iterable[bytes]) -> Generator[None, None, tuple[list[bytes | memoryview], int]]:
-    """Gather pieces in blocks of at most a megabyte, a step each; return them with their checksum."""
-    gathered, checksum = [], 0
+    """Join pieces in blocks of at most a megabyte, a step each. Return the blocks and their checksum."""
+    joined, checksum = [], 0
     for piece in _cut(blocks(pieces)):
-        gathered.append(piece)
+        joined.append(piece)
         checksum = crc32(piece, checksum)
         yield
-    return gathered, checksum
+    return joined, checksum
 
 
 def _cut(pieces: Iterable[bytes]) -> Iterator[bytes | memoryview]:
-    """Cut what is long into pieces that take about a millisecond to be written, without a copy."""
+    """Cut long pieces, without a copy, into parts that take about a millisecond to write."""
     for piece in pieces:
         if len(piece) <= STEP_BYTES:
             yield piece

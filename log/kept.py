@@ -1,7 +1,8 @@
-"""The logs that a rewrite replaced, and that are kept beside the log: the way back to before the rewrite.
+"""Kept logs: the files that rewrites replaced, for a restore to a time before the rewrite.
 
-It owns their names, `<log>.rewritten-<Unix ms of the replacement>`; each is the whole file that was the log until then.
-It must not know what is in them.
+1. A kept log is the whole file that was the log until the replacement. Its name is
+   `<log>.rewritten-<Unix ms of the replacement>`.
+2. The module knows the names and sizes of these files, not their format.
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ NAME = re.compile(r"\.rewritten-([0-9]{1,14})")
 
 
 def keep(path: str, now_ms: int) -> str:
-    """Give the log a second name, which stays when a rewrite takes the first one; return it. Raises OSError."""
+    """Give the log a second name (a hard link) before a rewrite replaces it. Return the name. Raises OSError."""
     kept = f"{path}.rewritten-{now_ms}"
     os.link(path, kept)
     return kept
 
 
 def kept_logs(path: str) -> list[str]:
-    """Return the logs that are kept, the oldest first. Raises OSError."""
+    """Return the paths of the kept logs, the oldest first. Raises OSError."""
     directory, name = os.path.split(os.path.abspath(path))
     found = []
     for other in os.listdir(directory):
@@ -32,7 +33,7 @@ def kept_logs(path: str) -> list[str]:
 
 
 def remove_but(path: str, count: int) -> None:
-    """Remove all but the newest of the logs that are kept. May take long: the system frees their blocks."""
+    """Remove all kept logs but the newest `count`. May take long, because the system frees their blocks."""
     with suppress(OSError):
         kept = kept_logs(path)
         for old in kept[: max(0, len(kept) - count)]:
@@ -40,7 +41,7 @@ def remove_but(path: str, count: int) -> None:
 
 
 def kept_bytes(path: str) -> int:
-    """Return the bytes that the kept logs take."""
+    """Return the total size of the kept logs."""
     with suppress(OSError):
         return sum(map(os.path.getsize, kept_logs(path)))
     return 0

@@ -1,12 +1,13 @@
-"""The lock that makes a process the only owner of a log, and the claim of a log among several.
+"""The lock that makes one process the owner of a log, and the choice of a free log among several.
 
-Two files are locked, and each lock ends with the process, however that ends:
+Two files are locked. Both locks end with the process, however it ends:
 
-- `<log>.lock` outlives each rename of the log, and holds the name of its owner for whoever is refused.
-- the file of the log itself, because `<log>.lock` can be removed while it is held. A rewrite locks its new file before
-  that becomes the log.
+1. `<log>.lock` stays the same file when the log is renamed. It holds the name of the owner, for the error message of a
+   process that finds the lock taken.
+2. The log itself is locked, too, because `<log>.lock` can be removed while it is locked. A rewrite locks its new file
+   before that file becomes the log.
 
-Refused: a pid in a file without a lock, which outlives its process.
+(Refused: a pid in a file without a lock, because the file outlives its process.)
 """
 
 from __future__ import annotations
@@ -31,9 +32,9 @@ MOST_DIRECTORIES = 10_000
 
 
 def open_locked(path: str, flags: int, mode: int = 0o640) -> int | None:
-    """Open a file and lock it, until it is closed; None if another process has it locked. Raises OSError.
+    """Open a file and lock it until it is closed; None if another process has locked it. Raises OSError.
 
-    The file that is locked is the one that has the name afterwards.
+    When it returns, `path` leads to the locked file.
     """
     while True:
         descriptor = os.open(path, flags, mode)
@@ -46,25 +47,25 @@ def open_locked(path: str, flags: int, mode: int = 0o640) -> int | None:
         except OSError:
             os.close(descriptor)
             raise
-        os.close(descriptor)  # who had it locked has removed or replaced it meanwhile
+        os.close(descriptor)  # the last owner has removed or replaced it meanwhile
 
 
 def lock_log(descriptor: int) -> bool:
-    """Lock the file of a log that is open, until it is closed; False if another process has it locked.
+    """Lock the file of an open log until it is closed. Return False if another process has locked it.
 
-    On Windows `<log>.lock` is enough, since nobody can remove it while it is open; and whoever has a part of the log
-    locked there keeps others from reading it.
+    On Windows it locks nothing: `<log>.lock` is enough, because an open file cannot be removed there, and a locked part
+    of the log could not be read by other processes.
     """
     return sys.platform == "win32" or _lock(descriptor)
 
 
 def open_log_locked(path: str, flags: int, mode: int = 0o640) -> int | None:
-    """Open a log and lock its file as `lock_log` does; None if another process has it locked. Raises OSError."""
+    """Open a log and lock its file as `lock_log` does; None if another process has locked it. Raises OSError."""
     return os.open(path, flags, mode) if sys.platform == "win32" else open_locked(path, flags, mode)
 
 
 def in_use(log_path: str, holder: str) -> LogError:
-    """Return that a log has another owner."""
+    """Return the error that says that a log has another owner."""
     return LogError(f"the log {log_path} is in use by {holder}: stop that one, or give this one another log")
 
 
@@ -77,10 +78,10 @@ def is_at(descriptor: int, path: str) -> bool:
 
 
 def _lock(descriptor: int) -> bool:
-    """Take the lock of an open file, which ends with the process; False if another has it."""
+    """Lock an open file; the lock ends with the process. Return False if another process has locked it."""
     try:
         if sys.platform == "win32":
-            os.lseek(descriptor, 1 << 30, os.SEEK_SET)  # beyond the text, which others must be able to read
+            os.lseek(descriptor, 1 << 30, os.SEEK_SET)  # beyond the text, which other processes must be able to read
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
         else:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -92,7 +93,7 @@ def _lock(descriptor: int) -> bool:
 
 
 class LogLock:
-    """Who has `<log>.lock` locked owns the log. The file is removed when it is given back."""
+    """The lock on `<log>.lock`; its owner owns the log. `release` removes the file."""
 
     def __init__(self, log_path: str, instance_id: str = "") -> None:
         self.log_path = log_path
@@ -101,7 +102,7 @@ class LogLock:
         self._descriptor = -1
 
     def try_take(self) -> bool:
-        """Take the lock, and note in it who has it; False if another holds it. Raises LogError."""
+        """Take the lock and write the owner into it. Return False if another process has it. Raises LogError."""
         try:
             descriptor = open_locked(self._path, os.O_RDWR | os.O_CREAT)
         except OSError as error:
@@ -109,18 +110,18 @@ class LogLock:
         if descriptor is None:
             return False
         self._descriptor = descriptor
-        with suppress(OSError):  # a full disk: the lock is held all the same, only its owner's name is missing
+        with suppress(OSError):  # on a full disk only the owner's name is missing
             os.ftruncate(descriptor, 0)
             os.lseek(descriptor, 0, os.SEEK_SET)
             os.write(descriptor, f"{os.getpid()} {platform.node()} {self._instance_id}\n".encode())
         return True
 
     def take(self) -> None:
-        """Take the lock, or raise LogError with the name of who holds it."""
+        """Take the lock. Raises LogError with the name of the owner if another process has it."""
         if not self.try_take():
-            raise in_use(self.log_path, self._holder())
+            raise in_use(self.log_path, self._owner())
 
-    def _holder(self) -> str:
+    def _owner(self) -> str:
         with suppress(OSError), open_regular(self._path) as file:
             pid, host, instance = (file.read(1000).decode("utf-8", "replace").strip("\n") + "  ").split(" ", 2)
             if pid:
@@ -130,23 +131,23 @@ class LogLock:
         return "another process"
 
     def release(self) -> None:
-        """Give the lock back, and remove its file."""
+        """Release the lock and remove its file."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor < 0:
             return
         with suppress(OSError):
-            if is_at(descriptor, self._path):  # else somebody has removed it, and it may be another's by now
-                os.unlink(self._path)  # first, so that whoever takes the lock next sees that the name is gone
+            if is_at(descriptor, self._path):  # else it was removed, and the name may be another process's lock
+                os.unlink(self._path)  # before the close, so that the next owner sees that the name is gone
         os.close(descriptor)
-        if sys.platform == "win32":  # which removes no open file
+        if sys.platform == "win32":  # where an open file cannot be removed
             with suppress(OSError):
                 os.unlink(self._path)
 
 
 def claim_directory(root: str, instance_id: str = "") -> LogLock:
-    """KeyLock the first of root/1, root/2, … that nobody holds, for instances that share one volume.
+    """Lock the log in the first free one of root/1, root/2, …, for instances that share one volume. Raises LogError.
 
-    The lock is held from here on: pass it to AppendOnlyLog with its `log_path`.
+    The caller passes the lock to AppendOnlyLog, with its `log_path`.
     """
     for number in range(1, MOST_DIRECTORIES + 1):
         directory = os.path.join(root, str(number))
@@ -161,9 +162,9 @@ def claim_directory(root: str, instance_id: str = "") -> LogLock:
 
 
 def newest_claimed(root: str) -> tuple[str, float]:
-    """Return the log in root/1, root/2, … that was written last, and when; no path if none of them holds anything.
+    """Return the path and time of the log in root/1, root/2, … that was written last; "" if all are empty.
 
-    The time is that of the file, in Unix seconds. Raises no error: what cannot be looked at is passed over.
+    The time is the file's, in Unix seconds. It raises no error; a log that cannot be read is skipped.
     """
     newest, written = "", 0.0
     with suppress(OSError):
@@ -175,7 +176,7 @@ def newest_claimed(root: str) -> tuple[str, float]:
 
 
 def written_at(path: str) -> float:
-    """Return when a log was last written, in Unix seconds; 0 if it holds nothing or cannot be looked at."""
+    """Return the time of a log's last write, in Unix seconds; 0 if it is empty or cannot be read."""
     with suppress(OSError):
         status = os.stat(path)
         return status.st_mtime if status.st_size else 0.0
@@ -183,9 +184,9 @@ def written_at(path: str) -> float:
 
 
 def _make_directory(path: str) -> None:
-    """Make a directory, and those above that are missing, so that their names outlive a loss of power."""
+    """Make a directory and its missing parents, and sync their names to the disk."""
     parent = os.path.dirname(os.path.abspath(path))
     if not os.path.isdir(parent):
         _make_directory(parent)
-    os.makedirs(path, exist_ok=True)  # another instance may have been faster
+    os.makedirs(path, exist_ok=True)  # another instance may make it at the same time
     sync_directory(path)

@@ -69,21 +69,21 @@ class Keys:
         return f"{keys} at the end of the log" + (f"; {expired} of them have expired since" if expired else "")
 
 
-def check(config: Config, path: str, mend: bool) -> int:
-    """Print the contents and the faults of a log, with `mend` repair it, and return the exit code. Raises LogError."""
+def check(config: Config, path: str, do_repair: bool) -> int:
+    """Print the contents and faults of a log, repair it if asked to, and return the exit code. Raises LogError."""
     open_existing(path).close()  # so that no lock file is created for a missing log
     lock = LogLock(path, "check --repair")
-    if mend:
+    if do_repair:
         lock.take()
     try:
         with open_existing(path) as log:
-            if mend and not lock_log(log.fileno()):
+            if do_repair and not lock_log(log.fileno()):
                 raise in_use(path, f"another process, whose {path}.lock was removed")
             found, keys = _examine(config, path, log)
             _describe(path, log, found, keys)
         if not found.losses:
             return WHOLE
-        if not mend or not found.is_log:
+        if not do_repair or not found.is_log:
             return FAULTY
         kept = repair(path, found, partial(_examine_copy, config))
         print(printable(f"repaired; the original is {kept}"))

@@ -29,18 +29,18 @@ def ping(config: Config) -> int:
         from net import tls  # noqa: PLC0415
 
         encryption = tls.client_context(config)
-    troubles = []
+    failures = []
     for place in places(config):
         try:
             with connect(place, encryption) as connection:
                 ask(connection, config.requirepass)
         except (OSError, ValueError) as error:  # ValueError: not a host name
             shown = place if isinstance(place, str) else f"{place[0]}:{place[1]}"
-            troubles.append(f"no answer from {shown}: {error}")
+            failures.append(f"no answer from {shown}: {error}")
         else:
             print("PONG")
             return 0
-    print(f"godis: {'; '.join(troubles) or 'ping needs --host, --port or --unixsocket'}", file=sys.stderr)
+    print(f"godis: {'; '.join(failures) or 'ping needs --host, --port or --unixsocket'}", file=sys.stderr)
     return 1
 
 

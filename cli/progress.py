@@ -17,7 +17,7 @@ class Progress:
     def __init__(self, what: str, clock: Callable[[], float] = monotonic) -> None:
         self._what = printable(what)
         self._clock = clock
-        self._began = self._shown = clock()
+        self._started = self._shown = clock()
         self._width = 0
 
     def show(self, done: int, total: int) -> None:
@@ -26,7 +26,7 @@ class Progress:
         if now - self._shown < SHOWN_EVERY_SECONDS or not sys.stderr.isatty():
             return
         self._shown = now
-        rate = done / (now - self._began) / (1 << 20)
+        rate = done / (now - self._started) / (1 << 20)
         text = f"{self._what}: {done * 100 // total} % of {total >> 20} MB, {rate:.0f} MB/s"
         print(f"\r{text:{self._width}}", end="", file=sys.stderr, flush=True)
         self._width = len(text)

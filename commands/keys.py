@@ -37,8 +37,15 @@ from commands.arguments import (
     parse_database,
     parse_integer,
 )
-from commands.keyspace_walk import AT_ONCE_PLACES, any_live, in_slices, listing, matching, places_at_once
-from commands.long_commands import counting, in_parts, is_long
+from commands.keyspace_walk import (
+    AT_ONCE_PLACES,
+    in_slices,
+    list_in_slices,
+    match_in_slices,
+    places_at_once,
+    random_live_key,
+)
+from commands.long_commands import count_in_slices, in_parts, is_long
 from errors import (
     DB_OUT_OF_RANGE,
     GT_AND_LT,
@@ -136,7 +143,7 @@ def exists(session: Session, argv: list[bytes]) -> Reply:
     """Count the keys that exist; a key named twice counts twice."""
     look = session.db.look
     if is_long(argv):
-        return counting(session, argv, is_use=False)
+        return count_in_slices(session, argv, is_use=False)
     return sum(look(key) is not None for key in argv[1:])
 
 
@@ -144,7 +151,7 @@ def exists(session: Session, argv: list[bytes]) -> Reply:
 def touch(session: Session, argv: list[bytes]) -> Reply:
     """Update the last access of keys; returns the number of keys that exist."""
     if is_long(argv):
-        return counting(session, argv, is_use=True)
+        return count_in_slices(session, argv, is_use=True)
     store, read = session.store, session.db.read
     tracked, store.tracks_access = store.tracks_access, True  # also under CLIENT NO-TOUCH
     try:
@@ -288,14 +295,14 @@ def _parse_conditions(words: list[bytes]) -> set[bytes]:
     return conditions
 
 
-def _meets(conditions: set[bytes], known_ms: int, wanted_ms: int) -> bool:
+def _meets(conditions: set[bytes], present_ms: int, new_ms: int) -> bool:
     """Return True if all conditions hold. A key without a deadline counts as one that never expires."""
-    endless = known_ms == NO_DEADLINE
+    never_expires = present_ms == NO_DEADLINE
     holds = {
-        b"NX": endless,
-        b"XX": not endless,
-        b"GT": not endless and wanted_ms > known_ms,
-        b"LT": endless or wanted_ms < known_ms,
+        b"NX": never_expires,
+        b"XX": not never_expires,
+        b"GT": not never_expires and new_ms > present_ms,
+        b"LT": never_expires or new_ms < present_ms,
     }
     return all(holds[condition] for condition in conditions)
 
@@ -313,7 +320,7 @@ def keys(session: Session, argv: list[bytes]) -> Reply:
     _, pattern = argv
     places = session.db.key_order.places
     quick = len(places) <= AT_ONCE_PLACES and is_quick(pattern, filter(None, places))
-    return in_slices(session, listing(session.db, pattern), quick)
+    return in_slices(session, list_in_slices(session.db, pattern), quick)
 
 
 @command("SCAN", "cursor [MATCH pattern] [COUNT count] [TYPE type]", arity=-2, flags=READONLY, since="2.8.0")
@@ -335,11 +342,11 @@ def scan(session: Session, argv: list[bytes]) -> Reply:
     matches = Pattern(pattern).matches
     if is_quick(pattern, found):
         return [b"%d" % following, list(filter(matches, found))]
-    return _scanned(following, matching(matches, found))
+    return _scanned(following, match_in_slices(matches, found))
 
 
-def _scanned(following: int, matching: Generator[None, None, list[bytes]]) -> Work:
-    found = yield from matching
+def _scanned(following: int, work: Generator[None, None, list[bytes]]) -> Work:
+    found = yield from work
     return [b"%d" % following, found]
 
 
@@ -380,7 +387,7 @@ def randomkey(session: Session, argv: list[bytes]) -> Reply:
     """Get a random key."""
     db = session.db
     key = db.random_key()
-    return in_slices(session, any_live(db)) if key is None and db else key
+    return in_slices(session, random_live_key(db)) if key is None and db else key
 
 
 @command("DBSIZE", arity=1, flags=READONLY | FAST)

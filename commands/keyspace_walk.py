@@ -5,8 +5,8 @@
 3. Such a read is not a point-in-time view. A key that exists from start to end is listed exactly once. A key that is
    created, deleted or expires meanwhile may be listed or not. Only reads may behave so.
 
-    work = listing(db, b"*")     a generator: each `next` reads some places of the key order; it returns the reply
-    at_once(work)                the same reply without a pause
+    work = list_in_slices(db, b"*")    a generator: each `next` reads some places of the key order; it returns the reply
+    at_once(work)                      the same reply without a pause
 
 Refused: a copy of all keys at the start, which alone stalls the loop (20 ms a million); a set of the keys already
 listed, which takes more memory than the reply.
@@ -45,19 +45,19 @@ def at_once(work: Work) -> Reply:
     return reply.members() if isinstance(reply, LongArray) else reply
 
 
-def listing(db: Keyspace, pattern: bytes) -> Work:
+def list_in_slices(db: Keyspace, pattern: bytes) -> Work:
     """List all keys that match a pattern, in slices. Raises CommandError if the pattern is too long."""
-    return _listing(db, pattern, None if pattern == b"*" else Pattern(pattern).matches)
+    return _list_in_slices(db, pattern, None if pattern == b"*" else Pattern(pattern).matches)
 
 
-def _listing(db: Keyspace, pattern: bytes, matches: Callable[[bytes], bool] | None) -> Work:
+def _list_in_slices(db: Keyspace, pattern: bytes, matches: Callable[[bytes], bool] | None) -> Work:
     chunks: list[tuple[bytes, ...]] = []
     try:
         for keys in db.walk():
             if matches is None:
                 chunks.append(keys)
             elif not is_quick(pattern, keys):
-                if found := (yield from matching(matches, keys)):
+                if found := (yield from match_in_slices(matches, keys)):
                     chunks.append(tuple(found))
             elif chunk := tuple(filter(matches, keys)):
                 chunks.append(chunk)
@@ -68,7 +68,7 @@ def _listing(db: Keyspace, pattern: bytes, matches: Callable[[bytes], bool] | No
     return LongArray(chunks)
 
 
-def matching(matches: Callable[[bytes], bool], keys: Iterable[bytes]) -> Generator[None, None, list[bytes]]:
+def match_in_slices(matches: Callable[[bytes], bool], keys: Iterable[bytes]) -> Generator[None, None, list[bytes]]:
     """List the keys that match, with a pause after each: for long keys and patterns."""
     found = []
     for key in keys:
@@ -78,7 +78,7 @@ def matching(matches: Callable[[bytes], bool], keys: Iterable[bytes]) -> Generat
     return found
 
 
-def any_live(db: Keyspace) -> Work:
+def random_live_key(db: Keyspace) -> Work:
     """Choose a random live key after a walk of the whole keyspace; None if there is none. Takes O(n)."""
     found: list[bytes] = []
     for keys in db.walk():

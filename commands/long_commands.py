@@ -49,7 +49,7 @@ def word_by_word(argv: list[bytes], work: Work, most_words: int = AT_ONCE_WORDS)
     return work if len(argv) > most_words else at_once(work)
 
 
-def counting(session: Session, argv: list[bytes], is_use: bool) -> Work:
+def count_in_slices(session: Session, argv: list[bytes], is_use: bool) -> Work:
     """Count the keys that exist, in slices; with `is_use` each counts as accessed."""
     if session.store.key_lock is not None:  # in a pool an entry began to run after this request was admitted
         return HELD_BACK
@@ -61,9 +61,9 @@ def counting(session: Session, argv: list[bytes], is_use: bool) -> Work:
     return count
 
 
-def getting(session: Session, argv: list[bytes]) -> Work:
+def get_in_slices(session: Session, argv: list[bytes]) -> Work:
     """Return the string values of keys, in slices; None for a key without a string."""
-    if session.store.key_lock is not None:  # as in `counting`
+    if session.store.key_lock is not None:  # as in `count_in_slices`
         return HELD_BACK
     chunks: list[tuple[Any, ...]] = []
     value_bytes = 0
@@ -102,7 +102,7 @@ def in_parts(session: Session, argv: list[bytes], run: Run, step: int = 1) -> Ge
     The first of each `step` words is a key. All effects are logged at once when the last part has run.
     """
     lock = yield from lock_keys(session, argv, step)
-    replies = yield from writing(session, lock, run_parts(session, lock, argv, run))
+    replies = yield from run_locked(session, lock, run_parts(session, lock, argv, run))
     return replies
 
 
@@ -117,7 +117,7 @@ def run_parts(session: Session, lock: KeyLock, argv: list[bytes], run: Run) -> G
 
 
 def lock_keys(session: Session, argv: list[bytes], step: int = 1) -> Generator[None, None, KeyLock]:
-    """Collect the keys of a request, the first of each `step` words. `writing` makes the lock effective."""
+    """Collect the keys of a request, the first of each `step` words. `run_locked` makes the lock effective."""
     lock = KeyLock(session.store.log.begin())
     for start in range(1, len(argv), PART_WORDS):
         lock.add(argv[start : start + PART_WORDS : step])
@@ -150,7 +150,7 @@ def logging_in_slices(session: Session, keys: list[bytes], run: Callable[[], Rep
             reply = run()
     except CommandError as error:
         refusal = error
-    yield from writing(session, lock, _nothing())  # also after a refusal: the DEL of an expired key may be an effect
+    yield from run_locked(session, lock, _nothing())  # also after a refusal: the DEL of an expired key may be an effect
     if refusal is not None:
         raise refusal
     return reply
@@ -162,7 +162,7 @@ def _nothing() -> Work:
     return None
 
 
-def writing(session: Session, lock: KeyLock, work: Generator[None, None, T]) -> Generator[None, None, T]:
+def run_locked(session: Session, lock: KeyLock, work: Generator[None, None, T]) -> Generator[None, None, T]:
     """Run work with its keys locked, then log its effects; if the work raises, log the effects made so far.
 
     The work is abandoned only when the process ends: then nothing of it is logged, and no client has seen any of it.

@@ -70,7 +70,7 @@ def add(left: LongDouble, right: LongDouble) -> LongDouble:
     return number._replace(significand=-number.significand) if total < 0 else number
 
 
-def spell(number: LongDouble) -> bytes:
+def to_text(number: LongDouble) -> bytes:
     """Format a number as Redis does: no exponent, no trailing zeros, no minus sign for zero."""
     numerator = abs(number.significand) * 10**DIGITS
     scaled = _divide(numerator << max(number.exponent, 0), 1 << max(-number.exponent, 0))

@@ -29,15 +29,15 @@ from commands.arguments import (
 from commands.long_commands import (
     HUGE_BYTES,
     PART_WORDS,
-    getting,
+    get_in_slices,
     in_parts,
     is_long,
     lock_keys,
+    run_locked,
     run_parts,
     words_of,
-    writing,
 )
-from commands.long_double import add, parse, spell
+from commands.long_double import add, parse, to_text
 from errors import (
     DECREMENT_OVERFLOW,
     LCS_LENGTH_AND_RANGES,
@@ -298,7 +298,7 @@ def getex(session: Session, argv: list[bytes]) -> Reply:
 def mget(session: Session, argv: list[bytes]) -> Reply:
     """Get the string values of keys; null for a key that does not exist or does not hold a string."""
     if is_long(argv):
-        return getting(session, argv)
+        return get_in_slices(session, argv)
     return _values(session.db, argv[1:])
 
 
@@ -343,7 +343,7 @@ def msetnx(session: Session, argv: list[bytes]) -> Reply:
 
 def _set_new_in_parts(session: Session, argv: list[bytes]) -> Work:
     lock = yield from lock_keys(session, argv, step=2)
-    is_new = yield from writing(session, lock, _set_new(session, lock, argv))
+    is_new = yield from run_locked(session, lock, _set_new(session, lock, argv))
     for _ in words_of(argv):  # if nothing was set, the words are still here: free them in slices
         yield
     return is_new
@@ -399,7 +399,7 @@ def _append_huge(session: Session, argv: list[bytes]) -> Work:
     lock = KeyLock(session.store.log.begin())
     lock.add([key])
     work = _overwrite_in_place(session.db, lock, argv, len(session.db.create(key, STRING)), tail)
-    reply = yield from writing(session, lock, work)
+    reply = yield from run_locked(session, lock, work)
     return reply
 
 
@@ -459,7 +459,7 @@ def _set_range_huge(session: Session, argv: list[bytes], offset: int) -> Work:
     """Overwrite a part of a string that is copied in slices."""
     lock = KeyLock(session.store.log.begin())
     lock.add([argv[1]])
-    reply = yield from writing(session, lock, _overwrite_in_place(session.db, lock, argv, offset, argv[3]))
+    reply = yield from run_locked(session, lock, _overwrite_in_place(session.db, lock, argv, offset, argv[3]))
     return reply
 
 
@@ -588,7 +588,7 @@ def incrbyfloat(session: Session, argv: list[bytes]) -> Reply:
     try:
         if infinite:
             raise OverflowError
-        total = spell(add(*numbers))
+        total = to_text(add(*numbers))
     except OverflowError:
         raise CommandError(NAN_OR_INFINITY) from None
     db.done(key, total, b"SET", key, total, b"KEEPTTL")

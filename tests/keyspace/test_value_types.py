@@ -522,7 +522,7 @@ def test_check_and_export_know_a_log_with_lists(rig: Rig) -> None:
     copy = Path(rig.path).with_name("exported")
     copy.write_bytes(output.getvalue())
     assert replayed(str(copy)) == replayed(rig.path) == state_of(rig.store)
-    assert check(Config({}, {}), rig.path, mend=False) == WHOLE
+    assert check(Config({}, {}), rig.path, do_repair=False) == WHOLE
     rig.log.open()
 
 

@@ -1,24 +1,28 @@
-"""Checking and mending a log: what of it is sound, what is lost, a copy without what is lost.
+"""Check and repair of a log: it finds all damage, and writes a copy without the damaged parts.
 
-It owns the way on after a fault, which replay refuses. It must not know the keyspace (it is handed an `apply`), nor
-what is printed. The format is log.reader's; whether a fault is a torn tail or corruption is log.replay's to judge.
+1. It continues after a fault, where replay refuses the log.
+2. It does not know the keyspace (the caller passes an `apply`) and prints nothing.
+3. Its memory is bounded by a block, the largest unit and the list of losses.
 
-    sound | lost | sound | lost, but for some commands | sound | torn tail
-            `Loss`         `Loss` with what stays of it          `Loss`, torn
+The format is in `log/reader.py`; `log/replay.py` distinguishes a torn tail from corruption.
 
-**Where it goes on after a fault.** Behind a batch whose head can be read and leads to a next head or to the end: at
-that place, so that nothing inside the batch is taken for a batch. Otherwise at the next whole batch, unless what
-follows that one shows that it stands inside a value. Never at a command outside a batch: those have no checksum, and
-the lost bytes may have held a SELECT or a MULTI; redis-check-aof gives up there, too.
+    sound | lost | sound | lost, except some commands | sound | torn tail
+            `Loss`         `Loss` that `keeps` a batch          `Loss`, torn
 
-**Losing a batch may make a later command fail**: a RENAME whose key is gone. A replay would refuse the log, so such a
-command is taken out of its batch, and the copy is checked before it takes the log's place.
+**Where it continues after a fault.** If the head of the damaged batch is readable and its length leads to another head
+or to the end of the file, it continues there, so that no part of the batch's payload is read as a batch. Otherwise it
+continues at the next whole batch, unless the bytes after that batch show that it is inside a value. It never continues
+at a command outside a batch: such commands have no checksum, and the lost bytes may have held a SELECT or a MULTI.
+redis-check-aof stops there, too.
 
-**Where a batch does not follow the one before it**, both hold, and nobody can tell which is in the wrong place: nothing
-is dropped. There, and where a batch was dropped, the copy has a batch that changes nothing and joins the two.
+**The loss of a batch may make a later command fail**, such as a RENAME whose key is missing. A replay would refuse the
+log. So the command is removed from its batch, and the copy is checked before it replaces the log.
 
-Bounded memory: a block, the largest unit and the list of losses. Refused: mending bits by the checksum. It would find
-a bit that fits, not the one that was there.
+**If a batch does not follow the one before it**, nothing is dropped: both batches are whole, and nothing shows which of
+them is in the wrong place. The copy gets an empty batch between the two that joins the chain. It also gets one where a
+batch was dropped.
+
+(Refused: to repair bits by the checksum. It would find some bit that fits, not the right one.)
 """
 
 from __future__ import annotations
@@ -65,19 +69,19 @@ from protocol import encode_command
 
 @dataclass
 class Loss:
-    """Bytes of a log that a replay cannot take, and what stays of them."""
+    """Bytes of a log that a replay rejects, and the batch that replaces them, if any."""
 
     start: int
     end: int
     reason: str
     torn: bool = False
-    dropped: list[tuple[int, list[bytes]]] = field(default_factory=list)  # only these, of a sound batch; else all
-    stays: bytes = b""
+    dropped: list[tuple[int, list[bytes]]] = field(default_factory=list)  # of a sound batch; empty if all is lost
+    keeps: bytes = b""  # a batch with the commands that are not lost, or one that joins the chain
 
 
 @dataclass
 class Findings:
-    """What a log holds, its losses left out."""
+    """The result of a check: the counts of what is sound, and the losses."""
 
     size: int
     counts: ReplayReport = field(default_factory=ReplayReport)
@@ -88,7 +92,7 @@ class Findings:
 
     @property
     def only_torn(self) -> bool:
-        """Return True if all that is wrong is what a start repairs by itself."""
+        """Return True if a start of the server would repair all faults by itself."""
         return all(loss.torn for loss in self.losses)
 
 
@@ -96,7 +100,7 @@ class Findings:
 
 
 class Examiner:
-    """Reads all that is whole in a log, through `apply`, and notes what is not."""
+    """Passes all whole units of a log to `apply`, and lists the losses."""
 
     def __init__(self, path: str, file: BinaryIO, apply: Apply, now_ms: int, default_ttl_ms: int) -> None:
         self._file = file
@@ -104,8 +108,8 @@ class Examiner:
         self._default_ttl_ms = default_ttl_ms
         self._refused: list[tuple[int, list[bytes]]] = []  # by `apply`, in this unit
         self._refusal = ""
-        self._link = FIRST_LINK  # of the last batch that stays
-        self._has_gap = False  # the last loss took what stood behind that batch
+        self._link = FIRST_LINK  # of the last batch that is kept
+        self._has_gap = False  # the last loss followed that batch
         size = os.fstat(file.fileno()).st_size
         self._text = is_text(path, file)
         dated = find_batch(file, 0, size) if self._text else None
@@ -113,14 +117,14 @@ class Examiner:
         self.found = Findings(size)
 
     def examine(self, progress: Progress = no_progress) -> Findings:
-        """Read to the end."""
+        """Read the log to its end."""
         position = 0
         while position < self.found.size:
             position = self._read_from(position, progress)
         return self.found
 
     def _read_from(self, start: int, progress: Progress) -> int:
-        """Read up to the next loss and note it; return where to go on."""
+        """Read up to the next loss and add it to the list. Return the position at which to continue."""
         found = self.found
         player = Player(self._try, found.counts, self._text_ms, self._default_ttl_ms)
         next_progress = start
@@ -133,7 +137,7 @@ class Examiner:
                     found.first_ms = found.first_ms or unit.time_ms
                     found.last_ms = unit.time_ms
                 if loss is not None:
-                    return self._note(loss)
+                    return self._add_loss(loss)
                 if unit.kind is Kind.BATCH:
                     self._join(unit, known)
                 if unit.end >= next_progress:
@@ -141,27 +145,27 @@ class Examiner:
                     next_progress = unit.end + BLOCK_BYTES
             player.finish()
         except Fault as fault:
-            return self._note(self._lose(fault, player.multi_start))
+            return self._add_loss(self._loss_of(fault, player.multi_start))
         return found.size
 
     def _join(self, unit: Unit, known: int) -> None:
-        """Join a batch to the last one that stays, if it does not follow that one; with no loss between, note a fault.
+        """Join a batch to the last one that is kept, if it does not follow it. If no loss is between the two, add one.
 
-        There were `known` losses before it; one more is of commands in it.
+        `known` is the number of losses before the batch. If there is one more, it is of commands in the batch.
         """
         losses = self.found.losses
-        if len(losses) > known and not losses[-1].stays:
+        if len(losses) > known and not losses[-1].keeps:
             self._has_gap = True
             return
         if unit.previous and unit.previous != self._link:
             if not self._has_gap:
                 losses.insert(known, Loss(unit.start, unit.start, UNLINKED))
                 known += 1
-            losses[known - 1].stays = frame(SELECT_0, unit.time_ms, self._link, unit.previous)
+            losses[known - 1].keeps = frame(SELECT_0, unit.time_ms, self._link, unit.previous)
         self._link = unit.link
         self._has_gap = False
 
-    def _note(self, loss: Loss) -> int:
+    def _add_loss(self, loss: Loss) -> int:
         self._has_gap = True
         losses = self.found.losses
         if losses and losses[-1].end == loss.start and not (losses[-1].dropped or loss.dropped or loss.torn):
@@ -179,49 +183,49 @@ class Examiner:
             self.found.counts.commands -= 1
 
     def _play(self, player: Player, unit: Unit) -> Loss | None:
-        """Apply a unit; return the loss after which reading must start anew, if any."""
-        began = player.multi_start if player.multi_start >= 0 else unit.start
-        unit = unit._replace(commands=list(unit.commands))  # so that what is refused can be found in it
+        """Apply a unit. Return a loss if reading must start anew after it."""
+        start = player.multi_start if player.multi_start >= 0 else unit.start
+        unit = unit._replace(commands=list(unit.commands))  # so that a refused command keeps its identity
         self._refused.clear()
         try:
             player.play(unit)
-        except Fault as fault:  # a MULTI without EXEC, which ends where the batch begins or is in it
+        except Fault as fault:  # a MULTI without EXEC, before this batch or in it
             if fault.offset == unit.start:
                 return Loss(unit.start, unit.end, fault.reason)
             return Loss(fault.offset, unit.start, fault.reason)
-        except Refused as error:  # SELECT, MULTI, EXEC: what follows in this batch, or outside of one, hangs on them
+        except Refused as error:  # SELECT, MULTI, EXEC: the meaning of the commands after it depends on it
             reason = f"a command there is refused: {error.text}"
-            return Loss(began, unit.end if unit.kind is Kind.BATCH else self._next_batch(unit.end), reason)
+            return Loss(start, unit.end if unit.kind is Kind.BATCH else self._next_batch(unit.end), reason)
         if self._refused:
-            self._drop_refused(unit, began)
+            self._drop_refused(unit, start)
         return None
 
-    def _drop_refused(self, unit: Unit, began: int) -> None:
-        """Take what was refused out of its batch. Of a transaction that a Redis wrote nothing stays."""
+    def _drop_refused(self, unit: Unit, start: int) -> None:
+        """Remove refused commands from their batch. A transaction outside a batch, by a Redis, is lost as a whole."""
         refused = {id(argv) for _, argv in self._refused}
-        stays = b""
+        keeps = b""
         if unit.kind is Kind.BATCH:
             kept = [argv for argv in unit.commands if id(argv) not in refused]
             if any(argv[0].upper() not in CONTROL for argv in kept):
                 payload = b"".join(map(encode_command, kept))
-                stays = frame(payload, unit.time_ms, unit.previous or self._link, unit.link)
+                keeps = frame(payload, unit.time_ms, unit.previous or self._link, unit.link)
         reason = f"a command there is refused: {self._refusal}"
-        self.found.losses.append(Loss(began, unit.end, reason, dropped=[*self._refused], stays=stays))
+        self.found.losses.append(Loss(start, unit.end, reason, dropped=[*self._refused], keeps=keeps))
 
     # After a fault
 
-    def _lose(self, fault: Fault, multi_start: int) -> Loss:
-        """Find what a fault takes with it."""
+    def _loss_of(self, fault: Fault, multi_start: int) -> Loss:
+        """Return the loss that a fault causes."""
         counts = self.found.counts
         start = multi_start if multi_start >= 0 else fault.offset
         reason = why_corrupt(self._file, self.found.size, fault, counts)
         if not reason:
             self.found.is_log = may_be_torn(self._file, fault, counts)
             return Loss(start, self.found.size, fault.reason, torn=True)
-        return Loss(start, self._behind(fault.offset), reason)
+        return Loss(start, self._next_position(fault.offset), reason)
 
-    def _behind(self, offset: int) -> int:
-        """Find where to go on behind the damaged unit at `offset`."""
+    def _next_position(self, offset: int) -> int:
+        """Return the position at which to continue after the damaged unit at `offset`."""
         head = self._head(offset)
         if head is not None:
             end = offset + head.end() + int(head[1])
@@ -230,12 +234,12 @@ class Examiner:
         return self._next_batch(offset + 1)
 
     def _next_batch(self, start: int) -> int:
-        """Find the next whole batch that does not stand in a value, or the end."""
+        """Return the position of the next whole batch that is not inside a value, or the end of the file."""
         while (batch := find_batch(self._file, start, self.found.size)) is not None:
             end = batch[0]
             while (head := self._head(end)) is not None:
                 end += head.end() + int(head[1])
-            if self._read(end, 2) != b"\r\n":  # as a value that ends with batches is followed by
+            if self._read(end, 2) != b"\r\n":  # which would follow a value that ends with batches
                 return batch[0]
             start = end
         return self.found.size
@@ -252,9 +256,9 @@ class Examiner:
 
 
 def repair(path: str, found: Findings, examine: Callable[[str], Findings]) -> str:
-    """Put a copy without its losses in a log's place; return where the original is. The caller holds the lock.
+    """Replace a log by a copy without its losses. Return the new path of the original. The caller holds the lock.
 
-    `examine` reads a copy as the log itself was read: only one that is whole takes its place.
+    `examine` checks a copy in the same way as the log: only a copy without losses replaces it. Raises LogError.
     """
     path = os.path.realpath(path)
     copies = [f"{path}.repairing", f"{path}.repairing-again"]
@@ -278,7 +282,7 @@ def _copy_sound(source: str, found: Findings, target: str) -> None:
     with open(source, "rb") as log, open(target, "wb", opener=same_mode(log)) as copy:
         for loss in found.losses:
             copy_range(log, loss.start, copy)
-            copy.write(loss.stays)
+            copy.write(loss.keeps)
             log.seek(loss.end)
         copy_range(log, found.size, copy)
         copy.flush()
@@ -286,10 +290,10 @@ def _copy_sound(source: str, found: Findings, target: str) -> None:
 
 
 def _exchange(path: str, copy: str) -> str:
-    """Keep the file at `path` under the first free name, and let the copy take its place."""
+    """Keep the file at `path` under the first free name, and rename the copy to `path`. Return the kept name."""
     status = os.stat(path)
     if hasattr(os, "chown"):
-        with suppress(OSError):  # who may not give files away has made it as the log's server would
+        with suppress(OSError):  # only root may change the owner
             os.chown(copy, status.st_uid, status.st_gid)
     for number in count(1):
         kept = f"{path}.before-repair-{number}"
@@ -305,7 +309,7 @@ def _exchange(path: str, copy: str) -> str:
 
 
 def _keep(path: str, kept: str) -> None:
-    """Give a file a second name, or copy it where the file system has no links. Raises FileExistsError."""
+    """Give a file a second name, or copy it if the file system has no links. Raises FileExistsError."""
     try:
         os.link(path, kept)
     except FileExistsError:

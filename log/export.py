@@ -1,7 +1,8 @@
-"""A log read as it is, up to a moment or to its end, and written somewhere else. It never changes the log itself.
+"""Export of a log: as a copy up to a point in time (`copy_until`), or as plain RESP commands (`export`).
 
-It knows no keyspace and prints nothing. A torn tail is left out, as a start cuts it off; corruption is refused, since
-what follows it is log.check's business.
+1. It never changes the log itself, does not know the keyspace, and prints nothing.
+2. It leaves out a torn tail, as a start of the server cuts it off.
+3. It raises DamagedLog for corruption; `log/check.py` reads past it.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ Progress = Callable[[int, int], None]
 
 
 def open_existing(path: str) -> BinaryIO:
-    """Open a log for reading. Raises LogError, also for a missing one."""
+    """Open a log for reading. Raises LogError, also if there is none."""
     try:
         return open_log(path)
     except FileNotFoundError as error:
@@ -54,7 +55,7 @@ def no_progress(_done: int, _total: int) -> None:
 
 
 def whole_units(path: str, log: BinaryIO, text: bool, progress: Progress) -> Iterator[Unit]:
-    """Walk over a log up to its end or its torn tail. Raises DamagedLog where it is corrupt."""
+    """Yield the units of a log up to its end or its torn tail. Raises DamagedLog if it is corrupt."""
     size = os.fstat(log.fileno()).st_size
     counts = ReplayReport()
     next_progress = 0
@@ -76,7 +77,7 @@ def whole_units(path: str, log: BinaryIO, text: bool, progress: Progress) -> Ite
 
 
 def log_that_reaches(path: str, until_ms: int) -> str:
-    """Return the log, or the newest kept one that a rewrite replaced, that begins before a moment; else the log."""
+    """Return the newest of the log and its kept logs that begins before `until_ms`; the log if none does."""
     try:
         candidates = [path, *reversed(kept_logs(os.path.realpath(path)))]
     except OSError:
@@ -90,10 +91,11 @@ def log_that_reaches(path: str, until_ms: int) -> str:
 
 
 def copy_until(path: str, until_ms: int, output: str, progress: Progress = no_progress) -> tuple[int, int]:
-    """Write a log as it was before a moment to a new file; return its size, and the time of its last batch.
+    """Write a log as it was before `until_ms` to a new file. Return its size and the time of its last batch.
 
-    It ends before the first batch of that time or later, even if the clock was put back afterwards: what it holds is
-    a state that there was. Commands without a time go with what stands before them, lines of text with their batch.
+    The copy ends before the first batch of that time or later, even if the clock was set back afterwards: so it holds a
+    state that existed. Commands without a time belong to the batch before them, lines of text to the batch after them.
+    Raises LogError, also if the file exists.
     """
     with open_existing(path) as log:
         end = last_ms = 0
@@ -127,9 +129,9 @@ def export(
     default_ttl_ms: int,
     progress: Progress = no_progress,
 ) -> int:
-    """Write a log's commands as plain RESP, each in the database it is for; return how many bytes are a torn tail.
+    """Write a log's commands as plain RESP, with a SELECT for each change of the database. Return the torn bytes.
 
-    It starts with a SELECT, and a transaction is written as its commands, so it needs nothing but a Redis that reads.
+    The output starts with a SELECT, and a transaction is written as its commands, so that any Redis can read it.
     """
     selected = -1
 
@@ -157,6 +159,6 @@ def export(
 
 
 def copy_range(log: BinaryIO, end: int, copy: BinaryIO) -> None:
-    """Copy from where `log` stands up to `end`."""
+    """Copy the bytes of `log` from its present position up to `end`."""
     while (rest := end - log.tell()) > 0 and (block := log.read(min(rest, BLOCK_BYTES))):
         copy.write(block)

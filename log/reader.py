@@ -1,26 +1,28 @@
-"""The log's format, and the reading of it: bytes to whole units. It writes nothing and applies nothing.
+"""The log's format: it encodes batches and decodes bytes to whole units. It writes no file and applies no command.
 
     file     = *line-of-the-original *(batch / command / comment)
     batch    = "#" bytes " " crc32 " " unix-ms " " previous CRLF payload     payload: `bytes` long, RESP commands
     command  = a RESP array of bulk strings outside a batch     what a redis-server wrote
-    comment  = "# " ... CRLF / "#TS:" seconds CRLF              a person's "# note"; Redis's "#TS:1700000000"
+    comment  = "# " ... CRLF / "#TS:" seconds CRLF              "# note" by an operator; "#TS:1700000000" by Redis
 
-The checksum covers all that comes after it: the time, `previous`, CRLF and the payload; a wrong length misplaces the
-end, so it shows too. `previous` is the checksum of the batch before: so the batches are a chain, and `linked` finds one
-that is missing, doubled, out of order or from another log. docs/log-format.md has the whole grammar with an example,
-and the faults.
+1. The checksum covers everything after it: the time, `previous`, CRLF and the payload. A wrong length misplaces the
+   end, so the checksum detects it, too.
+2. `previous` is the checksum of the batch before. So the batches are a chain, and `linked` finds a batch that is
+   missing, doubled, out of order or from another log. (Refused: a sequence number. It does not detect a batch of
+   another log, and costs as much.)
+3. `read_command`, `read_payload` and UnitReader take bytes and a position and return a unit. They raise `Incomplete`
+   with the end that they need, or `Damage` with a reason. They know no file.
+4. `units` feeds them from a file in blocks, so memory is bounded by a block and the largest unit.
+5. `find_batch`, `find_command` and `is_hole` search for whole units after a fault. `log/replay.py` classifies the fault
+   by what they find.
 
-Refused: a sequence number. It would not tell a batch of another log, and costs as much.
+A payload is read by column or by hiredis, and then encoded again. If the bytes are equal, it was commands. Both
+together take a third of the time of `read_command`, and are safe because the checksum proves that Godis wrote the
+payload. `read_command` checks every byte; it reads commands outside batches, which have no checksum. (Refused for them:
+protocol.RequestParser, which knows no offsets and reads lines of text as commands.)
 
-Two layers. `read_command`, `read_payload` and UnitReader take bytes and a position and give a unit, or raise
-`Incomplete` (how far they must see) or `Damage` (what is wrong); they know no file. `units` feeds them from a file in
-blocks, so memory is bounded by a block and the largest unit. `find_batch`, `find_command` and `is_hole` look at
-what is still whole after a fault, for log.replay to judge it by.
-
-A payload is read by column, or by hiredis, since its checksum says that we wrote it: to read it so and encode it
-again, which proves that it was commands, takes a third of the time of `read_command`. That one checks every byte and
-serves the plain commands, which are unverified. Refused for them: protocol.RequestParser, which knows no offsets and
-takes lines of text for commands.
+docs/log-format.md has the whole grammar, an example and the faults. The module is one because format, reading and
+search share the patterns below.
 """
 
 from __future__ import annotations
@@ -42,10 +44,10 @@ HEAD = re.compile(
     rb"#([1-9][0-9]{0,9}) ([0-9a-f]{8}) ([0-9]{1,14})(?: ([0-9a-f]{8})(?: ([0-9a-f]{8}))?)?\r\n"
 )  # bytes, checksum, time, previous, next
 LONGEST_HEAD = 1 + 10 + 1 + 8 + 1 + 14 + 1 + 8 + 1 + 8 + 2
-LATEST_MS = 10**14 - 1  # that a head has room for
-FIRST_LINK = b"00000000"  # what the first batch of a log gives as `previous`
+LATEST_MS = 10**14 - 1  # the latest time that fits a head
+FIRST_LINK = b"00000000"  # the `previous` of the first batch of a log
 UNLINKED = "the batch does not follow the one before it: batches are missing, doubled, out of order or from another log"
-# Not a line that ends as a head does: that one is a head whose start is damaged, and its payload would pass unverified.
+# A line that ends as a head does is no comment but a head with a damaged start: its payload must not pass unverified.
 COMMENT = re.compile(rb"#(?![^\r\n]*[0-9a-f]{8} [0-9]{1,14}(?: [0-9a-f]{8}){0,2}\r\n)(?: [^\r\n]*|TS:[0-9]{1,20})\r?\n")
 LONGEST_COMMENT = 1024
 COUNT = re.compile(rb"\*([1-9][0-9]{0,9})\r\n")
@@ -55,14 +57,14 @@ SOME_COMMAND = re.compile(rb"\*[1-9][0-9]{0,9}\r\n\$")
 TEXT_OPENING = re.compile(rb"[A-Za-z]+[ \r\n]")
 TEXT_COMMAND = re.compile(rb"^(?:SET|SETEX|DEL) ", re.MULTILINE)
 SECTOR_BYTES = 512  # the smallest block of a disk
-LEAST_ZEROS = 8  # where a batch should begin, for a lost page: fewer may be a damaged byte
-UNSYNCED_MS = 2000  # what is not synced under `everysec` is no older
-HUGE_COUNT = re.compile(rb"\n[*~>|%][0-9]{7}")  # for which hiredis would take memory at once
+LEAST_ZEROS = 8  # of a lost page, where a batch should begin; fewer may be a damaged byte
+UNSYNCED_MS = 2000  # the greatest age of an unsynced batch under `everysec`
+HUGE_COUNT = re.compile(rb"\n[*~>|%][0-9]{7}")  # hiredis would allocate memory for all elements at once
 SELECT_0 = b"*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n"
 
 
 class Incomplete(Exception):
-    """The unit goes on after the bytes given, at least to `end`."""
+    """The unit continues after the given bytes, at least to `end`."""
 
     def __init__(self, end: int) -> None:
         super().__init__(end)
@@ -70,7 +72,7 @@ class Incomplete(Exception):
 
 
 class Damage(Exception):
-    """The bytes are no unit of a log. `certain` says that no unfinished write can have left them."""
+    """The bytes are not a unit of a log. `certain` is True if no unfinished write can have left them."""
 
     def __init__(self, reason: str, certain: bool = False) -> None:
         super().__init__(reason)
@@ -90,7 +92,7 @@ class Fault(Exception):
 
 
 class Kind(Enum):
-    """What a unit is."""
+    """The kind of a unit."""
 
     BATCH = "batch"
     COMMAND = "command"
@@ -99,9 +101,9 @@ class Kind(Enum):
 
 
 class Unit(NamedTuple):
-    """A whole piece of a log, from `start` to `end`; the one of a text line has that line's words as its command.
+    """A whole unit of a log, from `start` to `end`. The command of a text line is its words.
 
-    A batch gives `previous`, unless an older Godis wrote it, and must be followed by one that gives its `link`.
+    The `previous` of the next batch must be this batch's `link`. A batch of an older Godis has no `previous`.
     """
 
     kind: Kind
@@ -114,7 +116,7 @@ class Unit(NamedTuple):
 
 
 def frame(payload: bytes, now_ms: int, previous: bytes = b"", link: bytes = b"") -> bytes:
-    """Make a batch of a payload; `link`: what the next batch gives as its `previous`, if not this one's checksum."""
+    """Return a batch. `link` is the `previous` of the next batch, if that is not this one's checksum."""
     rest = _rest_of_head(now_ms, previous, link)
     return b"#%d %08x %b%b" % (len(payload), zlib.crc32(payload, zlib.crc32(rest)), rest, payload)
 
@@ -126,7 +128,7 @@ def frame_head(
     checksum: int | None = None,
     link: bytes = b"",
 ) -> bytes:
-    """Make what stands before the payload of a batch, which is given in pieces; with its checksum, if that is known."""
+    """Return the head of a batch whose payload is in pieces. `checksum` is the payload's, if it is known."""
     rest, size = _rest_of_head(now_ms, previous, link), sum(map(len, payload))
     whole = zlib.crc32(rest)
     if checksum is None:
@@ -138,7 +140,7 @@ def frame_head(
 
 
 def _rest_of_head(now_ms: int, previous: bytes, link: bytes) -> bytes:
-    """Make what stands behind the checksum in a head. A clock that shows no time that fits must not spoil the log."""
+    """Return the part of a head after the checksum. A time that does not fit is clamped."""
     time_ms = now_ms if 0 <= now_ms <= LATEST_MS else 0 if now_ms < 0 else LATEST_MS
     if not previous:
         return b"%d\r\n" % time_ms
@@ -146,16 +148,16 @@ def _rest_of_head(now_ms: int, previous: bytes, link: bytes) -> bytes:
 
 
 def link_of(batch: bytes) -> bytes:
-    """Return the checksum in the head of a batch, which the next one gives as its `previous`."""
+    """Return the checksum in the head of a batch, which is the `previous` of the next one."""
     start = batch.index(b" ") + 1
     return batch[start : start + len(FIRST_LINK)]
 
 
 def join_checksums(first: int, second: int, size: int) -> int:
-    """Return the CRC-32 of two pieces, the second of them so long, from theirs.
+    """Return the CRC-32 of two concatenated pieces from theirs; `size` is the second one's. O(log size).
 
-    As zlib's crc32_combine, which Python does not have: the first one times x to the power of the second's bits. Such a
-    polynomial has the power 0 at the highest of 32 bits.
+    This is zlib's crc32_combine, which Python does not have: the first checksum times x to the power of the second's
+    bits. In such a polynomial the highest of the 32 bits is x**0.
     """
     power, square = 1 << 31, 1 << 23  # x**0, x**8
     while size:
@@ -179,7 +181,7 @@ def _multiply(left: int, right: int) -> int:
 
 
 def read_command(data: bytes, start: int) -> tuple[list[bytes], int]:
-    """Read one RESP array of bulk strings, strictly; give its argv and where it ends."""
+    """Read one RESP array of bulk strings strictly. Return its argv and its end. Raises Incomplete or Damage."""
     count, position = _read_number(COUNT, data, start)
     argv = []
     for _ in range(count):
@@ -204,17 +206,17 @@ def _read_number(pattern: re.Pattern[bytes], data: bytes, start: int) -> tuple[i
 
 
 def read_payload(reader: hiredis.Reader, data: bytes, start: int, end: int) -> Sequence[list[bytes]]:
-    """Read the commands of a batch whose checksum is right.
+    """Read the commands of a batch whose checksum is right. Raises Damage.
 
-    Those of one length are read by column, which most batches are. For others hiredis is fast, but reads replies: it
-    also takes numbers, nulls, nested arrays and more. So what it read must give the same bytes when it is encoded
-    again. If not, the strict reader says where the payload goes wrong. That one also reads what hiredis would take
-    gigabytes for, since it believes how many elements an array says it has.
+    Commands of one length, as in most batches, are read by column. Others are read by hiredis, which is fast but reads
+    replies: it also accepts numbers, nulls, nested arrays and more. So its result must encode to the same bytes. If it
+    does not, the strict reader finds the place of the error. The strict reader also reads arrays with a huge count, for
+    which hiredis would allocate gigabytes.
     """
     payload = data[start:end]
-    like = split_columns(payload)
-    if like is not None:
-        return like
+    columns = split_columns(payload)
+    if columns is not None:
+        return columns
     if HUGE_COUNT.search(payload) or HUGE_COUNT.match(b"\n" + payload[:LONGEST_HEADER]):
         return [argv for _, argv in strictly(payload)]
     reader.feed(payload)
@@ -228,7 +230,7 @@ def read_payload(reader: hiredis.Reader, data: bytes, start: int, end: int) -> S
 
 
 def strictly(payload: bytes) -> Iterator[tuple[int, list[bytes]]]:
-    """Read the commands of a payload by the strict reader, each with where it starts."""
+    """Yield the commands of a payload by the strict reader, each with its position. Raises Damage."""
     position = 0
     try:
         while position < len(payload):
@@ -240,14 +242,14 @@ def strictly(payload: bytes) -> Iterator[tuple[int, list[bytes]]]:
 
 
 class UnitReader:
-    """Reads one unit at a position of some bytes. Lines of text, if any, end at the first batch."""
+    """Reads one unit at a position of some bytes. With `text`, lines of text are read until the first batch."""
 
     def __init__(self, text: bool) -> None:
         self.text = text
         self._payload_reader = hiredis.Reader()
 
     def read(self, data: bytes, start: int, base: int = 0) -> Unit:
-        """Read the unit at `start` of bytes that stand at `base` in the file, or raise Incomplete or Damage."""
+        """Read the unit at `start` of bytes that are at `base` in the file. Raises Incomplete or Damage."""
         first = data[start : start + 1]
         if first == b"#" and (head := HEAD.match(data, start)) is not None:
             return self._read_batch(data, head, base)
@@ -293,13 +295,13 @@ class UnitReader:
             raise Incomplete(len(data) + 1)
         if SOME_COMMAND.match(data, start):
             raise Damage("a command without a batch after lines of text")
-        if end == len(data) and COUNT.match(data, start):  # what follows says whether it is a command
+        if end == len(data) and COUNT.match(data, start):  # the next bytes decide whether it is a command
             raise Incomplete(end + 1)
         return Unit(Kind.TEXT, base + start, base + end, [data[start:end].rstrip(b"\r\n").split(b" ")])
 
 
 def is_text_log(opening: bytes) -> bool:
-    """Return True if a file that starts so is a log of the original program."""
+    """Return True if a file with this beginning is a log of the original program, which has lines of text."""
     return TEXT_OPENING.match(opening) is not None and TEXT_COMMAND.search(opening) is not None
 
 
@@ -309,10 +311,10 @@ def is_text_log(opening: bytes) -> bool:
 def units(
     file: BinaryIO, size: int, text: bool = False, block_bytes: int = BLOCK_BYTES, start: int = 0
 ) -> Iterator[Unit]:
-    """Walk over the first `size` bytes of a log, from the unit at `start`; raise Fault where they cannot be read."""
+    """Yield the units of the first `size` bytes of a log, from `start` on. Raises Fault at an unreadable unit."""
     reader = UnitReader(text)
     file.seek(start)
-    data, base, position = b"", start, 0  # data is what the file holds from `base` on
+    data, base, position = b"", start, 0  # data: the bytes of the file from `base` on
     while base + position < size:
         try:
             if position == len(data):
@@ -334,7 +336,7 @@ def units(
 
 
 def linked(found: Iterable[Unit]) -> Iterator[Unit]:
-    """Pass units on, from the start of a log, while each batch follows the one before it; raise Fault where not."""
+    """Yield units from the start of a log. Raises Fault at a batch that does not follow the one before it."""
     link = FIRST_LINK
     for unit in found:
         if unit.kind is Kind.BATCH:
@@ -345,10 +347,10 @@ def linked(found: Iterable[Unit]) -> Iterator[Unit]:
 
 
 def find_batch(file: BinaryIO, start: int, size: int) -> tuple[int, int] | None:
-    """Find the first whole batch at or after `start`: its offset and its time.
+    """Return the offset and the time of the first whole batch at or after `start`; None if there is none.
 
-    Values may be made to look like heads; so that they cannot make this take for ever, it gives up with the
-    cautious answer, as if it had found one, after checking sixteen times the bytes that there are.
+    Values may contain many heads, each of which costs a checksum. To bound the time, the search ends after checksums of
+    sixteen times the bytes of the file, and returns the cautious answer: the next head, as if its batch were whole.
     """
     budget = 16 * (size - start) + BLOCK_BYTES
     base = start
@@ -367,11 +369,11 @@ def find_batch(file: BinaryIO, start: int, size: int) -> tuple[int, int] | None:
 
 
 def is_hole(file: BinaryIO, start: int, size: int) -> bool:
-    """Return True if the damage at `start` is a page that never reached the disk, while later pages did.
+    """Return True if the damage at `start` is a page that did not reach the disk before a power loss.
 
-    The system writes unsynced pages in any order. A page that is lost reads as zeros up to its end, also where a batch
-    should begin. No flipped bit does that: zeros inside a batch, which a value may hold, prove nothing. Behind the hole
-    whole batches of the same two seconds may stand, and further holes.
+    The system writes unsynced pages in any order. A lost page reads as zeros up to its end, and the zeros begin where a
+    batch should begin. A flipped bit does not look so, and zeros inside a batch prove nothing, because a value may hold
+    them. After the hole there may be whole batches of the same two seconds, and further holes.
     """
     first_ms = -1
     while (batch := find_batch(file, start + 1, size)) is not None:
@@ -392,7 +394,7 @@ def is_hole(file: BinaryIO, start: int, size: int) -> bool:
 
 
 def _has_zeros_to_a_sector(file: BinaryIO, start: int) -> bool:
-    """Return True if nothing but zeros, and no fewer than LEAST_ZEROS, stand from `start` to the end of a sector."""
+    """Return True if only zeros, and at least LEAST_ZEROS, fill the bytes from `start` to the end of a sector."""
     length = LEAST_ZEROS + -(start + LEAST_ZEROS) % SECTOR_BYTES
     file.seek(start)
     return file.read(length) == bytes(length)
@@ -409,7 +411,7 @@ def _checksum(file: BinaryIO, start: int, end: int) -> int:
 
 
 def find_command(file: BinaryIO, start: int, size: int) -> bool:
-    """Return True if a whole command outside a batch follows after `start`."""
+    """Return True if there is a whole command, outside a batch, after `start`."""
     overlap = BLOCK_BYTES // 16
     while start < size:
         file.seek(start)

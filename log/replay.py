@@ -1,15 +1,16 @@
-"""Replay: a log's commands handed to `apply` in order, and the judgement of its faults.
+"""Replay: it passes the commands of a log to `apply` in order, and distinguishes a torn tail from corruption.
 
-It owns what a replay does to the file: cut off a torn tail, keeping it aside, and date an old text log. It knows
-nothing of the keyspace; the format is log.reader's.
+1. It changes the file in two ways only: it cuts off a torn tail, which it moves to a file of its own, and it adds a
+   batch with the time to an old text log that has none.
+2. It does not know the keyspace. The format is in `log/reader.py`.
 
-**Torn tail or corruption?** A crash leaves an unfinished unit and nothing whole after it. So a fault with a whole
-batch after it is corruption and refused; one without is a torn tail, kept aside and cut off. A value may hold what
-looks like a batch, so a torn one may be refused: the safe side. Refused: a checksum of the head alone, to tell a
-cut batch from a flipped length; the search for what follows is needed anyway.
+**Torn tail or corruption?** A crash leaves an unfinished unit and nothing whole after it. So a fault without a whole
+batch after it is a torn tail; one with a whole batch after it is corruption, and the log is refused. An unfinished
+batch with a value that looks like a batch is refused, too, which is safe. (Refused: a checksum of the head alone, to
+distinguish a cut batch from a wrong length. The search for a whole batch is needed anyway.)
 
-A checksum that is right says that the batch is as it was written. If its payload is no list of commands, or `apply`
-refuses one, then no crash did it: always corruption.
+If the checksum of a batch is right but its payload is not a list of commands, or `apply` rejects one of them, this is
+always corruption: a crash cannot cause it.
 """
 
 from __future__ import annotations
@@ -44,18 +45,18 @@ from log.reader import (
 from wire.files import NotRegular, open_regular
 
 STARTED = re.compile(rb"[#*](?:[1-9]|\Z)")  # a first batch or command of which only the start was written
-Link = bytes  # the name is a field of the report
+Link = bytes  # an alias, because the report has a field `bytes`
 DATABASE = re.compile(rb"[0-9]{1,9}")
 NUMBER = re.compile(rb"[+-]?[0-9]{1,15}")
 Apply = Callable[[int, "list[bytes]"], None]
 ApplyMany = Callable[[int, "Sequence[list[bytes]]"], bool]
-MANY = 4  # commands; a batch of fewer is faster applied one by one
+MANY = 4  # commands; those of a smaller batch are applied one by one, which is faster
 CONTROL = frozenset((b"SELECT", b"MULTI", b"EXEC"))
 
 
 @dataclass
 class ReplayReport:
-    """What a replay read, and what it had to cut off or pass over."""
+    """The numbers of units that a replay has read, cut off or skipped."""
 
     commands: int = 0
     batches: int = 0
@@ -65,11 +66,11 @@ class ReplayReport:
     skipped_lines: int = 0
     torn_bytes: int = 0
     torn_path: str = ""
-    link: Link = FIRST_LINK  # what the next batch gives as its `previous`
+    link: Link = FIRST_LINK  # the `previous` of the next batch
 
 
 class Refused(Exception):
-    """`apply` refused a command: number `number` of the unit at `start`."""
+    """`apply` rejected a command: number `number` of the unit at `start`."""
 
     def __init__(self, start: int, number: int, text: str) -> None:
         super().__init__(text)
@@ -79,7 +80,7 @@ class Refused(Exception):
 
 
 class Player:
-    """Hands commands on: follows SELECT, holds back those of a MULTI until its EXEC, turns text lines to effects."""
+    """Applies units: it follows SELECT, queues the commands of a MULTI until its EXEC, and converts lines of text."""
 
     def __init__(
         self,
@@ -89,7 +90,7 @@ class Player:
         default_ttl_ms: int,
         apply_many: ApplyMany | None = None,
     ) -> None:
-        self.multi_start = -1  # where the open transaction starts
+        self.multi_start = -1  # position of the open transaction
         self._apply = apply
         self._apply_many = apply_many
         self._report = report
@@ -99,7 +100,7 @@ class Player:
         self._queue: list[tuple[int, int, int, list[bytes]]] = []
 
     def play(self, unit: Unit) -> None:
-        """Apply what a unit holds."""
+        """Apply the commands of a unit. Raises Fault or Refused."""
         if unit.kind is Kind.BATCH:
             self._play_batch(unit)
         elif unit.kind is Kind.COMMAND:
@@ -115,7 +116,7 @@ class Player:
             raise Fault(self._report.bytes, "the file ends inside a MULTI", incomplete=True)
 
     def _play_batch(self, unit: Unit) -> None:
-        """A batch stands alone: it starts in database 0, and has an EXEC for each MULTI."""
+        """Apply a batch. It starts in database 0 and must have an EXEC for each MULTI."""
         if self.multi_start >= 0:
             raise Fault(self.multi_start, "MULTI without EXEC before a batch", certain=True)
         self._report.batches += 1
@@ -169,10 +170,10 @@ class Player:
 
 
 def text_effect(words: list[bytes], now_ms: int, default_ttl_ms: int) -> list[bytes] | None:
-    """Turn a line of the original program's log into what it does; None for a line that did nothing.
+    """Return the effect of a line of the original program's log as a command; None if it had no effect.
 
-    The original cut a value at its first space and took a missing one as empty. It stored the order
-    `SETEX key value seconds` and taught `SETEX key seconds value`: the number is the seconds, of two the first.
+    The original cut a value at its first space and read a missing one as empty. It logged `SETEX key value seconds`
+    but documented `SETEX key seconds value`. So the word that is a number is the seconds; of two numbers, the first.
     """
     match words:
         case [b"DEL", key, *_]:
@@ -186,7 +187,7 @@ def text_effect(words: list[bytes], now_ms: int, default_ttl_ms: int) -> list[by
             seconds, value = (first, second) if NUMBER.fullmatch(first) else (second, first)
             if not NUMBER.fullmatch(seconds):
                 return None
-            if int(seconds) <= 0:  # it stored a value that was dead at once
+            if int(seconds) <= 0:  # the original stored a value that had expired already
                 return [b"DEL", key]
             return [b"SET", key, value, b"PXAT", b"%d" % (now_ms + int(seconds) * 1000)]
     return None
@@ -202,12 +203,13 @@ def replay(
     apply_many: ApplyMany | None = None,
     block_bytes: int = BLOCK_BYTES,
 ) -> ReplayReport:
-    """Give every command of a log to `apply(database, argv)`; cut off a torn tail. The caller holds the log's lock.
+    """Pass every command of a log to `apply(database, argv)`, and cut off a torn tail. The caller holds the log's lock.
 
-    A whole batch is offered to `apply_many` first, which may take it (True) or leave it as it is (False).
+    A batch of many commands is passed to `apply_many` first. It returns True if it has applied the batch, and False if
+    it has changed nothing. Raises DamagedLog for corruption, and LogError if the file cannot be used.
 
-    Text lines of the original hold no time. Theirs is the time of the first batch after them, and `now_ms` where
-    there is none yet; then such a batch is added, so that every later replay finds the same deadlines.
+    Lines of text have no time. They get the time of the first batch after them. If there is none, they get `now_ms`,
+    and a batch with that time is added, so that every later replay computes the same deadlines.
     """
     report = ReplayReport()
     try:
@@ -247,7 +249,7 @@ def replay(
 
 
 def open_log(path: str) -> BinaryIO:
-    """Open a log for reading. A missing one raises FileNotFoundError, anything else that is wrong LogError."""
+    """Open a log for reading. Raises FileNotFoundError if there is none, LogError if it cannot be used."""
     try:
         return open_regular(path)
     except FileNotFoundError:
@@ -259,7 +261,7 @@ def open_log(path: str) -> BinaryIO:
 
 
 def cannot_use(path: str, error: OSError) -> LogError:
-    """Say what is wrong with a log's path, and what to do."""
+    """Return the error that says what is wrong with a log's path, and what to do."""
     advice = {
         errno.EISDIR: "give a file; for a Redis multi-part AOF one made with `cat BASE.aof INCR.aof > log.txt`",
         errno.ENOENT: "create its directory first",
@@ -272,12 +274,12 @@ def cannot_use(path: str, error: OSError) -> LogError:
 
 
 def not_regular(path: str) -> LogError:
-    """Return that a log's path is a pipe or a device."""
+    """Return the error that says that a log's path is a pipe or a device."""
     return LogError(f"the log {path} cannot be used: it is not a regular file; give another path")
 
 
 def refuse_other_formats(path: str, opening: bytes) -> None:
-    """Raise LogError for the files of Redis that are no log of commands."""
+    """Raise LogError for the files of Redis that are not a log of commands."""
     if opening.startswith(b"REDIS0"):
         raise LogError(
             f"{path} starts with a Redis snapshot (RDB), which is not read: in that Redis set "
@@ -293,7 +295,7 @@ def refuse_other_formats(path: str, opening: bytes) -> None:
 
 
 def _refuse_unless_torn(path: str, file: BinaryIO, size: int, fault: Fault, report: ReplayReport) -> None:
-    """Return if a fault is a torn tail; raise LogError if it is corruption, or no log at all."""
+    """Raise DamagedLog unless a fault is a torn tail of a log."""
     reason = why_corrupt(file, size, fault, report)
     if reason:
         raise damaged(path, fault.offset, reason)
@@ -302,14 +304,14 @@ def _refuse_unless_torn(path: str, file: BinaryIO, size: int, fault: Fault, repo
 
 
 def why_corrupt(file: BinaryIO, size: int, fault: Fault, report: ReplayReport) -> str:
-    """Say why a fault after what `report` counts cannot be a torn tail; nothing if it may be one."""
+    """Return the reason why a fault cannot be a torn tail; "" if it may be one. `report` counts the units before it."""
     if fault.certain:
         return fault.reason
     if find_batch(file, fault.offset + 1, size) and not is_hole(file, fault.offset, size):
         return f"{fault.reason}, and whole batches follow"
     file.seek(fault.offset)
     first = file.read(1)
-    # A head that was read last says that commands within a batch follow; those of a torn one do not count.
+    # After the head of a torn batch there are commands that belong to the batch; they do not count.
     outside = first == b"*" or (first != b"#" and report.foreign_commands > 0)
     if outside and find_command(file, fault.offset + 1, size):
         return f"{fault.reason}, and whole commands follow"
@@ -317,7 +319,7 @@ def why_corrupt(file: BinaryIO, size: int, fault: Fault, report: ReplayReport) -
 
 
 def may_be_torn(file: BinaryIO, fault: Fault, report: ReplayReport) -> bool:
-    """Return True if a fault with nothing whole after it is the end of a log and not of some other file."""
+    """Return True if a fault with nothing whole after it is the end of a log and not of another kind of file."""
     if report.batches or report.foreign_commands or report.text_lines:
         return True
     file.seek(fault.offset)
@@ -326,12 +328,12 @@ def may_be_torn(file: BinaryIO, fault: Fault, report: ReplayReport) -> bool:
 
 
 def not_a_log(path: str, reason: str) -> DamagedLog:
-    """Return that a file is something else."""
+    """Return the error that says that a file is not a log."""
     return DamagedLog(f"{path} is not a log ({reason}): nothing was changed; give another path")
 
 
 def damaged(path: str, offset: int, reason: str) -> DamagedLog:
-    """Say where a log is corrupt, and what to do."""
+    """Return the error that says where a log is corrupt, and what to do."""
     return DamagedLog(
         f"the log {path} is damaged at byte {offset}: {reason}. Nothing was changed. Restore a backup; or run "
         f"`python godis.py check --repair {path}`, which drops what is damaged, says which keys that may change, and "
@@ -340,7 +342,7 @@ def damaged(path: str, offset: int, reason: str) -> DamagedLog:
 
 
 def _place(file: BinaryIO, refused: Refused) -> int:
-    """Find where in its unit a refused command starts."""
+    """Return the position of a refused command within its unit."""
     file.seek(refused.start)
     match = HEAD.match(file.read(LONGEST_HEAD))
     if match is None:
@@ -351,29 +353,29 @@ def _place(file: BinaryIO, refused: Refused) -> int:
 
 
 def _cut_off(path: str, file: BinaryIO, offset: int) -> str:
-    """Move a log's end from `offset` on to a file of its own, never over another file; give that file's name."""
-    aside_path = f"{path}.torn-{offset}"
+    """Move the bytes of a log from `offset` on to a new file. Return its path. Raises LogError."""
+    torn_path = f"{path}.torn-{offset}"
     number = 0
-    while os.path.lexists(aside_path):
+    while os.path.lexists(torn_path):
         number += 1
-        aside_path = f"{path}.torn-{offset}.{number}"
+        torn_path = f"{path}.torn-{offset}.{number}"
     try:
-        with open(aside_path, "xb", opener=same_mode(file)) as aside:
+        with open(torn_path, "xb", opener=same_mode(file)) as torn:
             file.seek(offset)
             while block := file.read(BLOCK_BYTES):
-                aside.write(block)
-            aside.flush()
-            os.fsync(aside.fileno())
+                torn.write(block)
+            torn.flush()
+            os.fsync(torn.fileno())
         sync_directory(path)
         with open(path, "r+b") as log:
             log.truncate(offset)
             os.fsync(log.fileno())
     except OSError as error:
         raise LogError(
-            f"cannot cut the torn end off {path} and keep it as {aside_path}: {error.strerror}; "
+            f"cannot cut the torn end off {path} and keep it as {torn_path}: {error.strerror}; "
             "see that this user may write there and that there is space"
         ) from error
-    return aside_path
+    return torn_path
 
 
 def _append(path: str, data: bytes) -> None:
@@ -387,9 +389,9 @@ def _append(path: str, data: bytes) -> None:
 
 
 def same_mode(file: BinaryIO) -> Callable[[str, int], int]:
-    """Return an opener for `open` that gives a new file the mode of this one, whatever the umask is.
+    """Return an opener for `open` that gives a new file the mode of this one, without the umask.
 
-    So nobody can read a copy of a log who cannot read the log.
+    So a user who cannot read the log cannot read a copy of it.
     """
     mode = os.fstat(file.fileno()).st_mode & 0o777
 
@@ -403,7 +405,7 @@ def same_mode(file: BinaryIO) -> Callable[[str, int], int]:
 
 
 def sync_directory(path: str) -> None:
-    """Make a file's new name last: fsync the directory that it is in, where the system can."""
+    """Make a file's new name durable: fsync its directory, except on Windows."""
     if os.name == "nt":
         return
     descriptor = os.open(os.path.dirname(os.path.abspath(path)), os.O_RDONLY)

@@ -169,7 +169,7 @@ class Engine:
             return None
         observer = session.instance.read_observer
         if observer is not None:
-            observer.note_keys(session, columns[0])
+            observer.observe_keys(session, columns[0])
         return run_many(session, *columns)
 
     def refuse(self, error: CommandError) -> CommandError:
@@ -208,7 +208,7 @@ class Engine:
             if held_back is not None:
                 return held_back
         if instance.read_observer is not None:
-            instance.read_observer.note(session, row, argv)
+            instance.read_observer.observe(session, row, argv)
         return None
 
     def apply(self, db: int, argv: list[bytes]) -> None:

@@ -58,13 +58,13 @@ def serve(config: Config) -> int:
     network.serve_until_stopped()
     signals.on_stop(signal.SIG_IGN)  # another signal must not interrupt the end
     log.close()
-    if network.broken:
-        logger.critical("stopped, since %s", network.broken)
+    if network.failure:
+        logger.critical("stopped, since %s", network.failure)
     if log.failure is not None:
         logger.error("stopped, but the log could not be written: %s", log.failure.decode(errors="replace"))
         return 1
     logger.info("stopped; everything is in the log" if config.appendonly else "stopped")
-    return int(bool(network.broken))
+    return int(bool(network.failure))
 
 
 def _leave(_number: int, _frame: object) -> NoReturn:
@@ -142,10 +142,10 @@ def serve_in_pool(config: Config) -> int:
     network.serve_until_stopped()
     signals.on_stop(signal.SIG_IGN)
     pool.stop()
-    if network.broken:
-        logger.critical("stopped, since %s", network.broken)
+    if network.failure:
+        logger.critical("stopped, since %s", network.failure)
     logger.info("stopped; everything is in the pool's log")
-    return int(bool(network.broken))
+    return int(bool(network.failure))
 
 
 def start_in_pool(config: Config) -> tuple[Pool, Server]:

@@ -59,7 +59,7 @@ class Listener(StreamServer):  # type: ignore[misc]
             self.exhausted = False
         return client
 
-    def look_again(self) -> None:
+    def resume_accepting(self) -> None:
         """Accept again, if accepting was stopped for lack of descriptors or memory."""
         if self.exhausted and self.started:
             self.start_accepting()

@@ -1,20 +1,21 @@
-"""One client's connection: receive bytes, have their requests run, spell the replies for the turn.
+"""One client's connection: receive bytes, run the requests in them, encode the replies for the turn.
 
-It must not know listeners or other connections. What a request means is the engine's business, what bytes mean is
-protocol's, when replies leave is the turn's, how they are sent is the outbox's.
+1. Replies are in the order of the requests.
+2. A client delays the others by no more than its slowest request takes. Once a turn is late, the connection continues
+   in a later turn: it first sends the replies that it has (`_drain`), and a long list in parts (`_pass_turn`). Of all
+   connections that were late one continues a turn, so a hundred of them delay the others no more than one does.
+3. The engine executes requests, `protocol` parses and encodes, the turn decides when replies leave, and the outbox
+   sends them. The module does not know listeners or other connections.
 
-    _receive      bytes are there: parse, run, answer; in the hub, for what never waits
-    _answer_all   the rest of it, in the connection's greenlet: _run_part -> _settle what is not ready -> _spell
+    _receive      in the hub, when bytes can be read: parse, run, encode; for requests that never wait
+    _answer_all   in the connection's greenlet, for all others: _run_part -> _settle what is not ready -> _spell
 
-- A connection has one read watcher for as long as it lives. (gevent's `socket.recv` instead costs a failed recv, an
-  exception and two watcher calls a request.) When bytes are there, `_receive` runs in the hub and answers what is
-  plain. The connection's greenlet, which parks meanwhile, is switched to for whatever may have to wait.
-- All connections share one receive buffer: its bytes are parsed before anything else runs.
-- No client keeps the others waiting for longer than its slowest request: once a turn is late, a connection goes on in
-  a later one. What it has executed is sent first (`_drain`); a long list goes out in parts (`_pass_turn`). Of all who
-  were late one goes on a turn, so that a hundred of them delay the others no more than one.
+A connection has one read watcher as long as it lives. Its greenlet parks, and `_receive` switches to it only for
+requests that may have to wait. A greenlet that parks for anything but bytes stops the read watcher first; otherwise the
+watcher would wake it in the wrong place. All connections share one receive buffer, whose bytes are parsed before
+anything else runs.
 
-Whoever parks a greenlet for anything but bytes stops the read watcher first: it would wake it in the wrong place.
+Refused: gevent's `socket.recv`, which costs a failed recv, an exception and two watcher calls a request.
 """
 
 from __future__ import annotations
@@ -53,15 +54,15 @@ from replies import Deferred, LongArray, Reply, Work
 from session import Session
 from wire.columns import Columns
 
-TURN_OUTPUT_BYTES = 1 << 20  # a connection that made so many bytes of replies has to send them before it goes on
-OWN_SECONDS = 0.0003  # what a connection may take even if the turn is late: to wait for the next costs a tenth of it
-MEMBERS = 500  # of a list that are encoded at once
+TURN_OUTPUT_BYTES = 1 << 20  # a connection sends its replies before it makes more than this
+OWN_SECONDS = 0.0003  # a connection may take so long even in a late turn: waiting for the next costs a tenth of it
+MEMBERS = 500  # members of a list that are encoded before the clock is read
 
 logger = logging.getLogger("godis")
 
 
 class Connection(Outbox):
-    """One client: it receives requests, has them run, and answers them."""
+    """One client: receives its requests, runs them, and answers them in order."""
 
     __slots__ = ("engine", "logged", "parser", "run")
 
@@ -71,16 +72,16 @@ class Connection(Outbox):
         self.parser = RequestParser(turn.config.max_bulk_bytes, turn.config.query_buffer_bytes)
         self.parser.authenticated = session.authenticated
         self.run = engine.run
-        self.logged = 0  # how many pieces this turn's log had when this connection's part of the turn began
+        self.logged = 0  # length of the log's batch when this connection began to run in this turn
         session.query_bytes = lambda: self.parser.pending_bytes
         session.output_bytes = lambda: self.outbox_bytes
 
-    # ---- reading: in the connection's greenlet, if not said otherwise
+    # ---- all of it runs in the connection's greenlet, except `_receive`
 
     def serve(self, shake_hands: Callable[[], bool] | None = None) -> None:
-        """Receive, execute, again, until either side is done. Runs in the connection's own greenlet.
+        """Serve the client until one side closes. Runs in the connection's own greenlet.
 
-        `shake_hands`: what comes before; False if nothing comes after it.
+        `shake_hands` is called first; it returns False if the client is not to be served.
         """
         try:
             if shake_hands is None or shake_hands():
@@ -89,7 +90,7 @@ class Connection(Outbox):
         except gevent.GreenletExit:
             pass
         except MemoryError:
-            self.parser.forget()  # first: to tell of it takes memory, too
+            self.parser.forget()  # first, because logging takes memory, too
             logger.warning("dropped %s: no memory for its request", self.session.address)
         finally:
             self.readable.stop()
@@ -97,7 +98,7 @@ class Connection(Outbox):
             if self.writable is not None:
                 self.writable.stop()
                 self.writable.close()
-            # The session must not hold this object, which holds it: such a cycle waits for the collector.
+            # The session must not refer to this object, which refers to it: only the collector would free that cycle.
             self.session.query_bytes = self.session.output_bytes = int
 
     def _serve(self) -> None:
@@ -105,7 +106,7 @@ class Connection(Outbox):
         park = gevent.get_hub().switch
         self._start_reading()
         while True:
-            requests, replies = park()  # from `_receive`
+            requests, replies = park()  # until `_receive` switches back
             if requests is None:
                 return
             pieces = self._answer_all(requests, replies)
@@ -123,11 +124,11 @@ class Connection(Outbox):
                 return
 
     def _receive(self) -> None:
-        """Receive, and answer what is plain; wake the greenlet for the rest. Runs in the hub, whenever bytes are there.
+        """Receive and run requests; switch to the greenlet if one waits. Runs in the hub when bytes can be read.
 
-        Plain are requests that have run to their end and have short replies. The plain way is to let the greenlet do
-        it all, as it does whatever else comes. Two switches a time, which copy its stack, are 1.7 µs of 12.5 of a SET
-        at P=1, 8 % of one at P=16, and 3.8 µs of 26 with 5000 clients, whose stacks are in no cache.
+        It answers requests that ran to their end and have short replies; the greenlet handles all others. The greenlet
+        alone would be enough. But the two switches, which copy its stack, cost 1.7 of the 12.5 µs of a SET at P=1, 8 %
+        of one at P=16, and 3.8 of 26 µs with 5000 clients, whose stacks are in no cache.
         """
         turn, session, parser, statistics = self.turn, self.session, self.parser, self.statistics
         try:
@@ -141,7 +142,7 @@ class Connection(Outbox):
             self.greenlet.throw(error)
             return
         if not size:
-            if time() < turn.instance.turn_ends:  # else the next poll tells of it once more: thousands may hang up
+            if time() < turn.instance.turn_ends:  # else the next poll reports it again: thousands may close at once
                 self.greenlet.switch((None, None))
             return
         session.active_ms = turn.store.now_ms
@@ -162,16 +163,16 @@ class Connection(Outbox):
         self.greenlet.switch((requests, replies))
 
     def _answer_all(self, requests: Iterable[list[bytes]], replies: Sequence[Reply] | None) -> list[bytes]:
-        """Answer requests in order, and return what is still to be sent. `replies`: of the first ones, which have run.
+        """Answer requests in order, and return what is still to be sent. `replies` are those of requests that have run.
 
-        Requests that are no sequence are parsed one by one, each when the one before it has run.
+        Requests that are not a sequence are parsed one by one, each after the one before it has run.
         """
         session = self.session
         if isinstance(requests, (list, Columns)):
             return self._answer(requests, [], replies)
         pieces: list[bytes] = []
         if type(requests) is LongLine and time() > self.turn.instance.turn_ends:
-            pieces = self._drain(pieces, in_line=True)
+            pieces = self._drain(pieces, queued=True)
         until = time() + OWN_SECONDS
         for argv in requests:
             pieces = self._answer([argv], pieces, None)
@@ -179,14 +180,14 @@ class Connection(Outbox):
                 break
             self.parser.authenticated = session.authenticated
             if (now := time()) > until and now > self.turn.instance.turn_ends:
-                pieces, until = self._drain(pieces, in_line=True), time() + OWN_SECONDS
+                pieces, until = self._drain(pieces, queued=True), time() + OWN_SECONDS
         self.parser.authenticated = session.authenticated
         return pieces
 
     def _answer(
         self, requests: Sequence[list[bytes]], pieces: list[bytes], replies: Sequence[Reply] | None
     ) -> list[bytes]:
-        """Run requests part by part, settle what is not ready, and spell the replies behind `pieces`."""
+        """Run requests part by part, settle replies that are not ready, and append the encoded replies to `pieces`."""
         session, instance = self.session, self.turn.instance
         done = 0
         until = time() + OWN_SECONDS
@@ -207,19 +208,19 @@ class Connection(Outbox):
                 break
             replies = None
             if done < len(requests) and (now := time()) > until and now > instance.turn_ends:
-                pieces, until = self._drain(pieces, in_line=True), time() + OWN_SECONDS
+                pieces, until = self._drain(pieces, queued=True), time() + OWN_SECONDS
         return pieces
 
     def _run_part(self, requests: Sequence[list[bytes]], until: float) -> Sequence[Reply]:
-        """Run the first of some requests, one of them while replies are muted: see `Session.suppress`."""
+        """Run the first of some requests; only one while replies are muted: see `Session.suppress`."""
         if type(requests[0]) is HugeRequest:
             return [self.engine.run_huge(self.session, requests[0])]
         return self.run(self.session, requests[:1] if self.session.muted else requests, until)
 
     def _settle(self, requests: Sequence[list[bytes]], deferred: Reply, pieces: list[bytes]) -> tuple[int, list[bytes]]:
-        """Do what the first request waits for; return how many requests were answered, and their pieces.
+        """Wait for what the first request needs; return how many requests were answered, and what is still to be sent.
 
-        None is where it did not run: then it is to run again, which may show that it waits for something else.
+        If the number is 0, the request did not run. It runs again, and may then have to wait for something else.
         """
         argv, reply = requests[0], deferred
         while isinstance(reply, Generator):
@@ -229,12 +230,12 @@ class Connection(Outbox):
         return 1, self._spell([argv], [reply], pieces)
 
     def _spell(self, requests: Sequence[list[bytes]], replies: Sequence[Reply], pieces: list[bytes]) -> list[bytes]:
-        """Put the replies of requests that ran behind `pieces`; return what is still to be sent."""
+        """Encode the replies of requests that ran, append them to `pieces`, and return what is still to be sent."""
         if not replies:
             return pieces
         session = self.session
         self.statistics.commands_processed += len(replies)
-        session.last_command = requests[-1][0][:LONGEST_NAME_BYTES]  # else a huge one stays
+        session.last_command = requests[-1][0][:LONGEST_NAME_BYTES]  # a huge name would keep its memory
         if not (self.parser.text_seen or session.muted):
             short = encode_short(replies, session.resp3)
             if short is not None:
@@ -248,11 +249,11 @@ class Connection(Outbox):
             made_bytes += sum(map(len, pieces[before:]))
             late = (now := time()) > until and now > self.turn.instance.turn_ends
             if (late or made_bytes > TURN_OUTPUT_BYTES) and not session.closing:
-                pieces, made_bytes, until = self._drain(pieces, in_line=late), 0, time() + OWN_SECONDS
+                pieces, made_bytes, until = self._drain(pieces, queued=late), 0, time() + OWN_SECONDS
         return pieces
 
     def _spell_one(self, argv: list[bytes], reply: Reply, pieces: list[bytes]) -> list[bytes]:
-        """Put one reply behind `pieces`, as the dialect of its request spells it."""
+        """Append one reply to `pieces`, in the dialect of its request: RESP or text."""
         session = self.session
         is_text = type(argv) is TextRequest and not session.lines_in_resp
         if session.muted and session.suppress():
@@ -267,7 +268,7 @@ class Connection(Outbox):
         return self._spell_text(text_pieces(with_hint(row, argv, reply), row.text_null, row.text_signs), pieces)
 
     def _spell_text(self, lines: Iterator[bytes], pieces: list[bytes]) -> list[bytes]:
-        """Put lines for people behind `pieces`; what takes long goes on in later turns."""
+        """Append lines of text to `pieces`; long text continues in later turns."""
         made_bytes = sum_bytes = 0
         until = time() + OWN_SECONDS
         for piece in lines:
@@ -278,11 +279,11 @@ class Connection(Outbox):
             made_bytes, sum_bytes = 0, sum_bytes + made_bytes
             late = (now := time()) > until and now > self.turn.instance.turn_ends
             if late or sum_bytes > TURN_OUTPUT_BYTES:
-                pieces, sum_bytes, until = self._drain(pieces, in_line=late), 0, time() + OWN_SECONDS
+                pieces, sum_bytes, until = self._drain(pieces, queued=late), 0, time() + OWN_SECONDS
         return pieces
 
     def _encode(self, reply: Reply, pieces: list[bytes]) -> list[bytes]:
-        """Spell any reply behind `pieces`; a long or large list in parts, a turn each."""
+        """Append any reply in RESP to `pieces`; a long or large list in parts, one a turn."""
         resp3 = self.session.resp3
         if not isinstance(reply, (list, dict)):
             encode(reply, pieces.append, resp3)
@@ -297,7 +298,7 @@ class Connection(Outbox):
             made += sum(map(len, pieces[before:]))
             late = (now := time()) > own_end and now > self.turn.instance.turn_ends
             if late or made > TURN_OUTPUT_BYTES:
-                pieces = self._pass_turn(pieces, in_line=late)
+                pieces = self._pass_turn(pieces, queued=late)
                 made, own_end, passed = 0, time() + OWN_SECONDS, True
         return self._drain(pieces) if passed or made > BLOCK_BYTES else pieces
 
@@ -305,13 +306,13 @@ class Connection(Outbox):
         """Wait until all replies are sent, then let the socket be closed."""
         self.stop_reading()
         self.done = Event()
-        self.turn.replies.append((self, [], False))  # behind all that is still on its way: see `_end`
+        self.turn.replies.append((self, [], False))  # no pieces: the end, after all replies; see `_end`
         self.done.wait()
         if self.closing and not self.turn.ending:
             self.discard_input()
 
     def _wait(self, pieces: list[bytes]) -> list[bytes]:
-        """Send what there is, wait for the end of the pause, and return a new list for what follows."""
+        """Send `pieces`, wait until deferred requests may run again, and return a list for the next replies."""
         if pieces:
             self.turn.replies.append((self, pieces, self._has_logged()))
         self.stop_reading()
@@ -321,7 +322,7 @@ class Connection(Outbox):
         return self._go_on()
 
     def _work(self, pieces: list[bytes], argv: list[bytes], work: Work) -> tuple[list[bytes], Reply]:
-        """Send what there is, make the reply that is made in slices, and return it with a new list for what follows."""
+        """Send `pieces`, run the work in slices, and return a list for the next replies and the work's reply."""
         self.session.last_command = argv[0]
         if pieces:
             self.turn.replies.append((self, pieces, self._has_logged()))
@@ -335,18 +336,18 @@ class Connection(Outbox):
         except Exception:
             reply = self.engine.internal_error(argv[0])
         observer = self.turn.instance.read_observer
-        if observer is not None:  # once more: the work has read what came since it began
-            observer.note_long(self.session)
+        if observer is not None:  # again, because the work may have read keys that were written since it began
+            observer.observe_any_key(self.session)
         self._start_reading()
         return [], reply
 
     def _begin_slice(self) -> None:
-        self.logged = len(self.turn.log.pieces)  # the reply belongs to what its last slice logs
+        self.logged = len(self.turn.log.pieces)  # the reply waits for the effects of the work's last slice
 
     def _send_long(self, reply: LongArray, pieces: list[bytes], is_text: bool) -> list[bytes]:
-        """Encode an array in slices, each when the client has taken what was before; return what is still to be sent.
+        """Encode an array in slices, each after the client has read the last; return what is still to be sent.
 
-        So the reply takes no more memory than a slice of it, however slow its reader is.
+        The encoded reply never takes more memory than a slice of it, however slow the client is.
         """
         turn, resp3 = self.turn, self.session.resp3
         turn.scheduler.working += 1
@@ -373,26 +374,26 @@ class Connection(Outbox):
             turn.store.garbage.append(reply.chunks)
             turn.scheduler.working -= 1
 
-    def _drain(self, pieces: list[bytes], in_line: bool = False) -> list[bytes]:
-        """Send what there is, wait until the client has taken it, and return a new list for what follows."""
-        return self._pass_turn(pieces, in_line, until_empty=True)
+    def _drain(self, pieces: list[bytes], queued: bool = False) -> list[bytes]:
+        """Send `pieces`, wait until the client has read them, and return a list for the next replies."""
+        return self._pass_turn(pieces, queued, until_empty=True)
 
-    def _pass_turn(self, pieces: list[bytes], in_line: bool, until_empty: bool = False) -> list[bytes]:
-        """Send what there is at the end of this turn, and return a new list for what follows in a later one.
+    def _pass_turn(self, pieces: list[bytes], queued: bool, until_empty: bool = False) -> list[bytes]:
+        """Send `pieces` at the end of this turn, continue in a later one, and return a list for the next replies.
 
-        `in_line`: not before the others who kept a turn for too long and have waited for longer.
+        `queued`: queue behind the other connections that were late.
         """
         self.stop_reading()
         self.passed, self.until_empty = Event(), until_empty
         self.turn.replies.append((self, pieces, self._has_logged()))
         self.passed.wait()
         self.passed = None
-        if in_line:
+        if queued:
             self.turn.scheduler.wait_for_slice()
         return self._go_on()
 
     def _has_logged(self) -> bool:
-        """Return True if this turn's log holds effects of this connection's requests."""
+        """Return True if the log's batch holds effects of this connection's requests."""
         return len(self.turn.log.pieces) != self.logged
 
     def _go_on(self) -> list[bytes]:
@@ -401,10 +402,10 @@ class Connection(Outbox):
         return []
 
     def follow_settings(self) -> None:
-        """Take over what CONFIG SET changed."""
+        """Update the copies of settings after CONFIG SET."""
         self.parser.max_query_bytes = self.turn.config.query_buffer_bytes
 
     @property
-    def waits_for_us(self) -> bool:
-        """Return True if the client has asked for something, and it is not its fault that nothing comes."""
+    def waits_for_server(self) -> bool:
+        """Return True if the client waits for a reply that the server has yet to make or to send."""
         return not self.outbox and (not self.parked or self.turn.pending.holds(self))

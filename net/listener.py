@@ -1,8 +1,11 @@
-"""The network: listeners, clients that come and go, housekeeping, and the end.
+"""The network server of an instance: accepts clients, does the housekeeping, and stops in order.
 
-It owns what happens beside the requests: who is let in, how long a TLS handshake may take, what is done each second,
-and in which order all of it stops.
-How one client is served is the connection's business, what happens in a round of the event loop is the turn's.
+1. A client is accepted unless `maxclients`, protected mode or its TLS handshake forbids it.
+2. Housekeeping does all that no request causes: expiry, eviction, steps of a rewrite, limits on time. A chore that
+   fails is tried again and delays no other chore. If housekeeping itself ends, the process ends with an error.
+3. At the end no request is read any more, and replies are sent for `shutdown-timeout` at most.
+
+`Connection` serves one client; `Turn` is one round of the event loop.
 """
 
 from __future__ import annotations
@@ -41,9 +44,9 @@ if TYPE_CHECKING:
 
 HOUSEKEEPING_SECONDS = 0.1
 CLOCK_JUMP_MS = 1000
-HANDSHAKE_SECONDS = 10  # that a client may let us wait for it in a TLS handshake
-ABORTED_A_TURN = 25  # clients; so many end in the next turn, too
-MAX_KEEPALIVE_SECONDS = 32767  # that Linux takes
+HANDSHAKE_SECONDS = 10  # limit on the time that a TLS handshake waits for its client
+ABORTED_A_TURN = 25  # clients; the greenlets of as many end in the next turn
+MAX_KEEPALIVE_SECONDS = 32767  # the limit of Linux
 LIMIT_TOO_LOW = (
     "maxmemory is %d bytes, and the process takes %d bytes without any key: each write that needs memory is refused "
     "(OOM); set --maxmemory well above that"
@@ -55,7 +58,7 @@ logger = logging.getLogger("godis")
 
 
 class Server:
-    """The event loop's side of an instance."""
+    """The network server of an instance; the pool's server is a subclass."""
 
     def __init__(
         self, instance: Instance, engine: Engine, log: AppendOnlyLog | NullLog, tls: ServerTls | None = None
@@ -69,18 +72,18 @@ class Server:
         self.turn = self._make_turn()
         self.rewriter = self.turn.rewriter
         self.connections: dict[int, Connection] = {}
-        self.handshakes = Semaphore()  # one step a turn: a signature takes a millisecond, and a flood asks for many
+        self.handshakes = Semaphore()  # one step a turn, because a signature takes a millisecond
         self.next_turn = gevent.get_hub().loop.timer(0)
-        self._doomed: list[Connection] = []  # to be aborted, some a turn
-        self._next_doomed = gevent.get_hub().loop.timer(0)
+        self._to_abort: list[Connection] = []  # to be aborted, ABORTED_A_TURN a turn
+        self._abort_timer = gevent.get_hub().loop.timer(0)
         self.lines = LogRateLimit(logger)
         self.stopping = Event()
-        self._hurried = False
-        self.broken = ""  # what the server cannot go on without, and why it is gone
-        self._failing: set[str] = set()  # chores
+        self._stop_at_once = False
+        self.failure = ""  # the failure that stopped the server; "": none
+        self._failing: set[str] = set()  # names of the chores whose last attempt failed
         self.listeners: list[Listener] = []
-        self._unix_status: os.stat_result | None = None  # of the Unix socket that this server made
-        self._looked_ms = self.store.now_ms
+        self._unix_status: os.stat_result | None = None  # of the Unix socket that this server bound
+        self._checked_ms = self.store.now_ms
         self._clock_ahead_ms = clock_ahead_ms()
         instance.kill = self._kill
         instance.sleep = sleep
@@ -88,7 +91,7 @@ class Server:
         self._warned_limit_bytes = 0
         self._warn_of_limit()
 
-    # ---- what a pool's instance has in another way
+    # ---- what the pool's server overrides
 
     def _make_turn(self) -> Turn:
         return Turn(self.instance, self.log)
@@ -97,14 +100,14 @@ class Server:
         return Connection(self.turn, self.engine, sock, session)
 
     def _is_busy(self) -> bool:
-        """Return True if replies are still on their way to clients, at the end."""
+        """Return True if replies are still to be made or sent."""
         turn = self.turn
         return bool(turn.replies or turn.slow_readers or turn.pending or turn.scheduler.working)
 
     # ---- life
 
     def listen(self, bound: list[Bound]) -> list[str]:
-        """Listen on every address; return them for people. Raises StartError."""
+        """Listen on every address; return the addresses as text. Raises StartError."""
         places = []
         for address in bound:
             address.listen()
@@ -118,30 +121,30 @@ class Server:
         return places
 
     def serve_until_stopped(self) -> None:
-        """Accept and serve until a stopping signal or SHUTDOWN, then answer what was read and end."""
+        """Accept and serve until a stopping signal or SHUTDOWN; then answer the requests that were read, and end."""
         self.turn.start()
         for number in signals.stopping_signals():
-            gevent.signal_handler(number, self._told_to_stop, signals.name_of(number))
+            gevent.signal_handler(number, self._on_stop_signal, signals.name_of(number))
         for number in signals.ignored_signals():
             gevent.signal_handler(number, logger.warning, IGNORED_SIGNAL % signals.name_of(number))
         for listener in self.listeners:
             listener.start()
-        keeper = gevent.spawn(self._keep_house)
-        keeper.link_exception(self._end_without_keeper)
+        keeper = gevent.spawn(self._housekeeping)
+        keeper.link_exception(self._end_without_housekeeping)
         self.stopping.wait()
         keeper.kill()
         self.rewriter.abandon()
         self._stop()
 
-    def _end_without_keeper(self, keeper: Any) -> None:
-        """Stop with an error: without housekeeping nothing is synced, expires or is evicted."""
-        self.broken = f"housekeeping ended: {reason_of(keeper.exception)}"
+    def _end_without_housekeeping(self, keeper: Any) -> None:
+        """Stop the server with an error, because without housekeeping nothing is synced, expires or is evicted."""
+        self.failure = f"housekeeping ended: {reason_of(keeper.exception)}"
         self.stopping.set()
 
-    def _told_to_stop(self, signal_name: str) -> None:
-        """Stop; and if told so again, wait for no client any more."""
+    def _on_stop_signal(self, signal_name: str) -> None:
+        """Stop the server; at a second signal stop without waiting for clients."""
         logger.info("told to stop by %s", signal_name)
-        self._hurried = self.stopping.is_set()
+        self._stop_at_once = self.stopping.is_set()
         self.stopping.set()
 
     def _stop(self) -> None:
@@ -155,8 +158,8 @@ class Server:
         deadline = monotonic() + self.config.shutdown_timeout_seconds
         turn = self.turn
         turn.end()
-        # An fsync is waited for in any case: only one at a time may run, and the log's end needs its own.
-        while turn.syncing or (self._is_busy() and monotonic() < deadline and not self._hurried):
+        # A running fsync is always waited for: only one may run at a time, and closing the log needs its own.
+        while turn.syncing or (self._is_busy() and monotonic() < deadline and not self._stop_at_once):
             gevent.sleep(0.01)
         turn.stop()
         self.lines.close()
@@ -166,7 +169,7 @@ class Server:
     # ---- connections
 
     def _handle(self, sock: Any, peer: Any) -> None:
-        """Serve one client, in its own greenlet, which StreamServer made; it closes the socket afterwards."""
+        """Serve one client, in its own greenlet. StreamServer makes the greenlet, and closes the socket afterwards."""
         refusal = MAX_CLIENTS if self._is_full() else DENIED if self._is_denied(peer) else None
         if refusal is None:
             self._serve(sock._sock, peer)
@@ -174,14 +177,14 @@ class Server:
             self._refuse(sock._sock, refusal)
 
     def _handle_tls(self, tls: ServerTls, sock: Any, peer: Any) -> None:
-        """Serve one client by TLS. As in Redis one too many is told nothing: that would need a handshake."""
+        """Serve one client by TLS. As in Redis, one above `maxclients` gets no error: that would need a handshake."""
         if self._is_full():
             self.instance.statistics.connections_rejected += 1
             return
         try:
             tls_sock = tls.accept(sock._sock)
         except OSError:
-            return  # gone already
+            return  # the client is gone
         with contextlib.closing(tls_sock):
             self._serve(tls_sock, peer, partial(self._shake_hands, tls, tls_sock, peer))
 
@@ -214,14 +217,14 @@ class Server:
             sock.send(b"-%b\r\n" % refusal)
 
     def _shake_hands(self, tls: ServerTls, sock: TlsSocket, peer: Any) -> bool:
-        """Wait for the end of a TLS handshake; say whether the client is to be served. Parks the calling greenlet."""
-        patience = float(HANDSHAKE_SECONDS)
+        """Do a TLS handshake; return True if the client is to be served. Parks the calling greenlet."""
+        left_seconds = float(HANDSHAKE_SECONDS)
         wait = gevent.socket.wait_read  # the client speaks first
         try:
             while True:
-                since = monotonic()
-                wait(sock.fileno(), patience, TimeoutError("took too long"))
-                patience = max(0, patience - (monotonic() - since))
+                began = monotonic()
+                wait(sock.fileno(), left_seconds, TimeoutError("took too long"))
+                left_seconds = max(0, left_seconds - (monotonic() - began))
                 self.handshakes.acquire()
                 self.next_turn.start(self.handshakes.release)
                 wanted = sock.shake_hands()
@@ -254,8 +257,8 @@ class Server:
                     sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
     def _kill(self, session: Session) -> None:
-        """Close a client's connection; one of thousands in a later turn, but nothing of it is executed any more."""
-        self.instance.clients.pop(session.id, None)  # at once, though its greenlet has yet to end
+        """Close a client's connection: some a turn where many are closed. None of its requests runs any more."""
+        self.instance.clients.pop(session.id, None)  # at once, although its greenlet ends later
         connection = self.connections.get(session.id)
         if connection is not None:
             self._abort(connection)
@@ -266,16 +269,16 @@ class Server:
             return
         connection.stop_reading()
         connection.session.closing = True
-        self._doomed.append(connection)
-        if len(self._doomed) == 1:
-            self._next_doomed.start(self._abort_some)
+        self._to_abort.append(connection)
+        if len(self._to_abort) == 1:
+            self._abort_timer.start(self._abort_some)
 
     def _abort_some(self) -> None:
-        for connection in self._doomed[:ABORTED_A_TURN]:
+        for connection in self._to_abort[:ABORTED_A_TURN]:
             connection.abort()
-        del self._doomed[:ABORTED_A_TURN]
-        if self._doomed:
-            self._next_doomed.start(self._abort_some)
+        del self._to_abort[:ABORTED_A_TURN]
+        if self._to_abort:
+            self._abort_timer.start(self._abort_some)
 
     def _follow_settings(self) -> None:
         logger.setLevel(LOG_LEVELS[self.config.loglevel])
@@ -284,7 +287,7 @@ class Server:
             connection.follow_settings()
 
     def _warn_of_limit(self) -> None:
-        """Warn, once for each limit on memory, that it leaves no room for a key."""
+        """Warn if the limit on memory leaves no room for a key; once for each limit."""
         eviction = self.instance.eviction
         limit_bytes, self._warned_limit_bytes = self._warned_limit_bytes, eviction.limit_bytes
         if limit_bytes != eviction.limit_bytes and 0 < eviction.limit_bytes <= eviction.base_bytes:
@@ -292,11 +295,11 @@ class Server:
 
     # ---- housekeeping
 
-    def _keep_house(self) -> None:
-        """Do the chores ten times a second, or more often where slices are left; some of them each second."""
+    def _housekeeping(self) -> None:
+        """Do the chores ten times a second, or sooner while one has slices left; others once a second."""
         always = (self._expire, self._evict, self._write_again, self._rewrite, self._keep_collector_off, self._accept)
         each_second = (
-            self.lines.tell,
+            self.lines.report,
             self._follow_clock,
             self.rewriter.consider,
             self.turn.each_second,
@@ -314,7 +317,7 @@ class Server:
         self.stopping.set()
 
     def _attempt(self, chore: Callable[[], float | None]) -> float:
-        """Do a chore, and return in how many seconds it is due again. One that fails costs none of the others."""
+        """Do a chore; return in how many seconds it is due again. An error is logged once, until the chore succeeds."""
         name = chore.__qualname__
         try:
             pause = chore()
@@ -340,7 +343,7 @@ class Server:
         return None if done else SLICE_SECONDS
 
     def _rewrite(self) -> float | None:
-        """Do a slice of a rewrite; the pause is short, since what clients change meanwhile costs memory."""
+        """Do a slice of a rewrite. Its pause is short, because changes by clients cost memory until it ends."""
         return None if self.rewriter.step(_end_of_slice()) else SLICE_SECONDS
 
     def _keep_collector_off(self) -> None:
@@ -348,16 +351,16 @@ class Server:
 
     def _accept(self) -> None:
         for listener in self.listeners:
-            listener.look_again()
+            listener.resume_accepting()
 
     def _follow_clock(self) -> None:
-        """Notice that the system's clock was set: no client is idle or paused for longer, or shorter, by it."""
+        """Detect that the system's clock was set, and keep idle times and pauses of the same length."""
         jump_ms = clock_ahead_ms() - self._clock_ahead_ms
         if abs(jump_ms) >= CLOCK_JUMP_MS:
             logger.warning("the system's clock was set by %+.1f s", jump_ms / 1000)
-            self.instance.follow_clock(jump_ms, self._looked_ms + jump_ms)
+            self.instance.follow_clock(jump_ms, self._checked_ms + jump_ms)
         self._clock_ahead_ms += jump_ms
-        self._looked_ms = self.store.now_ms
+        self._checked_ms = self.store.now_ms
 
     def _follow_slow_readers(self) -> None:
         now = monotonic()
@@ -365,23 +368,23 @@ class Server:
             connection.follow_soft_limit(now)
 
     def _drop_idle(self) -> None:
-        """Drop who has neither said nor taken anything for `timeout`, but for those who wait for us."""
+        """Drop clients that have neither sent nor read anything for `timeout`, unless they wait for the server."""
         if not self.config.timeout_seconds:
             return
         oldest_ms = self.store.now_ms - self.config.timeout_seconds * 1000
         for connection in list(self.connections.values()):
-            if connection.waits_for_us:
+            if connection.waits_for_server:
                 connection.session.active_ms = self.store.now_ms
             elif connection.session.active_ms < oldest_ms:
                 self._abort(connection)
 
 
 def _end_of_slice() -> Callable[[], bool]:
-    """Return what says whether a slice that begins now is over."""
+    """Return a function that returns True once the slice that begins now is over."""
     end = monotonic() + SLICE_SECONDS
     return lambda: monotonic() > end
 
 
 def clock_ahead_ms() -> int:
-    """Say how far the system's clock, which may be set, is ahead of the one that only goes on."""
+    """Return how far the system's clock, which may be set, is ahead of the monotonic clock."""
     return int((time() - monotonic()) * 1000)

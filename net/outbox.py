@@ -1,11 +1,11 @@
 """The sending half of a connection: its socket, and the replies that its client has not taken yet.
 
-1. `send` never waits. What the client does not take now stays in the outbox, and is sent as the client takes it.
-2. Until the outbox is empty nothing more is read from the client: that is the back-pressure.
-3. A client whose replies are beyond its output-buffer limit is dropped.
-4. All of this runs in the hub, at the end of a turn or when the socket takes more.
+1. `send` never waits. Data that the socket does not accept now stay in the outbox, and are sent when it accepts more.
+2. Back-pressure: until the outbox is empty, nothing more is read from the client.
+3. A client whose replies exceed its output-buffer limit is dropped.
+4. All of this runs in the hub, at the end of a turn or when the socket accepts more.
 
-It is the base of `Connection`, not an object of its own: that would cost each reply one more call.
+Refused: an object of its own instead of a base class of `Connection`. It would cost one more call a reply.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from net.turn import Turn
 from protocol import blocks
 from session import Session
 
-WRITE_BYTES = 1 << 18  # what a client may take in one turn of what it did not take at once
-LINGER_SECONDS = 2.0  # what a client still sends when its connection ends is taken for so long
-READ, WRITE = 1, 2  # the loop's events
+WRITE_BYTES = 1 << 18  # sent at most from an outbox in one turn
+LINGER_SECONDS = 2.0  # limit on the time for which input is discarded at the end of a connection
+READ, WRITE = 1, 2  # events of an io watcher
 
 logger = logging.getLogger("godis")
 
@@ -55,19 +55,19 @@ class Outbox:
     def __init__(self, turn: Turn, sock: socket.socket, session: Session) -> None:
         self.turn = turn
         self.session = session
-        self.sock = sock  # a plain non-blocking one, or TLS over it; gevent's are for callers who wait in them
+        self.sock = sock  # plain and non-blocking, or TLS over that; gevent's sockets would wait
         self.statistics = turn.instance.statistics
         self.greenlet = getcurrent()
         self.readable = gevent.get_hub().loop.io(sock.fileno(), READ)
         self.writable: Any = None
-        self.parked = False  # waiting for bytes, so that its read watcher may run
+        self.parked = False  # its greenlet waits for bytes, so the read watcher may run
         self.outbox: deque[memoryview] = deque()
         self.outbox_bytes = 0
         self.soft_limit_since = 0.0
-        self.closing = False  # to be closed when the outbox is empty
-        self.done: Event | None = None  # set when all is sent or the client is gone
-        self.passed: Event | None = None  # set when its greenlet, which waits for it, may go on in a new turn
-        self.until_empty = False  # ... and only when all is sent
+        self.closing = False  # close once the outbox is empty
+        self.done: Event | None = None  # set when the outbox is empty or the client is gone
+        self.passed: Event | None = None  # set when the greenlet, which waits for it, may continue in a new turn
+        self.until_empty = False  # set `passed` only when the outbox is empty
 
     def _receive(self) -> None:
         raise NotImplementedError
@@ -78,22 +78,22 @@ class Outbox:
             self.readable.start(self._receive)
 
     def stop_reading(self) -> None:
-        """Let what the client sends lie in the socket."""
+        """Stop reading from the client: its data stay in the socket's buffer."""
         self.parked = False
         self.readable.stop()
 
     def pause_reading(self) -> None:
-        """Let what the client sends lie in the socket until `resume_reading`; only if its greenlet waits for that."""
+        """Stop reading until `resume_reading`; no effect unless the greenlet waits for bytes."""
         if self.parked:
             self.readable.stop()
 
     def resume_reading(self) -> None:
-        """Read again."""
+        """Read again after `pause_reading`."""
         if self.parked and not self.readable.active:
             self._start_reading()
 
     def send(self, pieces: list[bytes]) -> None:
-        """Send replies, or keep what the client does not take now. Never waits."""
+        """Send replies; keep what the socket does not accept now. Never waits. No pieces: close when all is sent."""
         if self.passed is not None:
             self._send_large(pieces)
             return
@@ -124,13 +124,13 @@ class Outbox:
             self._sent_all()
 
     def _end(self) -> None:
-        """Note that nothing comes behind what is sent by now: what waited for an fsync is sent, too."""
+        """Mark the end of the replies. All that waited for an fsync have passed `send` before."""
         self.closing = True
         if not self.outbox:
             self._sent_all()
 
     def _send_large(self, pieces: list[bytes]) -> None:
-        """`send` for replies that may be of any size: nothing large is copied, and not all is sent at once."""
+        """`send` for replies of any size: no large piece is copied, and at most WRITE_BYTES are sent in a turn."""
         before = self.outbox_bytes
         try:
             for block in blocks(pieces):
@@ -160,7 +160,7 @@ class Outbox:
             self.outbox_bytes += len(data)
 
     def _watch_outbox(self) -> None:
-        """Send what is kept as the client takes it, and do not read from it until then: the back-pressure."""
+        """Send the outbox as the socket accepts data, and do not read from the client until it is empty."""
         if self.writable is None:
             self.writable = gevent.get_hub().loop.io(self.readable.fd, WRITE)
         if not self.writable.active:
@@ -170,7 +170,7 @@ class Outbox:
         self._check_limit(0)
 
     def _check_limit(self, more_bytes: int) -> None:
-        """Drop the client if what is kept for it, and so much more, is beyond the hard limit."""
+        """Drop the client if its outbox plus `more_bytes` reaches the hard limit."""
         limit = self.turn.config.output_limits["normal"]
         if limit.hard_bytes and self.outbox_bytes + more_bytes >= limit.hard_bytes:
             self.outbox_bytes += more_bytes
@@ -207,7 +207,7 @@ class Outbox:
         self._sent_all()
 
     def follow_soft_limit(self, now: float) -> None:
-        """Drop the client if its replies were beyond the soft limit for too long. To be called each second."""
+        """Drop the client if its outbox exceeded the soft limit for too long. Called each second; `now`: monotonic."""
         limit = self.turn.config.output_limits["normal"]
         if limit.soft_bytes and self.outbox_bytes >= limit.soft_bytes:
             self.soft_limit_since = self.soft_limit_since or now
@@ -226,10 +226,10 @@ class Outbox:
         logger.warning("dropped %s: no memory for its replies", self.session.address)
 
     def discard_input(self) -> None:
-        """Take what the client still sends, until it closes its side. Runs in the connection's greenlet.
+        """Read and discard input until the client closes its side. Runs in the connection's greenlet.
 
-        The system resets a connection that is closed while bytes of the client are unread, and the replies that the
-        client has not taken yet are lost.
+        If a connection is closed while input is unread, the system resets it, and the client loses the replies that it
+        has not read yet.
         """
         with suppress(OSError), gevent.Timeout(LINGER_SECONDS, False):
             if not socket.socket.recv_into(self.sock, self.turn.receive_buffer):  # of TLS the socket below
@@ -241,10 +241,9 @@ class Outbox:
                 wait(self.readable)
 
     def abort(self) -> None:
-        """Close without sending anything more, whatever the turn or an fsync still holds for it."""
-        with suppress(
-            OSError
-        ):  # the client may have closed; and of TLS only the socket below, which fails from then on
+        """Close the connection and discard all its replies, those that wait for the turn or an fsync included."""
+        # The client may have closed already. Of a TLS connection only the socket below is shut down.
+        with suppress(OSError):
             socket.socket.shutdown(self.sock, socket.SHUT_WR)
         self.parked = self.closing = False
         self.readable.stop()
@@ -256,5 +255,5 @@ class Outbox:
         if self.done is not None:
             self.done.set()
         else:
-            gevent.kill(self.greenlet)  # at the next turn, not here
+            gevent.kill(self.greenlet)  # takes effect in the next turn
         self.turn.wake()

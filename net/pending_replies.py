@@ -1,13 +1,13 @@
-"""Replies that wait until the log is on the disk: who waits, in which order they leave, and when it is too many.
+"""Replies that wait for an fsync of the log, in order, and the back-pressure while too many wait.
 
-It owns those replies; it must not know fsyncs or policies, nor when a reply has to wait: the turn says so.
+1. Once one reply of a connection is queued, all later ones queue behind it. This preserves their order.
+2. A reply leaves when the log is synced up to the end of its effects, or when that can no longer happen.
+3. When too much was received while replies waited, the connections that wait are not read from until less waits.
+4. The turn decides which replies wait. The module does not know policies and begins no fsync.
 
-    turn -> add() -> [group] [group] [group still open] -> pop_due() -> turn
+    turn -> add() -> [group] [group] [open group] -> pop_due() -> turn
                          |
-                         `-- the replies of all turns between two writes of the log, and where in the log that ends
-
-While a connection has replies here, all its later ones come here, too: so its replies stay in order. When too much has
-come while replies waited, those who wait are not read from until there is less.
+                         `-- the replies of all turns between two writes of the log, and the log position of their end
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from aof import AppendOnlyLog, NullLog
 from session import Session, Statistics
 
 UNWRITTEN = sys.maxsize  # a position of the log
-MOST_INPUT_BYTES = 1 << 25  # received since the oldest of the replies that wait; who waits then is not read from
-MOST_TURNS = 1000  # the same: replies can be long where requests are short
+MOST_INPUT_BYTES = 1 << 25  # received since the oldest pending reply; beyond it the back-pressure begins
+MOST_TURNS = 1000  # in one group; the same, because short requests can have long replies
 
 
 class Receiver(Protocol):
-    """A connection, as the turn knows it."""
+    """The calls of a connection that the turn needs."""
 
     @property
     def session(self) -> Session: ...
@@ -43,16 +43,16 @@ class Receiver(Protocol):
     def follow_soft_limit(self, now: float) -> None: ...
 
 
-# A connection, the pieces of its replies, and whether the turn's log holds effects of its requests.
+# A connection, the pieces of its replies, and whether the log's batch holds effects of its requests.
 ConnectionReplies = tuple[Receiver, list[bytes], bool]
 
 
 @dataclass
 class Group:
-    """Replies that wait until the log is synced up to `end_bytes`; `failure`: why it could not be written."""
+    """Replies that wait until the log is synced up to `end_bytes`; `failure` is why it could not be written."""
 
     end_bytes: int
-    input_bytes: int  # received from all clients when its first replies came
+    input_bytes: int  # received from all clients before its first reply
     failure: bytes | None = None
     turns: int = 0
     replies: list[ConnectionReplies] = field(default_factory=list)
@@ -60,7 +60,7 @@ class Group:
 
 
 class PendingReplies:
-    """The replies that wait, oldest first."""
+    """The queue of replies that wait for an fsync, oldest first."""
 
     def __init__(self, log: AppendOnlyLog | NullLog, statistics: Statistics) -> None:
         self._log = log
@@ -72,25 +72,25 @@ class PendingReplies:
         return bool(self._groups)
 
     def holds(self, connection: Receiver) -> bool:
-        """Return True if a connection waits."""
+        """Return True if a connection has pending replies. O(number of groups)."""
         return any(connection in group.connections for group in self._groups)
 
     def connections(self) -> set[Receiver]:
-        """Return who waits."""
+        """Return the connections that have pending replies."""
         return set().union(*[group.connections for group in self._groups])
 
     def count(self) -> int:
-        """Return how many connections wait; one that has replies in two groups counts twice."""
+        """Return how many connections have pending replies; one with replies in two groups counts twice."""
         return sum([len(group.connections) for group in self._groups])
 
     def add(self, replies: Iterable[ConnectionReplies], connections: set[Receiver]) -> None:
-        """Hold replies of this turn until what is in the log now, written or not, is on the disk."""
+        """Queue replies of this turn until all that is in the log now, written or not, is on the disk."""
         group = self._open()
         group.turns += 1
         group.replies += replies
         group.connections |= connections
         if self._is_much():
-            for connection, _, _ in replies:  # the back-pressure: a pipeline goes on though nothing is answered
+            for connection, _, _ in replies:  # a pipelining client sends more although nothing is answered
                 connection.pause_reading()
                 self._paused.append(connection)
 
@@ -105,19 +105,19 @@ class PendingReplies:
         return group
 
     def _is_much(self) -> bool:
-        """Return True if so much has come while replies waited that the memory for it has to end somewhere."""
+        """Return True if so much was received while replies waited that reading has to stop, to bound memory."""
         groups = self._groups
         return bool(groups) and (
             groups[-1].turns > MOST_TURNS or self._statistics.input_bytes - groups[0].input_bytes > MOST_INPUT_BYTES
         )
 
-    def note_write(self) -> None:
-        """Note where those end whose effects have just been written, or could not be."""
+    def record_write(self) -> None:
+        """Record the log position, or the failure, of the open group after a write of the log."""
         if self._groups and self._groups[-1].end_bytes == UNWRITTEN:
             self._groups[-1].end_bytes, self._groups[-1].failure = self._log.written_bytes, self._log.failure
 
     def want_fsync(self) -> bool:
-        """Return True if an fsync now would let replies go."""
+        """Return True if an fsync that begins now would release replies."""
         last = self._groups[-1] if self._groups else None
         return (
             last is not None
@@ -126,9 +126,9 @@ class PendingReplies:
         )
 
     def pop_due(self, *, all_are: bool) -> Group | None:
-        """Take out the oldest group if it need not wait any longer, or cannot: then its `failure` says why.
+        """Remove and return the oldest group if it need not wait any longer; None if it has to.
 
-        `all_are`: nobody has to wait any more.
+        A group whose effects cannot be synced has a `failure`. `all_are`: no reply has to wait any more.
         """
         if not self._groups:
             return None
@@ -140,7 +140,7 @@ class PendingReplies:
         return self._groups.popleft() if synced or group.failure or all_are else None
 
     def resume(self) -> None:
-        """Read from those again who were not read from, unless it is still much."""
+        """End the back-pressure if little enough waits now."""
         if self._paused and not self._is_much():
             for connection in self._paused:
                 connection.resume_reading()

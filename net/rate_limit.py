@@ -1,8 +1,10 @@
-"""What the process tells its operator, and how much of it: a line is written while the event loop waits for it.
+"""The form of the server's log lines, and a limit on their rate.
 
-It owns the limit on lines that clients can cause, such as a wrong password or an HTTP request, each of which is told
-with the address: of one kind the first MOST_LINES of a second are written, and of the others how many there were. So
-nobody fills a disk, or keeps the server busy with writing, by being refused.
+1. Of each kind of warning the first MOST_LINES of a second are written; of the others one line gives the number.
+2. A message is one line, whatever the names and paths in it contain.
+
+Clients can cause warnings, such as by a wrong password or an HTTP request, and the event loop waits while a line is
+written. With the limit no client can fill a disk or keep the server busy by being refused.
 """
 
 from __future__ import annotations
@@ -13,14 +15,14 @@ from textwrap import indent
 from time import monotonic
 from typing import Any
 
-MOST_LINES = 10  # of one kind, in a second
+MOST_LINES = 10  # lines of one kind in a second
 LEFT_OUT = "%d more like the last one were left out: %s"
 
 
 def printable(text: str) -> str:
-    """Return a text as one line: what a terminal would not show as a letter is escaped, a newline above all.
+    """Return a text as one line, with all characters escaped that are not printable.
 
-    Paths, names and errors hold what users choose; a newline in them must not make a line of its own.
+    Users choose paths and names; a newline in one must not begin a line of its own.
     """
     if text.isprintable():
         return text
@@ -28,41 +30,41 @@ def printable(text: str) -> str:
 
 
 class OneLine(logging.Formatter):
-    """Writes each message as one line, and a traceback behind it indented, so that neither can look like another."""
+    """Writes each message as one line, and its traceback indented, so that neither can look like another message."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        """Write the line of a record."""
+        """Return the line of a record."""
         record.message = printable(record.message)
         return super().formatMessage(record)
 
     def formatException(self, ei: Any) -> str:
-        """Write the traceback."""
+        """Return the traceback, indented."""
         return indent(super().formatException(ei), "  ")
 
 
 class LogRateLimit(logging.Filter):
-    """Lets the first lines of each kind in a second pass, and counts the others."""
+    """Passes the first lines of each kind in a second, and counts the others."""
 
     def __init__(self, logger: logging.Logger, clock: Callable[[], float] = monotonic) -> None:
         super().__init__()
         self._logger = logger
         self._clock = clock
         self._second = 0
-        self._counts: dict[str, int] = {}  # of this second's lines, by their format
+        self._counts: dict[str, int] = {}  # format of a message -> number of lines in this second
         logger.addFilter(self)
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Return True if a line is written."""
+        """Return True if the line is to be written."""
         if record.levelno < logging.WARNING or record.msg == LEFT_OUT:
             return True
         if int(self._clock()) != self._second:
-            self.tell()
+            self.report()
         count = self._counts.get(record.msg, 0) + 1
         self._counts[record.msg] = count
         return count <= MOST_LINES
 
-    def tell(self) -> None:
-        """Begin a new second: say how many lines were left out. To be called each second."""
+    def report(self) -> None:
+        """Begin a new second: log how many lines were left out. Called each second."""
         self._second = int(self._clock())
         counts, self._counts = self._counts, {}
         for kind, count in counts.items():
@@ -70,6 +72,6 @@ class LogRateLimit(logging.Filter):
                 self._logger.warning(LEFT_OUT, count - MOST_LINES, kind)
 
     def close(self) -> None:
-        """Say what is left to be said, and count no more."""
-        self.tell()
+        """Log how many lines were left out, and end the limit."""
+        self.report()
         self._logger.removeFilter(self)

@@ -1,9 +1,10 @@
-"""When the log is rewritten, and the steps of it that the event loop takes.
+"""Decides when the log is rewritten, and drives the rewrite from the event loop.
 
-1. A rewrite begins at the end of a turn: when a client asks for it, when the log has grown as the settings say, or when
-   somebody else has damaged the log's file.
+1. A rewrite begins at the end of a turn: on a client's request, when the log has grown as the settings say, or when
+   another process has damaged the log's file.
 2. The loop walks the keyspace in slices. Threads write, copy and sync (`log/rewrite.py`).
-3. What fails is told to the operator, and the log goes on as it is. A damaged log is a failure, and tried each second.
+3. If a rewrite fails, the error is logged and the old log stays in use. The rewrite of a damaged log is tried again
+   each second, and writes are refused until it succeeds.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ from log.kept import kept_bytes, remove_but
 from log.rewrite import Phase, Rewrite, reason_of
 from session import Instance
 
-RETRY_MS = 60_000
+RETRY_MS = 60_000  # pause after a rewrite that failed, unless the log is damaged
 
 logger = logging.getLogger("godis")
 
 
 class Rewriter:
-    """Begins a rewrite when one is asked for or due, and sees it through."""
+    """Begins a rewrite when one is requested or due, and runs it to its end."""
 
     def __init__(
         self,
@@ -37,7 +38,7 @@ class Rewriter:
         self._in_thread = in_thread
         self._start_fsync = start_fsync
         self._run: Rewrite | None = None
-        self._retry_ms = 0  # not before then because of its size
+        self._retry_ms = 0  # Unix time; no rewrite begins before it because of the log's size
         self._ending = False
         if isinstance(log, AppendOnlyLog):
             log.measure()
@@ -46,17 +47,17 @@ class Rewriter:
 
     @property
     def needs_fsync(self) -> bool:
-        """Return True if the rewrite waits for an fsync's place."""
+        """Return True if the rewrite waits for an fsync: see `fsync`."""
         return self._run is not None and self._run.phase is Phase.SETTLE
 
     def consider(self) -> None:
-        """Ask for a rewrite if the log has grown as much as the settings say, or somebody else has spoilt its file."""
+        """Request a rewrite if the log has grown as much as the settings say, or if its file is damaged."""
         state, log = self._state, self._log
         known = log.damage
         log.inspect()
         if log.damage and log.damage != known:
             logger.error("somebody has changed the log's file: %s; it is written anew from memory", log.damage)
-        wait_ms = self._retry_ms - self._instance.store.now_ms  # more than was meant: the clock was set back
+        wait_ms = self._retry_ms - self._instance.store.now_ms  # above RETRY_MS if the clock was set back
         if state.in_progress or log.disk_failure is not None:
             return
         state.requested = bool(log.damage) or (not 0 < wait_ms <= RETRY_MS and self._has_grown())
@@ -68,10 +69,10 @@ class Rewriter:
         return (size_bytes - base_bytes) * 100 >= max(1, base_bytes) * config.rewrite_percentage
 
     def begin(self) -> None:
-        """Begin, at the end of a turn, when all that the keyspace holds is written."""
+        """Begin a requested rewrite. Called at the end of a turn, when all effects are written."""
         state, log, store = self._state, self._log, self._instance.store
         if store.key_lock is not None:
-            return  # half of what a long command does is no state to begin with; it stays requested
+            return  # a long command has made half of its changes; the rewrite stays requested
         state.requested = False
         if self._ending or not isinstance(log, AppendOnlyLog):
             return
@@ -87,7 +88,7 @@ class Rewriter:
         logger.info("rewriting the log: %d keys, %d MB", state.keys_total, log.size_bytes >> 20)
 
     def step(self, out_of_time: Callable[[], bool]) -> bool:
-        """Do the next slice of what is done in the loop; return whether there is nothing more of it now."""
+        """Walk a slice of the keyspace; return True if the loop has nothing more to do now."""
         run = self._run
         if run is None or run.phase is not Phase.WALK:
             return True
@@ -95,13 +96,13 @@ class Rewriter:
             done = run.walk(out_of_time)
             self._state.keys_written = min(run.keys_written, self._state.keys_total)
             self._go_on(run)
-        except Exception as error:  # a bug here must not end the housekeeping
+        except Exception as error:  # even a bug must not end the rewrite without `_fail`
             self._fail(error)
             return True
         return done or run.full
 
     def _go_on(self, run: Rewrite) -> None:
-        """Let a thread do what comes next, if none is at work."""
+        """Start a thread for the next step, unless one runs."""
         if run.writing:
             return
         if run.walked:
@@ -114,12 +115,12 @@ class Rewriter:
     def _wrote_out(self, run: Rewrite) -> None:
         run.writing = False
         if self._run is not run:
-            if not self._ending:  # it failed meanwhile
+            if not self._ending:  # the rewrite failed meanwhile
                 self._close(run)
             return
         try:
             self._go_on(run)
-        except (MemoryError, RuntimeError) as error:  # no thread takes it
+        except (MemoryError, RuntimeError) as error:  # no thread can be used
             self._fail(error)
 
     def _copied(self) -> None:
@@ -129,7 +130,7 @@ class Rewriter:
             self._start_fsync()
 
     def fsync(self) -> None:
-        """Sync the log, and do with it what a rewrite has to do in an fsync's place. For the thread of the fsyncs."""
+        """Sync the log, or settle a rewrite that waits for that, which syncs as well. Runs in a thread."""
         run = self._run
         if run is not None and run.phase is Phase.SETTLE:
             run.settle()
@@ -137,9 +138,9 @@ class Rewriter:
             self._log.fsync()
 
     def follow_fsync(self) -> None:
-        """Put the new log in place if the fsync that just ended was the rewrite's. No fsync runs meanwhile."""
+        """Replace the log by the new one if the fsync that just ended has settled the rewrite. No fsync may run."""
         run = self._run
-        if run is None or not run.settled or self._log.in_steps:  # then it is settled once more
+        if run is None or not run.settled or self._log.in_steps:  # in the last case: settle again
             return
         try:
             run.replace_log(self._instance.config.keep_rewritten > 0)
@@ -150,12 +151,12 @@ class Rewriter:
         state.last_failure = ""
         state.base_bytes = self._log.size_bytes
         self._end(run)
-        self._start_fsync()  # of the new file and its directory: until then nothing more counts as synced
+        self._start_fsync()  # of the new file and its directory: until it ends nothing more counts as synced
         self._in_thread(self._remove_old, _nothing)
         logger.info("the log is rewritten: %d MB, in %d s", state.base_bytes >> 20, state.last_seconds)
 
     def _remove_old(self) -> None:
-        """Remove the kept logs that are too many. For a thread."""
+        """Remove the replaced logs beyond `keep-rewritten`. Runs in a thread."""
         if isinstance(self._log, AppendOnlyLog):
             remove_but(self._log.real_path, self._instance.config.keep_rewritten)
             self._state.kept_bytes = kept_bytes(self._log.real_path)
@@ -179,18 +180,18 @@ class Rewriter:
         state.running = False
         state.last_seconds = max(0, self._instance.store.now_ms - state.started_ms) // 1000
         self._run = None
-        if not run.writing:  # else when that is over: a descriptor that is closed amid a write may be another's by then
+        if not run.writing:  # else after the write: another file could get the descriptor amid it
             self._close(run)
 
     def _close(self, run: Rewrite) -> None:
-        """Close the files that are nobody's log any more, in a thread; or here, if no thread takes it."""
+        """Close the rewrite's files in a thread, or here if no thread can be used."""
         try:
             self._in_thread(run.close, _nothing)
         except (MemoryError, RuntimeError):
             run.close()
 
     def abandon(self) -> None:
-        """Give up a rewrite that runs, since the process ends."""
+        """Abandon a running rewrite, because the process ends. No rewrite begins after it."""
         self._ending = True
         run, self._run = self._run, None
         if run is not None:
@@ -200,4 +201,4 @@ class Rewriter:
 
 
 def _nothing() -> None:
-    """Do nothing when the files are closed."""
+    """Do nothing: the `done` of a job without a next step."""

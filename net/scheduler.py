@@ -1,17 +1,17 @@
-"""Long work in slices, and greenlets that wait for others: nobody holds up the event loop.
+"""Runs long work in slices, and parks greenlets whose requests are deferred.
 
-1. Work is a generator whose steps take some microseconds. A greenlet that calls `run` parks, and a slice of its work is
-   done a turn, of a millisecond, behind the poll for what clients sent: so all others are served in between.
-2. Slices are given in the order in which they were asked for, one a turn, whosever they are: whoever has sent much and
-   is late asks for one, too.
-3. One work is under way at a time, because one at a time may lock keys.
-4. What nobody may see half of is done to its end even if its client is gone.
-5. Of those who wait for the end of a pause or of locked keys, some a turn look again: there may be thousands.
+1. Work is a generator whose steps take some microseconds. The greenlet that calls `run` parks. Each turn one slice of a
+   millisecond runs after the poll for input, so all other clients are served between two slices.
+2. Slices are granted in the order in which greenlets asked for them, one a turn. A connection that was late in its turn
+   queues here as well.
+3. One work runs at a time, because only one at a time may lock keys.
+4. Work that holds key locks runs to its end even if its client is gone, because no client may observe half of it.
+5. When deferred requests may run again, WOKEN_A_TURN of their greenlets wake a turn: there may be thousands.
 
-Refused: `gevent.sleep(0)` between slices. The loop runs some dozen callbacks, each of which may take its millisecond,
-before it looks for what clients sent (50 to 90 ms, measured). A timer comes behind that look.
+Refused: `gevent.sleep(0)` between slices. The loop then runs some dozen callbacks, each of which may take its
+millisecond, before it polls for input (50 to 90 ms, measured). A timer fires after that poll.
 
-Refused: to run the steps of a pool's log here, too. They must not queue behind clients' slices (`pool/pace.py`).
+Refused: to run the steps of a pool's log here. They must not queue behind the slices of clients (`pool/pace.py`).
 """
 
 from __future__ import annotations
@@ -30,33 +30,33 @@ from replies import Reply, Work
 from session import Instance
 
 SLICE_SECONDS = 0.001
-WOKEN_A_TURN = 64
+WOKEN_A_TURN = 64  # greenlets
 
 logger = logging.getLogger("godis")
 
 
 class Scheduler:
-    """The long work of an instance, and who waits until it is over. `after` calls something in so many seconds."""
+    """The long work and the deferred requests of an instance. `after(seconds, job)` calls `job` that much later."""
 
     def __init__(self, instance: Instance, after: Callable[[float, Callable[[], None]], Any]) -> None:
         loop = gevent.get_hub().loop
         self._instance = instance
         self._store = instance.store
         self._after = after
-        self.working = 0  # clients whose replies are being made in slices
+        self.working = 0  # clients whose work runs or waits to run
         self._one_work = BoundedSemaphore()
-        self._want_slice: deque[Any] = deque()  # greenlets
-        self._next_slice = loop.timer(0, ref=False)  # behind the poll of the next round, which does not wait for it
-        self._waiting: deque[Any] = deque()  # greenlets: for the end of a pause, or of locked keys
-        self._to_wake = 0  # of these
-        self._next_waiting = loop.timer(0, ref=False)
-        self._pause_ends: Any = None  # a timer
+        self._slice_queue: deque[Any] = deque()  # greenlets
+        self._slice_timer = loop.timer(0, ref=False)  # fires after the next poll; alone it does not keep the loop alive
+        self._waiting: deque[Any] = deque()  # greenlets that wait for the end of a pause or of key locks
+        self._to_wake = 0  # how many of these are still to be woken
+        self._wake_timer = loop.timer(0, ref=False)
+        self._pause_timer: Any = None
         instance.resumed = self._resume_waiting
 
     # ---- slices
 
     def run(self, work: Work, begin_slice: Callable[[], None]) -> Reply:
-        """Do work to its end, for the calling greenlet, and return its reply. Raises what the work raises.
+        """Run work to its end in slices, and return its reply. Parks the calling greenlet. Raises what the work raises.
 
         `begin_slice` is called before each slice.
         """
@@ -69,7 +69,7 @@ class Scheduler:
         return self._run(work, begin_slice)
 
     def _run(self, work: Work, begin_slice: Callable[[], None]) -> Reply:
-        """`run`, once it is this work's turn."""
+        """Run work while no other work runs: the second half of `run`."""
         try:
             while True:
                 self.wait_for_slice()
@@ -93,11 +93,11 @@ class Scheduler:
             raise
 
     def _run_rest(self, work: Work, begin_slice: Callable[[], None]) -> None:
-        """Do what is left of a work whose client is gone."""
+        """Run the rest of a work whose client is gone."""
         try:
             self._run(work, begin_slice)
         except Exception:
-            logger.exception("internal error in what a client left behind")
+            logger.exception("internal error in the command of a client that is gone")
 
     def _end(self, work: Work) -> None:
         work.close()
@@ -105,20 +105,20 @@ class Scheduler:
         self._one_work.release()
 
     def wait_for_slice(self) -> None:
-        """Park the calling greenlet until it may do a slice."""
-        self._next_slice.start(self._give_slice)
-        self._park_in(self._want_slice)
+        """Park the calling greenlet until a slice is granted to it."""
+        self._slice_timer.start(self._grant_slice)
+        self._park_in(self._slice_queue)
 
-    def _give_slice(self) -> None:
-        if self._want_slice:
-            greenlet = self._want_slice.popleft()
-            if self._want_slice:
-                self._next_slice.start(self._give_slice)
+    def _grant_slice(self) -> None:
+        if self._slice_queue:
+            greenlet = self._slice_queue.popleft()
+            if self._slice_queue:
+                self._slice_timer.start(self._grant_slice)
             greenlet.switch()
 
     @staticmethod
     def _park_in(parked: deque[Any]) -> None:
-        """Park the calling greenlet until somebody takes it from there."""
+        """Park the calling greenlet, listed in `parked`, until it is switched to."""
         greenlet = gevent.getcurrent()
         parked.append(greenlet)
         try:
@@ -128,33 +128,33 @@ class Scheduler:
                 parked.remove(greenlet)
             raise
 
-    # ---- who waits
+    # ---- deferred requests
 
     def wait_for_resume(self) -> None:
-        """Park the calling greenlet until CLIENT PAUSE is over, or the work is that locks keys now."""
+        """Park the calling greenlet until no CLIENT PAUSE is in force and the present key lock is released."""
         instance, lock = self._instance, self._store.key_lock
         while instance.paused or (lock is not None and self._store.key_lock is lock):
-            if instance.paused and self._pause_ends is None:
+            if instance.paused and self._pause_timer is None:
                 left_ms = instance.pause.until_ms - self._store.now_ms
-                self._pause_ends = self._after(max(0.001, left_ms / 1000), self._end_pause)
+                self._pause_timer = self._after(max(0.001, left_ms / 1000), self._end_pause)
             self._park_in(self._waiting)
 
     def _end_pause(self) -> None:
-        self._pause_ends.close()
-        self._pause_ends = None
+        self._pause_timer.close()
+        self._pause_timer = None
         self._resume_waiting()
 
     def _resume_waiting(self) -> None:
-        """Let those who wait look again."""
+        """Wake all greenlets that wait, so that they check their condition again."""
         self._to_wake = len(self._waiting)
-        self._next_waiting.start(self._wake_some)
+        self._wake_timer.start(self._wake_some)
 
     def _wake_some(self) -> None:
-        self._to_wake = min(self._to_wake, len(self._waiting))  # some may be gone
+        self._to_wake = min(self._to_wake, len(self._waiting))  # the clients of some may be gone
         some = min(WOKEN_A_TURN, self._to_wake)
         self._to_wake -= some
         if self._to_wake:
-            self._next_waiting.start(self._wake_some)
+            self._wake_timer.start(self._wake_some)
         for _ in range(some):
             if self._waiting:
                 self._waiting.popleft().switch()

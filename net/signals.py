@@ -1,11 +1,11 @@
 """What each signal does to a serving process.
 
-1. A stopping signal ends it as SHUTDOWN does: what was read is answered, the log is synced, the exit code is 0. A
-   second one ends the wait for clients that do not read. While the log is loaded the first one ends the process.
-   SIGXCPU is one of them: the system kills the process at the hard limit on CPU time.
-2. The signals in LEFT_ALONE keep the action of the system or of Python: the faults end the process with a core dump,
-   those of job control stop it and continue it, SIGPIPE and SIGXFSZ are errors of the system call that met them.
-3. All others are ignored, and the log of the server names them. Redis ignores SIGHUP; the rest would end the process.
+1. A stopping signal ends the process as SHUTDOWN does: requests that were read are answered, the log is synced, the
+   exit code is 0. A second signal ends the wait for clients that do not read. While the log is loaded the first signal
+   ends the process. SIGXCPU is a stopping signal, because at the hard limit on CPU time the system kills the process.
+2. The signals in LEFT_ALONE keep the action of the system or of Python: faults end the process with a core dump, job
+   control stops and continues it, and for SIGPIPE and SIGXFSZ the system call fails with an error.
+3. All others are ignored, and a warning names them. Redis ignores SIGHUP; the others would end the process.
 
 SIGKILL and SIGSTOP cannot be caught. Windows has Ctrl-C (SIGINT) and Ctrl-Break (SIGBREAK), which stop the server.
 """
@@ -34,7 +34,7 @@ def ignored_signals() -> list[int]:
 
 
 def name_of(number: int) -> str:
-    """Return the name of a signal; only the first and the last real-time signal have one."""
+    """Return the name of a signal, or "signal N": only the first and the last real-time signal have names."""
     try:
         return signal.Signals(number).name
     except ValueError:
@@ -48,7 +48,7 @@ def on_stop(handler: Callable[[int, object], object] | signal.Handlers) -> None:
 
 
 def ignore_others() -> None:
-    """Ignore what is to be ignored, until the event loop takes over."""
+    """Ignore the signals that a server ignores. The event loop's handlers, which log them, replace this later."""
     for number in ignored_signals():
         signal.signal(number, signal.SIG_IGN)
 

@@ -1,24 +1,23 @@
-"""TLS: certificates and rules as the settings name them, and a socket that a connection uses like a plain one.
+"""TLS: contexts made from the settings, and a socket that a connection uses like a plain one.
 
-It owns what a handshake asks for and when a change of that holds. It must not know the event loop: who waits for
-a handshake, and for how long, is the server's business.
+1. `TlsSocket` has the two calls of a plain non-blocking socket that a connection makes, with the same meaning:
 
-`TlsSocket` has the two calls of a plain non-blocking socket that a connection makes, with the same meaning, so a
-connection does not know which one it has, and the turn is the same:
+    recv_into   decrypts one TLS record; BlockingIOError if no whole record is there; 0 at the client's close_notify
+    send        sends as many records as the socket accepts now; returns how many bytes of the data they hold
 
-    recv_into   one TLS record, decrypted; BlockingIOError while there is no whole one; 0 at the client's close_notify
-    send        records of what the client takes now; how many bytes that was
+2. No data are ever decrypted and pending while the loop sleeps: data that were not read lie in the system's buffer,
+   where the read watcher sees them. The receive buffer holds any record.
+3. A change of the settings applies to later handshakes. Settings that cannot be loaded change nothing.
+4. Renegotiation is refused. OpenSSL answers a KeyUpdate with the next write. Records that a read makes OpenSSL send,
+   such as an alert, are sent at once; a client that does not read them is closed.
+5. The module does not know the event loop: the server limits the time of a handshake.
 
-OpenSSL gets what is received by memory buffers, a record at a time, and in one call no more than MOST_RECORDS without
-data. (Where it reads from the socket itself, it goes on until there are data or the socket is empty. A KeyUpdate of 27
-bytes makes it compute new keys, so a flood of them held up all clients for seconds.) What is not read yet lies in the
-system's buffer, where the read watcher sees it: no data is ever decrypted and pending while the loop sleeps. The
-receive buffer holds any record.
+OpenSSL reads from memory buffers, one record at a time, and one call reads at most MOST_RECORDS without data.
 
-Renegotiation is refused, and OpenSSL sends its part of a KeyUpdate with the next write. What a read makes OpenSSL say,
-such as an alert, is sent at once; a client that does not take it is closed.
+Refused: to let OpenSSL read from the socket. It then reads until there are data or the socket is empty. A KeyUpdate of
+27 bytes makes it compute new keys, so a flood of them blocked all clients for seconds.
 
-Python loads `ssl` in 10 ms; so this module is imported only where there is a TLS port.
+`import ssl` takes 10 ms, so this module is imported only if there is a TLS port.
 """
 
 from __future__ import annotations
@@ -35,11 +34,11 @@ from config import Config, SettingError
 from errors import TLS_REFUSED, StartError
 from wire.files import check_pem
 
-RECORD_BYTES = 16384  # the most that a record holds; `turn.RECEIVE_BYTES` must not be less
-SEND_BYTES = 64 * RECORD_BYTES  # at most in one call: a client that reads as fast as we encrypt must not hold a turn
-HEAD_BYTES = 5  # of a record: type, version, size
-MOST_RECORDS = 32  # that are read in one call without any data in them; some 0.03 ms each
-READ, WRITE, DONE = 1, 2, 0  # what a handshake waits for
+RECORD_BYTES = 16384  # the largest record's data; `turn.RECEIVE_BYTES` must not be less
+SEND_BYTES = 64 * RECORD_BYTES  # at most in one call, because a client may read as fast as the server encrypts
+HEAD_BYTES = 5  # header of a record: type, version, size
+MOST_RECORDS = 32  # records without data that one call reads; each takes some 0.03 ms
+READ, WRITE, DONE = 1, 2, 0  # what a handshake waits for; DONE: for nothing
 CLIENT_CERTIFICATE = {"yes": ssl.CERT_REQUIRED, "optional": ssl.CERT_OPTIONAL, "no": ssl.CERT_NONE}
 VERSIONS = {"tlsv1.2": ssl.TLSVersion.TLSv1_2, "tlsv1.3": ssl.TLSVersion.TLSv1_3}
 
@@ -47,27 +46,27 @@ logger = logging.getLogger("godis")
 
 
 class TlsSocket(socket.socket):
-    """A client's end of TLS over a non-blocking socket."""
+    """The server's end of a TLS connection over a non-blocking socket."""
 
     def __init__(self, sock: socket.socket, context: ssl.SSLContext) -> None:
         super().__init__(sock.family, sock.type, sock.proto, fileno=sock.detach())
         self.setblocking(False)
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
-        self._head = b""  # of the record that is being received, while that is incomplete
-        self._missing_bytes = 0  # of its body
-        self._unsent = b""  # records, or the rest of one
-        self._sealed_bytes = 0  # of the caller's data that are in records, but are not yet counted as sent
+        self._head = b""  # the incomplete header of the record that is being received
+        self._missing_bytes = 0  # size of the part of its body that has not been received
+        self._unsent = b""  # encrypted records that the socket has not accepted
+        self._sealed_bytes = 0  # size of the caller's data that are encrypted, but not yet counted as sent
 
     def shake_hands(self) -> int:
-        """Do what can be done of the handshake now; say whether it waits for READ or WRITE, or is DONE."""
+        """Continue the handshake; return whether it waits for READ or WRITE, or is DONE. Raises OSError if it fails."""
         while True:
             try:
                 self._tls.do_handshake()
                 wanted = DONE
             except ssl.SSLWantReadError:
                 wanted = READ
-            finally:  # an alert, too
+            finally:  # an alert is sent as well
                 flushed = self._flush()
             if not flushed:
                 return WRITE
@@ -79,7 +78,7 @@ class TlsSocket(socket.socket):
                 return READ
 
     def recv_into(self, buffer: Any, nbytes: int | None = None, flags: int = 0) -> int:
-        """Read one record into the buffer; raise BlockingIOError if there is none."""
+        """Read one record into the buffer; return its size, 0 at the end. Raises BlockingIOError if there is none."""
         for _ in range(MOST_RECORDS):
             while not self._receive_some():
                 pass
@@ -95,7 +94,7 @@ class TlsSocket(socket.socket):
         raise BlockingIOError
 
     def _receive_some(self) -> bool:
-        """Hand OpenSSL what has come of one record; say whether it has all of it. Raises BlockingIOError."""
+        """Pass received bytes of one record to OpenSSL; return True if the record is whole. Raises BlockingIOError."""
         data = self.recv(self._missing_bytes or HEAD_BYTES - len(self._head))
         if not data:
             self._incoming.write_eof()
@@ -111,9 +110,9 @@ class TlsSocket(socket.socket):
         return False
 
     def send(self, data: Any, flags: int = 0) -> int:
-        """Send what the client takes now, by records; raise BlockingIOError if that is nothing.
+        """Send what the socket accepts now, in records; return how many bytes. Raises BlockingIOError if none.
 
-        A record that is sent only in part does not count. The caller gives its data again, and the rest is sent.
+        A record that was sent in part does not count: the caller passes its data again, and then its rest is sent.
         """
         view, sent, size = memoryview(data), 0, min(len(data), SEND_BYTES)
         while sent < size:
@@ -128,7 +127,7 @@ class TlsSocket(socket.socket):
         return sent
 
     def _flush(self) -> bool:
-        """Send the records that OpenSSL has made; say whether the client took them all."""
+        """Send the records that OpenSSL has made; return True if the socket accepted them all."""
         self._unsent += self._outgoing.read()
         while self._unsent:
             try:
@@ -138,7 +137,7 @@ class TlsSocket(socket.socket):
         return True
 
     def close(self) -> None:
-        """Say close_notify if that can be said at once, and close."""
+        """Send close_notify if the socket accepts it at once, and close."""
         with contextlib.suppress(OSError, ValueError):
             with contextlib.suppress(ssl.SSLWantReadError):
                 self._tls.unwrap()
@@ -147,7 +146,7 @@ class TlsSocket(socket.socket):
 
 
 class ServerTls:
-    """What clients of the TLS port meet: the certificate of the settings as they are now."""
+    """The TLS context of the server's port, made from the settings as they are now."""
 
     def __init__(self, config: Config) -> None:
         """Load the certificates. Raises StartError."""
@@ -158,18 +157,18 @@ class ServerTls:
         config.before_change.append(self._follow)
 
     def accept(self, sock: socket.socket) -> TlsSocket:
-        """Take over a client's socket, before the handshake. Raises OSError if the client is gone."""
+        """Wrap a client's socket, and detach the plain one. Raises OSError if the client is gone."""
         return TlsSocket(sock, self.context)
 
     def report(self, address: str, error: OSError) -> None:
-        """Tell the operator of a handshake that failed; not of one whose client left, as who looks for a port does."""
+        """Log a handshake that failed, unless the client closed the connection, as port scanners do."""
         if not isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError, ConnectionError)):
             logger.warning("closed %s: TLS handshake failed: %s", address, _reason(error))
 
     def _follow(self, config: Config, names: Collection[str]) -> None:
-        """Load the certificates anew, for the clients to come, if one of their settings is set, be it to the same.
+        """Reload the certificates if CONFIG SET names one of their settings, even if its value is the same.
 
-        Raises SettingError, and all stays as it was.
+        Raises SettingError, and then changes nothing.
         """
         changed = [name for name in names if name.startswith("tls-")]
         if not changed:
@@ -182,7 +181,7 @@ class ServerTls:
 
 
 class _Unusable(Exception):
-    """These settings make no TLS; the message says which one and why."""
+    """A setting of TLS cannot be used; the message names it and the reason."""
 
 
 def _server_context(config: Config) -> ssl.SSLContext:
@@ -202,11 +201,11 @@ def _server_context(config: Config) -> ssl.SSLContext:
 
 
 def client_context(config: Config) -> ssl.SSLContext:
-    """Make what `ping` needs. Raises StartError.
+    """Return the context of a client of a server with these settings, for `ping`. Raises StartError.
 
-    It trusts the certificate of these settings and whoever signed it, and asks for no name: the server that it looks
-    for has these settings, but is asked by an address that its certificate need not know. Without a certificate and
-    an authority, it is a client like others: it trusts whom the system trusts.
+    It trusts the certificate and the authorities of these settings. It checks no name, because `ping` may use an
+    address that the certificate does not contain. If the settings have neither a certificate nor an authority, it
+    trusts the authorities of the system, and checks the name.
     """
     if not (config.tls_cert_file or config.tls_ca_cert_file or config.tls_ca_cert_dir):
         return ssl.create_default_context()
@@ -233,7 +232,7 @@ def _set_versions(context: ssl.SSLContext, protocols: str) -> None:
 
 
 def _load_certificate(context: ssl.SSLContext, config: Config, whose: str) -> None:
-    """Load a certificate and its key: those of the settings `tls-…`, or of `tls-client-…`."""
+    """Load the certificate and the key of the settings `tls-…`, or of `tls-client-…` if `whose` is "client-"."""
     cert_file = config.tls_client_cert_file if whose else config.tls_cert_file
     key_file = config.tls_client_key_file if whose else config.tls_key_file
     password = config.tls_key_file_pass  # never None: OpenSSL would ask for it on the terminal
@@ -249,13 +248,13 @@ def _load_authorities(context: ssl.SSLContext, config: Config) -> None:
     if config.tls_ca_cert_file:
         _load_pem(context.load_verify_locations, "--tls-ca-cert-file", config.tls_ca_cert_file)
     if config.tls_ca_cert_dir:
-        _load(os.listdir, "--tls-ca-cert-dir", config.tls_ca_cert_dir)  # OpenSSL looks into it only when it has to
+        _load(os.listdir, "--tls-ca-cert-dir", config.tls_ca_cert_dir)  # OpenSSL reads it only at a handshake
         context.load_verify_locations(capath=config.tls_ca_cert_dir)
 
 
 def _load_pem(load: Callable[[str], object], flag: str, path: str) -> None:
     def check_and_load(path: str) -> None:
-        check_pem(path)  # names what is missing, too; the errors of `ssl` do not
+        check_pem(path)  # names a missing file; the errors of `ssl` do not
         load(path)
 
     _load(check_and_load, flag, path)
@@ -271,11 +270,11 @@ def _load(load: Callable[[str], object], flag: str, path: str) -> None:
 
 
 def _reason(error: OSError) -> str:
-    """Say in words why a file or a handshake is no good."""
+    """Return why a file cannot be used or a handshake failed, as text."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"certificate of the client refused: {error.verify_message}"
     if isinstance(error, ssl.SSLError):
-        # None is what is left of "PEM lib"
+        # the reason is None where OpenSSL says "PEM lib"
         words = error.reason or "no PEM, or another password than that of --tls-key-file-pass"
         return words.replace("_", " ").lower() if words.isupper() else words
     return error.strerror or str(error)

@@ -1,25 +1,28 @@
-"""Which replies would show what is not on the disk yet: the keys of the log's unsynced end.
+"""The unsynced keys, those of effects that no fsync has covered yet, and the sessions that read one of them.
 
-It owns those keys, and the clients that saw one of them in this turn. It must not know sockets, fsyncs or policies: the
-turn puts it in front of the log while replies have to wait, and takes it away again. So it costs nothing under
-`everysec` and `no`.
+1. An effect passes here on its way to the log, and the keys that it names become unsynced.
+2. Each request is observed before it runs. A session whose request names an unsynced key waits: see `has_shown`.
+3. The turn places the object in front of the log only while replies have to wait, so it costs nothing under `everysec`
+   and `no`. The module does not know sockets, fsyncs or policies.
 
-    command -> effect -> UnsyncedKeys -> log         the keys that the effect names are unsynced
-    request ----------> UnsyncedKeys                 a request for one of them has seen what is unsynced
+    command -> effect -> UnsyncedKeys -> log
+    request ----------> UnsyncedKeys
 
-**Why no reply shows too much.** The keyspace is what the log makes of nothing (the third promise), and an effect
-changes no key that it does not name; one that names none (FLUSHALL, FLUSHDB, SWAPDB) counts as all keys. So keys that
-the unsynced end does not name are as the synced part of the log has them, and a reply made from them alone stays true
-whatever is lost. Which keys a request reads is in its row of the table; one that reads the keyspace and names no key
-(KEYS, SCAN, DBSIZE, RANDOMKEY) reads all. It does not matter whether it fails: WRONGTYPE, or a SET NX that is refused,
-tells of its keys, too. A read that deletes an expired key logs a DEL, so it is a writer. Commands that do not read the
-keyspace never wait. INFO is one of them: its counters are the process's, and tell an operator why the others wait.
+**Why a reply that does not wait stays true.** Replaying the log makes the keyspace, and an effect changes no key that
+it does not name; an effect that names none (FLUSHALL, FLUSHDB, SWAPDB) counts as all keys. So all keys that unsynced
+effects do not name are as the synced part of the log makes them, and a reply made from them alone stays true if the
+unsynced part is lost. The row of a command gives the keys that a request reads. A request that reads the keyspace and
+names no key (KEYS, SCAN, DBSIZE, RANDOMKEY) reads all keys. A request that fails counts as well: WRONGTYPE, or a SET NX
+that is refused, shows the state of its keys. A read that deletes an expired key logs a DEL, so it is a write. Commands
+that do not read the keyspace never wait. INFO is one of them: its counters are those of the process, and an operator
+can see there why other clients wait.
 
-Keys count whatever database they are in: so COPY, MOVE and SWAPDB need no rule, at the price of a wait too many.
+The database of a key is ignored. So COPY, MOVE and SWAPDB need no rule, and some replies wait without need.
 
-The keys lie in generations, a set for each fsync and one for the next, and a set is dropped when its fsync is done.
-(Refused: a position for each key, which has to be swept; an epoch for each connection, under which everybody who reads
-anything waits as soon as anybody writes.)
+Keys are kept in generations: one set for each fsync, dropped when that fsync ends, and one set for the next fsync.
+
+Refused: a log position for each key, because the positions have to be swept; an epoch for each connection, because then
+every client that reads anything waits as soon as any client writes.
 """
 
 from __future__ import annotations
@@ -34,11 +37,11 @@ from log.effects import Now, Records, Steps
 from session import Session
 
 READS_KEYSPACE = READONLY | WRITE
-MANY_WORDS = 2048  # of a request: to look at each key of a longer one takes too long, so it counts as one for all
+MANY_WORDS = 2048  # a request of more words counts as one for all keys, because comparing each takes too long
 
 
 class _Everything(frozenset[bytes]):
-    """A set of all keys there can be."""
+    """The set of all possible keys."""
 
     def __contains__(self, _key: object) -> bool:
         return True
@@ -55,127 +58,127 @@ Names = set[bytes] | frozenset[bytes]
 
 
 class UnsyncedKeys:
-    """An effect log before the real one, and the observer of the requests that run meanwhile."""
+    """An effect log in front of the real one, and the observer of the requests that run meanwhile."""
 
     def __init__(self, log: AppendOnlyLog, everything: bool) -> None:
         self.log = log
         self._append_set = log.append_set
-        self._saw: set[Session] = set()  # who saw something unsynced in this turn
-        self._saw_all = False
-        self._recent: set[bytes] = set()
-        self._recent_many: list[Names] = []  # of long commands
-        self._garbage: list[Any] = []  # takes what is long, and freed in slices
-        self._generations: deque[tuple[int, Names]] = deque()  # with the log's position behind
-        self._look()
+        self._readers: set[Session] = set()  # sessions that read an unsynced key in this turn
+        self._all_read = False  # any session may have read one
+        self._recent: set[bytes] = set()  # keys for the next fsync
+        self._recent_many: list[Names] = []  # the same, of long commands
+        self._garbage: list[Any] = []  # the store's list of objects to be freed in slices
+        self._generations: deque[tuple[int, Names]] = deque()  # the log position of the end of each set, and the set
+        self._collect_sets()
         if everything:
             self.hide_everything()
 
     def hide_everything(self) -> None:
-        """Count all keys as unsynced, since some are that nobody noted."""
-        self._saw_all = True  # so may have all whose requests ran in this turn before
-        self._note_many([EVERYTHING])
+        """Count all keys as unsynced, because effects were logged that did not pass here."""
+        self._all_read = True  # requests of this turn may have run before
+        self._add_sets([EVERYTHING])
 
-    def _note_many(self, names: Iterable[Names]) -> None:
+    def _add_sets(self, names: Iterable[Names]) -> None:
         self._recent_many += names
-        self._look()
+        self._collect_sets()
 
-    def _look(self) -> None:
-        """Put all sets side by side, since each request looks into them: made for each, they were half of that."""
+    def _collect_sets(self) -> None:
+        """Collect all sets in one tuple. Each request searches them, and collecting them then would double its cost."""
         self._all: tuple[Names, ...] = (
             self._recent,
             *self._recent_many,
             *[names for _, names in self._generations],
         )
 
-    # ---- what is written
+    # ---- effects
 
     def append(self, db: int, argv: Sequence[bytes]) -> None:
-        """Note the keys of an effect, and log it."""
+        """Add the keys of an effect, and log it."""
         keys = TABLE[argv[0]].key_arguments(list(argv))
         if keys:
             self._recent.update(keys)
         else:
-            self._note_many([EVERYTHING])
+            self._add_sets([EVERYTHING])
         self.log.append(db, argv)
 
     def append_set(self, db: int, key: bytes, value: bytes, deadline_ms: int) -> None:
-        """Note the key of a SET, and log it."""
+        """Add the key of a SET, and log it."""
         self._recent.add(key)
         self._append_set(db, key, value, deadline_ms)
 
     def append_sets(self, db: int, keys: Sequence[bytes], values: Sequence[bytes], deadline_ms: int) -> None:
-        """Note the keys of many SETs, and log them."""
+        """Add the keys of many SETs, and log them."""
         self._recent.update(keys)
         self.log.append_sets(db, keys, values, deadline_ms)
 
     def append_alike(self, db: int, name: bytes, keys: Sequence[bytes], *words: bytes) -> None:
-        """Note the keys of commands that have one each, and log them."""
+        """Add the keys of commands with one key each, and log them."""
         self._recent.update(keys)
         self.log.append_alike(db, name, keys, *words)
 
     def begin(self) -> Records:
-        """Make records for effects that are not to be logged yet."""
+        """Return records for effects that are committed later."""
         return self.log.begin()
 
     def commit(self, effects: Records, keys: list[set[bytes]], garbage: list[Any]) -> None:
-        """Note the keys of effects that were set aside, and log them."""
-        self._note_many(keys)
+        """Add the keys of effects that were collected since `begin`, and log the effects."""
+        self._add_sets(keys)
         self._garbage = garbage
         self.log.commit(effects, [], garbage)
 
     def commit_in_slices(self, effects: Records, keys: list[set[bytes]], garbage: list[Any], now: Now) -> Steps:
-        """`commit` in steps; the keys are claimed by their command until it is done."""
+        """`commit` in steps. The command holds the locks of its keys until the last step."""
         yield from self.log.commit_in_slices(effects, [], garbage, now)
-        self._note_many(keys)
+        self._add_sets(keys)
         self._garbage = garbage
 
     def begin_fsync(self) -> None:
-        """Close the generation that an fsync which begins now will cover."""
-        if self.log.pieces:  # some of it is not even written
+        """Close the generation that the fsync which begins now will cover."""
+        if self.log.pieces:  # some of its effects are not written yet
             return
         recent: list[Names] = [self._recent, *self._recent_many]
         self._generations.extend((self.log.written_bytes, names) for names in recent if names)
         self._recent, self._recent_many = set(), []
-        self._look()
+        self._collect_sets()
 
     def end_fsync(self) -> None:
-        """Forget what is synced."""
+        """Drop the generations that are synced."""
         while self._generations and self._generations[0][0] <= self.log.synced_bytes:
             _, names = self._generations.popleft()
             if len(names) > MANY_WORDS:
                 self._garbage.append(names)
-        self._look()
+        self._collect_sets()
 
-    # ---- what is read
+    # ---- requests
 
     def has_shown(self, session: Session) -> bool:
-        """Return True if a client saw something unsynced in this turn."""
-        return self._saw_all or session in self._saw
+        """Return True if a session read an unsynced key in this turn, so that its reply may show an unsynced write."""
+        return self._all_read or session in self._readers
 
     def end_turn(self) -> None:
-        """Forget who saw something: they wait, or have waited, from now on."""
-        self._saw_all = False
-        self._saw.clear()
+        """Forget the sessions that read an unsynced key: their replies are queued now."""
+        self._all_read = False
+        self._readers.clear()
 
-    def note(self, session: Session, row: Command, argv: list[bytes]) -> None:
-        """Note whether a request, which is about to run, reads what is unsynced."""
+    def observe(self, session: Session, row: Command, argv: list[bytes]) -> None:
+        """Record the session if its request, which is about to run, reads an unsynced key."""
         if row.subcommands and len(argv) > 1:
             row = row.subcommands.get(fold(argv[1]), row)
         if row.keys is FIRST:
-            self.note_keys(session, argv[1:2])
+            self.observe_keys(session, argv[1:2])
         elif row.keys.first and len(argv) <= MANY_WORDS:
-            self.note_keys(session, row.key_arguments(argv))
+            self.observe_keys(session, row.key_arguments(argv))
         elif row.flags & READS_KEYSPACE:
-            self.note_long(session)
+            self.observe_any_key(session)
 
-    def note_long(self, session: Session) -> None:
-        """Note that a request reads what may be any key."""
+    def observe_any_key(self, session: Session) -> None:
+        """Record the session if any key is unsynced, because its request may read any key."""
         if any(self._all):
-            self._saw.add(session)
+            self._readers.add(session)
 
-    def note_keys(self, session: Session, keys: Sequence[bytes]) -> None:
-        """Note whether one of these keys, which are about to be read, is unsynced."""
+    def observe_keys(self, session: Session, keys: Sequence[bytes]) -> None:
+        """Record the session if one of these keys, which its request is about to read, is unsynced."""
         for names in self._all:
             if not names.isdisjoint(keys):
-                self._saw.add(session)
+                self._readers.add(session)
                 return

@@ -121,7 +121,7 @@ def test_under_always_its_reply_waits_for_the_fsync(tmp_path: Path, monkeypatch:
     client, other = rig.connect(), rig.connect()
     assert driven(begin(rig, client, "SET", "k", VALUE))[0] is OK
     assert rig.instance.read_observer is not None
-    rig.instance.read_observer.note_long(client.session)  # as the connection does
+    rig.instance.read_observer.observe_any_key(client.session)  # as the connection does
     rig.turn.replies.append((client, [b"+OK\r\n"], False))
     other.ask("EXISTS k")
     rig.turn.end()

@@ -86,7 +86,7 @@ def forget_with_any_fsync(patch: pytest.MonkeyPatch) -> None:
     def end_fsync(unsynced: UnsyncedKeys) -> None:
         unsynced._generations.clear()
         unsynced._recent.clear()
-        unsynced._look()
+        unsynced._collect_sets()
 
     patch.setattr(UnsyncedKeys, "end_fsync", end_fsync)
 
@@ -98,7 +98,7 @@ def forget_what_is_being_synced(patch: pytest.MonkeyPatch) -> None:
     def begin_and_forget(unsynced: UnsyncedKeys) -> None:
         begin_fsync(unsynced)
         unsynced._generations.clear()
-        unsynced._look()
+        unsynced._collect_sets()
 
     patch.setattr(UnsyncedKeys, "begin_fsync", begin_and_forget)
 

@@ -25,7 +25,7 @@ def test_of_one_kind_the_first_lines_of_a_second_are_written_and_the_others_coun
         now[0] += 1
         logger.warning("refused %s", "again")
         now[0] += 1
-        lines.tell()
+        lines.report()
         logger.warning("refused %s", "for another reason")
         lines.close()
     written = [record.getMessage() for record in caplog.records if record.levelno > logging.INFO]

@@ -77,7 +77,7 @@ def feeding(buffer: bytearray, size: int) -> Callable[[], Iterable[list[bytes]]]
 def machine(buffer: bytearray, size: int) -> Callable[[], Iterable[list[bytes]]]:
     """Parse without the fast path."""
     request_parser = RequestParser()
-    return lambda: request_parser._rest(bytes(buffer[:size]))
+    return lambda: request_parser._parse_rest(bytes(buffer[:size]))
 
 
 def hiredis_alone(buffer: bytearray, size: int) -> Callable[[], Iterable[list[bytes]]]:

@@ -101,7 +101,7 @@ def hello(session: Session, argv: list[bytes]) -> Reply:
     if version not in (None, 2, 3):
         raise CommandError(NOPROTO)
     check_option_words(argv)
-    _take_greeting(session, argv[2:])
+    _apply_hello_options(session, argv[2:])
     if not session.authenticated:
         raise CommandError(HELLO_UNAUTHENTICATED)
     if version is not None:
@@ -118,7 +118,7 @@ def hello(session: Session, argv: list[bytes]) -> Reply:
     }
 
 
-def _take_greeting(session: Session, words: list[bytes]) -> None:
+def _apply_hello_options(session: Session, words: list[bytes]) -> None:
     """Apply the options of HELLO in order. As in Redis, the options before a wrong one remain in effect."""
     place = 0
     while place < len(words):

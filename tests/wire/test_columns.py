@@ -21,7 +21,7 @@ BYTES_OF_THE_GRAMMAR = [bytes((byte,)) for byte in b"*$+-:_#,(=%~>\r\n0129a"]
 def by_the_grammar(wire: bytes) -> list[list[bytes]] | None:
     """Read requests by the state machine; None where it finds an error, a line of text or something unfinished."""
     parser = RequestParser()
-    requests = parser._rest(wire)
+    requests = parser._parse_rest(wire)
     return None if parser.error or parser.text_seen or parser.pending_bytes else requests
 
 

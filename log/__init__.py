@@ -1,1 +1,1 @@
-"""The rooms behind `aof.py`: the log's format, its lock, effects, replay, rewrite, and the checks of a log."""
+"""The parts of `aof.py`: the log's format, its lock, effects, replay, rewrite, and the checks of a log."""

@@ -1,7 +1,7 @@
-"""The types of values: a row each (`row.py`), and the table that finds a value's row.
+"""The types of values: a row for each type (`row.py`), and the table that finds the row of a value.
 
 1. TYPE, OBJECT, SCAN TYPE, COPY, MEMORY USAGE, the account of memory, the log's rewrite and the snapshots of a pool
-   know of a type what its row says, and nothing else.
+   use nothing of a type but its row.
 2. Nothing here knows sessions, the keyspace, requests or files.
 """
 
@@ -25,17 +25,17 @@ def type_of(value: Any) -> ValueType:
 
 
 def is_large(value: Any) -> bool:
-    """Return True if it takes longer than a millisecond to copy a value, to write it, or to free it."""
+    """Return True if to copy, write or free a value may take longer than a millisecond. O(1)."""
     return type(value) is not bytes and TYPES[type(value)].is_large(value)
 
 
 def rebuild(key: bytes, value: Any, deadline_ms: int) -> Commands:
-    """Return the commands that make a key with this value, whatever was there; each has some dozen elements at most."""
+    """Return the commands that create a key with this value, or replace it; each has some dozen elements at most."""
     return TYPES[type(value)].rebuild(key, value, deadline_ms)
 
 
 def size_of(entry: Entry) -> int:
-    """Return the bytes that an entry takes, its value included."""
+    """Return the bytes of memory of an entry, its value included. O(1)."""
     if type(entry) is bytes:
         return getsizeof(entry)
     value = entry[0]

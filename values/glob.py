@@ -1,16 +1,17 @@
-"""Redis's glob patterns, as KEYS and SCAN MATCH have them: `*`, `?`, `[a-c]`, `[^x]`, and `\\` before a plain byte.
+"""Redis's glob patterns, for KEYS and SCAN MATCH: `*`, `?`, `[a-c]`, `[^x]`, and `\\` before a plain byte.
 
-1. A pattern is cut at its stars. What lies between two stars has a fixed length, so the first place where it fits is
-   always the right one to take: a pattern such as `a*a*a*a*b` costs one search for each `a`, and never goes back.
-2. A piece of plain bytes is searched for by `bytes.find`. In any other piece each byte has a table that holds 1 for
-   each byte that fits. To search for such a piece, each table translates the whole key into a long integer of ones and
-   zeros, a byte for each place. These integers, shifted, have a one in common where the piece fits.
-3. Redis's corners are kept: an unclosed class ends with the pattern, ranges compare bytes as signed, `[a-]` is a range
-   up to `]`, and the empty key is matched by nothing but an empty pattern and a single star.
-4. A pattern of more than MAX_PATTERN_BYTES is refused. A key of more than MAX_KEY_BYTES is matched only by plain bytes
-   and stars: with tables one of 512 MB would take minutes. So to match any other takes some milliseconds at most.
+1. A match takes some milliseconds at most. So a pattern of more than MAX_PATTERN_BYTES is an error, and a key of more
+   than MAX_KEY_BYTES matches only patterns of plain bytes and stars: with tables a key of 512 MB would take minutes.
+2. Redis's edge cases are kept: an unclosed class ends with the pattern, ranges compare bytes as signed, `[a-]` is a
+   range up to `]`, and the empty key matches only an empty pattern and a single star.
 
-(Refused: regular expressions, which match a key in half the time. To compile one takes up to 15 us a byte of the
+A pattern is cut at its stars. A piece between two stars has a fixed length, so its first match is always a right one: a
+pattern such as `a*a*a*a*b` costs one search for each `a`, and never backtracks. A piece of plain bytes is searched for
+with `bytes.find`. In any other piece, each byte has a table with a 1 for each byte that matches. To search for such a
+piece, each table translates the whole key into a long integer of ones and zeros, a byte for each place. After a shift
+these integers have a common one where the piece matches.
+
+(Refused: regular expressions, which match a key in half the time. To compile one takes up to 15 µs a byte of the
 pattern: 15 s for a SCAN by each of 1000 clients.)
 """
 
@@ -24,16 +25,16 @@ from errors import PATTERN_TOO_LONG, CommandError
 
 MAX_PATTERN_BYTES = 1024
 MAX_KEY_BYTES = 16384
-QUICK_PAIRS = 1 << 16  # of a byte of a key and one of the pattern
+QUICK_PAIRS = 1 << 16  # pairs of a byte of a key and a byte of the pattern
 ANY = b"\1" * 256
 FLIPPED = b"\1\0" + bytes(254)
 PLAIN = [bytes(byte) + b"\1" + bytes(255 - byte) for byte in range(256)]
 
-Piece = Union[bytes, "list[bytes]"]  # what lies between two stars: plain bytes, or a table for each byte
+Piece = Union[bytes, "list[bytes]"]  # the part between two stars: plain bytes, or a table for each byte
 
 
 class Pattern:
-    """A pattern, to be matched with many keys. Raises CommandError if it is too long."""
+    """A compiled pattern. Raises CommandError if it is too long."""
 
     def __init__(self, pattern: bytes) -> None:
         if len(pattern) > MAX_PATTERN_BYTES:
@@ -47,7 +48,7 @@ class Pattern:
     def matches(self, key: bytes) -> bool:
         """Return True if a key matches."""
         first, last = self._first, self._last
-        if isinstance(first, bytes) and not key.startswith(first):  # most keys: this alone is a third faster
+        if isinstance(first, bytes) and not key.startswith(first):  # rejects most keys a third faster
             return False
         if not key:
             return self._pattern in (b"", b"*")
@@ -67,19 +68,19 @@ class Pattern:
 
 
 def is_quick(pattern: bytes, keys: Iterable[bytes]) -> bool:
-    """Return True if it takes no time to match all these keys."""
+    """Return True if to match all these keys takes well under a millisecond."""
     return len(pattern) * sum(map(len, keys)) <= QUICK_PAIRS
 
 
 def _fits(piece: Piece, key: bytes, place: int) -> bool:
-    """Return True if a piece fits a place of a key that is long enough."""
+    """Return True if a piece matches at a place of a key. The key must be long enough."""
     if isinstance(piece, bytes):
         return key.startswith(piece, place)
     return all(map(getitem, piece, key[place : place + len(piece)]))
 
 
 def _find(piece: Piece, key: bytes, start: int, end: int) -> int:
-    """Return the first place between two where a piece fits, or -1."""
+    """Return the first place between `start` and `end` where a piece matches, or -1."""
     if isinstance(piece, bytes):
         return key.find(piece, start, end)
     places = end - start - len(piece) + 1
@@ -96,7 +97,7 @@ def _find(piece: Piece, key: bytes, start: int, end: int) -> int:
 
 
 def _pieces(pattern: bytes) -> list[Piece]:
-    """Cut a pattern at its stars."""
+    """Return the pieces of a pattern, which is cut at its stars."""
     pieces: list[Piece] = []
     tables: list[bytes] = []
     at = 0
@@ -119,7 +120,7 @@ def _pieces(pattern: bytes) -> list[Piece]:
 
 
 def _class(pattern: bytes, at: int) -> tuple[bytes, int]:
-    """Return the table of the class whose first byte stands at `at`, and the place of its closing bracket."""
+    """Return the table of the class whose first byte is at `at`, and the place of its closing bracket."""
     negated = pattern[at : at + 1] == b"^"
     at += negated
     table = bytearray(256)
@@ -137,7 +138,7 @@ def _class(pattern: bytes, at: int) -> tuple[bytes, int]:
 
 
 def _add_range(table: bytearray, first: int, last: int) -> None:
-    """Let the bytes from one to another fit; from 128 on they count as below 0, as in C."""
+    """Make a range of bytes match. Bytes from 128 on compare as negative numbers, as in C."""
     low, high = sorted(byte - 256 if byte > 127 else byte for byte in (first, last))
     for byte in range(low, high + 1):
-        table[byte] = 1  # from 128 on by an index below 0
+        table[byte] = 1  # a negative index for bytes from 128 on

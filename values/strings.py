@@ -7,13 +7,13 @@ from sys import getsizeof
 from values.entry import NO_DEADLINE
 from values.row import Commands, ValueType
 
-EMBEDDED_BYTES = 44  # a longer string is `raw` for Redis
+EMBEDDED_BYTES = 44  # Redis encodes a longer string as `raw`
 LOW, HIGH = -(2**63), 2**63 - 1
 LONGEST_INTEGER = len(b"%d" % LOW)
 
 
 def is_integer(value: bytes) -> bool:
-    """Return True if a string spells an integer of 64 bits in the one right way."""
+    """Return True if a string is a signed 64-bit integer in canonical form: no plus sign, spaces or leading zeros."""
     if len(value) > LONGEST_INTEGER:
         return False
     try:
@@ -24,7 +24,7 @@ def is_integer(value: bytes) -> bool:
 
 
 def encoding(value: bytes) -> bytes:
-    """Return how Redis holds a string that was just set."""
+    """Return the encoding that Redis uses for a string that was just set."""
     if is_integer(value):
         return b"int"
     return b"embstr" if len(value) <= EMBEDDED_BYTES else b"raw"
@@ -32,8 +32,8 @@ def encoding(value: bytes) -> bytes:
 
 def rebuild(key: bytes, value: bytes, deadline_ms: int) -> Commands:
     """Return the command that sets the string."""
-    life = () if deadline_ms == NO_DEADLINE else (b"PXAT", b"%d" % deadline_ms)
-    return ((b"SET", key, value, *life),)
+    option = () if deadline_ms == NO_DEADLINE else (b"PXAT", b"%d" % deadline_ms)
+    return ((b"SET", key, value, *option),)
 
 
 STRING = ValueType(

@@ -10,7 +10,7 @@
 
 The reason: reference counts free nearly all objects, and the collector frees only cycles. To find them it traverses
 each container, and the keyspace has some of the longest: the key order, the list of keys for each second of deadlines,
-and each value that is not a string. A traversal costs 20 ms a million keys, or 100 ms if the keys lie in random order
+and each value that is not a string. A traversal costs 20 ms a million keys, or 100 ms if the keys are in random order
 in memory. Each full collection made one: a pipeline of a million GETs had eight. A frozen list may still grow.
 
 (Refused: to switch the collector off, or thresholds so high that it never runs: no cycle is freed. Tuples in place of

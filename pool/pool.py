@@ -117,14 +117,9 @@ class Pool:
         self._membership = Membership(etcd.channel(), config.pool.prefix, self.state, self._describe)
         self._snapshot_store = SnapshotStore(etcd.channel(), config.pool.prefix)
         self._snapshot_file = LocalSnapshot(config.pool_local_snapshot, instance.id, self._identity)
+        pause_if_due, begin_copy = self._pace.pause_if_due, self._snapshot_file.begin
         self._snapshotter = Snapshotter(
-            self._snapshot_store,
-            self.replica,
-            self.state,
-            config,
-            self._between_entries,
-            self._pace.pause_if_due,
-            self._snapshot_file.begin,
+            self._snapshot_store, self.replica, self.state, config, self._between_entries, pause_if_due, begin_copy
         )
         self._recovery = Recovery(
             self._reads,

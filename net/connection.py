@@ -303,7 +303,7 @@ class Connection(Outbox):
         return self._drain(pieces) if passed or made > BLOCK_BYTES else pieces
 
     def _finish(self) -> None:
-        """Wait until all replies are sent, then let the socket be closed."""
+        """Wait until all replies are sent, then discard input. The listener closes the socket afterwards."""
         self.stop_reading()
         self.done = Event()
         self.turn.replies.append((self, [], False))  # no pieces: the end, after all replies; see `_end`

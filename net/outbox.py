@@ -1,4 +1,4 @@
-"""The sending half of a connection: its socket, and the replies that its client has not taken yet.
+"""The sending half of a connection: its socket, and the replies that the socket has not accepted yet.
 
 1. `send` never waits. Data that the socket does not accept now stay in the outbox, and are sent when it accepts more.
 2. Back-pressure: until the outbox is empty, nothing more is read from the client.
@@ -32,7 +32,7 @@ logger = logging.getLogger("godis")
 
 
 class Outbox:
-    """A client's socket, its watchers, and the replies that it has not taken yet."""
+    """A client's socket, its watchers, and the replies that it has not accepted yet."""
 
     __slots__ = (
         "closing",

@@ -164,7 +164,7 @@ class Rewriter:
     def _fail(self, error: Exception) -> None:
         reason, run, log = reason_of(error), self._run, self._log
         if reason != self._state.last_failure or not log.damage:  # a damaged log is tried again each second
-            logger.error("the rewrite of the log failed (%s): the log goes on as it is", reason)
+            logger.error("the rewrite of the log failed (%s): the old log stays in use", reason)
         self._state.last_failure = reason
         self._retry_ms = self._instance.store.now_ms + RETRY_MS
         if isinstance(log, AppendOnlyLog) and log.damage and (run is None or run.damage == log.damage):

@@ -255,7 +255,7 @@ class Turn:
         if policy == self._policy:
             return
         self._policy = policy
-        self._synced_until = monotonic()  # what was acknowledged before had another promise
+        self._synced_until = monotonic()  # the old policy's promise applies to earlier writes
         if policy == "always":
             self._begin_waiting(everything=bool(self.log.pieces) or self.log.written_bytes > self.log.synced_bytes)
         self._stops_waiting = self._unsynced is not None and policy != "always"

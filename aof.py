@@ -168,7 +168,7 @@ class AppendOnlyLog(Records):
     def commit_in_slices(self, effects: Records, keys: list[set[bytes]], garbage: list[Any], now: Now) -> Steps:
         """Do what `commit` does. Write effects of many megabytes as a batch of their own, a megabyte a step.
 
-        While `is_busy`, no command may change a key, because its effects would come behind this batch. If the batch
+        While `is_busy`, no command may change a key, because its effects would come after this batch. If the batch
         cannot be written, it is left to the next `write`.
         """
         if sum(map(len, effects.pieces)) < LONG_BATCH_BYTES:
@@ -408,7 +408,7 @@ class AppendOnlyLog(Records):
     def write_records(self, records: list[bytes], now_ms: int, link: bytes) -> Steps:
         """Write records as one batch, a megabyte a step. Raises OSError.
 
-        For a thread: the checksum and the write release the GIL. `link` is the `previous` of the batch behind this one,
+        For a thread: the checksum and the write release the GIL. `link` is the `previous` of the batch after this one,
         if it is not this one's checksum.
         """
         payload = list(_cut(blocks(records)))

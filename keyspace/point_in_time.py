@@ -12,7 +12,7 @@ The log's rewrite, a command that reads thousands of keys in slices, and a pool'
    moves the views with the tables.
 5. `Store.expire_cycle` frees deleted values and tables in slices. A shared one is freed when no view reads it any more.
 
-(Refused: to block writers while a reader runs; in a pool all writers behind them would wait, too. A copy of the entries
+(Refused: to block writers while a reader runs; in a pool all later writers would wait, too. A copy of the entries
 at the start, which takes 20 ms a million keys.)
 """
 

@@ -1,7 +1,7 @@
 """The layout of an entry: one object that holds a key's value and its deadline.
 
 1. Only this module knows the layout. Code that reads or makes an entry calls it, or does so inline and says why.
-2. A string has its deadline behind it, in the same `bytes`. Long strings and other types are in a tuple.
+2. A short string is followed by its deadline, in the same `bytes`. Long strings and other types are in a tuple.
 
     bytes    b"hello" + b"........"    a string, then its deadline: 8 bytes of Unix ms, signed, big-endian
     tuple    (value, deadline_ms)      a string of LONG_BYTES or more, or a value of another type

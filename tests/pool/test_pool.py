@@ -765,7 +765,7 @@ def test_a_full_etcd_is_named_and_writes_go_on_when_there_is_space(tmp_path: Pat
             while (answer := raw.ask("SET", filled, os.urandom(900_000))) == b"+OK\r\n":
                 filled += 1
             assert answer == b"-%b\r\n" % POOL_FULL
-            assert filled > 5
+            assert filled > 2  # a snapshot takes some of the space, too
             assert parse(raw.ask("STRLEN", filled - 1)) == 900_000
             assert parse(raw.ask("EXISTS", filled)) == 0
             node.stop()

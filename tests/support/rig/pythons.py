@@ -69,8 +69,8 @@ def environment(version: str, python: Path) -> Path:
     wanted = "".join([repr(release), *(path.read_text() for path in REQUIREMENTS)])
     program = directory / "bin" / "python"
     if not stamp.exists() or stamp.read_text() != wanted:
-        # With our pip, because Debian's Pythons have none unless a package is installed. The pip that Debian's own Python
-        # brings (23.0) cannot run under 3.12 and later.
+        # With our pip, because Debian's Pythons have none unless a package is installed. The pip of Debian's own Python
+        # (23.0) cannot run under 3.12 and later.
         pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
         subprocess.run([*pip, "install", "-qq", "--upgrade", "pip>=25"], check=True)
         subprocess.run([python, "-m", "venv", "--clear", "--without-pip", directory], check=True)

@@ -356,8 +356,10 @@ def test_a_client_can_be_killed_in_use_and_in_its_handshake(shared: TlsGodis) ->
     with shared.raw() as chief, shared.raw() as client, Raw(shared.connect()) as silent:
         number = parse(client.ask("CLIENT", "ID"))
         assert chief.ask("CLIENT", "KILL", "ID", number) == b":1\r\n"
-        with pytest.raises((ConnectionError, OSError)):
-            client.ask("PING")
+        # It only reads: a write to the closed connection fails, and OpenSSL 3.6 then reports that to the next read of
+        # another connection of this process.
+        with pytest.raises(ssl.SSLEOFError):
+            client.read_all()
         address = "{}:{}".format(*silent.sock.getsockname())
         wait_until(lambda: address.encode() in chief.ask("CLIENT", "LIST"), what="it is in the list")
         assert chief.ask("CLIENT", "KILL", "ADDR", address) == b":1\r\n"

@@ -380,7 +380,7 @@ def test_pool_with_a_password_asks_each_client_for_it_and_is_healthy(
     with engine.entered(), Telnet(PORT) as telnet:
         assert telnet.type("GET shared") == "NOAUTH Authentication required."
         assert telnet.type("AUTH guessed").startswith("-WRONGPASS ")
-        assert telnet.type(f"AUTH {PASSWORD}") == "OK"
+        assert telnet.type(f"AUTH {PASSWORD}") == "+OK"
         assert telnet.type("SET protected yes") == "OK"
     for _ in range(6):  # twice through each instance
         with connect(protected) as client:

@@ -26,7 +26,7 @@ sys.path.insert(0, {root!r})
 import godis, cli.log_tools, server, pool.network
 root = pathlib.Path({root!r})
 files = [pathlib.Path(module.__file__) for module in list(sys.modules.values()) if getattr(module, "__file__", None)]
-ours = [file for file in files if file.is_relative_to(root) and "site-packages" not in file.parts]
+ours = [file for file in files if file.is_relative_to(root) and file.relative_to(root).parts[0][0] != "."]
 print(*[file.relative_to(root) for file in ours], sep="\\n")
 """
 

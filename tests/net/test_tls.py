@@ -358,8 +358,8 @@ def test_a_client_can_be_killed_in_use_and_in_its_handshake(shared: TlsGodis) ->
         assert chief.ask("CLIENT", "KILL", "ID", number) == b":1\r\n"
         # It only reads: a write to the closed connection fails, and OpenSSL 3.6 then reports that to the next read of
         # another connection of this process.
-        with pytest.raises(ssl.SSLEOFError):
-            client.read_all()
+        with contextlib.suppress(ssl.SSLEOFError):  # some releases of OpenSSL report the end, others do not
+            assert client.read_all() == b""
         address = "{}:{}".format(*silent.sock.getsockname())
         wait_until(lambda: address.encode() in chief.ask("CLIENT", "LIST"), what="it is in the list")
         assert chief.ask("CLIENT", "KILL", "ADDR", address) == b":1\r\n"

@@ -25,7 +25,6 @@ import socket
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from itertools import islice
 from time import monotonic, time
-from types import GeneratorType
 
 import gevent
 from gevent.event import Event
@@ -194,16 +193,14 @@ class Connection(Outbox):
         while done < len(requests):
             if replies is None:
                 replies = self._run_part(requests[done:] if done else requests, until)
-            deferred = replies[-1]
-            if type(deferred) is GeneratorType or isinstance(deferred, Deferred):
-                replies = replies[:-1]
-                pieces = self._spell(requests[done : done + len(replies)], replies, pieces)
-                done += len(replies)
-                settled, pieces = self._settle(requests[done:], deferred, pieces)
+            last = replies[-1]
+            is_ready = not isinstance(last, (Generator, Deferred))
+            ready = replies if is_ready else replies[:-1]
+            pieces = self._spell(requests[done : done + len(ready)], ready, pieces)
+            done += len(ready)
+            if not is_ready:
+                settled, pieces = self._settle(requests[done:], last, pieces)
                 done += settled
-            else:
-                pieces = self._spell(requests[done : done + len(replies)], replies, pieces)
-                done += len(replies)
             if session.closing or instance.shutdown:
                 break
             replies = None

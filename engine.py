@@ -18,15 +18,25 @@ from functools import partial
 from time import time
 from types import GeneratorType
 
+import commands.bitmaps
 import commands.clients
 import commands.connection
+import commands.dump
+import commands.geo
+import commands.hashes
 import commands.help
+import commands.hyperloglog
 import commands.info
 import commands.introspection
 import commands.keys
+import commands.lists
 import commands.pool
 import commands.refused
 import commands.server
+import commands.sets
+import commands.sort
+import commands.sorted_sets
+import commands.streams
 import commands.strings  # noqa: F401  (the modules fill the table when imported)
 from commands import DENYOOM, HIDDEN, LONGEST_NAME_BYTES, NO_AUTH, READONLY, TABLE, WRITE, Command, RunMany, fold
 from commands.keyspace_walk import at_once
@@ -269,7 +279,7 @@ def _check_key_locks(session: Session, row: Command, argv: list[bytes]) -> Defer
             return None  # in a pool a write changes nothing before its entry is applied
         if instance.log.is_busy:
             return HELD_BACK
-    is_free = row.keys.first and len(argv) <= AT_ONCE_WORDS and not lock.holds_any(row.key_arguments(argv))
+    is_free = row.has_keys and len(argv) <= AT_ONCE_WORDS and not lock.holds_any(row.key_arguments(argv))
     return None if is_free else HELD_BACK
 
 

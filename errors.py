@@ -150,6 +150,7 @@ DEBUG_REFUSED = (
 UNKNOWN_OR_WRONG_SUBCOMMAND = b"ERR unknown subcommand or wrong number of arguments for '%b'. Try %b HELP."
 NO_KEY_ARGUMENTS = b"ERR The command has no key arguments"
 INVALID_COMMAND = b"ERR Invalid command specified"
+INVALID_ARGUMENTS = b"ERR Invalid arguments specified for command"
 INVALID_COMMAND_ARITY = b"ERR Invalid number of arguments specified for command"
 POOL_DOWN = b"POOLDOWN cannot reach the log (etcd), write refused"
 POOL_UNKNOWN = b"POOLUNKNOWN no confirmation in 10 s; the write may still be applied"

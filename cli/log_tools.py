@@ -188,7 +188,7 @@ def keys_of(place: str, argv: list[bytes]) -> list[str]:
     row = TABLE.get(argv[0].upper())
     if row is None:  # the name is damaged, or it is MULTI or EXEC
         keys = argv[1:2]
-    elif not row.keys.first:
+    elif not row.has_keys:
         return [f"{place}: all that {row.name.decode()} changes"]
     else:
         keys = row.key_arguments(argv) or argv[1:2]

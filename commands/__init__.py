@@ -24,11 +24,34 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
+from commands.key_positions import (
+    ALL,
+    FIRST,
+    FIRST_TWO,
+    NO_KEYS,
+    PAIRS,
+    AfterWord,
+    Counted,
+    Keys,
+    Positions,
+    StoreOption,
+)
 from errors import NAMED_BYTES, UNKNOWN_SUBCOMMAND, WRONG_ARITY, CommandError
 from replies import Reply
 from session import Session
+
+__all__ = [
+    "ALL",
+    "FIRST",
+    "FIRST_TWO",
+    "NO_KEYS",
+    "PAIRS",
+    "AfterWord",
+    "Counted",
+    "Keys",
+    "StoreOption",
+]
 
 Run = Callable[[Session, "list[bytes]"], Reply]
 RunMany = Callable[..., Sequence[Reply] | None]
@@ -47,6 +70,7 @@ STALE = 128
 NO_AUTH = 256
 ALLOW_BUSY = 512
 NO_ASYNC_LOADING = 1024
+BLOCKING = 2048
 ALONE = 1 << 20  # the command changes how replies are encoded, so earlier replies are encoded first; COMMAND omits it
 FLAG_NAMES = {
     WRITE: b"write",
@@ -60,22 +84,8 @@ FLAG_NAMES = {
     NO_AUTH: b"no_auth",
     ALLOW_BUSY: b"allow_busy",
     NO_ASYNC_LOADING: b"no_async_loading",
+    BLOCKING: b"blocking",
 }
-
-
-class Keys(NamedTuple):
-    """The positions of the keys: first, last (negative: counted from the end) and step, as in COMMAND's reply."""
-
-    first: int
-    last: int
-    step: int
-
-
-NO_KEYS = Keys(0, 0, 0)
-FIRST = Keys(1, 1, 1)
-FIRST_TWO = Keys(1, 2, 1)
-ALL = Keys(1, -1, 1)
-PAIRS = Keys(1, -1, 2)
 
 
 @dataclass(eq=False)
@@ -86,7 +96,7 @@ class Command:
     syntax: str
     arity: int
     flags: int
-    keys: Keys
+    keys: Positions
     since: str
     group: str
     summary: str
@@ -96,10 +106,12 @@ class Command:
     run_many: RunMany | None = None
     subcommands: dict[bytes, Command] = field(default_factory=dict)
     alone: bool = field(init=False)
+    has_keys: bool = field(init=False)
     brief: bool = field(init=False)  # takes some microseconds and touches nothing but keys
 
     def __post_init__(self) -> None:
         self.alone = bool(self.flags & ALONE)
+        self.has_keys = self.keys is not NO_KEYS
         self.brief = bool(self.flags & FAST and self.flags & (READONLY | WRITE))
 
     def accepts(self, count: int) -> bool:
@@ -121,10 +133,7 @@ class Command:
 
     def key_arguments(self, argv: list[bytes]) -> list[bytes]:
         """Return the keys of a request, whose arity must be right."""
-        first, last, step = self.keys
-        if not first:
-            return []
-        return argv[first : (last if last > 0 else len(argv) + last) + 1 : step]
+        return self.keys.find(argv)
 
 
 TABLE: dict[bytes, Command] = {}
@@ -142,7 +151,7 @@ def command(
     *,
     arity: int,
     flags: int = 0,
-    keys: Keys = NO_KEYS,
+    keys: Positions = NO_KEYS,
     since: str = "1.0.0",
     text_null: bytes = b"(nil)",
     text_signs: bool = False,

@@ -7,11 +7,12 @@ commands by them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 
 from commands import (
     ADMIN,
+    BLOCKING,
     FAST,
     FLAG_NAMES,
     LOADING,
@@ -26,7 +27,7 @@ from commands import (
 )
 from commands.long_commands import PART_WORDS, word_by_word
 from commands.syntax import arguments
-from errors import INVALID_COMMAND, INVALID_COMMAND_ARITY, NO_KEY_ARGUMENTS, SYNTAX, CommandError
+from errors import INVALID_ARGUMENTS, INVALID_COMMAND, INVALID_COMMAND_ARITY, NO_KEY_ARGUMENTS, SYNTAX, CommandError
 from replies import LongArray, Members, Reply, Status, Work
 from session import Session
 from values.glob import MAX_PATTERN_BYTES, Pattern
@@ -38,13 +39,36 @@ GROUPS = {  # module of commands/ -> Redis's name for the family
     "info": "server",
     "introspection": "server",
     "pool": "server",
+    "lists": "list",
+    "hashes": "hash",
+    "sets": "set",
+    "sorted_sets": "sorted-set",
+    "sorted_set_algebra": "sorted-set",
+    "streams": "stream",
+    "stream_groups": "stream",
+    "bitmaps": "bitmap",
+    "sort": "generic",
+    "dump": "generic",
 }
-GROUP_CATEGORIES = {"string": b"@string", "generic": b"@keyspace", "connection": b"@connection"}
+GROUP_CATEGORIES = {
+    "string": b"@string",
+    "generic": b"@keyspace",
+    "connection": b"@connection",
+    "list": b"@list",
+    "hash": b"@hash",
+    "set": b"@set",
+    "sorted-set": b"@sortedset",
+    "stream": b"@stream",
+    "bitmap": b"@bitmap",
+    "hyperloglog": b"@hyperloglog",
+    "geo": b"@geo",
+}
 FLAG_CATEGORIES = {
     WRITE: [b"@write"],
     READONLY: [b"@read"],
     ADMIN: [b"@admin", b"@dangerous"],
     FAST: [b"@fast"],
+    BLOCKING: [b"@blocking"],
 }
 FURTHER_CATEGORIES = {  # categories in Redis that the rules do not yield
     b"COMMAND": [b"@connection"],  # and its subcommands
@@ -54,6 +78,9 @@ FURTHER_CATEGORIES = {  # categories in Redis that the rules do not yield
     b"FLUSHDB": [b"@dangerous"],
     b"FLUSHALL": [b"@dangerous"],
     b"SWAPDB": [b"@dangerous"],
+    b"SORT": [b"@set", b"@sortedset", b"@list", b"@dangerous"],
+    b"SORT_RO": [b"@set", b"@sortedset", b"@list", b"@dangerous"],
+    b"RESTORE": [b"@dangerous"],
 }
 
 
@@ -105,28 +132,23 @@ def describe_subcommands(name: bytes) -> list[Reply]:
 
 @cache  # 25 µs each
 def _info(row: Command) -> list[Reply]:
+    access = b"RO" if row.flags & READONLY else b"RW"
     return [
         row.name.lower(),
         row.arity,
-        Members(Status(name) for flag, name in FLAG_NAMES.items() if row.flags & flag),
-        *row.keys,
+        Members(Status(name) for name in _flag_names(row)),
+        *row.keys.fixed,
         Members(map(Status, categories(row))),
         Members(),  # tips, which only proxies of clusters use
-        Members([_key_specification(row)] if row.keys.first else []),
+        Members({b"flags": Members([Status(access)]), **keys} for keys in row.keys.specifications()),
         Members(map(_info, row.subcommands.values())),
     ]
 
 
-def _key_specification(row: Command) -> dict[Reply, Reply]:
-    first, last, step = row.keys
-    return {
-        b"flags": Members([Status(b"RO" if row.flags & READONLY else b"RW")]),
-        b"begin_search": {b"type": b"index", b"spec": {b"index": first}},
-        b"find_keys": {
-            b"type": b"range",
-            b"spec": {b"lastkey": last - first if last > 0 else last, b"keystep": step, b"limit": 0},
-        },
-    }
+def _flag_names(row: Command) -> Iterator[bytes]:
+    yield from (name for flag, name in FLAG_NAMES.items() if row.flags & flag)
+    if row.keys.fixed is not row.keys:
+        yield b"movablekeys"
 
 
 def command_all(session: Session, argv: list[bytes]) -> Reply:
@@ -235,11 +257,14 @@ def command_getkeys(session: Session, argv: list[bytes]) -> Reply:
         row = row.subcommands.get(fold(request[1]))
     if row is None:
         raise CommandError(INVALID_COMMAND)
-    if not row.keys.first:
+    if not row.has_keys:
         raise CommandError(NO_KEY_ARGUMENTS)
     if not row.accepts(len(request)):
         raise CommandError(INVALID_COMMAND_ARITY)
-    return list(row.key_arguments(request))
+    keys = row.key_arguments(request)
+    if not keys:
+        raise CommandError(INVALID_ARGUMENTS)
+    return list(keys)
 
 
 @command("COMMAND|HELP", arity=2, flags=LOADING | STALE, since="5.0.0")

@@ -25,7 +25,15 @@ TARGET = ROOT / "docs" / "commands.md"
 DIFFERENCE = "Differs from Redis"
 SECTIONS = {  # title -> modules of commands/
     "Strings": ["strings"],
-    "Keys": ["keys"],
+    "Lists": ["lists"],
+    "Hashes": ["hashes"],
+    "Sets": ["sets"],
+    "Sorted sets": ["sorted_sets", "sorted_set_algebra"],
+    "Streams": ["streams", "stream_groups"],
+    "Bitmaps": ["bitmaps"],
+    "HyperLogLog": ["hyperloglog"],
+    "Geo": ["geo"],
+    "Keys": ["keys", "sort", "dump"],
     "Connection": ["connection", "clients"],
     "Server": ["server", "info", "introspection"],
     "Pool": ["pool"],
@@ -60,9 +68,9 @@ def render() -> str:
     parts = [OPENING.format(redis=REDIS_VERSION, count=len(TABLE))]
     for title, modules in SECTIONS.items():
         rows = [row for row in all_rows() if row.group in modules and (not row.subcommands or row.arity == -1)]
-        parts.append(
-            f"## {title}\n\n| Command | What it does | Since |\n|---|---|---|\n" + "\n".join(map(line, rows)) + "\n"
-        )
+        if rows:
+            lines = "\n".join(map(line, rows))
+            parts.append(f"## {title}\n\n| Command | What it does | Since |\n|---|---|---|\n{lines}\n")
     return "\n".join(parts)
 
 

@@ -166,7 +166,7 @@ class UnsyncedKeys:
             row = row.subcommands.get(fold(argv[1]), row)
         if row.keys is FIRST:
             self.observe_keys(session, argv[1:2])
-        elif row.keys.first and len(argv) <= MANY_WORDS:
+        elif row.has_keys and len(argv) <= MANY_WORDS:
             self.observe_keys(session, row.key_arguments(argv))
         elif row.flags & READS_KEYSPACE:
             self.observe_any_key(session)

@@ -20,7 +20,7 @@ from instances import Bench
 from servers import PATIENCE_SECONDS, ROOT, GodisProcess, Raw, RedisProcess, parse, require
 
 from commands import ALONE, TABLE, Command
-from commands.introspection import all_rows
+from commands.introspection import GROUPS, all_rows
 from commands.syntax import arguments
 
 ROWS = list(all_rows())
@@ -35,6 +35,10 @@ OTHER_SYNTAX = {
     "config|get",  # a block of one there
     "debug",  # described here only
     "incrbyfloat",  # a double there
+}
+REDIS_GROUPS = {
+    *("string", "generic", "connection", "server", "list", "hash", "set", "sorted-set", "stream", "bitmap"),
+    *("hyperloglog", "geo", "scripting", "transactions", "pubsub"),
 }
 OTHER_GROUP = {"dbsize", "flushdb", "flushall", "swapdb"}  # Redis counts them to the server; they are about keys
 
@@ -222,7 +226,8 @@ def test_docs_of_all_commands_hold_the_subcommands() -> None:
 def test_a_row_is_complete(row: Command) -> None:
     assert row.summary.endswith(".")
     assert row.since
-    assert row.group in ("strings", "keys", "connection", "clients", "server", "info", "introspection", "pool")
+    assert (ROOT / "commands" / f"{row.group}.py").exists()
+    assert GROUPS.get(row.group, row.group) in REDIS_GROUPS
     has_flags = row.flags & ~ALONE  # that one is the engine's own
     assert not (has_flags and row.subcommands and row.arity != -1), "a container has no flags but its subcommands'"
 

@@ -91,7 +91,7 @@ def asked_by_others(random: Random) -> Command:
 
 def that_write() -> list[bytes]:
     """Name the commands that write keys."""
-    return sorted(row.name for row in TABLE.values() if row.flags & WRITE and row.keys.first)
+    return sorted(row.name for row in TABLE.values() if row.flags & WRITE and row.has_keys)
 
 
 def with_huge_values(name: bytes, random: Random) -> Command:

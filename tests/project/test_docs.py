@@ -26,11 +26,12 @@ def section(text: str, heading: str) -> str:
 
 def test_the_readmes_table_of_commands_has_each_command_in_its_family() -> None:
     families = runpy.run_path(str(ROOT / "docs" / "make_commands.py"))["SECTIONS"]
-    rows = dict(re.findall(r"^\| ([a-z]+) \| ([A-Z ]+) \|$", section(README, "Commands"), re.MULTILINE))
+    rows = dict(re.findall(r"^\| ([a-z ]+) \| ([A-Z_ ]+) \|$", section(README, "Commands"), re.MULTILINE))
     said = {family: sorted(names.split()) for family, names in rows.items()}
     assert said == {
         title.lower(): sorted(row.name.decode() for row in TABLE.values() if row.group in modules)
         for title, modules in families.items()
+        if any(row.group in modules for row in TABLE.values())
     }
 
 

@@ -68,7 +68,7 @@ def random_command(random: Random) -> list[bytes]:
         argv.append(random.choice([*row.subcommands]))
     least = abs(row.arity) - 1
     count = least if random.random() < 0.6 else random.randrange(8)
-    argv += [random.choice(KEYS if index == 0 and row.keys.first else WORDS) for index in range(count)]
+    argv += [random.choice(KEYS if index == 0 and row.has_keys else WORDS) for index in range(count)]
     if argv[1:2] and argv[0].upper() == b"CLIENT" and argv[1].upper() == b"PAUSE":
         argv[2:] = [b"%d" % random.randrange(20)]
     return argv

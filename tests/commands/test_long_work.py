@@ -27,7 +27,7 @@ import pytest
 from instances import Harness, State, run_one, state_of
 from log_model import IN_MEMORY
 from program_files import PROGRAM
-from random_commands import TEMPLATES, Command, fill, random_command
+from random_commands import FAMILIES, Command, fill, random_command, templates
 from rewrite_rig import replayed
 from soak import THOROUGHNESS
 from stepped_turn import DATABASES, Rig
@@ -75,14 +75,17 @@ def with_many_words(name: bytes, random: Random) -> Command:
     assert found
     group = found["group"].split()
     fixed = TABLE[name].syntax[: found.start("group") - 1].split()
-    slots = [*fixed, *group * (random.randint(SMALL["AT_ONCE_WORDS"], 5 * SMALL["AT_ONCE_WORDS"]) // len(group))]
-    return [name, *(word for slot in slots for word in fill("key" if slot == "key" else "value", random))]
+    times = random.randint(SMALL["AT_ONCE_WORDS"], 5 * SMALL["AT_ONCE_WORDS"]) // len(group)
+    words = [word for slot in [*fixed, *group * times] for word in fill("key" if slot == "key" else "value", random)]
+    if "numkeys" in fixed:
+        words[fixed.index("numkeys")] = b"%d" % (times + fixed.count("key"))
+    return [name, *words]
 
 
 def asked_by_others(random: Random) -> Command:
     """Make a request that is answered at once."""
     while True:
-        argv = random_command(random)
+        argv = random_command(random, random.choice(FAMILIES))
         row = TABLE.get(fold(argv[0]))
         wanted = row is not None and row.flags & (READONLY | WRITE) and row.name not in NOT_ASKED
         if wanted and len(argv) <= SMALL["AT_ONCE_WORDS"] and sum(map(len, argv)) < SMALL["LONG_BATCH_BYTES"]:
@@ -96,8 +99,10 @@ def that_write() -> list[bytes]:
 
 def with_huge_values(name: bytes, random: Random) -> Command:
     """Make a request of a command, most values of which are huge."""
-    template = random.choice([slots for slots in TEMPLATES if slots[0] == name.decode()])
-    return [word for slot in template for word in (huge_value(random) if slot == "value" else fill(slot, random))]
+    family, template = random.choice(templates(name.decode()))
+    return [
+        word for slot in template for word in (huge_value(random) if slot == "value" else fill(slot, random, family))
+    ]
 
 
 def huge_value(random: Random) -> Iterable[bytes]:

@@ -19,7 +19,7 @@ PLAYED_BETWEEN_KILLS = 8
 
 def fuzz_server(seconds: float, seed: int) -> int:
     """Play random scripts until the time is over; return how many actions there were."""
-    from random_commands import random_command  # noqa: PLC0415 - the other targets do not need it
+    from random_commands import of_any_family  # noqa: PLC0415 - the other targets do not need it
     from watched import WatchedGodis  # noqa: PLC0415
 
     random = Random(seed)
@@ -31,7 +31,7 @@ def fuzz_server(seconds: float, seed: int) -> int:
             work = Path(tempfile.mkdtemp(dir=directory))
             with WatchedGodis(work, "--default-ttl", "0", "--auto-rewrite-min-size", "1mb") as godis:
                 try:
-                    scripts.run(godis, random, [scripts.random_command, random_command], PLAYED_BETWEEN_KILLS, done)
+                    scripts.run(godis, random, [scripts.random_command, of_any_family], PLAYED_BETWEEN_KILLS, done)
                 except BaseException:
                     print(f"the script is kept in {keep('server', scripts.show(done).encode())}; log: {godis.stderr()}")
                     raise

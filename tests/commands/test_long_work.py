@@ -99,7 +99,8 @@ def that_write() -> list[bytes]:
 
 def with_huge_values(name: bytes, random: Random) -> Command:
     """Make a request of a command, most values of which are huge."""
-    family, template = random.choice(templates(name.decode()))
+    found = templates(name.decode())
+    family, template = random.choice([each for each in found if "value" in each[1]] or found)
     return [
         word for slot in template for word in (huge_value(random) if slot == "value" else fill(slot, random, family))
     ]

@@ -121,10 +121,13 @@ class Store:
                     return False
         while self.garbage:
             container = self.garbage[-1]
-            drop = container.popitem if isinstance(container, dict) else container.pop
-            step = 1 if self.has_containers and isinstance(container, dict) else SLICE  # each may be a large value
-            for _ in range(min(step, len(container))):
-                drop()
+            if hasattr(container, "free_some"):
+                container.free_some()
+            else:
+                drop = container.popitem if isinstance(container, dict) else container.pop
+                step = 1 if self.has_containers and isinstance(container, dict) else SLICE  # each may be a large value
+                for _ in range(min(step, len(container))):
+                    drop()
             if not container:
                 self.garbage.pop()
             if out_of_time():

@@ -20,8 +20,9 @@ Commands = Iterable[Sequence[bytes]]
 class ValueType(NamedTuple):
     """The row of a type.
 
-    `python_type()` makes an empty value. A value has a length, and a `pop` (a dict: `popitem`) that removes an element,
-    so that a large value can be freed in slices. Strings have no `pop`, because no string is large.
+    `python_type()` makes an empty value. A value has a length. So that a large one can be freed in slices, it has a
+    `free_some()` that removes some hundred elements, whatever becomes of the rest, or a `pop()` (a dict: `popitem`) that
+    removes one. Strings have neither, because no string is large.
     """
 
     name: bytes  # the reply of TYPE

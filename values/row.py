@@ -21,7 +21,7 @@ class ValueType(NamedTuple):
     """The row of a type.
 
     `python_type()` makes an empty value. A value has a length. So that a large one can be freed in slices, it has a
-    `free_some()` that removes some hundred elements, whatever becomes of the rest, or a `pop()` (a dict: `popitem`) that
+    `free_some()` that removes some hundred elements, or a `pop()` (a dict: `popitem`) that
     removes one. Strings have neither, because no string is large.
     """
 

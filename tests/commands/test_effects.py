@@ -2,20 +2,30 @@
 
 Random commands run on one instance while time passes and the active cycle comes by. A follower that has only the
 logged effects, and whose clock is a century ahead, must hold the same values and deadlines after every single step.
+The first half draws commands on strings by hand, so that Hypothesis can shrink them; the second those of all families
+from their grammars.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import os
+from random import Random
+from typing import Any, NamedTuple
 
 import pytest
+from canonical import all_of, answer, check, held
+from grammars import grammar
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from instances import START_MS, Bench, Client
+from instances import START_MS, Bench, Client, state_of
+from random_commands import FAMILIES, Command, random_command
+from shrinking import shortest
+from soak import THOROUGHNESS
 
-from commands import TABLE, WRITE
+from commands import TABLE, WRITE, fold
 from errors import CommandError
+from store import Keyspace
 from values.entry import Entry
 
 CENTURY_MS = 100 * 365 * 86_400_000
@@ -174,6 +184,126 @@ def answers(client: Client) -> list[Any]:
         listed = sorted(client.ask("KEYS", "*"))
         found.append([client.ask("DBSIZE"), [(key, client.ask("GET", key), client.ask("PTTL", key)) for key in listed]])
     return found
+
+
+# ---- every family, by its grammar
+
+
+FIRST_SEED = int(os.environ.get("GODIS_SEED", "0"))
+SEEDS = range(FIRST_SEED, FIRST_SEED + 3 * THOROUGHNESS)
+STEPS = 1000
+# What others do to an instance is not about its keys.
+LEFT_OUT = {b"CLIENT", b"CONFIG", b"DEBUG", b"HELLO", b"AUTH", b"RESET"}
+PAUSES_MS = [1, 499, 1000, 100_000_000, 10_000_000_000]
+
+
+class Step(NamedTuple):
+    """A command, or time that passes before it."""
+
+    argv: Command
+    pause_ms: int = 0
+    expires: bool = False  # the active cycle comes by
+
+
+class Difference(Exception):
+    """A promise that was broken by the last of so many steps."""
+
+    def __init__(self, ran: int, what: str) -> None:
+        super().__init__(ran, what)
+        self.ran, self.what = ran, what
+
+
+def random_steps(family: str, seed: int) -> list[Step]:
+    random = Random(f"{family}{seed}")
+    steps: list[Step] = []
+    while len(steps) < STEPS:
+        argv = random_command(random, family)
+        if fold(argv[0]) not in LEFT_OUT:
+            pause_ms = random.choice(PAUSES_MS) if random.random() < 0.05 else 0
+            steps.append(Step(argv, pause_ms, random.random() < 0.05))
+    return steps
+
+
+class Followed:
+    """A leader whose every step is looked at, and a follower that has nothing but its effects."""
+
+    def __init__(self, family: str) -> None:
+        self.rules = grammar(family)
+        self.leader, self.follower = Bench(default_ttl="0"), Bench(default_ttl="0")
+        self.session = self.leader.new_session()
+        self.follower.store.begin_replay(START_MS + CENTURY_MS)
+
+    def run(self, steps: list[Step]) -> None:
+        """Do all steps. Raises Difference."""
+        for number, step in enumerate(steps, 1):
+            if step.pause_ms:
+                self.leader.store.tick(self.leader.store.now_ms + step.pause_ms)
+            if step.expires:
+                self.leader.store.expire_cycle(lambda: False)
+                self._follow()
+            if what := self._ask(step.argv):
+                raise Difference(number, what)
+            if number % 25 == 0 or number == len(steps):
+                mine, theirs = all_of(self.leader.store), all_of(self.follower.store)
+                if mine != theirs:
+                    places = [place for place in mine.keys() | theirs.keys() if mine.get(place) != theirs.get(place)]
+                    shown = [f"{place}: {mine.get(place)} became {theirs.get(place)}" for place in places]
+                    raise Difference(number, "\n".join(["the effects do not say what happened", *shown]))
+                check(self.leader.store)
+                check(self.follower.store)
+
+    def _ask(self, argv: Command) -> str:
+        """Run a command; return what is wrong with what it logged, or nothing."""
+        row, db, now_ms = TABLE.get(fold(argv[0])), self.session.db, self.leader.store.now_ms
+        accepted = row is not None and row.accepts(len(argv)) and not row.subcommands
+        keys = row.key_arguments(argv) if row and accepted else []
+        before = {key: held(db, key) for key in keys}
+        ended = {key for (_, key), entry in state_of(self.leader.store).items() if 0 <= entry[1] <= now_ms}
+        reply = answer(self.leader.engine, self.session, argv.copy())
+        logged = [each for each in self.leader.log.records if not (each[0] == b"DEL" and ended & set(each[1:]))]
+        self._follow()
+        if not logged:
+            return ""
+        if isinstance(reply, CommandError) or row is None or not row.flags & WRITE:
+            return f"{reply!r}, and yet {logged}"
+        is_same = bool(keys) and all(held(db, key) == before[key] for key in keys)
+        return f"nothing changed, and yet {logged}" if is_same and row.name not in self.rules.repeats else ""
+
+    def _follow(self) -> None:
+        log = self.leader.log
+        for db, argv in zip(log.databases, log.records, strict=True):
+            self.follower.engine.apply(db, argv)
+        log.records.clear()
+        log.databases.clear()
+
+
+def first_difference(family: str, seed: int) -> tuple[list[Step], Difference] | None:
+    """Follow random steps; return the shortest sequence that breaks a promise, and how."""
+
+    def differ(steps: list[Step]) -> Difference | None:
+        try:
+            Followed(family).run(steps)
+        except Difference as difference:
+            return difference
+        return None
+
+    return shortest(random_steps(family, seed), differ, lambda difference: difference.ran)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_effects_of_random_commands_make_the_same_store(family: str, seed: int) -> None:
+    if found := first_difference(family, seed):
+        listing = "\n".join(f"{step.pause_ms or ''} {' '.join(map(repr, step.argv))}" for step in found[0])
+        pytest.fail(f"{family}, seed {seed}\n{listing}\n{found[1].what}", pytrace=False)
+
+
+def test_the_comparison_notices_an_effect_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A comparison that holds of anything would pass above."""
+    monkeypatch.setattr(Keyspace, "effect", lambda *_: None)
+    found = first_difference("strings", 0)
+    assert found
+    assert len(found[0]) <= 3
 
 
 REFUSED_OR_IDLE = """

@@ -5,16 +5,22 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
+import all_families
 import pytest
 import redis
+from contents import contents as all_contents
+from contents import differences
+from grammars import FAMILIES
 from log_model import FAR_MS, read_log, set_, write_log
-from servers import RedisProcess, require, wait_until
+from servers import GODIS, GodisProcess, RedisProcess, require, wait_until
 
 from errors import LogError
 
 APPEND = ("--appendonly", "yes", "--aof-use-rdb-preamble", "no", "--appendfsync", "always", "--databases", "16")
+COMMANDS_A_FAMILY = 400
 BATCHES = [
     [set_(b"a", b"1"), set_(b"b", b"\x00#5 00000000 1\r\n\xff", db=9), set_(b"", b"")],
     [(9, [b"DEL", b"nokey"]), (0, [b"SET", b"forever", b"x"]), (3, [b"INCRBY", b"n", b"5"])],
@@ -166,3 +172,59 @@ def test_redis_loads_what_we_left_of_a_torn_log(tmp_path: Path) -> None:
     assert report.torn_bytes == len(content) - sizes[-2]
     with RedisProcess(tmp_path, *APPEND) as server:
         assert contents(server) == ours.data
+
+
+# ---- all types
+
+
+def test_all_types_survive_a_restart_a_rewrite_and_an_export_and_redis_loads_our_log(tmp_path: Path) -> None:
+    log = tmp_path / "log.txt"
+    with GodisProcess(tmp_path, "--default-ttl", "0") as godis:
+        with godis.raw() as raw:
+            all_families.fill(raw, 7, COMMANDS_A_FAMILY)
+            held = all_contents(raw)
+        assert {db for db, _ in held} == set(range(len(FAMILIES)))
+        export_log(godis, tmp_path / "exported")
+        godis.kill9()
+        shutil.copy(log, tmp_path / "written")
+        godis.start()
+        with godis.raw() as raw:
+            assert differences(all_contents(raw), held) == []
+            raw.ask("BGREWRITEAOF")
+        wait_until(lambda: "the log is rewritten" in godis.stderr(), 20, "the rewrite")
+        godis.kill9()
+        godis.start()
+        with godis.raw() as raw:
+            assert differences(all_contents(raw), held) == []
+        godis.kill9()
+        shutil.copy(log, tmp_path / "rewritten")
+        shutil.copy(tmp_path / "exported", log)
+        godis.start()
+        with godis.raw() as raw:
+            assert differences(all_contents(raw), held) == []
+    for name in ("written", "rewritten", "exported"):
+        directory = tmp_path / f"redis-{name}"
+        directory.mkdir()
+        shutil.copy(tmp_path / name, directory / "appendonly.aof")
+        with RedisProcess(directory, *APPEND) as server, server.raw() as raw:
+            assert differences(all_contents(raw), held) == [], name
+
+
+def export_log(godis: GodisProcess, output: Path) -> None:
+    """Write the log as plain commands, while the server runs."""
+    with output.open("wb") as file:
+        subprocess.run([sys.executable, str(GODIS), "export", str(godis.log)], stdout=file, check=True)
+
+
+@pytest.mark.parametrize("rewritten", [False, True])
+def test_a_redis_log_with_all_types_is_taken_over(tmp_path: Path, rewritten: bool) -> None:
+    with RedisProcess(tmp_path, *APPEND) as server, server.raw() as raw, server.client() as client:
+        all_families.fill(raw, 8, COMMANDS_A_FAMILY)
+        if rewritten:
+            client.bgrewriteaof()
+            wait_for_rewrite(client)
+            all_families.fill(raw, 9, COMMANDS_A_FAMILY // 4)
+        held = all_contents(raw)
+    one_file(tmp_path, tmp_path / "log.txt")
+    with GodisProcess(tmp_path, "--default-ttl", "0") as godis, godis.raw() as raw:
+        assert differences(all_contents(raw), held) == []

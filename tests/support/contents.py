@@ -24,7 +24,7 @@ OWN_AFFAIR = {
 }  # of how a stream is stored; clocks
 DATABASES = 16
 
-Contents = dict[tuple[int, bytes], tuple[bytes, Any, int]]  # (database, key) -> type, value, time to live in ms
+Contents = dict[tuple[int, bytes], tuple[bytes, Any, int]]  # (database, key) -> type, value, deadline in Unix ms
 Words = Union[bytes, str, int]
 
 
@@ -36,22 +36,22 @@ def ask_all(raw: Raw, requests: Iterable[Sequence[Words]]) -> list[Any]:
 
 
 def contents(raw: Raw, databases: int = DATABASES) -> Contents:
-    """Return type, value and PTTL of every key of every database. The connection speaks RESP2 afterwards."""
+    """Return type, value and deadline of every key of every database. The connection speaks RESP2 afterwards."""
     ask_all(raw, [["HELLO", 2]])
     found: Contents = {}
     for db in range(databases):
         _, keys = ask_all(raw, [["SELECT", db], ["KEYS", "*"]])
-        kinds = ask_all(raw, [[name, key] for key in keys for name in (b"TYPE", b"PTTL")])
+        kinds = ask_all(raw, [[name, key] for key in keys for name in (b"TYPE", b"PEXPIRETIME")])
         reads = [
             [key if word == b"{}" else word for word in read.split()]
             for key, kind in zip(keys, kinds[::2], strict=True)
             for read in READS.get(kind, [])
         ]
         replies = iter(ask_all(raw, reads))
-        for key, kind, ttl_ms in zip(keys, kinds[::2], kinds[1::2], strict=True):
+        for key, kind, deadline_ms in zip(keys, kinds[::2], kinds[1::2], strict=True):
             values = [next(replies) for _ in READS.get(kind, [])]
             if kind != b"none":  # it ended between the questions
-                found[db, key] = bytes(kind), in_order(kind, values), ttl_ms
+                found[db, key] = bytes(kind), in_order(kind, values), deadline_ms
     return found
 
 
@@ -86,13 +86,8 @@ def _is_moment(value: Any) -> bool:
     return isinstance(value, int) and value > 1_000_000_000
 
 
-def same_contents(ours: Contents, theirs: Contents) -> bool:
-    """Return True for the same keys with the same values, and lives that end within seconds."""
-    return not differences(ours, theirs)
-
-
 def differences(ours: Contents, theirs: Contents) -> list[tuple[Any, Any, Any]]:
-    """Return the keys that differ, with what each has."""
+    """Return the keys that differ, with what each has; deadlines may be some seconds apart."""
     found = []
     for place in sorted(ours.keys() | theirs.keys()):
         mine, other = ours.get(place), theirs.get(place)

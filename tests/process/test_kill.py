@@ -1,8 +1,9 @@
 """`kill -9` at random moments loses nothing that was acknowledged, whatever the fsync policy; nor does SIGTERM.
 
-Under writes of all kinds, keys that expire, flushes, rewrites; while it starts and replays, several times in a row; and
-while `check --repair` works on its log. The process is killed, not the machine: what was written to the file survives
-even where it was not synced yet. The kill at each single system call is test_faults.py's. GODIS_SOAK=n makes n rounds.
+Under writes of all kinds and types, keys that expire, flushes, rewrites; while it starts and replays, several times in
+a row; and while `check --repair` works on its log. The process is killed, not the machine: what was written to the file
+survives even where it was not synced yet. The kill at each single system call is test_faults.py's. GODIS_SOAK=n makes n
+rounds.
 """
 
 from __future__ import annotations
@@ -14,13 +15,16 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 
 import pytest
 from acknowledged import Writer, all_settle
+from contents import contents
 from servers import GODIS, GodisProcess, encode, wait_until
+
+from commands import TABLE
 
 ROUNDS = int(os.environ.get("GODIS_SOAK", "3"))
 SEED = os.environ.get("GODIS_SEED", "")
@@ -127,6 +131,16 @@ def test_a_server_told_to_stop_under_load_ends_with_0_in_time_and_has_all_that_i
         assert "Traceback" not in godis.stderr()
 
 
+MANY = 5000
+MULTIPLE: dict[str, Callable[[int], list[str | int]]] = {  # requests of many elements: which ones depends on a number
+    "RPUSH": lambda number: [f"{number}:{each}" for each in range(MANY)],
+    "SADD": lambda number: [f"{number}:{each}" for each in range(MANY)],
+    "HSET": lambda number: [word for each in range(MANY) for word in (f"{each}", number)],
+    "ZADD": lambda number: [word for each in range(MANY) for word in (number, f"{each}")],
+    "XADD": lambda number: [f"{number}-1", *(word for each in range(MANY) for word in (f"{each}", number))],
+}
+
+
 def test_what_was_asked_and_not_answered_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
     """A request of many keys is one effect: a kill leaves all of them or none."""
     keys = [f"k{number}" for number in range(500)]
@@ -139,3 +153,25 @@ def test_what_was_asked_and_not_answered_is_there_whole_or_not_at_all(tmp_path: 
             godis.start()
             with godis.client() as client:
                 assert set(client.mget(keys)) in ({b"%d" % generation}, {b"%d" % (generation + 1)})
+
+
+@pytest.mark.parametrize("name", [name for name in MULTIPLE if name.encode() in TABLE])
+def test_many_elements_that_were_asked_and_not_answered_are_there_all_or_none(tmp_path: Path, name: str) -> None:
+    """A request of many elements is one effect of its key, though it is done in slices."""
+    with GodisProcess(tmp_path) as godis:
+        for number in range(1, 4):
+            with godis.raw() as raw:
+                raw.ask("DEL", "k")
+                assert raw.ask(name, "k", *MULTIPLE[name](number)).startswith((b":", b"$"))
+                before = contents(raw)
+                assert raw.ask("COPY", "k", "after") == b":1\r\n"
+                assert raw.ask(name, "after", *MULTIPLE[name](number + 1)).startswith((b":", b"$"))
+                after = contents(raw)[0, b"after"]
+                raw.ask("DEL", "after")
+                raw.send(encode(name, "k", *MULTIPLE[name](number + 1)))
+                time.sleep(0.01 * number)
+                godis.kill9()
+            godis.start()
+            with godis.raw() as raw:
+                found = contents(raw)
+                assert found in (before, {(0, b"k"): after})

@@ -17,19 +17,27 @@ once the earliest has passed, and must not have a later end than the latest.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
 from random import Random
 from time import time
+from typing import Any
 
-from servers import GodisProcess, Raw, encode, parse
+from contents import READS, ask_all
+from servers import GodisProcess, Raw, encode
+
+import engine  # noqa: F401 - it fills the table
+from commands import TABLE
 
 DEFAULT_TTL_MS = 6 * 3600 * 1000
+NO_SUCH_KEY = b"-ERR no such key\r\n"  # of RENAME
 SLACK_MS = 500  # the clock of a turn may be read a little before the request came
 
 Request = list[bytes]
-Found = dict[bytes, tuple[bytes, float]]  # key -> value, deadline (inf: none)
-Held = tuple[bytes, float, float]  # value, earliest and latest deadline
+Value = Any  # bytes, or of a list a tuple, of a set a frozenset, of a hash and a sorted set a dict, of a stream a tuple
+Found = dict[bytes, tuple[Value, float]]  # key -> value, deadline (inf: none)
+Held = tuple[Value, float, float]  # value, earliest and latest deadline
 State = dict[bytes, Held]
 
 
@@ -75,7 +83,40 @@ class Writer:
             [b"PERSIST", self._key()],
             [b"EXPIRE", self._key(), b"6000"],
         ]
-        return [self._flush] if self._random.random() < 0.01 else self._random.choice(kinds)
+        if self._random.random() < 0.01:
+            return [self._flush]
+        kinds = kinds if self._random.random() < 0.5 else [*self._on_collections(), kinds[0]]
+        return self._random.choice([request for request in kinds if request[0] in TABLE])
+
+    def _on_collections(self) -> list[Request]:
+        """Make up a request of each kind on lists, hashes, sets, sorted sets and streams: most are of many elements."""
+        random, number = self._random, self._number
+        few, many = random.sample(range(300), random.randint(1, 40)), range(2500)
+        members = many if random.random() < 0.02 else few  # as many are done in slices
+        names = [b"m%d" % member for member in members]
+        pairs = [word for name in names for word in (name, b"%d" % number)]
+        scores = [word for name in names for word in (b"%d" % number, name)]
+        a, b = (b"%d" % random.randrange(3) for _ in range(2))
+        return [
+            [random.choice([b"RPUSH", b"LPUSH"]), b"list" + a, *(b"%d" % (number + member) for member in members)],
+            [b"LPOP", b"list" + a, b"%d" % random.randint(1, 20)],
+            [b"LTRIM", b"list" + a, b"-60", b"-1"],
+            [b"LMOVE", b"list" + a, b"list" + b, b"LEFT", b"RIGHT"],
+            [b"HSET", b"hash" + a, *pairs],
+            [b"HDEL", b"hash" + a, *names],
+            [b"HINCRBY", b"hash" + a, b"count", b"%d" % number],
+            [b"SADD", b"set" + a, *names],
+            [b"SREM", b"set" + a, *names],
+            [b"SMOVE", b"set" + a, b"set" + b, names[0]],
+            [b"SUNIONSTORE", b"set" + a, b"set" + a, b"set" + b],
+            [b"ZADD", b"zset" + a, *scores],
+            [b"ZREM", b"zset" + a, *names],
+            [b"ZPOPMIN", b"zset" + a, b"%d" % random.randint(1, 20)],
+            [b"XADD", b"stream" + a, b"%d-0" % number, b"field", b"%d" % number],
+            [b"XTRIM", b"stream" + a, b"MAXLEN", b"=", b"20"],
+            [b"RENAME", b"set" + a, b"set" + b] if a != b else [b"DEL", b"zset" + a],
+            [b"COPY", b"hash" + a, b"hash" + b, b"REPLACE"] if a != b else [b"DEL", b"list" + a, b"hash" + a],
+        ]
 
     def write(self, godis: GodisProcess) -> None:
         """Write in pipelines of random depth until the server is gone."""
@@ -87,7 +128,8 @@ class Writer:
                 self.sent += batch
                 raw.send(b"".join(encode(*sent.request) for sent in batch))
                 for sent in batch:
-                    assert not raw.read_reply().startswith(b"-")
+                    reply = raw.read_reply()
+                    assert not reply.startswith(b"-") or reply == NO_SUCH_KEY, (sent.request[:5], reply)
                     sent.answered_ms = time() * 1000
                     self.acknowledged += 1
 
@@ -146,19 +188,83 @@ def apply(state: State, sent: Sent) -> None:
             put(key, state[key][0], int(seconds) * 1000)
         case [b"FLUSHDB" | b"FLUSHALL"]:
             state.clear()
+        case [b"RENAME" | b"COPY" as name, source, target, *_] if source in state:
+            state[target] = state.pop(source) if name == b"RENAME" else state[source]
+        case [name, key, *words] if name in CHANGES:
+            value, earliest_ms, latest_ms = state.get(key, (EMPTY[key[:-1]], inf, inf))
+            state[key] = (CHANGES[name](value, words), earliest_ms, latest_ms)
+        case [b"LMOVE", source, target, *_] if source in state:
+            first = state[source][0][0]
+            change(state, source, lambda items: items[1:])
+            change(state, target, lambda items: (*items, first))
+        case [b"SMOVE", source, target, member] if source in state and member in state[source][0]:
+            change(state, source, lambda members: members - {member})
+            change(state, target, lambda members: members | {member})
+        case [b"SUNIONSTORE", target, *sources]:
+            state[target] = (frozenset().union(*(state[key][0] for key in sources if key in state)), inf, inf)
+    for key in [key for key, held in state.items() if not held[0] and held[0] != b""]:
+        del state[key]
+
+
+def without(value: Value, names: list[bytes]) -> Value:
+    gone = set(names)
+    return {name: each for name, each in value.items() if name not in gone}
+
+
+# Of lists, hashes, sets, sorted sets and streams: the empty value, by the key's name without its number.
+EMPTY: dict[bytes, Value] = {b"list": (), b"hash": {}, b"set": frozenset(), b"zset": {}, b"stream": ()}
+# What a request makes of the value of its key.
+CHANGES: dict[bytes, Callable[[Value, list[bytes]], Value]] = {
+    b"RPUSH": lambda items, words: (*items, *words),
+    b"LPUSH": lambda items, words: (*reversed(words), *items),
+    b"LPOP": lambda items, words: items[int(words[0]) :],
+    b"LTRIM": lambda items, words: items[int(words[0]) :],
+    b"HSET": lambda fields, words: fields | dict(zip(words[::2], words[1::2], strict=True)),
+    b"HDEL": without,
+    b"HINCRBY": lambda fields, words: fields | {words[0]: b"%d" % (int(fields.get(words[0], 0)) + int(words[1]))},
+    b"SADD": lambda members, words: members | frozenset(words),
+    b"SREM": lambda members, words: members - frozenset(words),
+    b"ZADD": lambda scores, words: scores | dict(zip(words[1::2], words[::2], strict=True)),
+    b"ZREM": without,
+    b"ZPOPMIN": lambda scores, words: without(
+        scores, sorted(scores, key=lambda m: (int(scores[m]), m))[: int(words[0])]
+    ),
+    b"XADD": lambda entries, words: (*entries, (words[0], tuple(words[1:]))),
+    b"XTRIM": lambda entries, words: entries[-int(words[2]) :],
+}
+
+
+def change(state: State, key: bytes, how: Callable[[Value], Value]) -> None:
+    value, earliest_ms, latest_ms = state.get(key, (EMPTY[key[:-1]], inf, inf))
+    state[key] = (how(value), earliest_ms, latest_ms)
 
 
 def look(raw: Raw, db: int) -> Found:
     """Return what a database holds."""
-    raw.ask("SELECT", db)
-    keys = parse(raw.ask("KEYS", "*"))
-    raw.send(b"".join(encode("GET", key) + encode("PEXPIRETIME", key) for key in keys))
+    _, keys = ask_all(raw, [["SELECT", db], ["KEYS", "*"]])
+    kinds = ask_all(raw, [["TYPE", key] for key in keys])
+    known = [(key, kind) for key, kind in zip(keys, kinds, strict=True) if kind in READS]
+    values = ask_all(raw, [[key if part == b"{}" else part for part in READS[kind][0].split()] for key, kind in known])
+    deadlines = ask_all(raw, [["PEXPIRETIME", key] for key, _ in known])
     found: Found = {}
-    for key in keys:
-        value, deadline_ms = parse(raw.read_reply()), parse(raw.read_reply())
+    for (key, kind), value, deadline_ms in zip(known, values, deadlines, strict=True):
         if value is not None and deadline_ms != -2:  # it may end between the questions
-            found[key] = (value, inf if deadline_ms == -1 else deadline_ms)
+            found[key] = (as_value(kind, value), inf if deadline_ms == -1 else deadline_ms)
     return found
+
+
+def as_value(kind: bytes, reply: Any) -> Value:
+    """Return what was read of a key in the form of the model."""
+    match kind:
+        case b"list":
+            return tuple(reply)
+        case b"set":
+            return frozenset(reply)
+        case b"hash" | b"zset":
+            return dict(zip(reply[::2], reply[1::2], strict=True))
+        case b"stream":
+            return tuple((entry, tuple(fields)) for entry, fields in reply)
+    return reply
 
 
 def all_settle(godis: GodisProcess, writers: list[Writer]) -> bool:

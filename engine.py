@@ -46,6 +46,7 @@ from errors import NO_AUTH as NO_AUTH_TEXT
 from keyspace.eviction import Making
 from replies import HELD_BACK, OK, Deferred, Reply, Work
 from session import Instance, Session
+from values import LongString
 from wire.columns import Columns, columns_of
 
 logger = logging.getLogger("godis")
@@ -54,6 +55,7 @@ PART_REQUESTS = 64  # one call of `run` executes at most this many; then its cal
 PART_REPLY_BYTES = 1 << 20  # `run` ends after this many bytes of replies; then its caller sends them
 SHORT_BYTES = 4096  # `run` does not read the clock after a shorter string
 BRIEF_KINDS = frozenset({int, type(None)})
+BULK_KINDS = frozenset({bytes, memoryview, LongString})
 
 
 class Engine:
@@ -121,7 +123,7 @@ class Engine:
             kind = type(reply)
             if reply is OK or (kind is bytes and len(reply) < SHORT_BYTES) or (kind in BRIEF_KINDS and row.brief):  # type: ignore[arg-type]
                 continue
-            if kind is bytes or kind is memoryview:
+            if kind in BULK_KINDS:
                 reply_bytes += len(reply)  # type: ignore[arg-type]
             if (
                 kind is GeneratorType

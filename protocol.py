@@ -46,7 +46,7 @@ from typing import Any, ClassVar
 import hiredis
 
 from errors import QUERY_TOO_BIG, TEXT_NO_KEY, CommandError, ProtocolError
-from replies import OK, Deleted, Farewell, LongArray, Members, NoReply, NullArray, Push, Status, Verbatim
+from replies import OK, Deleted, Farewell, LongArray, LongBulk, Members, NoReply, NullArray, Push, Status, Verbatim
 from wire.columns import CRLF, HEADS, TABLED, Columns, split_columns
 from wire.telnet import IAC, take_out
 
@@ -559,6 +559,11 @@ def encode(reply: Any, put: Put, resp3: bool) -> None:
         put(bulk_header(len(reply)))
         put(reply)
         put(CRLF)
+    elif isinstance(reply, LongBulk):
+        put(bulk_header(len(reply)))
+        for piece in reply.pieces():
+            put(piece)
+        put(CRLF)
     elif reply is None:
         put(NULL_RESP3 if resp3 else NULL_BULK)
     elif isinstance(reply, bool):
@@ -665,7 +670,7 @@ def text_pieces(reply: Any, null: bytes = b"(nil)", signs: bool = False) -> Iter
 
     `null` is the text of a null outside a list. With `signs` a status begins with `+` and an error with `-`.
     """
-    if isinstance(reply, (bytes, memoryview)):
+    if isinstance(reply, (bytes, memoryview, LongBulk)):
         if isinstance(reply, Farewell) and not signs:
             return  # the end of the connection is the reply
         if signs and isinstance(reply, Status):
@@ -681,7 +686,7 @@ def text_pieces(reply: Any, null: bytes = b"(nil)", signs: bool = False) -> Iter
         yield CRLF
     elif isinstance(reply, Deleted):
         for value in reply.values:  # a value of another type counts as 1
-            yield from text_pieces(value if value is None or isinstance(value, bytes) else 1, TEXT_NO_KEY)
+            yield from text_pieces(value if value is None or isinstance(value, (bytes, LongBulk)) else 1, TEXT_NO_KEY)
     elif isinstance(reply, (list, tuple, set, frozenset, dict)):
         members = chain.from_iterable(reply.items()) if isinstance(reply, dict) else reply
         if not reply:

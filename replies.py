@@ -5,6 +5,7 @@ Commands build these values and never wire bytes. Only `protocol` knows how each
     bytes         bulk string                int       integer
     memoryview    bulk string, a part of a long value
     None          null                       bool      boolean (RESP3); 1 or 0 (RESP2)
+    LongBulk      bulk string, in pieces
     list          array                      LongArray array, sent in parts
     dict          map                        set       set
     float         double                     Status    simple string
@@ -13,7 +14,7 @@ Commands build these values and never wire bytes. Only `protocol` knows how each
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from typing import Any, Union
 
 
@@ -27,6 +28,23 @@ class Verbatim(bytes):
 
 class Computed(bytes):
     """A bulk string that may have taken long to compute. The engine checks the clock after such a command."""
+
+
+class LongBulk:
+    """A bulk string in pieces, which nothing changes until it is sent. See `values/long_string.py`."""
+
+    __slots__ = ()
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def __getitem__(self, place: Any) -> Any:
+        """Return a byte or the `bytes` of a slice."""
+        raise NotImplementedError
+
+    def pieces(self) -> Iterator[bytes]:
+        """Yield the bytes in pieces of some ten kilobytes."""
+        raise NotImplementedError
 
 
 class NullArray:
@@ -86,6 +104,7 @@ Reply = Union[
     float,
     bytes,
     memoryview,
+    LongBulk,
     list[Any],
     dict[Any, Any],
     set[Any],

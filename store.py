@@ -31,7 +31,7 @@ from keyspace.expiry import SLICE, ExpiryIndex
 from keyspace.key_locks import KeyLock
 from keyspace.key_order import KeyOrder
 from keyspace.point_in_time import PointInTimeView, SharedValues
-from values import STRING, ValueType, is_large, type_of
+from values import STRING, LongString, ValueType, is_large, type_of
 from values.entry import LONG_BYTES, NO_DEADLINE, TAIL_BYTES, Entry, deadline_of, entry_of, tail, value_of
 
 MOST_DUE_KEYS = 2048  # that `count` examines to leave expired keys out
@@ -58,6 +58,11 @@ class EffectLog(Protocol):
     def commit_in_slices(self, effects: Any, keys: list[set[bytes]], garbage: list[Any], now: Now) -> Steps: ...
 
     def commit(self, effects: Any, keys: list[set[bytes]], garbage: list[Any]) -> None: ...
+
+
+def _is_of(value: Any, kind: ValueType) -> bool:
+    """Return True if a value is of a type. Strings have two classes."""
+    return type(value) is kind.python_type or (kind is STRING and type(value) is LongString)
 
 
 class ChangeListener(Protocol):
@@ -259,19 +264,19 @@ class Keyspace:
     def value(self, key: bytes, kind: ValueType) -> Any:
         """Return the value of a key for reading, or None. Count a hit or a miss. Raises WRONGTYPE."""
         value = self.read(key)
-        if value is not None and type(value) is not kind.python_type:
+        if value is not None and not _is_of(value, kind):
             raise CommandError(WRONG_TYPE)
         return value
 
-    def string(self, key: bytes) -> bytes | None:
-        """Return the string at a key, or None. Count a hit or a miss. Raises WRONGTYPE."""
+    def string(self, key: bytes) -> bytes | LongString | None:
+        """Return the string at a key, to be kept: a copy of a LongString. Count a hit or a miss. Raises WRONGTYPE."""
         # The usual case of `read`, inline because this is GET: 45 ns less.
         entry = self.entries.get(key)
         if type(entry) is bytes and self.usage is None and not (self.expiry.is_due and self._has_expired(entry)):
             self.store.hits += 1
             return entry[:-TAIL_BYTES]
-        string: bytes | None = self.value(key, STRING)
-        return string
+        string: bytes | LongString | None = self.value(key, STRING)
+        return string.copy() if type(string) is LongString else string
 
     def deadline_ms(self, key: bytes) -> int:
         """Return the deadline of a live key, or NO_DEADLINE."""
@@ -326,7 +331,7 @@ class Keyspace:
         value = self.get(key)
         if value is None or (type(value) is bytes and kind is STRING):  # `bytes` never change in place
             return value
-        if type(value) is not kind.python_type:
+        if not _is_of(value, kind):
             raise CommandError(WRONG_TYPE)
         return self._change_in_place(key, value)
 

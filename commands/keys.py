@@ -67,7 +67,7 @@ from keyspace.many_keys import remove_many, short_strings
 from replies import OK, Deleted, Reply, Status, Work
 from session import Session
 from store import Keyspace
-from values import STRING, type_of
+from values import STRING, LongString, type_of
 from values.entry import NO_DEADLINE
 from values.glob import Pattern, is_quick
 from values.strings import is_integer
@@ -93,6 +93,7 @@ def delete(session: Session, argv: list[bytes]) -> Reply:
     db = session.db
     keys = argv[1:]
     values = [db.remove(key) for key in keys]
+    values = [value.copy() if type(value) is LongString else value for value in values]  # what is removed is freed
     removed = [key for key, value in zip(keys, values, strict=True) if value is not None]
     if removed:
         db.effect(b"DEL", *removed)

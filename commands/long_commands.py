@@ -29,6 +29,7 @@ from keyspace.key_locks import KeyLock
 from keyspace.point_in_time import PointInTimeView
 from replies import HELD_BACK, LongArray, Reply, Work
 from session import Session
+from values import LongString
 from values.entry import Entry, value_of
 
 T = TypeVar("T")
@@ -91,9 +92,13 @@ def _look(session: Session, view: PointInTimeView, keys: list[bytes], is_use: bo
     return found
 
 
-def _string_of(entry: Entry | None) -> bytes | None:
-    value = None if entry is None else value_of(entry)
-    return value if type(value) is bytes else None
+def _string_of(entry: Entry | None) -> bytes | LongString | None:
+    return None if entry is None else string_or_none(value_of(entry))
+
+
+def string_or_none(value: Any) -> bytes | LongString | None:
+    """Return a value if it is a string, to be kept: a copy of a LongString. None for another type."""
+    return value.copy() if type(value) is LongString else value if type(value) is bytes else None
 
 
 def in_parts(session: Session, argv: list[bytes], run: Run, step: int = 1) -> Generator[None, None, list[Reply]]:

@@ -1,20 +1,19 @@
 """Commands on strings: whole values, parts of values, numbers.
 
-1. A string value is `bytes`. A number is stored as its decimal text.
+1. A string value is `bytes`, or a `LongString` if it is long and a part of it was written. A number is stored as its
+   decimal text.
 2. A command that changes a part of a string (APPEND, SETRANGE, INCRBY) logs itself: that is shorter than the new value
    and as deterministic. A command that sets a whole string logs a SET with its absolute deadline.
-3. `bytes` are immutable, so APPEND and SETRANGE copy the value. A copy of more than HUGE_BYTES is made in slices:
-   0.1 s in all for 512 MB.
+3. APPEND and SETRANGE copy a short value. A longer one becomes a `LongString`, which they write in place. More than
+   HUGE_BYTES are written in slices.
 
-Refused: bytearray values, which every reader would have to copy.
 The module has more than 500 lines because the family has some twenty commands; each of them is short.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from io import BytesIO
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from commands import ALL, DENYOOM, FAST, FIRST, FIRST_TWO, PAIRS, READONLY, WRITE, command, fold, for_many
 from commands.arguments import (
@@ -35,6 +34,7 @@ from commands.long_commands import (
     lock_keys,
     run_locked,
     run_parts,
+    string_or_none,
     words_of,
 )
 from commands.long_double import add, parse, to_text
@@ -58,8 +58,9 @@ from keyspace.many_keys import put_many, read_strings, replace_many, short_strin
 from replies import OK, Computed, Reply, Work
 from session import Session
 from store import Keyspace
-from values import STRING
+from values import STRING, LongString, type_of
 from values.entry import NO_DEADLINE, TAIL_BYTES
+from values.long_string import overwritten
 from values.subsequence import MAX_BYTES, MAX_PAIRS, common_length, common_ranges, is_too_large
 
 MAX_STRING_BYTES = 512 * 1024 * 1024  # the default of proto-max-bulk-len: the longest word of a request
@@ -302,8 +303,8 @@ def mget(session: Session, argv: list[bytes]) -> Reply:
     return _values(session.db, argv[1:])
 
 
-def _values(db: Keyspace, keys: list[bytes]) -> list[bytes | None]:
-    return read_strings(db, keys) or [value if type(value) is bytes else None for value in map(db.read, keys)]
+def _values(db: Keyspace, keys: list[bytes]) -> list[Any]:
+    return read_strings(db, keys) or [string_or_none(value) for value in map(db.read, keys)]
 
 
 @command("MSET", "key value [key value ...]", arity=-3, flags=WRITE | DENYOOM, keys=PAIRS, since="1.0.1")
@@ -371,7 +372,7 @@ def _check_pairs(argv: list[bytes], command: bytes) -> None:
 def strlen(session: Session, argv: list[bytes]) -> Reply:
     """Get the length of a string in bytes."""
     _, key = argv
-    return len(session.db.string(key) or b"")
+    return len(session.db.value(key, STRING) or b"")
 
 
 @command("APPEND", "key value", arity=3, flags=WRITE | DENYOOM | FAST, keys=FIRST, since="2.0.0")
@@ -379,37 +380,17 @@ def append(session: Session, argv: list[bytes]) -> Reply:
     """Append to a string; create the key, without a TTL, if it does not exist."""
     _, key, tail = argv
     db = session.db
-    value: bytes | None = db.change(key, STRING)
+    value: bytes | LongString | None = db.change(key, STRING)
     if value is None:
         value = tail
     elif not tail:
         return len(value)
-    elif len(value) + len(tail) > HUGE_BYTES:
-        return _append_huge(session, argv)
     else:
         _check_length(len(value) + len(tail))
-        value += tail
+        if len(tail) > HUGE_BYTES:
+            return _write_huge(session, argv, None, tail)
+        value = overwritten(value, len(value), tail)
     db.done(key, value, b"APPEND", key, tail)
-    return len(value)
-
-
-def _append_huge(session: Session, argv: list[bytes]) -> Work:
-    """Append to a string that is copied in slices."""
-    _, key, tail = argv
-    lock = KeyLock(session.store.log.begin())
-    lock.add([key])
-    work = _overwrite_in_place(session.db, lock, argv, len(session.db.create(key, STRING)), tail)
-    reply = yield from run_locked(session, lock, work)
-    return reply
-
-
-def _overwrite_in_place(db: Keyspace, lock: KeyLock, argv: list[bytes], offset: int, patch: bytes) -> Work:
-    value: bytes = db.create(argv[1], STRING)
-    end = offset + len(patch)
-    _check_length(end)
-    value = yield from _overwrite(value, offset, patch)
-    db.done(argv[1], value)
-    lock.effects.append(db.index, [argv[0].upper(), *argv[1:]])
     return len(value)
 
 
@@ -423,13 +404,24 @@ def getrange(session: Session, argv: list[bytes]) -> Reply:
     """Get a substring, start and end included; a negative index counts from the end."""
     _, key, first, last = argv
     start, end = parse_integer(first), parse_integer(last)
-    value = session.db.string(key) or b""
+    value: bytes | LongString = session.db.value(key, STRING) or b""
     if 0 > start > end:
         return b""
     # Redis reads an index before the string's beginning as 0.
     start, end = (place if place >= 0 else max(0, len(value) + place) for place in (start, end))
-    part = memoryview(value)[start : end + 1]
-    return part if len(part) > HUGE_BYTES else value[start : end + 1]
+    end = min(end + 1, len(value))
+    if end - start <= HUGE_BYTES:
+        return value[start:end]
+    return memoryview(value)[start:end] if isinstance(value, bytes) else _part_of(value.copy(), start, end)
+
+
+def _part_of(value: LongString, start: int, end: int) -> Work:
+    """Copy a part of a string that nothing changes, in slices."""
+    part = LongString()
+    for at in range(start, end, STEP_BYTES):
+        part.write(at - start, value[at : min(at + STEP_BYTES, end)])
+        yield
+    return part
 
 
 command("SUBSTR", "key start end", arity=4, flags=READONLY, keys=FIRST)(getrange)
@@ -443,48 +435,36 @@ def setrange(session: Session, argv: list[bytes]) -> Reply:
     offset = parse_integer(start)
     if offset < 0:
         raise CommandError(OFFSET_OUT_OF_RANGE)
-    value: bytes = db.create(key, STRING)
+    value: bytes | LongString = db.create(key, STRING)
     if not patch:
         return len(value)
-    end = offset + len(patch)
-    _check_length(end)
-    if len(value) + len(patch) > HUGE_BYTES:
-        return _set_range_huge(session, argv, offset)
-    value = _overwritten(value, offset, patch)
+    _check_length(offset + len(patch))
+    if len(patch) > HUGE_BYTES:
+        return _write_huge(session, argv, offset, patch)
+    value = overwritten(value, offset, patch)
     db.done(key, value, b"SETRANGE", key, start, patch)
     return len(value)
 
 
-def _set_range_huge(session: Session, argv: list[bytes], offset: int) -> Work:
-    """Overwrite a part of a string that is copied in slices."""
+def _write_huge(session: Session, argv: list[bytes], offset: int | None, patch: bytes) -> Work:
+    """Write a part of a string in slices; None: at its end."""
     lock = KeyLock(session.store.log.begin())
     lock.add([argv[1]])
-    reply = yield from run_locked(session, lock, _overwrite_in_place(session.db, lock, argv, offset, argv[3]))
-    return reply
+    size = yield from run_locked(session, lock, _write_in_steps(session.db, lock, argv, offset, patch))
+    return size
 
 
-def _overwritten(value: bytes, offset: int, patch: bytes) -> bytes:
-    steps = _overwrite(value, offset, patch)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            new: bytes = end.value
-            return new
-
-
-def _overwrite(value: bytes, offset: int, patch: bytes) -> Generator[None, None, bytes]:
-    """Return a string with a part overwritten, a megabyte a step; a gap before the offset becomes zero bytes.
-
-    BytesIO holds the only reference to its initial zeros. So it writes into them, and `getvalue` does not copy.
-    """
-    buffer = BytesIO(bytes(max(len(value), offset + len(patch))))
-    for place, data in ((0, memoryview(value)), (offset, memoryview(patch))):
-        buffer.seek(place)
-        for start in range(0, len(data), STEP_BYTES):
-            buffer.write(data[start : start + STEP_BYTES])
-            yield
-    return buffer.getvalue()
+def _write_in_steps(db: Keyspace, lock: KeyLock, argv: list[bytes], offset: int | None, patch: bytes) -> Work:
+    known: bytes | LongString = db.create(argv[1], STRING)
+    value = LongString(known) if isinstance(known, bytes) else known.copy()
+    begin = len(value) if offset is None else offset
+    _check_length(begin + len(patch))
+    for start in range(0, len(patch), STEP_BYTES):
+        value.write(begin + start, patch[start : start + STEP_BYTES])
+        yield
+    db.done(argv[1], value)
+    lock.effects.append(db.index, [argv[0].upper(), *argv[1:]])
+    return len(value)
 
 
 # ---- numbers
@@ -615,13 +595,14 @@ def lcs(session: Session, argv: list[bytes]) -> Reply:
     _, key1, key2, *words = argv
     read = session.db.read
     left, right = [b"" if value is None else value for value in map(read, (key1, key2))]
-    if not type(left) is type(right) is bytes:
+    if any(type_of(value).name != STRING.name for value in (left, right)):
         raise CommandError(LCS_NOT_STRINGS)
     options, shortest = _parse_lcs_options(words)
     if {b"LEN", b"IDX"} <= options:
         raise CommandError(LCS_LENGTH_AND_RANGES)
     if is_too_large(left, right):
         raise CommandError(LCS_TOO_LARGE % (MAX_BYTES, MAX_PAIRS))
+    left, right = bytes(left), bytes(right)
     if b"LEN" in options:
         return common_length(left, right)
     ranges = common_ranges(left, right)

@@ -49,7 +49,7 @@ from protocol import (
     encode_short,
     text_pieces,
 )
-from replies import Deferred, LongArray, Reply, Work
+from replies import Deferred, LongArray, LongBulk, Reply, Work
 from session import Session
 from wire.columns import Columns
 
@@ -284,7 +284,7 @@ class Connection(Outbox):
         resp3 = self.session.resp3
         if not isinstance(reply, (list, dict)):
             encode(reply, pieces.append, resp3)
-            return self._drain(pieces) if isinstance(reply, memoryview) else pieces
+            return self._drain(pieces) if isinstance(reply, (memoryview, LongBulk)) else pieces
         head, members = aggregate(reply, resp3)
         pieces.append(head)
         rest, made, own_end, passed = iter(members), 0, time() + OWN_SECONDS, False

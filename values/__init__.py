@@ -11,12 +11,24 @@ from sys import getsizeof
 from typing import Any
 
 from values.entry import Entry
+from values.long_string import LONG_STRING, LongString
 from values.row import Commands, ValueType, made_anew
 from values.strings import STRING
 
-__all__ = ["STRING", "TYPES", "Commands", "ValueType", "is_large", "made_anew", "rebuild", "size_of", "type_of"]
+__all__ = [
+    "STRING",
+    "TYPES",
+    "Commands",
+    "LongString",
+    "ValueType",
+    "is_large",
+    "made_anew",
+    "rebuild",
+    "size_of",
+    "type_of",
+]
 
-TYPES: dict[type, ValueType] = {row.python_type: row for row in (STRING,)}
+TYPES: dict[type, ValueType] = {row.python_type: row for row in (STRING, LONG_STRING)}
 
 
 def type_of(value: Any) -> ValueType:

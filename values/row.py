@@ -1,6 +1,7 @@
 """The row of a type: the functions of a value through which the rest of the program uses it.
 
-1. The Python class of a value identifies its type, so each type has a class of its own.
+1. The Python class of a value identifies its type, so each type has a class of its own. Strings have two, and two rows
+   of one name: see `long_string.py`.
 2. A value changes in place only between `Keyspace.change` (or `create`) and `Keyspace.done`. `bytes` never change.
 3. `size_bytes` and `is_large` are O(1), because both are called at each change.
 4. `copy` is called within a request, in one step. It takes less than 20 ms for a million elements; see "Large values"
@@ -22,7 +23,7 @@ class ValueType(NamedTuple):
 
     `python_type()` makes an empty value. A value has a length. So that a large one can be freed in slices, it has a
     `free_some()` that removes some hundred elements, or a `pop()` (a dict: `popitem`) that
-    removes one. Strings have neither, because no string is large.
+    removes one. `bytes` have neither, because none is large.
     """
 
     name: bytes  # the reply of TYPE

@@ -31,7 +31,7 @@ from keyspace.expiry import SLICE, ExpiryIndex
 from keyspace.key_locks import KeyLock
 from keyspace.key_order import KeyOrder
 from keyspace.point_in_time import PointInTimeView, SharedValues
-from values import STRING, LongString, ValueType, is_large, type_of
+from values import STRING, LongString, ValueType, is_large, is_string, type_of
 from values.entry import LONG_BYTES, NO_DEADLINE, TAIL_BYTES, Entry, deadline_of, entry_of, tail, value_of
 
 MOST_DUE_KEYS = 2048  # that `count` examines to leave expired keys out
@@ -62,7 +62,7 @@ class EffectLog(Protocol):
 
 def _is_of(value: Any, kind: ValueType) -> bool:
     """Return True if a value is of a type. Strings have two classes."""
-    return type(value) is kind.python_type or (kind is STRING and type(value) is LongString)
+    return type(value) is kind.python_type or (kind is STRING and is_string(value))
 
 
 class ChangeListener(Protocol):

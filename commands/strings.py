@@ -58,7 +58,7 @@ from keyspace.many_keys import put_many, read_strings, replace_many, short_strin
 from replies import OK, Computed, Reply, Work
 from session import Session
 from store import Keyspace
-from values import STRING, LongString, type_of
+from values import STRING, LongString, is_string
 from values.entry import NO_DEADLINE, TAIL_BYTES
 from values.long_string import overwritten
 from values.subsequence import MAX_BYTES, MAX_PAIRS, common_length, common_ranges, is_too_large
@@ -595,7 +595,7 @@ def lcs(session: Session, argv: list[bytes]) -> Reply:
     _, key1, key2, *words = argv
     read = session.db.read
     left, right = [b"" if value is None else value for value in map(read, (key1, key2))]
-    if any(type_of(value).name != STRING.name for value in (left, right)):
+    if not (is_string(left) and is_string(right)):
         raise CommandError(LCS_NOT_STRINGS)
     options, shortest = _parse_lcs_options(words)
     if {b"LEN", b"IDX"} <= options:

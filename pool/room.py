@@ -19,7 +19,7 @@ from keyspace.eviction import needed_bytes
 from pool.entry import MOST_BYTES
 from session import Session
 from store import Keyspace
-from values import LongString, size_of
+from values import is_string, size_of
 from values.entry import value_of
 
 UNLIMITED_BYTES = 1 << 60
@@ -31,7 +31,7 @@ OWN_CGROUPS = "/proc/self/cgroup"
 def _length(db: Keyspace, key: bytes) -> int:
     entry = db.entries.get(key)
     value = b"" if entry is None else value_of(entry)
-    return len(value) if isinstance(value, (bytes, LongString)) else 0
+    return len(value) if is_string(value) else 0
 
 
 def _append(db: Keyspace, argv: list[bytes]) -> tuple[int, int]:

@@ -22,6 +22,7 @@ __all__ = [
     "LongString",
     "ValueType",
     "is_large",
+    "is_string",
     "made_anew",
     "rebuild",
     "size_of",
@@ -34,6 +35,11 @@ TYPES: dict[type, ValueType] = {row.python_type: row for row in (STRING, LONG_ST
 def type_of(value: Any) -> ValueType:
     """Return the row of a value's type."""
     return TYPES[type(value)]
+
+
+def is_string(value: Any) -> bool:
+    """Return True if a value is a string, which may have two classes."""
+    return type(value) is bytes or type(value) is LongString
 
 
 def is_large(value: Any) -> bool:

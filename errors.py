@@ -67,6 +67,15 @@ LCS_NOT_STRINGS = b"ERR The specified keys must contain string values"
 LCS_LENGTH_AND_RANGES = b"ERR If you want both the length and indexes, please just use IDX."
 LCS_TOO_LARGE = b"ERR LCS takes strings of at most %d bytes, and of %d multiplied by each other"
 
+# bitmaps
+BIT_OFFSET = b"ERR bit offset is not an integer or out of range"
+NOT_A_BIT = b"ERR bit is not an integer or out of range"
+BIT_NOT_0_OR_1 = b"ERR The bit argument must be 1 or 0."
+BITOP_NOT = b"ERR BITOP NOT must be called with a single source key."
+BITFIELD_TYPE = b"ERR Invalid bitfield type. Use something like i16 u8. Note that u64 is not supported but i64 is."
+OVERFLOW_TYPE = b"ERR Invalid OVERFLOW type specified"
+BITFIELD_READ_ONLY = b"ERR BITFIELD_RO only supports the GET subcommand"
+
 # keys
 SAME_OBJECT = b"ERR source and destination objects are the same"
 UNSUPPORTED_OPTION = b"ERR Unsupported option %b"

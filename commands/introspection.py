@@ -47,6 +47,7 @@ GROUPS = {  # module of commands/ -> Redis's name for the family
     "streams": "stream",
     "stream_groups": "stream",
     "bitmaps": "bitmap",
+    "bitfields": "bitmap",
     "sort": "generic",
     "dump": "generic",
 }

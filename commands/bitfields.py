@@ -1,8 +1,8 @@
 """BITFIELD: integers of any number of bits, at any place of a string.
 
 1. A request is parsed to its end before its first operation runs, so an error changes nothing.
-2. Several writes, and those that are done in slices, write a copy that replaces the string. So a request for which there
-   is no memory changes nothing either. A copy of a long string shares its chunks.
+2. Several writes, and those that are done in slices, write a copy that replaces the string. So a request for which
+   there is no memory changes nothing either. A copy of a long string shares its chunks.
 3. BITFIELD logs itself if the string has grown or changed. A long request logs its parts.
 """
 

@@ -92,6 +92,11 @@ class Request(NamedTuple):
     cuts: list[tuple[int, bytes]]  # where it may be divided: the position of a word, and the OVERFLOW that holds there
 
     @property
+    def writes(self) -> int:
+        """The number of operations that write."""
+        return sum(operation.name != b"GET" for operation in self.operations)
+
+    @property
     def written_bytes(self) -> int:
         """The length that its writes need."""
         return max(
@@ -142,9 +147,8 @@ def _parse(argv: list[bytes]) -> Generator[None, None, Request]:
 
 @command(
     "BITFIELD",
-    "key [GET encoding offset | [OVERFLOW <WRAP | SAT | FAIL>] <SET encoding offset value |"
-    " INCRBY encoding offset increment> [GET encoding offset | [OVERFLOW <WRAP | SAT | FAIL>]"
-    " <SET encoding offset value | INCRBY encoding offset increment> ...]]",
+    "key [<GET encoding offset | [OVERFLOW <WRAP | SAT | FAIL>] <SET encoding offset value |"
+    " INCRBY encoding offset increment>> ...]",
     arity=-2,
     flags=WRITE | DENYOOM,
     keys=FIRST,
@@ -157,7 +161,7 @@ def bitfield(session: Session, argv: list[bytes]) -> Reply:
 
 @command(
     "BITFIELD_RO",
-    "key [GET encoding offset [GET encoding offset ...]]",
+    "key [GET encoding offset ...]",
     arity=-2,
     flags=READONLY | FAST,
     keys=FIRST,
@@ -178,7 +182,7 @@ def _run(session: Session, argv: list[bytes]) -> Work:
     """Do what a request says, in steps of some operations; return the replies."""
     request = yield from _parse(argv)
     db, key = session.db, argv[1]
-    if any(operation.name != b"GET" for operation in request.operations):
+    if request.writes:
         if fold(argv[0]) == b"BITFIELD_RO":
             raise CommandError(BITFIELD_READ_ONLY)
         if not is_long(argv):
@@ -197,13 +201,25 @@ def _run(session: Session, argv: list[bytes]) -> Work:
     return replies
 
 
+def written_by(argv: list[bytes]) -> tuple[int, int]:
+    """Return the number of a request's writes, and the length that they need; 0 for a request that is an error."""
+    steps = _parse(argv)
+    try:
+        while True:
+            next(steps)
+    except CommandError:
+        return 0, 0
+    except StopIteration as end:
+        request: Request = end.value
+        return request.writes, request.written_bytes
+
+
 def _write(db: Keyspace, argv: list[bytes], request: Request, log: EffectLog) -> Work:
     """Do what a request says that writes."""
     value: String = db.create(argv[1], STRING)
     known_size, size, changed = len(value), request.written_bytes, False
-    writes = sum(operation.name != b"GET" for operation in request.operations)
     if isinstance(value, LongString):
-        value = value.copy() if writes > 1 or known_size < size else value
+        value = value.copy() if request.writes > 1 or known_size < size else value
     elif size > CHUNK_BYTES:
         value = LongString(value)
     if known_size < size:

@@ -24,9 +24,9 @@ from replies import Members, Status
 Argument = dict[bytes, Any]
 
 TYPES = {
-    "key": "key key1 key2 newkey source destination",
-    "integer": "client-id count cursor db decrement destination-db end increment index index1 index2 len milliseconds "
-    "offset protover seconds start timeout",
+    "key": "key key1 key2 newkey source destination destkey",
+    "integer": "bit client-id count cursor db decrement destination-db end increment index index1 index2 len "
+    "milliseconds offset protover seconds start timeout",
     "unix-time": "unix-time-seconds unix-time-milliseconds",
     "pattern": "pattern",
 }

@@ -14,6 +14,7 @@ from contextlib import suppress
 
 from commands import fold
 from commands.arguments import parse_integer
+from commands.bitfields import parse_bit_offset, written_by
 from errors import OUT_OF_MEMORY, POOL_VALUE_TOO_LARGE, CommandError
 from keyspace.eviction import needed_bytes
 from pool.entry import MOST_BYTES
@@ -21,6 +22,7 @@ from session import Session
 from store import Keyspace
 from values import is_string, size_of
 from values.entry import value_of
+from values.long_string import most_growth
 
 UNLIMITED_BYTES = 1 << 60
 THREADS_BYTES = 12 * (72 << 20)  # of address space: a thread reserves 8 MB for its stack, and glibc 64 MB for its heap
@@ -35,15 +37,39 @@ def _length(db: Keyspace, key: bytes) -> int:
 
 
 def _append(db: Keyspace, argv: list[bytes]) -> tuple[int, int]:
-    return _length(db, argv[1]) + len(argv[2]), 0
+    known = _length(db, argv[1])
+    return _write(known, known, argv[2])
 
 
 def _setrange(db: Keyspace, argv: list[bytes]) -> tuple[int, int]:
     try:
-        end = parse_integer(argv[2]) + len(argv[3])
+        start = parse_integer(argv[2])
     except CommandError:
         return 0, 0
-    return (end, max(0, end - _length(db, argv[1]))) if argv[3] else (0, 0)
+    return _write(_length(db, argv[1]), start, argv[3])
+
+
+def _write(known: int, start: int, patch: bytes) -> tuple[int, int]:
+    end = start + len(patch)
+    return (end, max(0, most_growth(known, end, 1, len(patch)) - len(patch))) if patch else (0, 0)
+
+
+def _setbit(db: Keyspace, argv: list[bytes]) -> tuple[int, int]:
+    try:
+        end = (parse_bit_offset(argv[2]) >> 3) + 1
+    except CommandError:
+        return 0, 0
+    return end, most_growth(_length(db, argv[1]), end, 1)
+
+
+def _bitfield(db: Keyspace, argv: list[bytes]) -> tuple[int, int]:
+    writes, end = written_by(argv)
+    return end, most_growth(_length(db, argv[1]), end, writes) if writes else 0
+
+
+def _bitop(db: Keyspace, argv: list[bytes]) -> tuple[int, int]:
+    size = max((_length(db, key) for key in argv[3:]), default=0)
+    return size, size + most_growth(0, size, 1, size)
 
 
 def _copy(db: Keyspace, argv: list[bytes]) -> tuple[int, int]:
@@ -55,6 +81,9 @@ def _copy(db: Keyspace, argv: list[bytes]) -> tuple[int, int]:
 GROWTH: dict[bytes, Callable[[Keyspace, list[bytes]], tuple[int, int]]] = {
     b"APPEND": _append,
     b"SETRANGE": _setrange,
+    b"SETBIT": _setbit,
+    b"BITFIELD": _bitfield,
+    b"BITOP": _bitop,
     b"COPY": _copy,
 }
 

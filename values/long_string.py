@@ -210,6 +210,19 @@ def overwritten(value: bytes | LongString, start: int, patch: bytes) -> bytes | 
     return value
 
 
+def most_growth(known: int, end: int, writes: int, written: int = 0) -> int:
+    """Return how many more bytes of memory a string may take when parts of it are written.
+
+    `known` is its length, `end` that of its last part; there are so many `writes` of altogether `written` bytes.
+    """
+    size = max(known, end)
+    if size <= CHUNK_BYTES:
+        return size - known
+    chunks = size // CHUNK_BYTES + 1
+    copied = min(chunks, (2 * writes + written // CHUNK_BYTES) * (1 + MOVED_CHUNKS))
+    return HEAD_BYTES + chunks * PLACE_BYTES + copied * CHUNK_BYTES
+
+
 def encoding(_value: LongString) -> bytes:
     """Return Redis's name for the encoding of a long string."""
     return b"raw"

@@ -35,6 +35,10 @@ OTHER_SYNTAX = {
     "config|get",  # a block of one there
     "debug",  # described here only
     "incrbyfloat",  # a double there
+    "setbit",  # an integer there
+    "bitop",  # a string there
+    "bitfield",  # an integer there
+    "bitfield_ro",  # the word GET is repeated there, too
 }
 REDIS_GROUPS = {
     *("string", "generic", "connection", "server", "list", "hash", "set", "sorted-set", "stream", "bitmap"),

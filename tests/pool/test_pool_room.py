@@ -30,7 +30,24 @@ WRITES = {
         ["old", "3", "x"],
         ["new", "5", ""],
         ["n", "-1", "x"],
+        ["old", "0", LARGE],
+        ["new", "9000000", LARGE],
     ],
+    "SETBIT": [
+        ["new", "4000000000", "1"],
+        ["old", "7", "1"],
+        ["old", "900000", "1"],
+        ["n", "500000", "1"],
+        ["n", "x", "1"],
+    ],
+    "BITFIELD": [
+        ["old", "SET", "u8", "0", "1"],
+        ["old", *[word for place in range(9) for word in ("INCRBY", "i64", str(place * 600_000), "1")]],
+        ["new", "SET", "u8", "10000", "1"],
+        ["new", "GET", "u8", "10000"],
+        ["n", "SET", "u0", "0", "1"],
+    ],
+    "BITOP": [["NOT", "new", "old"], ["AND", "new", "n", "f"], ["OR", "old", "old", "n"], ["AND", "new", "none"]],
     "COPY": [["old", "new"], ["old", "n", "REPLACE"], ["none", "new"], ["n", "new"]],
     "INCR": [["new"], ["n"]],
     "DECR": [["new"]],
@@ -71,7 +88,9 @@ def test_a_value_is_bounded_by_its_length_and_by_the_room_that_is_left() -> None
     session = client.session
     too_large = POOL_VALUE_TOO_LARGE % (MOST_BYTES + 1, MOST_BYTES)
     assert refusal_of(session, "SETRANGE", "k", str(MOST_BYTES), "x") == too_large
-    assert refusal_of(session, "SETRANGE", "k", "9000000", "x") == OUT_OF_MEMORY
+    client.ask("SET", "bits", "x" * 3_000_000)
+    assert refusal_of(session, "BITOP", "NOT", "k", "old") == OUT_OF_MEMORY
+    client.ask("DEL", "bits")
     room.require_room(session, [b"COPY", b"old", b"new"])
     bench.instance.eviction.pending_bytes = 3_000_000
     assert refusal_of(session, "COPY", "old", "new") == OUT_OF_MEMORY

@@ -30,7 +30,7 @@ SECTIONS = {  # title -> modules of commands/
     "Sets": ["sets"],
     "Sorted sets": ["sorted_sets", "sorted_set_algebra"],
     "Streams": ["streams", "stream_groups"],
-    "Bitmaps": ["bitmaps"],
+    "Bitmaps": ["bitmaps", "bitfields"],
     "HyperLogLog": ["hyperloglog"],
     "Geo": ["geo"],
     "Keys": ["keys", "sort", "dump"],

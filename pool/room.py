@@ -69,7 +69,7 @@ def _bitfield(db: Keyspace, argv: list[bytes]) -> tuple[int, int]:
 
 def _bitop(db: Keyspace, argv: list[bytes]) -> tuple[int, int]:
     size = max((_length(db, key) for key in argv[3:]), default=0)
-    return size, size + most_growth(0, size, 1, size)
+    return size, most_growth(0, size, 1, size)
 
 
 def _copy(db: Keyspace, argv: list[bytes]) -> tuple[int, int]:

@@ -84,3 +84,4 @@ SLOTS: dict[str, Slot] = {
 }
 
 LENIENT: dict[bytes, tuple[Compare, str]] = {}
+REPEATS = {b"BITOP", b"GETSET", b"SETRANGE"}

@@ -60,7 +60,7 @@ test-pythons: $(VENV)/test.stamp ## run the tests under each other Python of PYT
 test-containers: $(VENV)/containers.stamp ## test the image and the pool on a real container engine (root, Debian)
 	GODIS_TEST_CONTAINERS=1 $(PY) -m pytest tests/containers $(ARGS)
 
-bench: $(VENV)/test.stamp ## compare with redis-server: all that has a floor, in ten minutes
+bench: $(VENV)/test.stamp ## compare with redis-server: all that has a floor, in twenty minutes
 	$(PY) -m bench $(ARGS)
 
 bench-all: $(VENV)/bench.stamp ## all that can be measured, in an hour or two

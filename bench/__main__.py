@@ -1,6 +1,6 @@
 """Measure Godis beside redis-server: all that has a floor, in one report.
 
-    python -m bench                 what the README shows, and every floor: ten minutes
+    python -m bench                 what the README shows, and every floor: twenty minutes
     python -m bench --all           everything that can be measured besides: an hour
     python -m bench --quick         the same tables, small and short: whether it runs, not how fast
 
@@ -9,7 +9,20 @@ Each part is a module that can be run alone: `python -m bench.compare --help`.
 
 from __future__ import annotations
 
-from bench import always, compare, eviction, footprint, hostile, large_value, latency, micro, replay, rewrite, stalls
+from bench import (
+    always,
+    compare,
+    eviction,
+    footprint,
+    growth,
+    hostile,
+    large_value,
+    latency,
+    micro,
+    replay,
+    rewrite,
+    stalls,
+)
 from bench.rig import Report, parser, require_two_cores
 
 
@@ -17,10 +30,13 @@ def floors(report: Report, rounds: int, seconds: float, keys: int, connections: 
     """Measure what has a floor."""
     compare.compare(report, compare.README, rounds, seconds)
     compare.compare(report, compare.ALWAYS, rounds, seconds)
+    compare.compare(report, compare.TYPES, rounds // 2 + 1, seconds / 4)
     compare.log_cost(report, rounds, seconds)
     compare.connections(report, rounds, seconds, connections // 2)
     latency.latency(report, latency.Plan(2 * rounds, seconds / 4))
     footprint.footprint(report, keys, connections, 5 * seconds)
+    footprint.collections(report, keys)
+    growth.growth(report, [keys // 1000, keys // 30, keys], seconds / 6)
     replay.replay(report, keys)
     stalls.stalls(report, keys)
 

@@ -10,9 +10,10 @@ TTL of 6 hours, Redis has none: each has its defaults. redis-benchmark is the cl
 
     python -m bench.compare                      the six lines of the README
     python -m bench.compare --all                all that there is to compare, fakeredis besides: half an hour
+    python -m bench.compare --types              the commands of lists, hashes, sets and the other types
     python -m bench.compare --rounds 1 --seconds 0.5 --tests set,mix --depths 16 --clients 1000        a first look
 
-A test is a row of TESTS or a name that `load.py` knows, a set of cases is a function of its own.
+A test is a row of TESTS, one of `typed.py`, or a name that `load.py` knows; a set of cases is a function of its own.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import product
 
+from bench import typed
 from bench.load import REQUESTS, Load, batches
 from bench.rig import (
     NAMES,
@@ -53,6 +55,7 @@ TESTS = {
     "incr": ["-t", "incr"],
     "mset": ["-t", "mset"],
     "miss": ["GET", "missing:__rand_int__"],
+    **{name: test.words for name, test in typed.TESTS.items() if test.words},
 }
 LOADS = ("mix", "text-ping", "text-set", "text-get", "own-set", "own-get")  # what our own client sends
 
@@ -82,7 +85,7 @@ class Case:
         extra = [
             f"{self.clients} clients" if self.clients != usual.clients else "",
             f"{self.size_bytes} B" if self.size_bytes != usual.size_bytes else "",
-            f"{self.keyspace:,} keys" if self.keyspace != usual.keyspace else "",
+            f"{self.keyspace:,} keys" if self.keyspace != usual.keyspace and self.test not in typed.TESTS else "",
             f"log {self.log}" if self.log != usual.log else "",
             f"against {self.against}" if self.against != usual.against else "",
         ]
@@ -107,7 +110,13 @@ ALWAYS: dict[Case, tuple[Floor | None, Floor | None]] = {
     Case("set", 1, log="always"): (Floor(1.0), None),
     Case("set", 16, log="always"): (Floor(1.0), None),
 }
-FLOORS = README | ALWAYS
+# The tests of the types, at the depths that have a floor.
+TYPES: dict[Case, tuple[Floor | None, Floor | None]] = {
+    Case(name, depth, keyspace=test.keyspace): (Floor(floor) if floor else None, None)
+    for name, test in typed.TESTS.items()
+    for depth, floor in ((1, typed.FLOOR_1), (16, test.floor_16))
+}
+FLOORS = README | ALWAYS | TYPES
 
 
 @dataclass(frozen=True)
@@ -171,14 +180,18 @@ def client(server: Server, case: Case) -> Iterator[Client]:
     text_reply = server.name == "godis"
     distinct = min(REQUESTS, case.keyspace)
     value = "x" * case.size_bytes
-    pipelines = batches(case.test, case.depth, value, keys=case.keyspace, text_reply=text_reply, requests=distinct)
+    if case.test in typed.TESTS:
+        pipelines = typed.toggles(case.depth, distinct)
+    else:
+        pipelines = batches(case.test, case.depth, value, keys=case.keyspace, text_reply=text_reply, requests=distinct)
     with server.connections(case.clients) as sockets:
         load = Load(sockets, pipelines)
         yield lambda requests: load.run(max(1, requests // case.depth)) * case.depth
 
 
-def measured(server: Server, send: Client, requests: int) -> Run:
+def measured(server: Server, case: Case, send: Client, requests: int) -> Run:
     """Send so many requests, and see what the server took for them."""
+    refill(server, case, requests)
     before = server.cpu_us()
     per_second = send(requests)
     user, system = ((after - start) / requests for after, start in zip(server.cpu_us(), before, strict=True))
@@ -191,25 +204,36 @@ def measure(cases: Sequence[Case], rounds: int, seconds: float) -> list[dict[str
     with contextlib.ExitStack() as stack:
         ready = [list(prepared(stack, case, seconds)) for case in cases]
         for _ in range(rounds):
-            for runs, servers in zip(found, ready, strict=True):
+            for case, runs, servers in zip(cases, found, ready, strict=True):
                 for name, server, send, requests in servers:
-                    runs[name].runs.append(measured(server, send, requests))
+                    runs[name].runs.append(measured(server, case, send, requests))
     return found
 
 
 def prepared(stack: contextlib.ExitStack, case: Case, seconds: float) -> Iterator[tuple[str, Server, Client, int]]:
     """Start the servers of a case, with all its keys; make their clients, and say how many requests they shall send."""
     for name, server in stack.enter_context(both(Settings(log=case.log), case.against)).items():
-        server.fill(case.keyspace, b"x" * case.size_bytes)
+        if case.test in typed.TESTS:
+            typed.pour(server, typed.TESTS[case.test].before(case.keyspace))
+        else:
+            server.fill(case.keyspace, b"x" * case.size_bytes)
         send = stack.enter_context(client(server, case))
-        yield name, server, send, enough(case, send, seconds)
+        yield name, server, send, enough(server, case, send, seconds)
 
 
-def enough(case: Case, send: Client, seconds: float) -> int:
+def refill(server: Server, case: Case, requests: int) -> None:
+    """Add what so many requests will take out."""
+    if case.test in typed.TESTS:
+        typed.pour(server, typed.TESTS[case.test].each(requests))
+
+
+def enough(server: Server, case: Case, send: Client, seconds: float) -> int:
     """Say how many requests take about so long; that warms the server up, too."""
-    first = send(max(WARM_UP_REQUESTS, case.clients * case.depth))
-    rate = send(max(WARM_UP_REQUESTS, int(first * min(seconds, WARM_UP_SECONDS))))
-    return max(int(rate * seconds) // case.depth, case.clients) * case.depth
+    count = max(WARM_UP_REQUESTS, case.clients * case.depth)
+    refill(server, case, count)
+    count = max(WARM_UP_REQUESTS, int(send(count) * min(seconds, WARM_UP_SECONDS)))
+    refill(server, case, count)
+    return max(int(send(count) * seconds) // case.depth, case.clients) * case.depth
 
 
 # ---- the report
@@ -273,6 +297,7 @@ def parse_arguments() -> argparse.Namespace:
     made.add_argument("--rounds", type=int, default=5)
     made.add_argument("--seconds", type=float, default=2.0, help="how long a run takes, about")
     made.add_argument("--all", action="store_true", help="everything, with the README's lines")
+    made.add_argument("--types", action="store_true", help="the tests of all types, at P=1 and 16")
     made.add_argument("--tests", default="set,get", help=f"of {','.join([*TESTS, *LOADS])}")
     made.add_argument("--depths", default="1,16,100", help="requests in a pipeline")
     made.add_argument("--clients", type=int, default=50)
@@ -285,9 +310,15 @@ def parse_arguments() -> argparse.Namespace:
 
 def chosen_cases(arguments: argparse.Namespace) -> list[Case]:
     """Make the cases that the command line asks for."""
+    if arguments.types:
+        return list(TYPES)
     tests, depths = arguments.tests.split(","), arguments.depths.split(",")
-    rest = (arguments.clients, arguments.size, arguments.keyspace, arguments.log, arguments.against)
-    return [Case(test, int(depth), *rest) for test, depth in product(tests, depths)]
+    rest = (arguments.log, arguments.against)
+    keyspaces = {name: min(arguments.keyspace, test.keyspace) for name, test in typed.TESTS.items()}
+    return [
+        Case(test, int(depth), arguments.clients, arguments.size, keyspaces.get(test, arguments.keyspace), *rest)
+        for test, depth in product(tests, depths)
+    ]
 
 
 def main() -> None:
@@ -295,7 +326,7 @@ def main() -> None:
     arguments = parse_arguments()
     require_two_cores("redis-benchmark")
     report = Report("compare", arguments.output)
-    for cases in [list(README), *all_cases()] if arguments.all else [chosen_cases(arguments)]:
+    for cases in [list(README), list(TYPES), *all_cases()] if arguments.all else [chosen_cases(arguments)]:
         compare(report, cases, arguments.rounds, arguments.seconds)
     report.close()
 

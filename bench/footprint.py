@@ -6,16 +6,22 @@ order, in pipelines, without a log: `with a TTL of its own` is EX 3600, the same
 nothing else, which gives a key its 6 hours in Godis, beside redis-server with EX 21600, and none in either under
 `--default-ttl 0`. That the keys have a TTL, or have none, is asked of the servers. CPU is the share of one core.
 
+Of each type of collection there are as many as keys, of five short elements each, and then one of as many elements.
+
     python -m bench.footprint [--keys 1000000] [--connections 10000] [--seconds 10]
+    python -m bench.footprint --types [--keys 1000000]                              the collections alone
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from random import Random
 
+from bench import typed
 from bench.rig import Floor, Report, Server, Settings, key, most_connections, parser, require_two_cores, serving
 
 KEY_FLOOR = Floor(1.35, at_most=True)
+TYPE_FLOOR = Floor(3.0, at_most=True)
 CONNECTION_FLOOR = Floor(12, at_most=True, unit=" KiB")
 IDLE_FLOOR = Floor(1, at_most=True, unit=" %")
 SAMPLE = 100
@@ -55,6 +61,47 @@ def memory_of_keys(report: Report, keys: int) -> None:
         report.row(f"{title}, of {keys:,}", f"{godis:.0f} B", f"{redis:.0f} B", figure)
 
 
+# Of each type: its command, and the words of an element, by a number that no other element has.
+COLLECTIONS: dict[str, tuple[str, Callable[[int], list[object]]]] = {
+    "hash": ("HSET", lambda number: [f"field{number}", f"v{number}"]),
+    "set": ("SADD", lambda number: [f"m{number}"]),
+    "list": ("RPUSH", lambda number: [f"e{number}"]),
+    "sorted set": ("ZADD", lambda number: [number, f"m{number}"]),
+}
+FEW = 5  # elements
+
+
+def small_ones(kind: str, count: int) -> Iterator[typed.Words]:
+    """Make so many collections of a few elements; the fields of hashes are the same in each, as they usually are."""
+    name, element = COLLECTIONS[kind]
+    for number in range(count):
+        words = [word for each in range(FEW) for word in element(FEW * number + each)]
+        if kind == "hash":
+            words[::2] = [f"field{each}" for each in range(FEW)]
+        yield [name, key(number), *words]
+
+
+def large_one(kind: str, count: int) -> Iterator[typed.Words]:
+    """Make one collection of so many elements."""
+    name, element = COLLECTIONS[kind]
+    return typed.elements(name, "large", map(element, range(count)))
+
+
+def memory_of_collections(report: Report, count: int) -> None:
+    """Add a line for each type and form."""
+    for kind in COLLECTIONS:
+        forms = {f"a {kind} of {FEW}, of {count:,}": small_ones, f"an element of a {kind} of {count:,}": large_one}
+        for title, made in forms.items():
+            taken = {}
+            for peer in ("godis", "redis"):
+                with serving(peer, Settings(log="off", flags=NO_TTL if peer == "godis" else ())) as server:
+                    before = server.resident_bytes
+                    typed.pour(server, made(kind, count))
+                    taken[peer] = (server.resident_bytes - before) / count
+            figure = report.judge(f"memory of {title}", taken["godis"] / taken["redis"], TYPE_FLOOR)
+            report.row(title, f"{taken['godis']:.0f} B", f"{taken['redis']:.0f} B", figure)
+
+
 def idle(peer: str, count: int, seconds: float) -> tuple[float, float, float]:
     """Return the KiB a connection, and the percent of a core without and with so many."""
     with serving(peer, Settings(log="off", maxclients=count + 100)) as server:
@@ -83,16 +130,25 @@ def footprint(report: Report, keys: int = 1_000_000, connections: int = 10_000, 
     idle_clients(report, connections, seconds)
 
 
+def collections(report: Report, count: int = 1_000_000) -> None:
+    """Add a table of the types."""
+    report.table("", "Godis", "redis-server", "ratio")
+    memory_of_collections(report, count)
+
+
 def main() -> None:
     """Measure and print."""
     made = parser(__doc__)
     made.add_argument("--keys", type=int, default=1_000_000)
     made.add_argument("--connections", type=int, default=10_000)
     made.add_argument("--seconds", type=float, default=10, help="how long an idle server is watched")
+    made.add_argument("--types", action="store_true", help="the collections alone")
     arguments = made.parse_args()
     require_two_cores()
     report = Report("footprint", arguments.output)
-    footprint(report, arguments.keys, arguments.connections, arguments.seconds)
+    if not arguments.types:
+        footprint(report, arguments.keys, arguments.connections, arguments.seconds)
+    collections(report, arguments.keys)
     report.close()
 
 

@@ -86,11 +86,11 @@ class Server(ServerProcess):
 
     def core_share(self, seconds: float) -> float:
         """Measure for so long which share of a core the process takes."""
-        before, start = self._cpu_ns(), time.monotonic()
+        before, start = self.cpu_ns(), time.monotonic()
         time.sleep(seconds)
-        return (self._cpu_ns() - before) / (time.monotonic() - start) / 1e9
+        return (self.cpu_ns() - before) / (time.monotonic() - start) / 1e9
 
-    def _cpu_ns(self) -> int:
+    def cpu_ns(self) -> int:
         """Sum what the scheduler counted for each thread: exact, where `cpu_us` counts ticks of 10 ms."""
         threads = Path(f"/proc/{self.pid}/task").glob("*/schedstat")
         return sum(int(path.read_text().split()[0]) for path in threads)

@@ -6,10 +6,10 @@ order, in pipelines, without a log: `with a TTL of its own` is EX 3600, the same
 nothing else, which gives a key its 6 hours in Godis, beside redis-server with EX 21600, and none in either under
 `--default-ttl 0`. That the keys have a TTL, or have none, is asked of the servers. CPU is the share of one core.
 
-Of each type of collection there are as many as keys, of five short elements each, and then one of as many elements.
+`--types`: of each type of collection there are as many as keys, of five short elements each, and then one of as many elements.
 
     python -m bench.footprint [--keys 1000000] [--connections 10000] [--seconds 10]
-    python -m bench.footprint --types [--keys 1000000]                              the collections alone
+    python -m bench.footprint --types [--keys 1000000]
 """
 
 from __future__ import annotations
@@ -142,13 +142,14 @@ def main() -> None:
     made.add_argument("--keys", type=int, default=1_000_000)
     made.add_argument("--connections", type=int, default=10_000)
     made.add_argument("--seconds", type=float, default=10, help="how long an idle server is watched")
-    made.add_argument("--types", action="store_true", help="the collections alone")
+    made.add_argument("--types", action="store_true", help="collections instead")
     arguments = made.parse_args()
     require_two_cores()
     report = Report("footprint", arguments.output)
-    if not arguments.types:
+    if arguments.types:
+        collections(report, arguments.keys)
+    else:
         footprint(report, arguments.keys, arguments.connections, arguments.seconds)
-    collections(report, arguments.keys)
     report.close()
 
 

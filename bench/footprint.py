@@ -6,7 +6,7 @@ order, in pipelines, without a log: `with a TTL of its own` is EX 3600, the same
 nothing else, which gives a key its 6 hours in Godis, beside redis-server with EX 21600, and none in either under
 `--default-ttl 0`. That the keys have a TTL, or have none, is asked of the servers. CPU is the share of one core.
 
-`--types`: of each type of collection there are as many as keys, of five short elements each, and then one of as many elements.
+`--types`: of each type of collection as many as keys, of five short elements each; then one of as many elements.
 
     python -m bench.footprint [--keys 1000000] [--connections 10000] [--seconds 10]
     python -m bench.footprint --types [--keys 1000000]

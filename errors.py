@@ -94,6 +94,14 @@ NO_LRU = (
 )
 PATTERN_TOO_LONG = b"ERR pattern is too long"
 
+# sets
+COUNT_NEGATIVE = b"ERR value is out of range, must be positive"
+COUNT_OUT_OF_RANGE = b"ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807"
+TOO_MANY_REPEATED = b"ERR a negative count is at least -%d"
+NUMKEYS_NOT_POSITIVE = b"ERR numkeys should be greater than 0"
+NUMKEYS_TOO_LARGE = b"ERR Number of keys can't be greater than number of args"
+LIMIT_NEGATIVE = b"ERR LIMIT can't be negative"
+
 # connection
 WRONG_PASSWORD = b"WRONGPASS invalid username-password pair or user is disabled."
 AUTH_WITHOUT_PASSWORD = (

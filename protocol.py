@@ -46,7 +46,20 @@ from typing import Any, ClassVar
 import hiredis
 
 from errors import QUERY_TOO_BIG, TEXT_NO_KEY, CommandError, ProtocolError
-from replies import OK, Deleted, Farewell, LongArray, LongBulk, Members, NoReply, NullArray, Push, Status, Verbatim
+from replies import (
+    OK,
+    Deleted,
+    Farewell,
+    LongArray,
+    LongBulk,
+    LongSet,
+    Members,
+    NoReply,
+    NullArray,
+    Push,
+    Status,
+    Verbatim,
+)
 from wire.columns import CRLF, HEADS, TABLED, Columns, split_columns
 from wire.telnet import IAC, take_out
 
@@ -623,10 +636,10 @@ def encode_short(replies: Sequence[Any], resp3: bool) -> list[bytes] | None:
     return pieces
 
 
-def encode_head(reply: LongArray, put: Put, is_text: bool) -> None:
+def encode_head(reply: LongArray, put: Put, is_text: bool, resp3: bool) -> None:
     """Pass the head of a long array to `put`. The caller encodes the members."""
     if not is_text:
-        put(b"*%d\r\n" % reply.size)
+        put(b"%b%d\r\n" % (b"~" if resp3 and isinstance(reply, LongSet) else b"*", reply.size))
     elif not reply.size:
         put(b"(empty array)\r\n")
 

@@ -84,6 +84,10 @@ class LongArray:
         return [member for chunk in self.chunks for member in chunk]
 
 
+class LongSet(LongArray):
+    """A long array that is a set in RESP3."""
+
+
 class NoReply:
     """No reply is sent (SHUTDOWN, CLIENT REPLY OFF)."""
 

@@ -546,6 +546,7 @@ class Keyspace:
         lock = self.store.key_lock
         if lock is not None and lock.holds_any((key,)):
             lock.effects.append(self.index, (b"DEL", key))
+            lock.ended_keys += 1
 
     def expire_due(self, out_of_time: Callable[[], bool]) -> bool:
         """Delete keys whose deadline has passed, oldest second first. Return True if none is left."""

@@ -9,7 +9,6 @@ The module has more than 500 lines because the family has some thirty commands; 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Generator, Sequence
 from typing import Any
 
@@ -46,10 +45,10 @@ from commands.keyspace_walk import (
     random_live_key,
 )
 from commands.long_commands import count_in_slices, in_parts, is_long
+from commands.scanning import parse_cursor, parse_scan_options
 from errors import (
     DB_OUT_OF_RANGE,
     GT_AND_LT,
-    INVALID_CURSOR,
     INVALID_EXPIRE,
     INVALID_FIRST_DB,
     INVALID_SECOND_DB,
@@ -73,7 +72,6 @@ from values.glob import Pattern, is_quick
 from values.strings import is_integer
 
 SECOND = Keys(2, 2, 1)
-CURSOR = re.compile(rb"(?:[+-]?[0-9]{1,40})?")
 INT_MIN, INT_MAX = -(2**31), 2**31 - 1
 MOST_TEXT_WORDS = 32768  # a line of the text dialect has at most so many
 SHARED_INTEGERS = 10000  # Redis shares the objects of smaller ones
@@ -330,10 +328,10 @@ def scan(session: Session, argv: list[bytes]) -> Reply:
 
     Differs from Redis: COUNT is limited to 2048, and to less with a long pattern, so that no call delays other clients.
     """
-    cursor = _parse_cursor(argv[1])
+    cursor = parse_cursor(argv[1])
     check_option_words(argv)
     words = argv[2:]
-    pattern, count, type_name = _parse_scan_options(words)
+    pattern, count, type_name = parse_scan_options(words, has_type=True)
     db = session.db
     following, found = db.scan(cursor, min(count, places_at_once(pattern)))
     if type_name is not None:
@@ -349,38 +347,6 @@ def scan(session: Session, argv: list[bytes]) -> Reply:
 def _scanned(following: int, work: Generator[None, None, list[bytes]]) -> Work:
     found = yield from work
     return [b"%d" % following, found]
-
-
-def _parse_cursor(text: bytes) -> int:
-    """Parse a cursor as C's strtoul does, which also accepts a sign and an empty text."""
-    if not CURSOR.fullmatch(text):
-        raise CommandError(INVALID_CURSOR)
-    cursor = int(text or b"0")
-    if abs(cursor) >= 2**64:
-        raise CommandError(INVALID_CURSOR)
-    return cursor % 2**64
-
-
-def _parse_scan_options(words: list[bytes]) -> tuple[bytes, int, bytes | None]:
-    """Return the pattern, the count, and the type or None. Raises CommandError."""
-    pattern, count, type_name = b"*", 10, None
-    rest = iter(words)
-    for word in rest:
-        option = fold(word)
-        value = next(rest, None)
-        if value is None:
-            raise CommandError(SYNTAX)
-        if option == b"MATCH":
-            pattern = value
-        elif option == b"COUNT":
-            count = parse_integer(value)
-            if count < 1:
-                raise CommandError(SYNTAX)
-        elif option == b"TYPE":
-            type_name = fold(value).lower()
-        else:
-            raise CommandError(SYNTAX)
-    return pattern, count, type_name
 
 
 @command("RANDOMKEY", arity=1, flags=READONLY)

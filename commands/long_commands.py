@@ -24,12 +24,12 @@ from collections.abc import Callable, Generator, Iterator
 from typing import Any, TypeVar
 
 from commands.keyspace_walk import at_once
-from errors import CommandError
+from errors import WRONG_TYPE, CommandError
 from keyspace.key_locks import KeyLock
 from keyspace.point_in_time import PointInTimeView
 from replies import HELD_BACK, LongArray, Reply, Work
 from session import Session
-from values import LongString
+from values import LongString, ValueType
 from values.entry import Entry, value_of
 
 T = TypeVar("T")
@@ -81,6 +81,27 @@ def get_in_slices(session: Session, argv: list[bytes]) -> Work:
     return LongArray(chunks, value_bytes)
 
 
+def copies_in_slices(
+    session: Session, argv: list[bytes], kind: ValueType, missing: T
+) -> Generator[None, None, list[Any | T]]:
+    """Return a copy of the value of each key, in slices; `missing` for a key that does not exist. Raises WRONGTYPE.
+
+    All are of one moment. It is for types whose copies are cheap. The caller gives the list to `store.garbage`.
+    """
+    copies: list[Any | T] = []
+    with PointInTimeView(session.db) as view:
+        for keys in words_of(argv):
+            for entry in _look(session, view, keys, is_use=not session.no_touch):
+                if entry is None:
+                    copies.append(missing)
+                elif type(value_of(entry)) is kind.python_type:
+                    copies.append(kind.copy(value_of(entry)))
+                else:
+                    raise CommandError(WRONG_TYPE)
+            yield
+    return copies
+
+
 def _look(session: Session, view: PointInTimeView, keys: list[bytes], is_use: bool) -> list[Entry | None]:
     """Return the entries of keys, and count hits, misses and, with `is_use`, accesses."""
     found = view.live_entries(keys)
@@ -108,6 +129,19 @@ def in_parts(session: Session, argv: list[bytes], run: Run, step: int = 1) -> Ge
     """
     lock = yield from lock_keys(session, argv, step)
     replies = yield from run_locked(session, lock, run_parts(session, lock, argv, run))
+    return replies
+
+
+def in_parts_of_key(session: Session, argv: list[bytes], run: Run) -> Generator[None, None, list[Reply]]:
+    """Do what `in_parts` does for a command with one key, which comes before all other words."""
+    key = argv.pop(1)
+    lock = KeyLock(session.store.log.begin())
+    lock.add([key])
+
+    def run_on_key(session: Session, words: list[bytes]) -> Reply:
+        return run(session, [words[0], key, *words[1:]])
+
+    replies = yield from run_locked(session, lock, run_parts(session, lock, argv, run_on_key))
     return replies
 
 

@@ -24,6 +24,7 @@ class KeyLock:
     def __init__(self, effects: Any) -> None:
         self.effects = effects  # an `EffectLog`
         self.sets: list[set[bytes]] = [set()]
+        self.ended_keys = 0  # how many of the keys have expired or were evicted meanwhile
 
     def add(self, keys: Sequence[bytes]) -> None:
         """Lock more keys."""

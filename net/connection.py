@@ -255,7 +255,7 @@ class Connection(Outbox):
         is_text = type(argv) is TextRequest and not session.lines_in_resp
         if session.muted and session.suppress():
             return pieces
-        if type(reply) is LongArray:
+        if isinstance(reply, LongArray):
             return self._send_long(reply, pieces, is_text)
         if not is_text:
             return self._encode(reply, pieces)
@@ -349,7 +349,7 @@ class Connection(Outbox):
         turn, resp3 = self.turn, self.session.resp3
         turn.scheduler.working += 1
         try:
-            encode_head(reply, pieces.append, is_text)
+            encode_head(reply, pieces.append, is_text, resp3)
             reply.chunks.reverse()
             self._check_limit(reply.held_bytes)
             while reply.chunks:

@@ -23,7 +23,11 @@ from store import Keyspace
 from values import is_string, size_of
 from values.entry import value_of
 from values.long_string import most_growth
+from values.sets import Set
+from values.table import CAP, Table
 
+TABLE_ENTRY_BYTES = 160  # of a short key that is in a dict which has just grown
+MOST_MOVED = 2 * CAP  # entries of a table that a new key may move, and the room for them in two new dicts
 UNLIMITED_BYTES = 1 << 60
 THREADS_BYTES = 12 * (72 << 20)  # of address space: a thread reserves 8 MB for its stack, and glibc 64 MB for its heap
 CGROUPS = "/sys/fs/cgroup"
@@ -77,6 +81,25 @@ def _copy(db: Keyspace, argv: list[bytes]) -> tuple[int, int]:
     return 0, 0 if entry is None else size_of(entry)
 
 
+def _add(db: Keyspace, argv: list[bytes]) -> tuple[int, int]:
+    """Return the bytes of a table (`values/table.py`) that grows: its form may change, or chunks be split."""
+    entry = db.entries.get(argv[1])
+    value = b"" if entry is None else value_of(entry)
+    return 0, TABLE_ENTRY_BYTES * min(len(argv) + (len(value) if isinstance(value, Table) else 0), MOST_MOVED)
+
+
+def _of_sets(choose: Callable[[list[int]], int]) -> Callable[[Keyspace, list[bytes]], tuple[int, int]]:
+    """Return the function for a command that stores as many members as `choose` makes of those of its sets."""
+
+    def growth(db: Keyspace, argv: list[bytes]) -> tuple[int, int]:
+        entries = [db.entries.get(key) for key in argv[2:]]
+        values = [b"" if entry is None else value_of(entry) for entry in entries]
+        sizes = [value.size_bytes() + TABLE_ENTRY_BYTES * len(value) if type(value) is Set else 0 for value in values]
+        return 0, choose(sizes or [0])
+
+    return growth
+
+
 # Commands that may take more memory than their arguments: the length of the new value, and the additional bytes.
 GROWTH: dict[bytes, Callable[[Keyspace, list[bytes]], tuple[int, int]]] = {
     b"APPEND": _append,
@@ -85,6 +108,10 @@ GROWTH: dict[bytes, Callable[[Keyspace, list[bytes]], tuple[int, int]]] = {
     b"BITFIELD": _bitfield,
     b"BITOP": _bitop,
     b"COPY": _copy,
+    b"SADD": _add,
+    b"SUNIONSTORE": _of_sets(sum),
+    b"SINTERSTORE": _of_sets(min),
+    b"SDIFFSTORE": _of_sets(lambda sizes: sizes[0]),
 }
 
 

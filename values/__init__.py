@@ -13,6 +13,7 @@ from typing import Any
 from values.entry import Entry
 from values.long_string import LONG_STRING, LongString
 from values.row import Commands, ValueType, made_anew
+from values.sets import SET_TYPE
 from values.strings import STRING
 
 __all__ = [
@@ -29,7 +30,7 @@ __all__ = [
     "type_of",
 ]
 
-TYPES: dict[type, ValueType] = {row.python_type: row for row in (STRING, LONG_STRING)}
+TYPES: dict[type, ValueType] = {row.python_type: row for row in (STRING, LONG_STRING, SET_TYPE)}
 
 
 def type_of(value: Any) -> ValueType:

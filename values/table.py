@@ -45,6 +45,7 @@ RANDOM_TRIES = 64  # of `random_item`; each finds an item in two cases of three
 SIMPLE = frozenset((type(None), float, int))  # types beside `bytes` that a packed table can hold
 EMPTY = dumps({}, FORMAT)
 MISSING: Any = object()
+EMPTY_OWNED_BYTES = getsizeof(bytearray()) + 1
 
 
 def memory_bytes(element: Any) -> int:
@@ -441,8 +442,9 @@ class _Chunks:
 
     def size_bytes(self) -> int:
         """Return the memory of the chunks, without keys and values."""
-        parts = (self, self.starts, self.chunks, self.owned)
-        return self.dicts_bytes + 32 * len(self.starts) + sum(map(getsizeof, parts))
+        parts = (self, self.starts, self.chunks)
+        owned_bytes = EMPTY_OWNED_BYTES + len(self.owned)  # a copy of this table replaces it, which is no change
+        return self.dicts_bytes + 32 * len(self.starts) + owned_bytes + sum(map(getsizeof, parts))
 
     def check(self) -> None:
         """Assert all invariants. O(n)."""

@@ -48,6 +48,7 @@ SMALL = {
     "STEP_BYTES": 200,
 }
 HOMES = {path.parent for path in PROGRAM}
+MAKING = {"sets": "SADD"}  # family -> a command that makes a value of its type, of a key and any words
 MOST_SLICES = 10_000
 REPEATED = re.compile(r"([a-z]+ )*\[(?P<group>([a-z]+ )+)\.\.\.\]")  # such as `key value [key value ...]`
 # Others may ask anything that works on keys, is answered at once, and has no chance or clock in its answer.
@@ -239,20 +240,24 @@ def sessions_of(harness: Harness[Any]) -> list[Session]:
     return sessions
 
 
-def fill_some(harness: Harness[Any], random: Random) -> None:
-    """Set some keys, of which some have expired."""
+def fill_some(harness: Harness[Any], random: Random, name: bytes) -> None:
+    """Make some keys, of which some have expired: mostly of the type that a command works on, else strings."""
     session = harness.new_session()
+    making = MAKING.get(TABLE[name].group, "SET") if random.random() < 0.8 else "SET"
     for _ in range(random.randrange(12)):
         session.db = harness.store.databases[random.randrange(2)]
-        life = random.choice([[], [b"PX", b"5"], [b"EX", b"1000"]])
-        run_one(harness.engine, session, [b"SET", *fill("key", random), *huge_value(random), *life])
+        (key,) = fill("key", random)
+        words = huge_value(random) if making == "SET" else [word for _ in range(4) for word in fill("value", random)]
+        run_one(harness.engine, session, [making.encode(), key, *words])
+        if life := random.choice([b"", b"5", b"1000000"]):
+            run_one(harness.engine, session, [b"PEXPIRE", key, life])
     harness.advance(0.01)
 
 
-def in_one_go(requests: list[tuple[int, Command]], seed: int) -> tuple[list[Any], State]:
+def in_one_go(requests: list[tuple[int, Command]], seed: int, name: bytes) -> tuple[list[Any], State]:
     """Run requests one after another on a plain instance; return their replies, and what is there then."""
     plainly = Harness(NullLog(), databases=str(DATABASES), default_ttl="0")
-    fill_some(plainly, Random(seed))
+    fill_some(plainly, Random(seed), name)
     sessions = sessions_of(plainly)
     replies = [plain(argv, run_one(plainly.engine, sessions[number], argv.copy())) for number, argv in requests]
     return replies, live_state(plainly)
@@ -264,7 +269,7 @@ def interleaved(directory: str, policy: str, seed: int, begun: Command, as_huge:
         for module, limit in limits():
             patch.setattr(module, limit, SMALL[limit])
         rig = Rig(Path(directory), patch, policy)
-        fill_some(rig, Random(seed))
+        fill_some(rig, Random(seed), begun[0])
         rig.settle()
         done = Interleaved(rig, Random(seed), begun, as_huge)
         if done.random.random() < 0.3:
@@ -283,7 +288,7 @@ def interleaved(directory: str, policy: str, seed: int, begun: Command, as_huge:
             rig.settle()
         assert replayed(rig.log.path) == state_of(rig.store)
         rig.close()
-    replies, expected = in_one_go(done.asked, seed)
+    replies, expected = in_one_go(done.asked, seed, begun[0])
     for (number, argv), reply, wanted in zip(done.asked, done.replies, replies, strict=True):
         assert reply == wanted, (number, argv)
     assert found == expected

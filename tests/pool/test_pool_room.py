@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from canonical import answer
 from instances import Bench
 
 from commands import DENYOOM, TABLE
@@ -14,7 +15,8 @@ from pool.entry import MOST_BYTES
 from session import Session
 
 LARGE = "x" * 100_000
-# Of each command that may take memory, with the keys `old` (LARGE), `n` and `f` (numbers) there before.
+SETS = {f"set{size}": [f"m{number}" for number in range(size, 2 * size)] for size in (5, 16, 170, 340, 341, 2000)}
+# Of each command that may take memory, with the keys `old` (LARGE), `n` and `f` (numbers) and SETS there before.
 WRITES = {
     "SET": [["new", LARGE], ["old", "v"], ["n", LARGE, "EX", "100"]],
     "SETEX": [["new", "100", LARGE], ["n", "100", LARGE]],
@@ -54,6 +56,16 @@ WRITES = {
     "INCRBY": [["new", "1000"]],
     "DECRBY": [["new", "1000"]],
     "INCRBYFLOAT": [["new", "1.5"], ["f", "0.25"]],
+    "SADD": [
+        ["new", "member"],
+        ["new", LARGE, *map(str, range(400))],
+        ["new", *map(str, range(3000))],
+        *([name, "member"] for name in SETS),
+        *([name, *map(str, range(800))] for name in SETS),
+    ],
+    "SUNIONSTORE": [["new", *SETS], ["set16", "set16", "set5"], ["n", "set341"], ["new", *["set16"] * 300]],
+    "SINTERSTORE": [["new", "set341", "set2000"], ["new", "none", "set16"], ["n", "set16", "set16"]],
+    "SDIFFSTORE": [["new", "set2000", "set16"], ["new", "set341"], ["n", "none", "set16"]],
 }
 CASES = [[name, *words] for name, examples in WRITES.items() for words in examples]
 
@@ -67,11 +79,13 @@ def test_no_write_takes_more_than_is_reserved_for_it(words: list[str]) -> None:
     bench = Bench(maxmemory="1gb")
     client = bench.connect()
     client.ask("MSET", "old", LARGE, "n", "7", "f", "1.25")
+    for name, members in SETS.items():
+        client.ask("SADD", name, *members)
     memory = bench.instance.eviction.memory
     assert memory is not None
     before = memory.used_bytes
     reserved = room.taken_bytes(client.session.db, [word.encode() for word in words])
-    client.ask(*words)
+    answer(bench.engine, client.session, [word.encode() for word in words])
     assert memory.used_bytes - before <= reserved
 
 

@@ -46,6 +46,7 @@ soak: $(VENV)/test.stamp ## kill, spoil, load and compare for long: make soak RO
 	GODIS_SOAK=$(ROUNDS) GODIS_SOAK_SECONDS=$(SOAK_SECONDS) GODIS_SEED=$$(date +%s) $(PY) -m pytest --timeout 0 \
 		tests/process/test_kill.py tests/process/test_faults.py tests/process/test_soak.py \
 		tests/log/test_power_loss.py tests/against_redis/test_against_redis.py tests/net/test_hostile_clients.py \
+		tests/commands/test_effects.py tests/keyspace/test_all_types.py \
 		tests/cli/test_command_line_fuzz.py $(ARGS)
 
 soak-pool: $(VENV)/test.stamp ## break each part of a pool so many times, under load: make soak-pool ROUNDS=20

@@ -23,7 +23,7 @@ from random_commands import FAMILIES, Command, random_command
 from shrinking import shortest
 from soak import THOROUGHNESS
 
-from commands import TABLE, WRITE, fold
+from commands import READONLY, TABLE, WRITE, fold
 from errors import CommandError
 from store import Keyspace
 from values.entry import Entry
@@ -194,6 +194,7 @@ SEEDS = range(FIRST_SEED, FIRST_SEED + 3 * THOROUGHNESS)
 STEPS = 1000
 # What others do to an instance is not about its keys.
 LEFT_OUT = {b"CLIENT", b"CONFIG", b"DEBUG", b"HELLO", b"AUTH", b"RESET"}
+SOME_WORDS = [b"1"] * 9
 PAUSES_MS = [1, 499, 1000, 100_000_000, 10_000_000_000]
 
 
@@ -275,6 +276,12 @@ class Followed:
             self.follower.engine.apply(db, argv)
         log.records.clear()
         log.databases.clear()
+
+
+def test_every_command_on_keys_is_in_the_grammar_of_its_family() -> None:
+    named = {template[0].encode() for family in FAMILIES for template in grammar(family).templates}
+    on_keys = {row.name for row in TABLE.values() if row.flags & (READONLY | WRITE) and row.key_arguments(SOME_WORDS)}
+    assert on_keys - named == set()
 
 
 def first_difference(family: str, seed: int) -> tuple[list[Step], Difference] | None:

@@ -43,6 +43,8 @@ def random_log(seed: int, length: int, family: str = "") -> list[bytes]:
 
 def of_family(chance: random.Random, family: str) -> list[bytes]:
     """Make up a command on keys. Reads are among them: they show whether chance falls alike on all instances."""
+    if chance.random() < 0.05:
+        return [b"PEXPIRE", chance.choice(random_commands.KEYS), b"%d" % chance.randrange(100_000)]
     while True:
         argv = random_commands.random_command(chance, family)
         row = TABLE.get(fold(argv[0]))

@@ -94,6 +94,12 @@ NO_LRU = (
 )
 PATTERN_TOO_LONG = b"ERR pattern is too long"
 
+# hashes
+HASH_NOT_AN_INTEGER = b"ERR hash value is not an integer"
+HASH_NOT_A_FLOAT = b"ERR hash value is not a float"
+IS_NAN_OR_INFINITY = b"ERR value is NaN or Infinity"
+OUT_OF_RANGE = b"ERR value is out of range"
+
 # sets
 COUNT_NEGATIVE = b"ERR value is out of range, must be positive"
 COUNT_OUT_OF_RANGE = b"ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807"

@@ -50,12 +50,16 @@ from replies import (
     OK,
     Deleted,
     Farewell,
+    FlatMap,
     LongArray,
     LongBulk,
+    LongMap,
+    LongPairs,
     LongSet,
     Members,
     NoReply,
     NullArray,
+    Pairs,
     Push,
     Status,
     Verbatim,
@@ -637,11 +641,20 @@ def encode_short(replies: Sequence[Any], resp3: bool) -> list[bytes] | None:
 
 
 def encode_head(reply: LongArray, put: Put, is_text: bool, resp3: bool) -> None:
-    """Pass the head of a long array to `put`. The caller encodes the members."""
+    """Pass the head of a long array to `put`. The caller encodes the members with `encode_chunk`."""
     if not is_text:
-        put(b"%b%d\r\n" % (b"~" if resp3 and isinstance(reply, LongSet) else b"*", reply.size))
+        kind = b"%" if isinstance(reply, LongMap) else b"~" if isinstance(reply, LongSet) else b"*"
+        are_pairs = resp3 and isinstance(reply, LongPairs)
+        put(b"%b%d\r\n" % (kind if resp3 else b"*", reply.size // 2 if are_pairs else reply.size))
     elif not reply.size:
         put(b"(empty array)\r\n")
+
+
+def encode_chunk(reply: LongArray, chunk: tuple[Any, ...], put: Put, resp3: bool) -> None:
+    """Pass some members of a long array to `put`."""
+    are_pairs = resp3 and isinstance(reply, LongPairs) and not isinstance(reply, LongMap)
+    for member in zip(chunk[::2], chunk[1::2], strict=True) if are_pairs else chunk:
+        encode(member, put, resp3)
 
 
 _ONE_LINE = bytes.maketrans(b"\r\n", b"  ")  # an error may quote bytes of the client
@@ -657,6 +670,10 @@ def aggregate(reply: Any, resp3: bool) -> tuple[bytes, Iterable[Any]]:
         kind = b"~"
     elif resp3 and isinstance(reply, Push):
         kind = b">"
+    elif resp3 and isinstance(reply, FlatMap):
+        kind, count = b"%", count // 2
+    elif resp3 and isinstance(reply, Pairs):
+        count, members = count // 2, zip(reply[::2], reply[1::2], strict=True)
     return b"%b%d\r\n" % (kind, count), members
 
 
@@ -700,6 +717,11 @@ def text_pieces(reply: Any, null: bytes = b"(nil)", signs: bool = False) -> Iter
     elif isinstance(reply, Deleted):
         for value in reply.values:  # a value of another type counts as 1
             yield from text_pieces(value if value is None or isinstance(value, (bytes, LongBulk)) else 1, TEXT_NO_KEY)
+    elif isinstance(reply, Pairs) and reply:
+        for first, second in zip(reply[::2], reply[1::2], strict=True):
+            *pieces, _ = text_pieces(first)
+            yield from (*pieces, b" ")
+            yield from text_pieces(second)
     elif isinstance(reply, (list, tuple, set, frozenset, dict)):
         members = chain.from_iterable(reply.items()) if isinstance(reply, dict) else reply
         if not reply:

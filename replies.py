@@ -9,6 +9,7 @@ Commands build these values and never wire bytes. Only `protocol` knows how each
     list          array                      LongArray array, sent in parts
     dict          map                        set       set
     float         double                     Status    simple string
+    Pairs         array of pairs             FlatMap   map
     CommandError  error, returned or raised
 """
 
@@ -55,6 +56,17 @@ class Members(list[Any]):
     """A set whose members are ordered or not hashable: a set in RESP3, an array in RESP2."""
 
 
+class Pairs(list[Any]):
+    """Members with scores, or fields with values, one behind the other.
+
+    RESP3 sends an array of arrays of two, RESP2 one array. The text dialect has a line for each pair.
+    """
+
+
+class FlatMap(Pairs):
+    """Fields with values, one behind the other: a map in RESP3, one array in RESP2, a line for each pair in text."""
+
+
 class Push(list[Any]):
     """An out-of-band message: a push in RESP3, an array in RESP2."""
 
@@ -86,6 +98,22 @@ class LongArray:
 
 class LongSet(LongArray):
     """A long array that is a set in RESP3."""
+
+
+class LongPairs(LongArray):
+    """A long array of pairs, as `Pairs`. A chunk holds whole pairs."""
+
+    def members(self) -> list[Any]:
+        """Return all members that are not sent yet."""
+        return Pairs(super().members())
+
+
+class LongMap(LongPairs):
+    """A long `FlatMap`. A chunk holds whole pairs."""
+
+    def members(self) -> list[Any]:
+        """Return all members that are not sent yet."""
+        return FlatMap(super().members())
 
 
 class NoReply:

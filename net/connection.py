@@ -45,11 +45,12 @@ from protocol import (
     TextRequest,
     aggregate,
     encode,
+    encode_chunk,
     encode_head,
     encode_short,
     text_pieces,
 )
-from replies import Deferred, LongArray, LongBulk, Reply, Work
+from replies import Deferred, LongArray, LongBulk, LongPairs, Pairs, Reply, Work
 from session import Session
 from wire.columns import Columns
 
@@ -360,12 +361,12 @@ class Connection(Outbox):
                 end, made = monotonic() + SLICE_SECONDS, 0
                 while reply.chunks and made < TURN_OUTPUT_BYTES and monotonic() < end:
                     chunk = reply.chunks.pop()
-                    made += sum(map(len, filter(None, chunk)))
-                    for member in chunk:
-                        if is_text:
-                            pieces = self._spell_text(text_pieces(member), pieces)
-                        else:
-                            encode(member, pieces.append, resp3)
+                    made += sum([len(member) for member in chunk if type(member) is bytes])
+                    if is_text:
+                        members = Pairs(chunk) if isinstance(reply, LongPairs) else chunk
+                        pieces = self._spell_text(text_pieces(members), pieces)
+                    else:
+                        encode_chunk(reply, chunk, pieces.append, resp3)
             return pieces
         finally:
             turn.store.garbage.append(reply.chunks)

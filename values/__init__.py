@@ -11,6 +11,7 @@ from sys import getsizeof
 from typing import Any
 
 from values.entry import Entry
+from values.hashes import HASH
 from values.long_string import LONG_STRING, LongString
 from values.row import Commands, ValueType, made_anew
 from values.sets import SET_TYPE
@@ -30,7 +31,7 @@ __all__ = [
     "type_of",
 ]
 
-TYPES: dict[type, ValueType] = {row.python_type: row for row in (STRING, LONG_STRING, SET_TYPE)}
+TYPES: dict[type, ValueType] = {row.python_type: row for row in (STRING, LONG_STRING, HASH, SET_TYPE)}
 
 
 def type_of(value: Any) -> ValueType:

@@ -81,35 +81,35 @@ def parts_of(members: Iterable[bytes], size: int) -> Iterator[tuple[bytes, ...]]
         yield part
 
 
-# ---- random members
+# ---- random members, of any table
 
 
-def repeated(members: Set, count: int, random: Random) -> Iterator[tuple[bytes, ...]]:
+def repeated(members: Table, count: int, random: Random) -> Iterator[tuple[bytes, ...]]:
     """Yield `count` random members, each of which may come more than once, in parts."""
-    return parts_of((members.random_member(random) for _ in range(count)), PART_MEMBERS)
+    return parts_of((members.random_item(random)[0] for _ in range(count)), PART_MEMBERS)
 
 
-def distinct(members: Set, count: int, random: Random) -> Iterator[tuple[bytes, ...]]:
+def distinct(members: Table, count: int, random: Random) -> Iterator[tuple[bytes, ...]]:
     """Yield `count` different random members, all choices equally likely, in parts. There are as many, or more."""
     if count * DRAWN_PART <= len(members):
         return parts_of(_drawn(members, count, random), PART_MEMBERS)
     return _selected(members, count, random)
 
 
-def _drawn(members: Set, count: int, random: Random) -> Iterator[bytes]:
+def _drawn(members: Table, count: int, random: Random) -> Iterator[bytes]:
     """Draw members until enough of them are different."""
     drawn: set[bytes] = set()
     while len(drawn) < count:
-        member = members.random_member(random)
+        member, _ = members.random_item(random)
         if member not in drawn:
             drawn.add(member)
             yield member
 
 
-def _selected(members: Set, wanted: int, random: Random) -> Iterator[tuple[bytes, ...]]:
+def _selected(members: Table, wanted: int, random: Random) -> Iterator[tuple[bytes, ...]]:
     """Pass all members once, and take each with the chance that it must have given how many are still wanted."""
     left = len(members)
-    for part in members.parts():
+    for part in parts_of(members, PART_MEMBERS):
         taken = []
         for member in part:
             if random.random() * left < wanted:

@@ -35,6 +35,7 @@ OTHER_SYNTAX = {
     "config|get",  # a block of one there
     "debug",  # described here only
     "incrbyfloat",  # a double there
+    "hincrbyfloat",
     "setbit",  # an integer there
     "bitop",  # a string there
     "bitfield",  # an integer there

@@ -38,16 +38,22 @@ from replies import Deleted
 from store import Keyspace
 from values import TYPES, LongString, ValueType
 from values.entry import NO_DEADLINE, deadline_of, value_of
+from values.hashes import Hash
 from values.sets import Set
 
 LONG = b" ".join(b"%d" % number for number in range(LARGE + 1)).decode()
 EXAMPLES: dict[bytes, list[Any]] = {  # name of a type -> values: the smallest, common ones, one that is large or long
     b"string": [b"", b"12", b"hello", bytes(5000), LongString(bytes(3 << 20) + b"x"), LongString(bytes(70_000))],
+    b"hash": [
+        Hash([(b"f", b"v")]),
+        Hash([(b"", b""), (b"f", b"v" * 5000)]),
+        Hash((b"%d" % number, b"v%d" % number) for number in range(3 * LARGE)),
+    ],
     b"set": [Set.of([b"a"]), Set.of([b"", b"b" * 5000]), Set.of(b"%d" % number for number in range(3 * LARGE))],
     b"list": [Items([b"a"]), Items([b"", b"b" * 5000]), Items(b"%d" % number for number in range(3 * LARGE))],
 }
 # A command that always changes the value.
-CHANGES = {b"string": "APPEND k tail", b"list": "RPUSH k tail", b"set": "SADD k tail"}
+CHANGES = {b"string": "APPEND k tail", b"list": "RPUSH k tail", b"set": "SADD k tail", b"hash": "HSET k tail v"}
 
 
 @pytest.fixture(scope="module", autouse=True)

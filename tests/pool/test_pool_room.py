@@ -15,8 +15,9 @@ from pool.entry import MOST_BYTES
 from session import Session
 
 LARGE = "x" * 100_000
+HASHES = {f"hash{size}": [f"f{number}" for number in range(2 * size)] for size in (5, 16, 340, 341)}
 SETS = {f"set{size}": [f"m{number}" for number in range(size, 2 * size)] for size in (5, 16, 170, 340, 341, 2000)}
-# Of each command that may take memory, with the keys `old` (LARGE), `n` and `f` (numbers) and SETS there before.
+# Of each command that may take memory, with the keys `old` (LARGE), `n` and `f` (numbers), HASHES and SETS there before.
 WRITES = {
     "SET": [["new", LARGE], ["old", "v"], ["n", LARGE, "EX", "100"]],
     "SETEX": [["new", "100", LARGE], ["n", "100", LARGE]],
@@ -56,6 +57,18 @@ WRITES = {
     "INCRBY": [["new", "1000"]],
     "DECRBY": [["new", "1000"]],
     "INCRBYFLOAT": [["new", "1.5"], ["f", "0.25"]],
+    "HSET": [
+        ["new", "field", "value"],
+        ["new", *(f"f{number}" for number in range(400))],
+        ["new", "field", LARGE, LARGE, "value"],
+        *([name, "field", "value"] for name in HASHES),
+        *([name, *map(str, range(800))] for name in HASHES),
+        *([name, "f1", "a-longer-value"] for name in HASHES),
+    ],
+    "HMSET": [["new", "field", "value"], ["hash16", *map(str, range(800))]],
+    "HSETNX": [["new", "field", "value"], *([name, "field", LARGE] for name in HASHES)],
+    "HINCRBY": [["new", "field", "1"], *([name, "field", "1"] for name in HASHES)],
+    "HINCRBYFLOAT": [["new", "field", "0.1"], *([name, "field", "1e300"] for name in HASHES)],
     "SADD": [
         ["new", "member"],
         ["new", LARGE, *map(str, range(400))],
@@ -79,6 +92,8 @@ def test_no_write_takes_more_than_is_reserved_for_it(words: list[str]) -> None:
     bench = Bench(maxmemory="1gb")
     client = bench.connect()
     client.ask("MSET", "old", LARGE, "n", "7", "f", "1.25")
+    for name, fields in HASHES.items():
+        client.ask("HSET", name, *fields)
     for name, members in SETS.items():
         client.ask("SADD", name, *members)
     memory = bench.instance.eviction.memory

@@ -13,7 +13,7 @@ from typing import Any
 
 from commands import DENYOOM, FAST, FIRST, READONLY, WRITE, command, fold
 from commands.arguments import MAX_INTEGER, MIN_INTEGER, parse_bounded, parse_integer
-from commands.long_commands import in_parts_of_key, is_long
+from commands.long_commands import PART_WORDS, in_parts_of_key, is_long
 from commands.long_double import add, parse, to_text
 from commands.scanning import scan_table
 from errors import (
@@ -39,6 +39,7 @@ from values.sets import distinct, repeated
 AT_ONCE_FIELDS = 1024  # to handle so many takes about a millisecond
 MOST_REPEATED = 1 << 20  # fields of a reply that may name one more than once
 FEW_FIELDS = 128  # to choose so many of a large hash takes less than a millisecond
+EMPTY = Hash()  # for a key that does not exist; never changed
 Chunk = tuple[Any, ...]  # some words of a reply
 
 # ---- fields
@@ -101,12 +102,10 @@ def hget(session: Session, argv: list[bytes]) -> Reply:
 def hmget(session: Session, argv: list[bytes]) -> Reply:
     """Get the values of fields of a hash."""
     _, key, *names = argv
-    fields: Hash | None = session.db.value(key, HASH)
-    if fields is None:
-        return [None] * len(names)
+    fields: Hash = session.db.value(key, HASH) or EMPTY
     if not is_long(argv):
         return list(map(fields.getter(), names))
-    parts = (names[start : start + PART_FIELDS] for start in range(0, len(names), PART_FIELDS))
+    parts = (names[start : start + PART_WORDS] for start in range(0, len(names), PART_WORDS))
     return _in_parts(session, fields, lambda copied: (tuple(map(copied.get, part)) for part in parts))
 
 

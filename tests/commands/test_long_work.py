@@ -48,7 +48,7 @@ SMALL = {
     "STEP_BYTES": 200,
 }
 HOMES = {path.parent for path in PROGRAM}
-MAKING = {"sets": "SADD"}  # family -> a command that makes a value of its type, of a key and any words
+MAKING = {"hashes": "HSET", "sets": "SADD"}  # family -> a command that makes a value, of a key and words
 MOST_SLICES = 10_000
 REPEATED = re.compile(r"([a-z]+ )*\[(?P<group>([a-z]+ )+)\.\.\.\]")  # such as `key value [key value ...]`
 # Others may ask anything that works on keys, is answered at once, and has no chance or clock in its answer.
@@ -83,8 +83,10 @@ def with_many_words(name: bytes, random: Random) -> Command:
     return [name, *words]
 
 
-def asked_by_others(random: Random) -> Command:
-    """Make a request that is answered at once."""
+def asked_by_others(random: Random, begun: Command) -> Command:
+    """Make a request that is answered at once, often for a key of the command that has begun."""
+    if random.random() < 0.3:
+        return [random.choice([b"DEL", b"TYPE", b"TOUCH"]), random.choice(TABLE[fold(begun[0])].key_arguments(begun))]
     while True:
         argv = random_command(random, random.choice(FAMILIES))
         row = TABLE.get(fold(argv[0]))
@@ -221,7 +223,7 @@ class Interleaved:
                 rig.failing_writes = random.random() < 0.3
                 rig.failing_syncs = random.random() < 0.3
             case 4 | 5:
-                self._ask(random.choice([1, 2]), asked_by_others(random))
+                self._ask(random.choice([1, 2]), asked_by_others(random, self.begun))
 
     def _ask(self, number: int, argv: Command) -> None:
         reply = run_one(self.rig.engine, self.sessions[number], argv.copy())

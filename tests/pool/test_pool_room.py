@@ -17,7 +17,7 @@ from session import Session
 LARGE = "x" * 100_000
 HASHES = {f"hash{size}": [f"f{number}" for number in range(2 * size)] for size in (5, 16, 340, 341)}
 SETS = {f"set{size}": [f"m{number}" for number in range(size, 2 * size)] for size in (5, 16, 170, 340, 341, 2000)}
-# Of each command that may take memory, with the keys `old` (LARGE), `n` and `f` (numbers), HASHES and SETS there before.
+# Of each command that may take memory, with `old` (LARGE), `n` and `f` (numbers), HASHES and SETS there before.
 WRITES = {
     "SET": [["new", LARGE], ["old", "v"], ["n", LARGE, "EX", "100"]],
     "SETEX": [["new", "100", LARGE], ["n", "100", LARGE]],

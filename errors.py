@@ -47,6 +47,8 @@ SYNTAX = b"ERR syntax error"
 NOT_AN_INTEGER = b"ERR value is not an integer or out of range"
 NOT_A_FLOAT = b"ERR value is not a valid float"
 TOO_MANY_WORDS = b"ERR '%b' takes at most %d words"
+NUMKEYS_NOT_POSITIVE = b"ERR numkeys should be greater than 0"
+COUNT_NOT_POSITIVE = b"ERR count should be greater than 0"
 WRONG_ARITY = b"ERR wrong number of arguments for '%b' command"
 UNKNOWN_COMMAND = b"ERR unknown command '%b', with args beginning with: %b"
 UNKNOWN_SUBCOMMAND = b"ERR unknown subcommand '%b'. Try %b HELP."
@@ -104,9 +106,18 @@ OUT_OF_RANGE = b"ERR value is out of range"
 COUNT_NEGATIVE = b"ERR value is out of range, must be positive"
 COUNT_OUT_OF_RANGE = b"ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807"
 TOO_MANY_REPEATED = b"ERR a negative count is at least -%d"
-NUMKEYS_NOT_POSITIVE = b"ERR numkeys should be greater than 0"
 NUMKEYS_TOO_LARGE = b"ERR Number of keys can't be greater than number of args"
 LIMIT_NEGATIVE = b"ERR LIMIT can't be negative"
+
+# lists
+INDEX_OUT_OF_RANGE = b"ERR index out of range"
+LPOS_RANK_ZERO = (
+    b"ERR RANK can't be zero: use 1 to start from the first match, 2 from the second ... or use negative to start from "
+    b"the end of the list"
+)
+LPOS_RANK_OUT_OF_RANGE = b"ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807"
+LPOS_COUNT_NEGATIVE = b"ERR COUNT can't be negative"
+LPOS_MAXLEN_NEGATIVE = b"ERR MAXLEN can't be negative"
 
 # connection
 WRONG_PASSWORD = b"WRONGPASS invalid username-password pair or user is disabled."

@@ -80,7 +80,7 @@ MOST_HUGE_WORDS = 2048  # a request of more words runs in slices in any case
 BLOCK_BYTES = 1 << 16  # a larger piece is not joined with others, because that would copy it
 SMALL_BYTES = 4096  # for a longer first request of a pipeline, the searches of the proof cost more than hiredis gains
 SMALLER_BYTES = 2048  # the same limit for `split_columns`, which searches every byte of a value for CRLF
-SHORT_LIST = 64  # members; a longer list is encoded in slices
+SHORT_LIST = 128  # members; a longer list is encoded in slices
 OK_PIECE = b"+OK\r\n"
 NULL_BULK, NULL_RESP3 = b"$-1\r\n", b"_\r\n"
 SKIPPED_PIPELINES = 16  # after a pipeline of different requests, the next 16 are not tried by column
@@ -642,6 +642,11 @@ def encode_short(replies: Sequence[Any], resp3: bool) -> list[bytes] | None:
 
 def encode_head(reply: LongArray, put: Put, is_text: bool, resp3: bool) -> None:
     """Pass the head of a long array to `put`. The caller encodes the members with `encode_chunk`."""
+    if reply.before is not None:
+        if is_text:
+            put(shown(reply.before) + CRLF)
+        else:
+            put(b"*2\r\n%b%b\r\n" % (bulk_header(len(reply.before)), reply.before))
     if not is_text:
         kind = b"%" if isinstance(reply, LongMap) else b"~" if isinstance(reply, LongSet) else b"*"
         are_pairs = resp3 and isinstance(reply, LongPairs)
@@ -650,9 +655,14 @@ def encode_head(reply: LongArray, put: Put, is_text: bool, resp3: bool) -> None:
         put(b"(empty array)\r\n")
 
 
-def encode_chunk(reply: LongArray, chunk: tuple[Any, ...], put: Put, resp3: bool) -> None:
+def encode_chunk(reply: LongArray, chunk: Sequence[Any], put: Put, resp3: bool) -> None:
     """Pass some members of a long array to `put`."""
     are_pairs = resp3 and isinstance(reply, LongPairs) and not isinstance(reply, LongMap)
+    short = encode_short(chunk, resp3) if chunk and not are_pairs else None
+    if short is not None:  # a third of the time
+        for piece in short:
+            put(piece)
+        return
     for member in zip(chunk[::2], chunk[1::2], strict=True) if are_pairs else chunk:
         encode(member, put, resp3)
 

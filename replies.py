@@ -15,7 +15,7 @@ Commands build these values and never wire bytes. Only `protocol` knows how each
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, Union
 
 
@@ -84,16 +84,36 @@ class LongArray:
     """An array that is sent in parts: its members in chunks, in order.
 
     The chunks are tuples, because Python's garbage collector untracks a tuple of bytes after one visit, a list never.
+    Or they are of a form that `unpack` makes members of when the chunk is sent; then `size` is the number of members.
     """
 
-    def __init__(self, chunks: list[tuple[Any, ...]], held_bytes: int = 0) -> None:
+    def __init__(
+        self,
+        chunks: list[Any],
+        held_bytes: int = 0,
+        size: int = -1,
+        unpack: Callable[[Any], Sequence[Any]] | None = None,
+    ) -> None:
         self.chunks = chunks  # removed as they are sent
         self.held_bytes = held_bytes  # of values that perhaps only this reply keeps in memory
-        self.size = sum(map(len, chunks))
+        self.size = sum(map(len, chunks)) if unpack is None else size
+        self.unpack = unpack
+        self.before: bytes | None = None  # then the reply is an array of two: this, and the long array
+
+    def behind(self, first: bytes) -> LongArray:
+        """Make the reply an array of `first` and the long array, and return it."""
+        self.before = first
+        return self
+
+    def take(self) -> Sequence[Any]:
+        """Remove the last chunk, and return its members."""
+        chunk: Sequence[Any] = self.chunks.pop()
+        return chunk if self.unpack is None else self.unpack(chunk)
 
     def members(self) -> list[Any]:
-        """Return all members that are not sent yet, as one list."""
-        return [member for chunk in self.chunks for member in chunk]
+        """Return the reply, with all members that are not sent yet, as one list."""
+        members = [member for chunk in self.chunks for member in (self.unpack(chunk) if self.unpack else chunk)]
+        return members if self.before is None else [self.before, members]
 
 
 class LongSet(LongArray):

@@ -2,9 +2,9 @@
 
     python -m bench.large_value [--elements 1000000]
 
-Godis has the toy list of `toy_list.py`, whose value is a deque. While the log is rewritten, the first push to the
-list copies it: a point-in-time view still has to write the list as it was. Shown are how long a PING waits, and the CPU
-time of the longest turn of Godis, in which nobody else is served: a busy machine does not change that much.
+While the log is rewritten, the first push to a large list copies it, because a point-in-time view still has to write
+the list as it was; the copy shares its chunks. Shown are how long a PING waits, and the CPU time of the longest turn of
+Godis, in which nobody else is served: a busy machine does not change that much.
 
 `python -m bench.large_value copies` shows what such a copy takes for the containers of Python, in CPU time; what it
 takes to write the value; and what it takes to free it.
@@ -20,12 +20,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from servers import ROOT, Raw, encode
+from servers import Raw, encode
 
-from bench.hostile import WATCHED, WatchedGodis
+from bench.hostile import WatchedGodis
 from bench.load import Prober
 from bench.rig import PEERS, Floor, Report, Server, Settings, parser, require_two_cores
 from protocol import encode_command
+from values.lists import List
 
 FLOOR = Floor(20, at_most=True, unit=" ms")
 ELEMENTS = 1_000_000
@@ -37,26 +38,10 @@ SETTLE_SECONDS = 0.5
 Act = Callable[[Raw], None]
 
 
-WITH_TOYS = f"""
-import sys
-sys.path[:0] = {str(ROOT)!r}, {str(ROOT / "tests" / "support")!r}
-import pytest, toys
-toys.install(pytest.MonkeyPatch())
-"""
-
-
-class ToyGodis(WatchedGodis):
-    """Godis that knows the toy list, and notes how long its turns take."""
-
-    def command(self) -> list[str]:
-        """Enter the toy list before it runs."""
-        return [WITH_TOYS + WATCHED if word == WATCHED else word for word in super().command()]
-
-
 @contextmanager
 def serving(peer: str, elements: int) -> Iterator[tuple[Server, Raw]]:
     """Start a server, with a log, and a list in it."""
-    made = ToyGodis if peer == "godis" else PEERS[peer]
+    made = WatchedGodis if peer == "godis" else PEERS[peer]
     with (
         TemporaryDirectory(prefix=f"bench-{peer}-") as directory,
         made(Path(directory), Settings(log="everysec")) as server,
@@ -107,12 +92,12 @@ def large_value(report: Report, elements: int = ELEMENTS, settle_seconds: float 
     for peer in ("godis", "redis"):
         with serving(peer, elements) as (server, raw):
             for title, act in CASES.items():
-                if isinstance(server, ToyGodis):
+                if isinstance(server, WatchedGodis):
                     server.longest_turn_ms()
                 with Prober(server.port, settle_seconds) as prober:
                     act(raw)
                 found[title].append(prober.shown())
-                if isinstance(server, ToyGodis):
+                if isinstance(server, WatchedGodis):
                     turns_ms[title] = server.longest_turn_ms()
     for title, longest_ms in turns_ms.items():
         floor = FLOOR if title != "nothing" else None
@@ -143,6 +128,7 @@ def copies(report: Report, elements: int = ELEMENTS) -> None:
     kinds: dict[str, Callable[[], Any]] = {
         "list": lambda: list(fresh()),
         "deque": lambda: deque(fresh()),
+        "List of values/lists.py": lambda: List(fresh()),
         "set": lambda: set(fresh()),
         "dict": lambda: dict.fromkeys(fresh(), b"value"),
     }

@@ -26,7 +26,7 @@ Argument = dict[bytes, Any]
 TYPES = {
     "key": "key key1 key2 newkey source destination destkey",
     "integer": "bit client-id count cursor db decrement destination-db end increment index index1 index2 len limit "
-    "milliseconds numkeys offset protover seconds start timeout",
+    "milliseconds num-matches numkeys offset protover rank seconds start stop timeout",
     "unix-time": "unix-time-seconds unix-time-milliseconds",
     "pattern": "pattern",
 }

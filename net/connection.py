@@ -360,7 +360,7 @@ class Connection(Outbox):
                 pieces = self._go_on()
                 end, made = monotonic() + SLICE_SECONDS, 0
                 while reply.chunks and made < TURN_OUTPUT_BYTES and monotonic() < end:
-                    chunk = reply.chunks.pop()
+                    chunk = reply.take()
                     made += sum([len(member) for member in chunk if type(member) is bytes])
                     if is_text:
                         members = Pairs(chunk) if isinstance(reply, LongPairs) else chunk

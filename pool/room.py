@@ -22,6 +22,7 @@ from session import Session
 from store import Keyspace
 from values import is_string, size_of
 from values.entry import value_of
+from values.lists import List
 from values.long_string import most_growth
 from values.sets import Set
 from values.table import CAP, Table
@@ -30,6 +31,8 @@ TABLE_ENTRY_BYTES = 160  # of a short key that is in a dict which has just grown
 MOST_MOVED = 2 * CAP  # entries of a table that a new key may move, and the room for them in two new dicts
 UNLIMITED_BYTES = 1 << 60
 THREADS_BYTES = 12 * (72 << 20)  # of address space: a thread reserves 8 MB for its stack, and glibc 64 MB for its heap
+CONTAINER_BYTES = 2000  # of a container that leaves its compact form, without its elements
+OPENED_BYTES = 10_000  # of a chunk of a list that leaves its packed form
 CGROUPS = "/sys/fs/cgroup"
 OWN_CGROUPS = "/proc/self/cgroup"
 
@@ -100,6 +103,21 @@ def _of_sets(choose: Callable[[list[int]], int]) -> Callable[[Keyspace, list[byt
     return growth
 
 
+def _create(_db: Keyspace, _argv: list[bytes]) -> tuple[int, int]:
+    return 0, CONTAINER_BYTES
+
+
+def _open_chunk(_db: Keyspace, _argv: list[bytes]) -> tuple[int, int]:
+    return 0, OPENED_BYTES
+
+
+def _move(db: Keyspace, argv: list[bytes]) -> tuple[int, int]:
+    entry = db.entries.get(argv[1])
+    items = None if entry is None else value_of(entry)
+    element_bytes = max(len(items[0]), len(items[len(items) - 1])) if isinstance(items, List) else 0
+    return 0, CONTAINER_BYTES + element_bytes
+
+
 # Commands that may take more memory than their arguments: the length of the new value, and the additional bytes.
 GROWTH: dict[bytes, Callable[[Keyspace, list[bytes]], tuple[int, int]]] = {
     b"APPEND": _append,
@@ -117,6 +135,9 @@ GROWTH: dict[bytes, Callable[[Keyspace, list[bytes]], tuple[int, int]]] = {
     b"SUNIONSTORE": _of_sets(sum),
     b"SINTERSTORE": _of_sets(min),
     b"SDIFFSTORE": _of_sets(lambda sizes: sizes[0]),
+    **dict.fromkeys((b"LPUSH", b"RPUSH", b"LPUSHX", b"RPUSHX"), _create),
+    **dict.fromkeys((b"LSET", b"LINSERT"), _open_chunk),
+    **dict.fromkeys((b"LMOVE", b"RPOPLPUSH"), _move),
 }
 
 

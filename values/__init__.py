@@ -12,12 +12,14 @@ from typing import Any
 
 from values.entry import Entry
 from values.hashes import HASH
+from values.lists import LIST
 from values.long_string import LONG_STRING, LongString
 from values.row import Commands, ValueType, made_anew
 from values.sets import SET_TYPE
 from values.strings import STRING
 
 __all__ = [
+    "LIST",
     "STRING",
     "TYPES",
     "Commands",
@@ -31,7 +33,7 @@ __all__ = [
     "type_of",
 ]
 
-TYPES: dict[type, ValueType] = {row.python_type: row for row in (STRING, LONG_STRING, HASH, SET_TYPE)}
+TYPES: dict[type, ValueType] = {row.python_type: row for row in (STRING, LONG_STRING, HASH, SET_TYPE, LIST)}
 
 
 def type_of(value: Any) -> ValueType:

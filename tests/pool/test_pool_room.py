@@ -17,7 +17,8 @@ from session import Session
 LARGE = "x" * 100_000
 HASHES = {f"hash{size}": [f"f{number}" for number in range(2 * size)] for size in (5, 16, 340, 341)}
 SETS = {f"set{size}": [f"m{number}" for number in range(size, 2 * size)] for size in (5, 16, 170, 340, 341, 2000)}
-# Of each command that may take memory, with `old` (LARGE), `n` and `f` (numbers), HASHES and SETS there before.
+# Of each command that may take memory, with `old` (LARGE), `n` and `f` (numbers), HASHES and SETS there before, and
+# three lists: `short` fits its compact form just so, `long` has packed chunks, `big` has one element.
 WRITES = {
     "SET": [["new", LARGE], ["old", "v"], ["n", LARGE, "EX", "100"]],
     "SETEX": [["new", "100", LARGE], ["n", "100", LARGE]],
@@ -52,6 +53,21 @@ WRITES = {
     ],
     "BITOP": [["NOT", "new", "old"], ["AND", "new", "n", "f"], ["OR", "old", "old", "n"], ["AND", "new", "none"]],
     "COPY": [["old", "new"], ["old", "n", "REPLACE"], ["none", "new"], ["n", "new"]],
+    "LPUSH": [["new", "v"], ["short", LARGE], ["long", LARGE], ["long", "v"]],
+    "RPUSH": [
+        ["new", "v"],
+        ["new", LARGE, "v"],
+        ["short", LARGE],
+        ["short", "v"],
+        ["long", "v"],
+        ["long", *["v"] * 500],
+    ],
+    "LPUSHX": [["new", "v"], ["short", "v"], ["long", LARGE]],
+    "RPUSHX": [["new", "v"], ["short", "v"], ["long", LARGE]],
+    "LSET": [["short", "0", LARGE], ["long", "200", "v"], ["long", "200", LARGE], ["long", "0", LARGE]],
+    "LINSERT": [["short", "BEFORE", "5", LARGE], ["long", "BEFORE", "200", "v"], ["long", "AFTER", "200", LARGE]],
+    "LMOVE": [["short", "new", "LEFT", "LEFT"], ["big", "new", "LEFT", "LEFT"], ["big", "short", "LEFT", "RIGHT"]],
+    "RPOPLPUSH": [["short", "new"], ["big", "new"], ["long", "long"]],
     "INCR": [["new"], ["n"]],
     "DECR": [["new"]],
     "INCRBY": [["new", "1000"]],
@@ -96,6 +112,9 @@ def test_no_write_takes_more_than_is_reserved_for_it(words: list[str]) -> None:
         client.ask("HSET", name, *fields)
     for name, members in SETS.items():
         client.ask("SADD", name, *members)
+    client.ask("RPUSH", "short", *range(16))
+    client.ask("RPUSH", "long", *range(500))
+    client.ask("RPUSH", "big", LARGE)
     memory = bench.instance.eviction.memory
     assert memory is not None
     before = memory.used_bytes

@@ -36,7 +36,7 @@ def ask_all(raw: Raw, requests: Iterable[Sequence[Words]]) -> list[Any]:
 
 
 def contents(raw: Raw, databases: int = DATABASES) -> Contents:
-    """Return type, value and deadline of every key of every database. The connection speaks RESP2 afterwards."""
+    """Return type, value and deadline of every key. Afterwards the connection speaks RESP2 on database 0."""
     ask_all(raw, [["HELLO", 2]])
     found: Contents = {}
     for db in range(databases):
@@ -52,6 +52,7 @@ def contents(raw: Raw, databases: int = DATABASES) -> Contents:
             values = [next(replies) for _ in READS.get(kind, [])]
             if kind != b"none":  # it ended between the questions
                 found[db, key] = bytes(kind), in_order(kind, values), deadline_ms
+    ask_all(raw, [["SELECT", 0]])
     return found
 
 

@@ -50,7 +50,7 @@ OTHER_TYPES = [
     ("hashes", "HSET key value value"),
     ("sets", "SADD key value+"),
     ("sorted_sets", "ZADD key number value"),
-    ("streams", "XADD key * value value"),
+    ("streams", "XADD key 1-* value value"),
 ]
 LENIENT = {
     b"KEYS": (same_items, "no order is promised"),

@@ -9,11 +9,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
+from itertools import compress
 from random import Random
 from typing import Any, NamedTuple, TypeVar
 
-from commands import ALL, DENYOOM, FAST, FIRST, FIRST_TWO, READONLY, WRITE, Counted, command, fold
-from commands.arguments import MAX_INTEGER, MIN_INTEGER, parse_bounded, parse_integer
+from commands import ALL, DENYOOM, FAST, FIRST, FIRST_TWO, READONLY, WRITE, Counted, command, fold, for_many
+from commands.arguments import MAX_INTEGER, MIN_INTEGER, all_alike, parse_bounded, parse_integer
 from commands.long_commands import (
     PART_WORDS,
     Run,
@@ -244,12 +245,16 @@ def _pop(session: Session, db: Keyspace, key: bytes, count: int) -> list[bytes]:
     found: Set | None = db.change(key, SET_TYPE)
     if found is None:
         return []
-    random = session.store.random
+    popped = _pop_from(found, count, session.store.random)
+    _removed(db, key, found, popped)
+    return popped
+
+
+def _pop_from(found: Set, count: int, random: Random) -> list[bytes]:
     popped: list[bytes] = []
     while found and len(popped) < count:
         popped.append(found.random_member(random))
         found.discard(popped[-1])
-    _removed(db, key, found, popped)
     return popped
 
 
@@ -306,6 +311,55 @@ def _choose(members: Set, count: int, random: Random) -> Iterator[tuple[bytes, .
     if count < 0:
         return repeated(members, -count, random)
     return distinct(members, count, random) if count < len(members) else members.parts()
+
+
+# ---- pipelines of one command on one key: one change, and one effect
+
+
+def _set_of_many(session: Session, keys: Sequence[bytes], is_created: bool = False) -> Set | None:
+    """Return the set of all requests of a pipeline for changing; None if it has several keys, or it is not simple."""
+    db = session.db
+    if db.usage is not None or not all_alike(keys):
+        return None
+    try:
+        found: Set | None = (db.create if is_created else db.change)(keys[0], SET_TYPE)
+    except CommandError:
+        return None
+    return found
+
+
+@for_many("SADD")
+def sadd_many(session: Session, keys: Sequence[bytes], *columns: Sequence[bytes]) -> Sequence[Reply] | None:
+    """Run SADDs of one member each to one set."""
+    if len(columns) != 1 or (found := _set_of_many(session, keys, is_created=True)) is None:
+        return None
+    members = columns[0]
+    replies = [int(found.set(member, None)) for member in members]
+    if any(replies):
+        session.db.done(keys[0], found, b"SADD", keys[0], *compress(members, replies))
+    return replies
+
+
+@for_many("SREM")
+def srem_many(session: Session, keys: Sequence[bytes], *columns: Sequence[bytes]) -> Sequence[Reply] | None:
+    """Run SREMs of one member each from one set."""
+    if len(columns) != 1 or (found := _set_of_many(session, keys)) is None:
+        return None
+    members = columns[0]
+    replies = list(map(int, map(found.discard, members)))
+    if any(replies):
+        _removed(session.db, keys[0], found, list(compress(members, replies)))
+    return replies
+
+
+@for_many("SPOP")
+def spop_many(session: Session, keys: Sequence[bytes], *columns: Sequence[bytes]) -> Sequence[Reply] | None:
+    """Run SPOPs of one set."""
+    if columns or (found := _set_of_many(session, keys)) is None:
+        return None
+    popped = _pop_from(found, len(keys), session.store.random)
+    _removed(session.db, keys[0], found, popped)
+    return [*popped, *[None] * (len(keys) - len(popped))]
 
 
 # ---- algebra

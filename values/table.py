@@ -262,7 +262,10 @@ class Table:
 
 
 def _item_at(entries: dict[bytes, Any], index: int) -> tuple[bytes, Any]:
-    return next(islice(entries.items(), index, None))
+    """Return the item with an index, found from the nearer end, because each step reads a key's memory."""
+    if 2 * index < len(entries):
+        return next(islice(entries.items(), index, None))
+    return next(islice(reversed(entries.items()), len(entries) - 1 - index, None))
 
 
 class _Chunks:
@@ -407,8 +410,9 @@ class _Chunks:
         """Return a random item: a random place of a random chunk, drawn again if no item is there."""
         chunks = self.chunks
         for _ in range(0 if self.crowded else RANDOM_TRIES):
-            chunk = chunks[int(random.random() * len(chunks))]
-            index = int(random.random() * CAP)
+            place = random.random() * len(chunks)
+            chunk = chunks[int(place)]
+            index = int(place % 1 * CAP)  # from the bits behind the point: a second number takes longer
             if index < len(chunk):
                 return _item_at(chunk, index)
         index = int(random.random() * length)

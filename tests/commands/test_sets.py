@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from canonical import all_of
 from fakes import Dialogue
-from instances import Bench, Client, Replay, driven, work_of
+from instances import Bench, Client, Replay, driven, run_all, work_of
 
 import commands.sets
 import errors
@@ -188,6 +188,63 @@ def test_spop_of_several_members_logs_them_in_one_effect() -> None:
     assert len(set(popped)) == 60
     assert dialogue.effects() == ["SREM k " + b" ".join(popped).decode()]
     assert dialogue.ask("SCARD k") == 40
+
+
+# ---- pipelines
+
+PIPELINES = [
+    "SADD k a; SADD k b; SADD k a",
+    "SADD k a; SADD k a",
+    "SADD k a b; SADD k c d",
+    "SADD k x; SADD other x",
+    "SADD s a; SADD s b",
+    "SREM k a; SREM k b; SREM k a; SREM k x",
+    "SREM one a; SREM one b",
+    "SREM s a; SREM s a",
+    "SPOP k; SPOP k; SPOP k; SPOP k; SPOP k",
+    "SPOP one; SPOP one",
+    "SPOP none; SPOP none",
+    "SPOP s; SPOP s",
+    "SPOP k 1; SPOP k 1",
+    "SREM dated a; SREM dated b",
+    "SADD dated a; SADD dated b",
+    "SPOP dated; SPOP dated",
+]
+
+
+@pytest.mark.parametrize("lines", PIPELINES)
+@pytest.mark.parametrize("is_late", [False, True])
+def test_a_pipeline_on_one_set_does_what_its_commands_do_one_by_one(lines: str, is_late: bool) -> None:
+    ways = []
+    for is_piped in (True, False):
+        client = Bench(default_ttl="0").connect()
+        for each in ("SADD k a b c d", "SADD one a", "SET s v", "SADD dated a b c", "PEXPIRE dated 1000"):
+            client.ask(*each.split())
+        client.bench.advance(5 if is_late else 0)
+        requests = [line.encode().split() for line in lines.split("; ")]
+        if is_piped:
+            replies = run_all(client.bench.engine, client.session, requests)
+        else:
+            replies = [client.ask(*argv) for argv in requests]
+        replay = Replay()
+        for argv in client.bench.log.records:
+            replay.engine.apply(0, argv)
+        assert all_of(replay.store) == all_of(client.bench.store)
+        store = client.bench.store
+        texts = [reply.text if isinstance(reply, CommandError) else reply for reply in replies]
+        ways.append((texts, all_of(store), list(store.databases[0].entries), store.random.getstate()))
+    assert ways[0] == ways[1]
+
+
+def test_a_pipeline_on_one_set_logs_one_effect() -> None:
+    client = Bench(default_ttl="0").connect()
+    records = client.bench.log.records
+    run_all(client.bench.engine, client.session, [[b"SADD", b"k", b"%c" % letter] for letter in b"abcdb"])
+    assert records == [[b"SADD", b"k", b"a", b"b", b"c", b"d"]]
+    popped = run_all(client.bench.engine, client.session, [[b"SPOP", b"k"]] * 3)
+    assert records[1:] == [[b"SREM", b"k", *popped]]
+    run_all(client.bench.engine, client.session, [[b"SPOP", b"k"]] * 3)
+    assert records[2:] == [[b"DEL", b"k"]]
 
 
 # ---- sets of thousands of members

@@ -119,6 +119,14 @@ LPOS_RANK_OUT_OF_RANGE = b"ERR value is out of range, value must between -922337
 LPOS_COUNT_NEGATIVE = b"ERR COUNT can't be negative"
 LPOS_MAXLEN_NEGATIVE = b"ERR MAXLEN can't be negative"
 
+# DUMP and RESTORE
+BUSY_KEY = b"BUSYKEY Target key name already exists."
+WRONG_PAYLOAD = b"ERR DUMP payload version or checksum are wrong"
+BAD_DATA_FORMAT = b"ERR Bad data format"
+INVALID_TTL = b"ERR Invalid TTL value, must be >= 0"
+INVALID_IDLE_TIME = b"ERR Invalid IDLETIME value, must be >= 0"
+INVALID_FREQUENCY = b"ERR Invalid FREQ value, must be >= 0 and <= 255"
+
 # connection
 WRONG_PASSWORD = b"WRONGPASS invalid username-password pair or user is disabled."
 AUTH_WITHOUT_PASSWORD = (

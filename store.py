@@ -26,7 +26,7 @@ from typing import Any, Protocol
 
 from errors import WRONG_TYPE, CommandError
 from keyspace import gc_policy
-from keyspace.accounting import Recency, Usage
+from keyspace.accounting import Frequency, Recency, Usage
 from keyspace.expiry import SLICE, ExpiryIndex
 from keyspace.key_locks import KeyLock
 from keyspace.key_order import KeyOrder
@@ -235,6 +235,21 @@ class Keyspace:
         assert self.usage is not None
         assert self.usage.uses is not None
         return self.usage.uses.rank(key)
+
+    def restore_use(self, key: bytes, idle_seconds: int, count: int) -> None:
+        """Record how long ago, or how often, a key was used; -1: not given. What the policy does not track is ignored.
+
+        As with `idle_seconds`, an idle time starts the record.
+        """
+        uses = None if self.usage is None else self.usage.uses
+        if isinstance(uses, Frequency):
+            if count >= 0:
+                uses.mark(key, count)
+        elif idle_seconds >= 0:
+            self.idle_seconds(key)
+            assert self.usage is not None
+            assert self.usage.uses is not None
+            self.usage.uses.table[key] = self.store.now_ms - 1000 * idle_seconds
 
     def peek(self, key: bytes) -> Any:
         """Do what `get` does, without recording a use: OBJECT IDLETIME must not reset the idle time."""

@@ -25,8 +25,9 @@ Argument = dict[bytes, Any]
 
 TYPES = {
     "key": "key key1 key2 newkey source destination destkey",
-    "integer": "bit client-id count cursor db decrement destination-db end increment index index1 index2 len limit "
-    "milliseconds num-matches numkeys offset protover rank seconds start stop timeout",
+    "integer": "bit client-id count cursor db decrement destination-db end frequency increment index "
+    "index1 index2 len limit milliseconds num-matches numkeys offset protover rank seconds start stop "
+    "timeout ttl",
     "unix-time": "unix-time-seconds unix-time-milliseconds",
     "pattern": "pattern",
 }

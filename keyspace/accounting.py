@@ -123,13 +123,14 @@ class Frequency(Uses):
         count = self.rank(key)
         if self.store.random.random() < self._chances[count]:
             count += 1
-        self._mark(key, count)
+        self.mark(key, count)
 
     def admit(self, key: bytes) -> None:
         """Give a new key its first counter."""
-        self._mark(key, NEW_COUNT)
+        self.mark(key, NEW_COUNT)
 
-    def _mark(self, key: bytes, count: int) -> None:
+    def mark(self, key: bytes, count: int) -> None:
+        """Set the counter of a key."""
         minute = self.store.now_ms // MINUTE_MS
         if minute != self._minute:
             self._minute = minute

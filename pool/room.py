@@ -18,6 +18,7 @@ from commands.bitfields import parse_bit_offset, written_by
 from errors import OUT_OF_MEMORY, POOL_VALUE_TOO_LARGE, CommandError
 from keyspace.eviction import needed_bytes
 from pool.entry import MOST_BYTES
+from rdb.payload import string_bytes
 from session import Session
 from store import Keyspace
 from values import is_string, size_of
@@ -33,6 +34,7 @@ UNLIMITED_BYTES = 1 << 60
 THREADS_BYTES = 12 * (72 << 20)  # of address space: a thread reserves 8 MB for its stack, and glibc 64 MB for its heap
 CONTAINER_BYTES = 2000  # of a container that leaves its compact form, without its elements
 OPENED_BYTES = 10_000  # of a chunk of a list that leaves its packed form
+ELEMENT_BYTES = 64  # what an element may take that has two bytes in a payload, and compressed ones fewer
 CGROUPS = "/sys/fs/cgroup"
 OWN_CGROUPS = "/proc/self/cgroup"
 
@@ -118,6 +120,12 @@ def _move(db: Keyspace, argv: list[bytes]) -> tuple[int, int]:
     return 0, CONTAINER_BYTES + element_bytes
 
 
+def _restore(_db: Keyspace, argv: list[bytes]) -> tuple[int, int]:
+    payload = argv[3]
+    size = string_bytes(payload)
+    return size, max(size, ELEMENT_BYTES * len(payload))
+
+
 # Commands that may take more memory than their arguments: the length of the new value, and the additional bytes.
 GROWTH: dict[bytes, Callable[[Keyspace, list[bytes]], tuple[int, int]]] = {
     b"APPEND": _append,
@@ -138,6 +146,7 @@ GROWTH: dict[bytes, Callable[[Keyspace, list[bytes]], tuple[int, int]]] = {
     **dict.fromkeys((b"LPUSH", b"RPUSH", b"LPUSHX", b"RPUSHX"), _create),
     **dict.fromkeys((b"LSET", b"LINSERT"), _open_chunk),
     **dict.fromkeys((b"LMOVE", b"RPOPLPUSH"), _move),
+    b"RESTORE": _restore,
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import old_forms
 import pytest
 from canonical import answer
 from instances import Bench
@@ -96,6 +97,13 @@ WRITES = {
     "SINTERSTORE": [["new", "set341", "set2000"], ["new", "none", "set16"], ["n", "set16", "set16"]],
     "SDIFFSTORE": [["new", "set2000", "set16"], ["new", "set341"], ["n", "none", "set16"]],
 }
+PAYLOADS = [
+    old_forms.payload(0, old_forms.string(LARGE.encode())),
+    old_forms.payload(0, old_forms.compressed(LARGE.encode())),
+    old_forms.payload(0, b"\xc3\x05"),
+    old_forms.payload(11, old_forms.string(old_forms.intset(range(1000), 2))),
+]
+WRITES["RESTORE"] = [["n", "0", payload.decode("latin-1"), "REPLACE"] for payload in PAYLOADS]
 CASES = [[name, *words] for name, examples in WRITES.items() for words in examples]
 
 
@@ -118,8 +126,8 @@ def test_no_write_takes_more_than_is_reserved_for_it(words: list[str]) -> None:
     memory = bench.instance.eviction.memory
     assert memory is not None
     before = memory.used_bytes
-    reserved = room.taken_bytes(client.session.db, [word.encode() for word in words])
-    answer(bench.engine, client.session, [word.encode() for word in words])
+    reserved = room.taken_bytes(client.session.db, [word.encode("latin-1") for word in words])
+    answer(bench.engine, client.session, [word.encode("latin-1") for word in words])
     assert memory.used_bytes - before <= reserved
 
 

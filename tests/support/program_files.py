@@ -13,6 +13,7 @@ from servers import ROOT
 # imports one that imports it, however many stand between. A root module is the face of the folder beside it.
 FLOORS = """
 errors replies version
+rdb
 config wire protocol
 values
 keyspace store

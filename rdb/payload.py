@@ -1,0 +1,65 @@
+"""The payload of DUMP and RESTORE: the type of a value, the value, the version of the format, and a checksum.
+
+payload = type (1 byte)  value  version (2 bytes)  CRC-64 of all before (8 bytes)     little-endian
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable
+
+from rdb.crc64 import BLOCK_BYTES, crc64
+from rdb.source import BadFormat, Source
+
+VERSION = 10  # of Redis 7.0
+NEWEST_VERSION = 12  # of Redis 7.4
+TAIL_BYTES = 10
+CHECKSUM_BYTES = 8
+STEP_BYTES = BLOCK_BYTES
+LONG_BYTES = 1 << 20
+
+
+class WrongChecksum(Exception):
+    """A payload is not whole, or is of a newer Redis."""
+
+
+def seal(pieces: Iterable[bytes], version: int) -> Generator[None, None, bytes | memoryview]:
+    """Return the payload of a type and its serialized value, after some steps. A long one is not copied to be bytes."""
+    payload = bytearray()
+    for piece in pieces:
+        if len(piece) <= STEP_BYTES:
+            payload += piece
+            continue
+        for start in range(0, len(piece), STEP_BYTES):
+            payload += piece[start : start + STEP_BYTES]
+            yield
+    payload += version.to_bytes(2, "little")
+    payload += yield from _checksum(payload, len(payload))
+    return bytes(payload) if len(payload) <= LONG_BYTES else memoryview(payload)
+
+
+def open_payload(payload: bytes) -> Generator[None, None, tuple[int, bytes]]:
+    """Return the type and the serialized value of a payload, after some steps. Raises WrongChecksum."""
+    size = len(payload) - TAIL_BYTES
+    if size < 1 or int.from_bytes(payload[size : size + 2], "little") > NEWEST_VERSION:
+        raise WrongChecksum
+    checksum = yield from _checksum(payload, size + 2)
+    if payload[-CHECKSUM_BYTES:] != checksum:
+        raise WrongChecksum
+    return payload[0], payload[1:size]
+
+
+def string_bytes(payload: bytes) -> int:
+    """Return how long the string of a payload is; 0 for another type, and where that is not known."""
+    try:
+        return Source(payload[1:]).string_size() if payload[:1] == b"\0" else 0
+    except BadFormat:
+        return 0
+
+
+def _checksum(data: bytes | bytearray, size: int) -> Generator[None, None, bytes]:
+    checksum = 0
+    for start in range(0, size, STEP_BYTES):
+        checksum = crc64(data[start : min(size, start + STEP_BYTES)], checksum)
+        if start + STEP_BYTES < size:
+            yield
+    return checksum.to_bytes(CHECKSUM_BYTES, "little")

@@ -78,6 +78,18 @@ BITFIELD_TYPE = b"ERR Invalid bitfield type. Use something like i16 u8. Note tha
 OVERFLOW_TYPE = b"ERR Invalid OVERFLOW type specified"
 BITFIELD_READ_ONLY = b"ERR BITFIELD_RO only supports the GET subcommand"
 
+# sorted sets
+INVALID_SCORE_RANGE = b"ERR min or max is not a float"
+INVALID_LEX_RANGE = b"ERR min or max not valid string range item"
+SCORE_NAN = b"ERR resulting score is not a number (NaN)"
+ZADD_XX_AND_NX = b"ERR XX and NX options at the same time are not compatible"
+ZADD_GT_LT_AND_NX = b"ERR GT, LT, and/or NX options at the same time are not compatible"
+ZADD_INCR_ONE = b"ERR INCR option supports a single increment-element pair"
+RANGE_LIMIT = b"ERR syntax error, LIMIT is only supported in combination with either BYSCORE or BYLEX"
+RANGE_WITHSCORES = b"ERR syntax error, WITHSCORES not supported in combination with BYLEX"
+NO_INPUT_KEYS = b"ERR at least 1 input key is needed for '%b' command"
+INVALID_WEIGHT = b"ERR weight value is not a float"
+
 # keys
 SAME_OBJECT = b"ERR source and destination objects are the same"
 UNSUPPORTED_OPTION = b"ERR Unsupported option %b"

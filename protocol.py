@@ -65,6 +65,7 @@ from replies import (
     Verbatim,
 )
 from wire.columns import CRLF, HEADS, TABLED, Columns, split_columns
+from wire.doubles import format_float
 from wire.telnet import IAC, take_out
 
 MAX_BULK_BYTES = 512 * 1024 * 1024
@@ -555,12 +556,6 @@ def command_pieces(argv: Sequence[bytes]) -> list[bytes]:
     return pieces
 
 
-def format_float(x: float) -> bytes:
-    """Return the shortest text that reads back as `x`: 3 and not 3.0; inf, -inf, nan."""
-    text = repr(x)
-    return (text[:-2] if text.endswith(".0") else text).encode()
-
-
 def encode(reply: Any, put: Put, resp3: bool) -> None:
     """Pass the encoded reply to `put`, piece by piece. Raises TypeError for a value that is no reply."""
     if isinstance(reply, bytes):
@@ -632,6 +627,9 @@ def encode_short(replies: Sequence[Any], resp3: bool) -> list[bytes] | None:
             pieces.append(b":%d\r\n" % reply)
         elif reply is OK:
             pieces.append(OK_PIECE)
+        elif type(reply) is float:
+            text = format_float(reply)
+            pieces += (b",", text, CRLF) if resp3 else (HEADERS[len(text)], text, CRLF)
         elif type(reply) is list and 0 < len(reply) <= SHORT_LIST and (members := encode_short(reply, resp3)):
             pieces.append(b"*%d\r\n" % len(reply))
             pieces += members

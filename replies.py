@@ -67,6 +67,15 @@ class FlatMap(Pairs):
     """Fields with values, one behind the other: a map in RESP3, one array in RESP2, a line for each pair in text."""
 
 
+class Plain(float):
+    """A double that is written without an exponent, with 17 digits behind the point at most: a coordinate."""
+
+    def __repr__(self) -> str:
+        """Return the text."""
+        text = f"{self:.17f}".rstrip("0").rstrip(".")
+        return "0" if text == "-0" else text
+
+
 class Push(list[Any]):
     """An out-of-band message: a push in RESP3, an array in RESP2."""
 

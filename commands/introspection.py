@@ -44,6 +44,8 @@ GROUPS = {  # module of commands/ -> Redis's name for the family
     "sets": "set",
     "sorted_sets": "sorted-set",
     "sorted_set_algebra": "sorted-set",
+    "sorted_set_ranges": "sorted-set",
+    "sorted_set_pops": "sorted-set",
     "streams": "stream",
     "stream_groups": "stream",
     "bitmaps": "bitmap",

@@ -20,7 +20,7 @@ loop around it can change that.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator
 from typing import Any, TypeVar
 
 from commands.keyspace_walk import at_once
@@ -29,7 +29,7 @@ from keyspace.key_locks import KeyLock
 from keyspace.point_in_time import PointInTimeView
 from replies import HELD_BACK, LongArray, Reply, Work
 from session import Session
-from values import LongString, ValueType
+from values import LongString, ValueType, type_of
 from values.entry import Entry, value_of
 
 T = TypeVar("T")
@@ -82,7 +82,7 @@ def get_in_slices(session: Session, argv: list[bytes]) -> Work:
 
 
 def copies_in_slices(
-    session: Session, argv: list[bytes], kind: ValueType, missing: T
+    session: Session, argv: list[bytes], kinds: Collection[ValueType], missing: T
 ) -> Generator[None, None, list[Any | T]]:
     """Return a copy of the value of each key, in slices; `missing` for a key that does not exist. Raises WRONGTYPE.
 
@@ -94,7 +94,7 @@ def copies_in_slices(
             for entry in _look(session, view, keys, is_use=not session.no_touch):
                 if entry is None:
                     copies.append(missing)
-                elif type(value_of(entry)) is kind.python_type:
+                elif (kind := type_of(value_of(entry))) in kinds:
                     copies.append(kind.copy(value_of(entry)))
                 else:
                     raise CommandError(WRONG_TYPE)

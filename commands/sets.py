@@ -469,7 +469,7 @@ def _read_long(session: Session, argv: list[bytes], work_on: Callable[[list[Set]
     """Collect the sets of thousands of keys in slices, then do the work."""
     if session.store.key_lock is not None:  # as in `_find_in_slices`
         return HELD_BACK
-    sets = yield from copies_in_slices(session, argv, SET_TYPE, missing=EMPTY)
+    sets = yield from copies_in_slices(session, argv, (SET_TYPE,), missing=EMPTY)
     try:
         reply = yield from work_on(sets)
     finally:

@@ -24,10 +24,11 @@ from replies import Members, Status
 Argument = dict[bytes, Any]
 
 TYPES = {
-    "key": "key key1 key2 newkey source destination destkey",
+    "key": "key key1 key2 newkey source destination destkey src dst",
     "integer": "bit client-id count cursor db decrement destination-db end frequency increment index "
     "index1 index2 len limit milliseconds num-matches numkeys offset protover rank seconds start stop "
-    "timeout ttl",
+    "timeout ttl weight",
+    "double": "score min max longitude latitude radius width height",
     "unix-time": "unix-time-seconds unix-time-milliseconds",
     "pattern": "pattern",
 }

@@ -28,7 +28,7 @@ SECTIONS = {  # title -> modules of commands/
     "Lists": ["lists"],
     "Hashes": ["hashes"],
     "Sets": ["sets"],
-    "Sorted sets": ["sorted_sets", "sorted_set_algebra"],
+    "Sorted sets": ["sorted_sets", "sorted_set_ranges", "sorted_set_pops", "sorted_set_algebra"],
     "Streams": ["streams", "stream_groups"],
     "Bitmaps": ["bitmaps", "bitfields"],
     "HyperLogLog": ["hyperloglog"],

@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
-from commands import fold
+from commands import Counted, fold
 from commands.arguments import parse_integer
 from commands.bitfields import parse_bit_offset, written_by
 from errors import OUT_OF_MEMORY, POOL_VALUE_TOO_LARGE, CommandError
@@ -25,8 +25,9 @@ from values import is_string, size_of
 from values.entry import value_of
 from values.lists import List
 from values.long_string import most_growth
-from values.sets import Set
 from values.table import CAP, Table
+
+Growth = Callable[[Keyspace, "list[bytes]"], "tuple[int, int]"]
 
 TABLE_ENTRY_BYTES = 160  # of a short key that is in a dict which has just grown
 MOST_MOVED = 2 * CAP  # entries of a table that a new key may move, and the room for them in two new dicts
@@ -93,13 +94,14 @@ def _add(db: Keyspace, argv: list[bytes]) -> tuple[int, int]:
     return 0, TABLE_ENTRY_BYTES * min(len(argv) + (len(value) if isinstance(value, Table) else 0), MOST_MOVED)
 
 
-def _of_sets(choose: Callable[[list[int]], int]) -> Callable[[Keyspace, list[bytes]], tuple[int, int]]:
+def _made_of(keys: Callable[[list[bytes]], list[bytes]], choose: Callable[[list[int]], int]) -> Growth:
     """Return the function for a command that stores as many members as `choose` makes of those of its sets."""
 
     def growth(db: Keyspace, argv: list[bytes]) -> tuple[int, int]:
-        entries = [db.entries.get(key) for key in argv[2:]]
+        entries = [db.entries.get(key) for key in keys(argv)]
         values = [b"" if entry is None else value_of(entry) for entry in entries]
-        sizes = [value.size_bytes() + TABLE_ENTRY_BYTES * len(value) if type(value) is Set else 0 for value in values]
+        tables = [value if isinstance(value, Table) else None for value in values]
+        sizes = [table.size_bytes() + TABLE_ENTRY_BYTES * len(table) if table else 0 for table in tables]
         return 0, choose(sizes or [0])
 
     return growth
@@ -126,8 +128,12 @@ def _restore(_db: Keyspace, argv: list[bytes]) -> tuple[int, int]:
     return size, max(size, ELEMENT_BYTES * len(payload))
 
 
+def _first(sizes: list[int]) -> int:
+    return sizes[0]
+
+
 # Commands that may take more memory than their arguments: the length of the new value, and the additional bytes.
-GROWTH: dict[bytes, Callable[[Keyspace, list[bytes]], tuple[int, int]]] = {
+GROWTH: dict[bytes, Growth] = {
     b"APPEND": _append,
     b"SETRANGE": _setrange,
     b"SETBIT": _setbit,
@@ -140,13 +146,19 @@ GROWTH: dict[bytes, Callable[[Keyspace, list[bytes]], tuple[int, int]]] = {
     b"HINCRBY": _add,
     b"HINCRBYFLOAT": _add,
     b"SADD": _add,
-    b"SUNIONSTORE": _of_sets(sum),
-    b"SINTERSTORE": _of_sets(min),
-    b"SDIFFSTORE": _of_sets(lambda sizes: sizes[0]),
     **dict.fromkeys((b"LPUSH", b"RPUSH", b"LPUSHX", b"RPUSHX"), _create),
     **dict.fromkeys((b"LSET", b"LINSERT"), _open_chunk),
     **dict.fromkeys((b"LMOVE", b"RPOPLPUSH"), _move),
     b"RESTORE": _restore,
+    b"SUNIONSTORE": _made_of(lambda argv: argv[2:], sum),
+    b"SINTERSTORE": _made_of(lambda argv: argv[2:], min),
+    b"SDIFFSTORE": _made_of(lambda argv: argv[2:], _first),
+    b"ZADD": _add,
+    b"ZINCRBY": _add,
+    b"ZRANGESTORE": _made_of(lambda argv: argv[2:3], _first),
+    b"ZUNIONSTORE": _made_of(Counted(2).find, sum),
+    b"ZINTERSTORE": _made_of(Counted(2).find, min),
+    b"ZDIFFSTORE": _made_of(Counted(2).find, _first),
 }
 
 

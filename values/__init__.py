@@ -16,10 +16,12 @@ from values.lists import LIST
 from values.long_string import LONG_STRING, LongString
 from values.row import Commands, ValueType, made_anew
 from values.sets import SET_TYPE
+from values.sorted_sets import SORTED_SET
 from values.strings import STRING
 
 __all__ = [
     "LIST",
+    "SORTED_SET",
     "STRING",
     "TYPES",
     "Commands",
@@ -33,7 +35,7 @@ __all__ = [
     "type_of",
 ]
 
-TYPES: dict[type, ValueType] = {row.python_type: row for row in (STRING, LONG_STRING, HASH, SET_TYPE, LIST)}
+TYPES: dict[type, ValueType] = {row.python_type: row for row in (STRING, LONG_STRING, HASH, SET_TYPE, LIST, SORTED_SET)}
 
 
 def type_of(value: Any) -> ValueType:

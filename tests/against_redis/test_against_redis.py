@@ -86,8 +86,9 @@ class Pair:
                 wire = b"".join(encode(*argv) for argv in batch)
                 self.godis.send(wire)
                 self.redis.send(wire)
-                for argv in batch:
-                    yield next(numbers), argv, self.godis.read_reply(), self.redis.read_reply()
+                replies = [(self.godis.read_reply(), self.redis.read_reply()) for _ in batch]
+                for argv, (ours, theirs) in zip(batch, replies, strict=True):
+                    yield next(numbers), argv, ours, theirs
 
     def _settle(self, argv: Command, ours: bytes, theirs: bytes, rules: Grammar) -> None:
         rules.settles[argv[0].upper()](lambda *words: parse(self.godis.ask(*words)), argv, parse(ours), parse(theirs))
@@ -121,6 +122,8 @@ def ask(raw: Raw, argv: Command, rules: Grammar) -> bytes:
     found: set[Any] = set()
     while True:
         cursor, items = parse(wire)
+        if name == b"ZSCAN":
+            items[1::2] = map(float, items[1::2])
         found.update(zip(items[::2], items[1::2], strict=True) if name in (b"HSCAN", b"ZSCAN") else items)
         if cursor == b"0":
             return encode(*(repr(item) for item in sorted(found)))

@@ -7,7 +7,7 @@ import io
 import os
 import random
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from sys import getsizeof
 from typing import Any
@@ -39,6 +39,16 @@ from values.entry import NO_DEADLINE, deadline_of, value_of
 from values.hashes import Hash
 from values.lists import LARGE, PART, List
 from values.sets import Set
+from values.sorted_sets import SortedSet
+
+
+def scored(names: Iterable[bytes]) -> SortedSet:
+    """Make a sorted set of these members."""
+    members = SortedSet()
+    for name in names:
+        members.put(name, len(name) / 8, None)
+    return members
+
 
 LONG = b" ".join(b"%d" % number for number in range(LARGE + 1)).decode()
 EXAMPLES: dict[bytes, list[Any]] = {  # name of a type -> values: the smallest, common ones, one that is large or long
@@ -49,10 +59,17 @@ EXAMPLES: dict[bytes, list[Any]] = {  # name of a type -> values: the smallest, 
         Hash((b"%d" % number, b"v%d" % number) for number in range(3 * LARGE)),
     ],
     b"set": [Set.of([b"a"]), Set.of([b"", b"b" * 5000]), Set.of(b"%d" % number for number in range(3 * LARGE))],
+    b"zset": [scored([b"a"]), scored([b"", b"b" * 5000]), scored(b"%d" % number for number in range(3 * LARGE))],
     b"list": [List([b"a"]), List([b"", b"b" * 5000]), List(b"%d" % number for number in range(3 * LARGE))],
 }
 # A command that always changes the value.
-CHANGES = {b"string": "APPEND k tail", b"list": "RPUSH k tail", b"set": "SADD k tail", b"hash": "HSET k tail v"}
+CHANGES = {
+    b"string": "APPEND k tail",
+    b"list": "RPUSH k tail",
+    b"set": "SADD k tail",
+    b"hash": "HSET k tail v",
+    b"zset": "ZADD k 7 tail",
+}
 
 
 @pytest.fixture(params=[False, True], ids=["", "all are large"])

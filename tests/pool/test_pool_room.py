@@ -18,8 +18,8 @@ from session import Session
 LARGE = "x" * 100_000
 HASHES = {f"hash{size}": [f"f{number}" for number in range(2 * size)] for size in (5, 16, 340, 341)}
 SETS = {f"set{size}": [f"m{number}" for number in range(size, 2 * size)] for size in (5, 16, 170, 340, 341, 2000)}
-# Of each command that may take memory, with `old` (LARGE), `n` and `f` (numbers), HASHES and SETS there before, and
-# three lists: `short` fits its compact form just so, `long` has packed chunks, `big` has one element.
+# Of each command that may take memory. There before are `old` (LARGE), `n` and `f` (numbers), HASHES, SETS and sorted
+# sets of these, and three lists: `short` just fits its compact form, `long` has packed chunks, `big` has one element.
 WRITES = {
     "SET": [["new", LARGE], ["old", "v"], ["n", LARGE, "EX", "100"]],
     "SETEX": [["new", "100", LARGE], ["n", "100", LARGE]],
@@ -93,6 +93,24 @@ WRITES = {
         *([name, "member"] for name in SETS),
         *([name, *map(str, range(800))] for name in SETS),
     ],
+    "ZADD": [
+        ["new", "1", "member"],
+        ["new", "1", LARGE, *(word for number in range(400) for word in (str(number), f"m{number}"))],
+        ["new", *(word for number in range(1500) for word in (str(number), f"m{number}"))],
+        *(["sorted-" + name, "5", "member"] for name in SETS),
+        *(["sorted-" + name, *(word for number in range(400) for word in ("1.5", f"n{number}"))] for name in SETS),
+    ],
+    "ZINCRBY": [["new", "1", "member"], *(["sorted-" + name, "5", "member"] for name in SETS)],
+    "ZRANGESTORE": [*(["new", "sorted-" + name, "0", "-1"] for name in SETS), ["new", "none", "0", "1"]],
+    "ZUNIONSTORE": [
+        ["new", str(len(SETS)), *SETS],
+        ["new", "2", "set341", "sorted-set2000"],
+        *(["new", "1", name] for name in SETS),
+        ["n", "2", "set5", "sorted-set16"],
+        ["new", "300", *["set16"] * 300],
+    ],
+    "ZINTERSTORE": [["new", "2", "set341", "set2000"], ["n", "2", "sorted-set16", "set16"], ["new", "1", "none"]],
+    "ZDIFFSTORE": [["new", "2", "set2000", "set16"], ["new", "1", "sorted-set341"], ["n", "2", "none", "set16"]],
     "SUNIONSTORE": [["new", *SETS], ["set16", "set16", "set5"], ["n", "set341"], ["new", *["set16"] * 300]],
     "SINTERSTORE": [["new", "set341", "set2000"], ["new", "none", "set16"], ["n", "set16", "set16"]],
     "SDIFFSTORE": [["new", "set2000", "set16"], ["new", "set341"], ["n", "none", "set16"]],
@@ -120,6 +138,7 @@ def test_no_write_takes_more_than_is_reserved_for_it(words: list[str]) -> None:
         client.ask("HSET", name, *fields)
     for name, members in SETS.items():
         client.ask("SADD", name, *members)
+        client.ask("ZUNIONSTORE", f"sorted-{name}", "1", name)
     client.ask("RPUSH", "short", *range(16))
     client.ask("RPUSH", "long", *range(500))
     client.ask("RPUSH", "big", LARGE)

@@ -32,6 +32,20 @@ def same_length(ours: Any, theirs: Any) -> bool:
     return type(ours) is type(theirs) and (not isinstance(ours, list) or len(ours) == len(theirs))
 
 
+def same_scores(ours: Any, theirs: Any) -> bool:
+    """Return True for equal values, where texts are equal if they stand for the same double."""
+    if isinstance(ours, list) and isinstance(theirs, list):
+        return len(ours) == len(theirs) and all(map(same_scores, ours, theirs))
+    if type(ours) is not type(theirs):
+        return False
+    if ours == theirs:
+        return True
+    try:
+        return isinstance(ours, bytes) and float(ours) == float(theirs)
+    except ValueError:
+        return False
+
+
 def same_pairs(ours: Any, theirs: Any) -> bool:
     """Return True for the same pairs in any order: a map in RESP3, a flat list in RESP2."""
     return same_items(_pairs(ours), _pairs(theirs))

@@ -63,6 +63,8 @@ def in_order(kind: bytes, replies: list[Any]) -> Any:
         return dict(zip(value[::2], value[1::2], strict=True))
     if kind == b"set":
         return sorted(value)
+    if kind == b"zset":
+        return list(zip(value[::2], map(float, value[1::2]), strict=True))
     return [value, _described(replies[1])] if kind == b"stream" else value
 
 

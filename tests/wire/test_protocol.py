@@ -30,7 +30,6 @@ from protocol import (
     bulk_header,
     encode,
     encode_command,
-    format_float,
     shown,
     split_line,
     text_pieces,
@@ -632,20 +631,6 @@ def test_a_line_full_of_telnets_commands_is_read_in_linear_time(monkeypatch: pyt
         assert list(parser.feed(b"\xff\xff", 2)) == []
     assert sum(map(len, texts)) == 200
     assert list(parser.feed(b"\n", 1)) == [[b"SET", b"k", b"\xff" * 16100]]
-
-
-@pytest.mark.parametrize(
-    ("number", "form"),
-    [(3.0, b"3"), (-0.5, b"-0.5"), (0.1, b"0.1"), (1e17, b"1e+17"), (5e-324, b"5e-324"),
-     (float("inf"), b"inf"), (float("-inf"), b"-inf"), (float("nan"), b"nan")],
-)  # fmt: skip
-def test_a_double_is_written_short(number: float, form: bytes) -> None:
-    assert format_float(number) == form
-
-
-@given(st.floats(allow_nan=False))
-def test_a_double_reads_back_as_itself(number: float) -> None:
-    assert float(format_float(number)) == number
 
 
 def test_heads_of_any_size_are_right() -> None:

@@ -10,14 +10,14 @@ The commands that block have no row yet. `pop_first` and `move` are what they tr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
 
-from commands import DENYOOM, FAST, FIRST, FIRST_TWO, READONLY, WRITE, command, fold
-from commands.arguments import MAX_INTEGER, MIN_INTEGER, check_option_words, parse_bounded, parse_integer
+from commands import DENYOOM, FAST, FIRST, FIRST_TWO, READONLY, WRITE, command, fold, for_many
+from commands.arguments import MAX_INTEGER, MIN_INTEGER, all_alike, check_option_words, parse_bounded, parse_integer
 from commands.key_positions import Counted
 from commands.keyspace_walk import at_once
-from commands.long_commands import is_long, run_locked, words_of
+from commands.long_commands import AT_ONCE_WORDS, is_long, run_locked, words_of
 from errors import (
     COUNT_NEGATIVE,
     COUNT_NOT_POSITIVE,
@@ -74,6 +74,39 @@ def rpush(session: Session, argv: list[bytes]) -> Reply:
     items.push_right(elements)
     session.db.done(key, items, b"RPUSH", key, *elements)
     return items.length  # type: ignore[no-any-return]
+
+
+@for_many("LPUSH")
+def lpush_many(session: Session, keys: Sequence[bytes], *columns: Sequence[bytes]) -> Sequence[Reply] | None:
+    """Run a pipeline of LPUSH for one list. It is logged as one LPUSH."""
+    return _push_many(session, keys, columns, b"LPUSH", List.push_left)
+
+
+@for_many("RPUSH")
+def rpush_many(session: Session, keys: Sequence[bytes], *columns: Sequence[bytes]) -> Sequence[Reply] | None:
+    """Run a pipeline of RPUSH for one list. It is logged as one RPUSH."""
+    return _push_many(session, keys, columns, b"RPUSH", List.push_right)
+
+
+def _push_many(
+    session: Session,
+    keys: Sequence[bytes],
+    columns: Sequence[Sequence[bytes]],
+    name: bytes,
+    push: Callable[[List, Sequence[bytes]], None],
+) -> Sequence[Reply] | None:
+    key, step = keys[0], len(columns)
+    if not all_alike(keys) or len(keys) * step > AT_ONCE_WORDS:
+        return None
+    elements = columns[0] if step == 1 else [word for words in zip(*columns, strict=True) for word in words]
+    try:
+        items = session.db.create(key, LIST)
+    except CommandError:
+        return None
+    length = len(items)
+    push(items, elements)
+    session.db.done(key, items, name, key, *elements)
+    return list(range(length + step, len(items) + 1, step))
 
 
 @command("LPUSHX", "key element [element ...]", arity=-3, flags=WRITE | DENYOOM | FAST, keys=FIRST, since="2.2.0")
@@ -152,6 +185,40 @@ def rpop(session: Session, argv: list[bytes]) -> Reply:
     return element
 
 
+@for_many("LPOP")
+def lpop_many(session: Session, keys: Sequence[bytes], *counts: Sequence[bytes]) -> Sequence[Reply] | None:
+    """Run a pipeline of LPOP for one list. It is logged as one LPOP."""
+    return None if counts else _pop_many(session, keys, b"LPOP", List.pop_left)
+
+
+@for_many("RPOP")
+def rpop_many(session: Session, keys: Sequence[bytes], *counts: Sequence[bytes]) -> Sequence[Reply] | None:
+    """Run a pipeline of RPOP for one list. It is logged as one RPOP."""
+    return None if counts else _pop_many(session, keys, b"RPOP", List.pop_right)
+
+
+def _pop_many(
+    session: Session, keys: Sequence[bytes], name: bytes, pop: Callable[[List], bytes]
+) -> Sequence[Reply] | None:
+    key, requests = keys[0], len(keys)
+    if not all_alike(keys):
+        return None
+    try:
+        items = session.db.change(key, LIST)
+    except CommandError:
+        return None
+    count = min(requests, len(items)) if items is not None else 0
+    popped: list[Reply] = [pop(items) for _ in range(count)]
+    if count:
+        session.db.done(key, items, name, key, *_unless_one(count))
+    return popped + [None] * (requests - count)
+
+
+def _unless_one(count: int) -> list[bytes]:
+    """Return the count of a pop for the log; one element needs none."""
+    return [b"%d" % count] if count > 1 else []
+
+
 def _pop_several(session: Session, argv: list[bytes], from_left: bool) -> Reply:
     name, key, number = argv[:3]
     if len(argv) > 3:
@@ -172,8 +239,7 @@ def _take(db: Keyspace, key: bytes, items: List, most: int, from_left: bool) -> 
     else:
         taken = _range(items, length - count, length, backward=True)
         items.trim(0, length - count)
-    effect = (b"LPOP" if from_left else b"RPOP", key)
-    db.done(key, items, *effect, *([b"%d" % count] if count > 1 else []))
+    db.done(key, items, b"LPOP" if from_left else b"RPOP", key, *_unless_one(count))
     return taken
 
 

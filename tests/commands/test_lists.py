@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from instances import Bench, Client, driven, work_of
+from hypothesis import given
+from hypothesis import strategies as st
+from instances import Bench, Client, driven, run_all, state_of, work_of
 
 import errors
 from commands import lists
@@ -251,3 +253,35 @@ def test_a_push_of_thousands_to_a_string_or_to_nothing_is_refused() -> None:
     assert driven(work_of(client.ask("RPUSHX", "none", *["x"] * 5000)))[0] == 0
     assert bench.log.records == [[b"SET", b"s", b"v"]]
     assert bench.store.key_lock is None
+
+
+requests = st.one_of(
+    st.tuples(st.sampled_from(["RPUSH", "LPUSH"]), st.sampled_from("ab"), st.sampled_from("xyz")),
+    st.tuples(st.sampled_from(["RPUSH", "LPUSH"]), st.sampled_from("ab"), st.sampled_from("xyz"), st.just("z")),
+    st.tuples(st.sampled_from(["RPOP", "LPOP", "DEL"]), st.sampled_from("ab")),
+    st.tuples(st.sampled_from(["RPOP", "LPOP"]), st.sampled_from("ab"), st.sampled_from("012x")),
+    st.tuples(st.just("SET"), st.just("b"), st.just("v")),
+)
+
+
+@given(st.lists(st.tuples(requests, st.integers(1, 6)), min_size=1, max_size=12))
+def test_a_pipeline_by_column_does_what_its_requests_do(runs: list[tuple[tuple[str, ...], int]]) -> None:
+    by_column, one_by_one, follower = (Bench(default_ttl="0").connect() for _ in range(3))
+    for words, count in runs:
+        pipeline = [[word.encode() for word in words] for _ in range(count)]
+        replies = run_all(by_column.bench.engine, by_column.session, pipeline)
+        assert list(map(repr, replies)) == [repr(one_by_one.ask(*words)) for _ in range(count)]
+    for argv in by_column.bench.log.records:
+        follower.ask(*argv)
+    states = [state_of(client.bench.store) for client in (by_column, one_by_one, follower)]
+    assert states[0] == states[1] == states[2]
+    assert by_column.bench.instance.statistics.errors == one_by_one.bench.instance.statistics.errors
+    by_column.session.db.check()
+
+
+def test_a_pipeline_to_one_list_is_logged_as_one_command() -> None:
+    client = Bench(default_ttl="0").connect()
+    for pipeline in (["RPUSH k a"] * 3, ["LPUSH k b c"] * 2, ["LPOP k"] * 2, ["RPOP k"] * 9):
+        run_all(client.bench.engine, client.session, [line.encode().split() for line in pipeline])
+    logged = [b" ".join(argv).decode() for argv in client.bench.log.records]
+    assert logged == ["RPUSH k a a a", "LPUSH k b c b c", "LPOP k 2", "RPOP k 5"]

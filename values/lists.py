@@ -21,12 +21,13 @@ n is the number of elements:
 
 Measured against a deque, with a million elements of 14 bytes, on a busy machine: a deque takes 57 bytes an element, the
 list 20. A copy takes 28 ms there and 0.12 here, an element in the middle 23 us and 6, an insertion there 630 us and
-300, a search 19 ms and 24. A push takes 0.1 us there and 0.7 here, of the 5 of an RPUSH.
+300, a search 19 ms and 24. A push takes 0.1 us there and 0.7 here. Memory in ratio to redis-server: 1.23 for this list,
+and 1.43 for 200 000 lists of 5 elements.
 
 The module is longer than most because each operation has to deal with these three forms.
 
 (Refused: a balanced tree of chunks. Its steps are Python's, and the flat list of chunks is C's up to 100 million
-elements. Front that change in place, with an owner each: a copy has to mark them, and the collector of cycles walks
+elements. Chunks that change in place, with an owner each: a copy has to mark them, and the collector of cycles walks
 through them.)
 """
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from instances import Bench, Client, driven, run_all, state_of, work_of
+from servers import GodisProcess, encode
 
 import errors
 from commands import lists
@@ -285,3 +287,30 @@ def test_a_pipeline_to_one_list_is_logged_as_one_command() -> None:
         run_all(client.bench.engine, client.session, [line.encode().split() for line in pipeline])
     logged = [b" ".join(argv).decode() for argv in client.bench.log.records]
     assert logged == ["RPUSH k a a a", "LPUSH k b c b c", "LPOP k 2", "RPOP k 5"]
+
+
+COUNT = 120_000
+
+
+def test_long_replies_of_a_server_are_whole_in_all_dialects(tmp_path: Path) -> None:
+    members = [f"element:{number}" for number in range(COUNT)]
+    with GodisProcess(tmp_path) as godis, godis.raw() as raw, godis.raw() as other:
+        for start in range(0, COUNT, 1000):
+            raw.ask("RPUSH", "k", *members[start : start + 1000])
+        body = b"".join(b"$%d\r\n%b\r\n" % (len(member), member.encode()) for member in members)
+        reply = b"*%d\r\n%b" % (COUNT, body)
+        raw.send(encode("LRANGE", "k", "0", "-1"))
+        begun = raw.read_exactly(10_000)
+        assert other.ask("LLEN", "k") == b":%d\r\n" % COUNT
+        assert begun + raw.read_exactly(len(reply) - len(begun)) == reply
+        for copied, line in (("c", "LPOP c 200000"), ("d", "LMPOP 1 d LEFT COUNT 200000")):
+            raw.ask("COPY", "k", copied)
+            raw.send(encode(*line.split()))
+            whole = reply if copied == "c" else b"*2\r\n$1\r\nd\r\n" + reply
+            assert raw.read_exactly(len(whole)) == whole
+            assert raw.ask("EXISTS", copied) == b":0\r\n"
+        lines = b"".join(member.encode() + b"\r\n" for member in members)
+        with godis.raw() as telnet:
+            telnet.send(b"LRANGE k 0 -1\r\nLMPOP 1 k LEFT COUNT 120000\r\n")
+            whole = lines + b"k\r\n" + lines
+            assert telnet.read_exactly(len(whole)) == whole

@@ -37,14 +37,28 @@ import commands.sets
 import commands.sort
 import commands.sorted_sets
 import commands.streams
-import commands.strings  # noqa: F401  (the modules fill the table when imported)
-from commands import DENYOOM, HIDDEN, LONGEST_NAME_BYTES, NO_AUTH, READONLY, TABLE, WRITE, Command, RunMany, fold
+import commands.strings
+import commands.transactions  # noqa: F401  (the modules fill the table when imported)
+from commands import (
+    DENYOOM,
+    HIDDEN,
+    LONGEST_NAME_BYTES,
+    NO_AUTH,
+    READONLY,
+    TABLE,
+    WRITE,
+    Command,
+    RunMany,
+    execution,
+    fold,
+)
 from commands.keyspace_walk import at_once
 from commands.long_commands import AT_ONCE_WORDS, logging_in_slices
-from errors import INTERNAL, LOG_FAILED, NAMED_BYTES, NO_MEMORY, OUT_OF_MEMORY, UNKNOWN_COMMAND, CommandError
+from commands.transactions import AT_ONCE, as_one_request, queue, refuse_queued
+from errors import LOG_FAILED, NAMED_BYTES, OUT_OF_MEMORY, UNKNOWN_COMMAND, CommandError
 from errors import NO_AUTH as NO_AUTH_TEXT
 from keyspace.eviction import Making
-from replies import HELD_BACK, OK, Deferred, Reply, Work
+from replies import HELD_BACK, OK, QUEUED, Deferred, Reply, Work
 from session import Instance, Session
 from values import LongString
 from wire.columns import Columns, columns_of
@@ -109,12 +123,14 @@ class Engine:
                     raise row.wrong_arity()
                 if row.alone and replies:
                     break
-                if (instance.needs_checks or not session.authenticated) and (waits := self.admit(session, row, argv)):
+                if (instance.needs_checks or session.restricted) and (waits := self.admit(session, row, argv)):
                     replies.append(waits)
+                    if waits is QUEUED:
+                        continue
                     break
                 reply = row.run(session, argv)
             except CommandError as error:
-                reply = self.refuse(error)
+                reply = self.refuse(error if session.transaction is None else refuse_queued(session, argv, error))
             except MemoryError:
                 reply = self.no_memory(argv[0])
             except Exception:
@@ -148,7 +164,7 @@ class Engine:
 
     def _work_on_huge(self, row: Command, session: Session, argv: list[bytes]) -> Work:
         """Run a request from start to end, and log its effects in slices, during which its keys are locked."""
-        if (self.instance.needs_checks or not session.authenticated) and (waits := self.admit(session, row, argv)):
+        if (self.instance.needs_checks or session.restricted) and (waits := self.admit(session, row, argv)):
             return (yield from waits) if isinstance(waits, Generator) else waits
         reply = yield from logging_in_slices(session, row.key_arguments(argv), partial(row.run, session, argv))
         return (yield from reply) if isinstance(reply, Generator) else reply  # the command itself takes slices, too
@@ -160,7 +176,7 @@ class Engine:
         to its reply, and 2.8 µs request by request.
         """
         row = self.table.get(requests[0][0])
-        if row is None or row.run_many is None or self.instance.closed_gates or not session.authenticated:
+        if row is None or row.run_many is None or self.instance.closed_gates or session.restricted:
             return None
         if type(requests) is not Columns and requests[0][0] != requests[-1][0]:
             return None
@@ -186,39 +202,37 @@ class Engine:
 
     def refuse(self, error: CommandError) -> CommandError:
         """Count an error that becomes a reply, and return it."""
-        self.instance.statistics.count_error(error.text)
-        # The traceback holds the frames that the error passed, and they hold the error: a cycle that only the garbage
-        # collector would free.
-        error.__traceback__ = error.__context__ = None
-        return error
+        return execution.refuse(self.instance, error)
 
     def internal_error(self, name: bytes) -> CommandError:
-        """Report the bug whose exception is being handled, and return the reply. Arguments are private: not logged."""
-        logger.exception("internal error in %s", name[:64].decode(errors="backslashreplace"))
-        self.instance.statistics.count_error(INTERNAL)
-        return CommandError(INTERNAL)
+        """Report the bug whose exception is being handled, and return the reply."""
+        return execution.internal_error(self.instance, name)
 
     def no_memory(self, name: bytes) -> CommandError:
-        """Report that the system had no memory for a command, and return the reply. The command changed nothing."""
-        logger.warning("not enough memory for a %s", name[:64].decode(errors="backslashreplace"))
-        self.instance.statistics.count_error(NO_MEMORY)
-        return CommandError(NO_MEMORY)
+        """Report that the system had no memory for a command, and return the reply."""
+        return execution.no_memory(self.instance, name)
 
-    def admit(self, session: Session, row: Command, argv: list[bytes]) -> Deferred | Work | None:
-        """Return None if a request may run now, else what it waits for. Raises CommandError if it is refused.
+    def admit(self, session: Session, row: Command, argv: list[bytes]) -> Reply:
+        """Return None if a request may run now, else what it waits for, or QUEUED. Raises CommandError if refused.
 
-        A request passes authentication, then the closed gates in the order of `session.GATES`. A request that may run
-        is reported to the read observer.
+        A request passes authentication, then the closed gates in the order of `session.GATES`. After MULTI it is then
+        queued. EXEC passes the gates with the flags and keys of all that is queued. A request that may run is reported
+        to the read observer.
         """
         instance = self.instance
         if not session.authenticated and not row.flags & NO_AUTH:
             if row.subcommands and len(argv) > 1:
                 row.subcommand(argv)  # as in Redis, an unknown subcommand is reported before missing authentication
             raise CommandError(NO_AUTH_TEXT)
+        is_queued = session.transaction is not None and row.name not in AT_ONCE
+        if session.transaction is not None and row.name == b"EXEC":
+            row, argv = as_one_request(session.transaction, row)
         for name in instance.closed_gates:
             held_back = CHECKS[name](session, row, argv)
             if held_back is not None:
                 return held_back
+        if is_queued:
+            return queue(session, row, argv)
         if instance.read_observer is not None:
             instance.read_observer.observe(session, row, argv)
         return None

@@ -169,11 +169,17 @@ INVALID_TIMEOUT = b"ERR timeout is not an integer or out of range"
 NEGATIVE_TIMEOUT = b"ERR timeout is negative"
 INVALID_PAUSE_MODE = b"ERR CLIENT PAUSE mode must be WRITE or ALL"
 
+# transactions
+NESTED_MULTI = b"ERR MULTI calls can not be nested"
+EXEC_WITHOUT_MULTI = b"ERR EXEC without MULTI"
+DISCARD_WITHOUT_MULTI = b"ERR DISCARD without MULTI"
+WATCH_IN_MULTI = b"ERR WATCH inside MULTI is not allowed"
+EXEC_ABORTED = b"EXECABORT Transaction discarded because of previous errors."
+NOT_IN_TRANSACTION = b"ERR Command not allowed inside a transaction"
+TOO_MANY_WATCHED = b"ERR a client watches at most 65536 keys"
+TRANSACTION_TOO_LARGE = b"ERR the queued requests take more than client-query-buffer-limit"
+
 # refused commands
-NO_TRANSACTIONS = (
-    b"ERR MULTI is not supported: Godis has no transactions yet. The connection is closed, "
-    b"because the commands behind it must not run one by one"
-)
 NO_REPLICATION = b"ERR %b is not supported: Godis has no replication and no RDB snapshots"
 
 # text dialect

@@ -178,6 +178,7 @@ Work = Generator[None, None, Reply]  # work that returns the reply; a step takes
 
 OK = Status(b"OK")
 PONG = Status(b"PONG")
+QUEUED = Status(b"QUEUED")
 NO_REPLY = NoReply()
 HELD_BACK = Deferred()  # wait for the end of a pause or a long command, then run the request
 SUBMIT = Deferred()  # append the request to the pool's log; the reply comes when its entry is applied

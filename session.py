@@ -24,6 +24,7 @@ from typing import Any, Protocol
 from config import Config
 from errors import POOL_CLOCK, POOL_DOWN, POOL_STALE, CommandError
 from keyspace.eviction import Eviction
+from keyspace.key_listeners import KeyListeners, Watch
 from keyspace.key_locks import KeyLock
 from store import EffectLog, Keyspace, Store
 
@@ -157,6 +158,25 @@ class Statistics:
         vars(self).update(vars(Statistics()))
 
 
+class Transaction:
+    """The requests that a client has queued since MULTI."""
+
+    __slots__ = ("failed", "flags", "has_keyless", "keys", "requests", "size_bytes", "words")
+
+    def __init__(self) -> None:
+        self.requests: list[list[bytes]] = []
+        self.words = 0
+        self.size_bytes = 0
+        self.failed = False  # a request was refused, so EXEC will be
+        self.flags = 0  # of the rows of all requests
+        self.keys: list[bytes] = []
+        self.has_keyless = False  # a request reads or writes keys that it does not name
+
+    def all_words(self) -> list[bytes]:
+        """Return the words of all requests."""
+        return [word for argv in self.requests for word in argv]
+
+
 class Session:
     """One client's state: its database, protocol, name and modes."""
 
@@ -171,7 +191,10 @@ class Session:
         self.since_ms = instance.store.now_ms
         # until RESET
         self.db: Keyspace = instance.store.databases[0]
+        self.transaction: Transaction | None = None  # changed by `begin_transaction` and `end_transaction`
+        self.restricted = False  # not authenticated, or in a transaction: `Engine.admit` decides on each request
         self.authenticated = not instance.config.requirepass
+        self.watch: Watch | None = None
         self.resp3 = False
         self.lines_in_resp = False  # after HELLO an inline command is answered in RESP, too
         self.name = b""
@@ -191,6 +214,36 @@ class Session:
         self.waiting = False  # its greenlet is parked in `Scheduler.wait_for_resume`
         self.query_bytes: Callable[[], int] = int  # returns the size of an unfinished request
         self.output_bytes: Callable[[], int] = int  # returns the size of replies that the client has not read
+
+    @property
+    def authenticated(self) -> bool:
+        """Return True if the client has authenticated, or need not."""
+        return self._authenticated
+
+    @authenticated.setter
+    def authenticated(self, authenticated: bool) -> None:
+        self._authenticated = authenticated
+        self._update_restricted()
+
+    def _update_restricted(self) -> None:
+        self.restricted = not self._authenticated or self.transaction is not None
+
+    def begin_transaction(self) -> None:
+        """Queue the requests that follow."""
+        self.transaction = Transaction()
+        self._update_restricted()
+
+    def end_transaction(self) -> None:
+        """Forget the queued requests and the watched keys."""
+        self.transaction = None
+        self.unwatch()
+        self._update_restricted()
+
+    def unwatch(self) -> None:
+        """Forget the watched keys."""
+        if self.watch is not None:
+            self.watch.end()
+            self.watch = None
 
     @property
     def on_unix_socket(self) -> bool:
@@ -215,6 +268,7 @@ class Session:
 
     def reset(self) -> None:
         """Set everything to its default that RESET resets."""
+        self.end_transaction()
         self.db = self.store.databases[0]
         self.authenticated = not self.instance.config.requirepass
         self.resp3 = self.lines_in_resp = False
@@ -291,6 +345,7 @@ class Instance:
     def __post_init__(self) -> None:
         self.last_save_second = self.started_ms // 1000  # a log that was read is on the disk
         self.eviction = Eviction(self.store)
+        self.key_listeners = KeyListeners(self.store)
 
     def apply_settings(self) -> None:
         """Propagate the settings to all objects that keep a copy of one. Called at the start and after CONFIG SET."""
@@ -348,13 +403,13 @@ class Instance:
     @contextmanager
     def locking_keys(self, lock: KeyLock) -> Iterator[None]:
         """Lock the keys of a long command: other requests for them are deferred until it is done."""
-        self.store.key_lock = lock
+        outer, self.store.key_lock = self.store.key_lock, lock  # in a transaction that has locked keys, too
         self.gate("key locks", closed=True)
         try:
             yield
         finally:
-            self.store.key_lock = None
-            self.gate("key locks", closed=False)
+            self.store.key_lock = outer
+            self.gate("key locks", closed=outer is not None)
             self.resumed()
 
     def gate(self, name: str, *, closed: bool) -> None:

@@ -95,6 +95,7 @@ class Store:
         self.garbage: list[Any] = []  # dicts, lists, sets and large values, to be freed in slices
         self.shared = SharedValues(self.garbage)
         self.has_containers = False  # some value is not a string, or was not
+        self.is_collecting = False  # `collecting` redirects the effects
         self.key_lock: KeyLock | None = None  # the keys that a long command has locked
         self.databases = [Keyspace(self, index) for index in range(databases)]
 
@@ -143,10 +144,12 @@ class Store:
     def collecting(self, effects: EffectLog) -> Iterator[None]:
         """Redirect effects to `effects`, made by `log.begin()`. `log.commit` adds them to the log."""
         log, self.log = self.log, effects
+        outer, self.is_collecting = self.is_collecting, True
         try:
             yield
         finally:
             self.log = log
+            self.is_collecting = outer
 
     def flush_all(self) -> None:
         """Delete every key of every database."""

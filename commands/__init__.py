@@ -71,6 +71,7 @@ NO_AUTH = 256
 ALLOW_BUSY = 512
 NO_ASYNC_LOADING = 1024
 BLOCKING = 2048
+NO_MULTI = 4096
 ALONE = 1 << 20  # the command changes how replies are encoded, so earlier replies are encoded first; COMMAND omits it
 FLAG_NAMES = {
     WRITE: b"write",
@@ -85,6 +86,7 @@ FLAG_NAMES = {
     ALLOW_BUSY: b"allow_busy",
     NO_ASYNC_LOADING: b"no_async_loading",
     BLOCKING: b"blocking",
+    NO_MULTI: b"no_multi",
 }
 
 

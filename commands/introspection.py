@@ -39,6 +39,7 @@ GROUPS = {  # module of commands/ -> Redis's name for the family
     "info": "server",
     "introspection": "server",
     "pool": "server",
+    "transactions": "transactions",
     "lists": "list",
     "hashes": "hash",
     "sets": "set",
@@ -65,6 +66,7 @@ GROUP_CATEGORIES = {
     "bitmap": b"@bitmap",
     "hyperloglog": b"@hyperloglog",
     "geo": b"@geo",
+    "transactions": b"@transaction",
 }
 FLAG_CATEGORIES = {
     WRITE: [b"@write"],

@@ -111,7 +111,22 @@ class StoreOption(NamedTuple):
         return [*self.fixed.specifications(), *options]
 
 
-Positions = Union[Keys, Counted, AfterWord, StoreOption]
+class Listed(NamedTuple):
+    """Keys that are known: those of all requests of a transaction."""
+
+    keys: list[bytes]
+    fixed: Keys = NO_KEYS
+
+    def find(self, argv: Sequence[bytes]) -> list[bytes]:
+        """Return the keys."""
+        return self.keys
+
+    def specifications(self) -> list[Specification]:
+        """Return nothing: COMMAND does not describe a transaction."""
+        return []
+
+
+Positions = Union[Keys, Counted, AfterWord, StoreOption, Listed]
 
 
 def _specification(begin: Specification, keys: Specification) -> Specification:

@@ -1,10 +1,8 @@
 """Commands that are refused in a special way, because the usual error would do harm. COMMAND does not list them.
 
-1. MULTI closes the connection. Otherwise the commands after it would run one by one, although the client wants all of
-   them or none. It is refused in the same way before AUTH, because an AUTH may follow it.
-2. POST and `Host:` are lines of an HTTP request, which an attacker can make a browser send. They close the connection,
+1. POST and `Host:` are lines of an HTTP request, which an attacker can make a browser send. They close the connection,
    so that nothing after them runs.
-3. `redis-cli --rdb` and `redis-cli --replica` send SYNC and PSYNC as text lines. They wait for ever unless the reply
+2. `redis-cli --rdb` and `redis-cli --replica` send SYNC and PSYNC as text lines. They wait for ever unless the reply
    begins with `-`.
 """
 
@@ -14,19 +12,11 @@ import logging
 
 from commands import command
 from commands.connection import ALWAYS
-from errors import NO_REPLICATION, NO_TRANSACTIONS, CommandError
+from errors import NO_REPLICATION, CommandError
 from replies import NO_REPLY, Reply
 from session import Session
 
 logger = logging.getLogger("godis")
-
-
-@command("MULTI", arity=-1, flags=ALWAYS, text_signs=True, hidden=True)
-def multi(session: Session, argv: list[bytes]) -> Reply:
-    """Refuse a transaction and close the connection."""
-    logger.warning("closed %s: it sent MULTI, and there are no transactions", session.address)
-    session.closing = True
-    raise CommandError(NO_TRANSACTIONS)
 
 
 @command("POST", arity=-1, flags=ALWAYS, hidden=True)

@@ -14,6 +14,7 @@ from commands import (
     FAST,
     LOADING,
     NO_ASYNC_LOADING,
+    NO_MULTI,
     NOSCRIPT,
     READONLY,
     STALE,
@@ -178,7 +179,7 @@ def bgrewriteaof(session: Session, argv: list[bytes]) -> Reply:
     return Status(b"Background append only file rewriting started")
 
 
-@command("SHUTDOWN", "[NOSAVE | SAVE] [NOW] [FORCE] [ABORT]", arity=-1, flags=OPERATOR | ALLOW_BUSY)
+@command("SHUTDOWN", "[NOSAVE | SAVE] [NOW] [FORCE] [ABORT]", arity=-1, flags=OPERATOR | ALLOW_BUSY | NO_MULTI)
 def shutdown(session: Session, argv: list[bytes]) -> Reply:
     """Write and sync the log, and stop the server.
 

@@ -34,6 +34,7 @@ SECTIONS = {  # title -> modules of commands/
     "HyperLogLog": ["hyperloglog"],
     "Geo": ["geo"],
     "Keys": ["keys", "sort", "dump"],
+    "Transactions": ["transactions"],
     "Connection": ["connection", "clients"],
     "Server": ["server", "info", "introspection"],
     "Pool": ["pool"],

@@ -25,6 +25,7 @@ class KeyLock:
         self.effects = effects  # an `EffectLog`
         self.sets: list[set[bytes]] = [set()]
         self.ended_keys = 0  # how many of the keys have expired or were evicted meanwhile
+        self.all_keys = False  # the command may touch any key
 
     def add(self, keys: Sequence[bytes]) -> None:
         """Lock more keys."""
@@ -34,4 +35,4 @@ class KeyLock:
 
     def holds_any(self, keys: Sequence[bytes]) -> bool:
         """Return True if one of these keys is locked."""
-        return not all(locked.isdisjoint(keys) for locked in self.sets)
+        return self.all_keys or not all(locked.isdisjoint(keys) for locked in self.sets)

@@ -202,6 +202,7 @@ class Server:
             del self.connections[session.id]
             self.instance.clients.pop(session.id, None)
             session.no_touch = False
+            session.unwatch()
 
     def _is_full(self) -> bool:
         return len(self.connections) >= self.config.maxclients

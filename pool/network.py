@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from aof import NullLog
 from commands import READONLY, TABLE, WRITE, Command, RunMany, fold
 from commands.long_commands import is_long, words_of
+from commands.transactions import as_entry, merge, take
 from engine import Engine
 from errors import POOL_STALE, POOL_TOO_LARGE, CommandError
 from net.connection import Connection
@@ -30,7 +31,7 @@ from pool.entry import MOST_BYTES
 from pool.pool import UNCONFIRMED_SECONDS, Pool
 from pool.room import GROWTH, require_room, taken_bytes
 from protocol import HugeRequest, command_pieces, encode_command
-from replies import CONFIRM, SUBMIT, Reply, Work
+from replies import CONFIRM, NULL_ARRAY, SUBMIT, Reply, Work
 from session import Instance, Session
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ def pool_table() -> Mapping[bytes, Command]:
 
 
 def _pool_row(row: Command) -> Command:
+    if row.name == b"EXEC":
+        return replace(row, run=_exec)
     if row.flags & WRITE:
         return replace(row, run=_grow if row.name in GROWTH else lambda _session, _argv: SUBMIT, run_many=None)
     if row.flags & READONLY:
@@ -52,6 +55,17 @@ def _pool_row(row: Command) -> Command:
     if any(child.flags & (WRITE | READONLY) for child in row.subcommands.values()):
         return replace(row, run=partial(_run_subcommand, row))
     return row
+
+
+def _exec(session: Session, argv: list[bytes]) -> Reply:
+    """Submit a transaction that writes, as one command of the log; run one that only reads."""
+    transaction = session.transaction
+    if transaction is not None and transaction.flags & WRITE and not transaction.failed:
+        for request in transaction.requests:
+            if fold(request[0]) in GROWTH:
+                require_room(session, request)
+        return SUBMIT
+    return TABLE[b"EXEC"].run(session, argv)
 
 
 def _grow(session: Session, argv: list[bytes]) -> Reply:
@@ -119,6 +133,8 @@ class PoolConnection(Connection):
 
     def _settle(self, requests: Sequence[list[bytes]], deferred: Reply, pieces: list[bytes]) -> tuple[int, list[bytes]]:
         """Settle the first request, and if it is a write, the writes directly behind it, too."""
+        if deferred is SUBMIT and self.session.transaction is not None:
+            return 1, self._exec(requests[0], pieces)
         if deferred is SUBMIT:
             return self._submit(requests, pieces)
         if deferred is CONFIRM:
@@ -159,6 +175,34 @@ class PoolConnection(Connection):
         if refused is None:
             return len(writes), pieces
         return len(writes) + 1, self._spell([argv], [refused], pieces)
+
+    def _exec(self, argv: list[bytes], pieces: list[bytes]) -> list[bytes]:
+        """Submit a transaction, and return the pieces of its reply."""
+        session = self.session
+        watched = None if session.watch is None else session.watch.seen()
+        transaction = take(session)
+        if transaction is None:
+            return self._spell([argv], [NULL_ARRAY], pieces)
+        request = as_entry(session, transaction, watched or [])
+        eviction = self.turn.instance.eviction
+        encoded: list[bytes] = []
+        pieces, refused = self._encode_write(request, encoded, pieces)
+        reply: Reply = refused
+        if refused is None:
+            if pieces:
+                self.turn.replies.append((self, pieces, False))
+            self.stop_reading()
+            taken = sum(taken_bytes(session.db, each) for each in transaction.requests)
+            eviction.pending_bytes += taken
+            try:
+                (reply,) = self._pool.writer.submit(session.db.index, 1, encoded)
+            finally:
+                eviction.pending_bytes -= taken
+            pieces = self._go_on()
+            reply = merge(session, transaction, reply)
+        if isinstance(reply, CommandError):
+            self.turn.instance.statistics.count_error(reply.text)
+        return self._spell([argv], [reply], pieces)
 
     def _encode_write(
         self, argv: list[bytes], encoded: list[bytes], pieces: list[bytes]

@@ -26,7 +26,7 @@ from commands.syntax import arguments
 ROWS = list(all_rows())
 NOT_IN_REDIS_7_0 = {"exit", "client|setinfo", "client|no-touch", "pool", "pool|status", "pool|help", "readmode"}
 # What Redis says of a command and the table does not, because Godis has no such thing.
-FLAGS_WITHOUT_MEANING = {b"no_multi"}
+FLAGS_WITHOUT_MEANING = {b"skip_slowlog"}
 # Redis writes these in another way, which means the same for who reads a hint.
 OTHER_SYNTAX = {
     "client|kill",  # the filters are one more choice there

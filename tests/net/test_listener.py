@@ -25,7 +25,7 @@ from servers import (
     wait_until,
 )
 
-from errors import NO_TRANSACTIONS, QUOTES_HINT
+from errors import QUOTES_HINT
 
 MEBIBYTE = 1 << 20
 
@@ -222,42 +222,6 @@ def test_a_huge_value_is_shown_to_a_terminal_while_others_are_served(godis: Godi
             assert other.ask("GET", "small") == b"$1\r\nx\r\n"  # most of the reply is still to be made
             expected = (rb"\x1b\n" * (4 * MEBIBYTE) + b"\r\n") * shown + b"+PONG\r\n"
             assert client.read_exactly(len(expected) - 1) == expected[1:]
-
-
-MULTI = encode("MULTI")
-SETS = [encode("SET", f"in:{number}", "piece") for number in range(200)]
-
-
-@pytest.mark.parametrize("before", [b"", encode("SET", "before", "1"), encode("SET", "before", "1") * 100, b"PING\n"])
-@pytest.mark.parametrize("multi", [MULTI, encode("multi"), encode("MULTI", "now"), b"MULTI\r\n", b"multi\n"])
-@pytest.mark.parametrize("behind", [SETS[:1], SETS, [b"SET in:text 1\n"] * 3])
-def test_of_a_transaction_nothing_runs(
-    shared_godis: GodisProcess, before: bytes, multi: bytes, behind: list[bytes]
-) -> None:
-    """Until there are transactions: an error, and the end of the connection."""
-    with shared_godis.raw() as client, shared_godis.raw() as other:
-        client.send(before + multi + b"".join(behind) + encode("EXEC"))
-        answers = client.read_all()
-        assert answers.endswith(b"\r\n")
-        assert answers.splitlines()[-1] == b"-" + NO_TRANSACTIONS
-        assert parse(other.ask("KEYS", "in:*")) == []
-
-
-def test_of_a_transaction_that_comes_in_pieces_nothing_runs(shared_godis: GodisProcess) -> None:
-    with shared_godis.raw() as client, shared_godis.raw() as other:
-        assert client.ask("MULTI") == b"-%b\r\n" % NO_TRANSACTIONS
-        with contextlib.suppress(ConnectionError):
-            client.send(SETS[0])
-        assert client.is_closed()
-        assert parse(other.ask("KEYS", "in:*")) == []
-
-
-def test_before_auth_a_transaction_is_refused_as_well(tmp_path: Path) -> None:
-    with GodisProcess(tmp_path, "--requirepass", "secret") as godis, godis.raw() as client, godis.raw() as other:
-        client.send(MULTI + encode("AUTH", "secret") + SETS[0])
-        assert client.read_all() == b"-%b\r\n" % NO_TRANSACTIONS
-        other.ask("AUTH", "secret")
-        assert other.ask("DBSIZE") == b":0\r\n"
 
 
 def test_resp_quit_answers_and_runs_nothing_after_it(godis: GodisProcess) -> None:

@@ -1,0 +1,58 @@
+"""Run one request past all gates, and turn whatever goes wrong in it into a reply.
+
+A transaction runs its requests by `execute`. `engine.Engine.run`, the way of all other requests, does the same inline
+for the sake of speed, and uses the three functions here that make an error's reply.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Generator
+
+from commands import HIDDEN, TABLE, fold
+from commands.keyspace_walk import at_once
+from errors import INTERNAL, NO_MEMORY, CommandError
+from replies import OK, NoReply, Reply
+from session import Instance, Session
+
+logger = logging.getLogger("godis")
+
+
+def execute(session: Session, argv: list[bytes]) -> Reply:
+    """Run a request whose name and arity are right, from start to end, and return its reply. Raises nothing."""
+    name = fold(argv[0])
+    row = TABLE.get(name) or HIDDEN[name]
+    try:
+        reply = row.run(session, argv)
+        while isinstance(reply, Generator):
+            reply = at_once(reply)
+    except CommandError as error:
+        reply = refuse(session.instance, error)
+    except MemoryError:
+        reply = no_memory(session.instance, name)
+    except Exception:
+        reply = internal_error(session.instance, name)
+    return OK if isinstance(reply, NoReply) else reply
+
+
+def refuse(instance: Instance, error: CommandError) -> CommandError:
+    """Count an error that becomes a reply, and return it."""
+    instance.statistics.count_error(error.text)
+    # The traceback holds the frames that the error passed, and they hold the error: a cycle that only the garbage
+    # collector would free.
+    error.__traceback__ = error.__context__ = None
+    return error
+
+
+def internal_error(instance: Instance, name: bytes) -> CommandError:
+    """Report the bug whose exception is being handled, and return the reply. Arguments are private: not logged."""
+    logger.exception("internal error in %s", name[:64].decode(errors="backslashreplace"))
+    instance.statistics.count_error(INTERNAL)
+    return CommandError(INTERNAL)
+
+
+def no_memory(instance: Instance, name: bytes) -> CommandError:
+    """Report that the system had no memory for a command, and return the reply. The command changed nothing."""
+    logger.warning("not enough memory for a %s", name[:64].decode(errors="backslashreplace"))
+    instance.statistics.count_error(NO_MEMORY)
+    return CommandError(NO_MEMORY)

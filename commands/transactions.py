@@ -1,0 +1,275 @@
+"""Transactions: MULTI, EXEC, DISCARD, WATCH, UNWATCH.
+
+1. After MULTI the engine queues a client's requests (`queue`), except those of AT_ONCE. A request that is refused then
+   makes EXEC refuse all of them.
+2. EXEC runs the queued requests, one after another. No other client's request runs between two of them, and the log
+   has all of their effects in one batch: after a crash it holds all or none.
+3. WATCH remembers whether a key has changed since. If one has, EXEC runs nothing and returns null.
+
+    EXEC of few words     runs at once, within a turn, and the effects of a turn are one batch
+    EXEC of many words    runs in slices, with all of its keys locked; its effects are committed as one
+
+In a pool EXEC is one command of one entry of the log: see `as_entry`. There WATCH compares what a key holds, by a
+digest, with what it held: every instance finds the same answer in its store. (Refused: the number of the entry that
+last changed a key. It would have to be kept for each key, and in each snapshot.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import suppress
+from dataclasses import replace
+from hashlib import sha256
+from itertools import islice
+
+import values
+from commands import (
+    ALL,
+    ALLOW_BUSY,
+    FAST,
+    LOADING,
+    NO_KEYS,
+    NO_MULTI,
+    NOSCRIPT,
+    READONLY,
+    STALE,
+    TABLE,
+    WRITE,
+    Command,
+    command,
+    fold,
+)
+from commands.arguments import parse_database
+from commands.execution import execute
+from commands.key_positions import Listed
+from commands.long_commands import AT_ONCE_WORDS, PART_WORDS, run_locked
+from errors import (
+    DISCARD_WITHOUT_MULTI,
+    EXEC_ABORTED,
+    EXEC_WITHOUT_MULTI,
+    NESTED_MULTI,
+    NOT_IN_TRANSACTION,
+    TOO_MANY_WATCHED,
+    TRANSACTION_TOO_LARGE,
+    UNKNOWN_COMMAND,
+    WATCH_IN_MULTI,
+    CommandError,
+)
+from keyspace.key_listeners import Watch
+from keyspace.key_locks import KeyLock
+from protocol import encode_command
+from replies import NULL_ARRAY, OK, QUEUED, Reply, Work
+from session import Session, Transaction
+from store import Keyspace
+
+ANYTIME = NOSCRIPT | LOADING | STALE | FAST | ALLOW_BUSY
+AT_ONCE = frozenset((b"MULTI", b"EXEC", b"DISCARD", b"WATCH", b"QUIT", b"EXIT", b"RESET"))  # not queued
+MOST_WATCHED = 1 << 16  # keys of a client: to forget them takes 20 ms
+REQUEST_BYTES = 64  # of a queued request, besides its words
+SLICE_REQUESTS = 64
+ENTRY = b"EXEC-ENTRY"
+
+
+# ---- queueing
+
+
+def queue(session: Session, row: Command, argv: list[bytes]) -> Reply:
+    """Queue a request of a client that has sent MULTI. Raises CommandError if it may not be part of a transaction."""
+    transaction = session.transaction
+    assert transaction is not None
+    if row.subcommands and len(argv) > 1:
+        row = row.subcommand(argv)
+    if row.flags & NO_MULTI:
+        raise CommandError(NOT_IN_TRANSACTION)
+    transaction.size_bytes += sum(map(len, argv)) + REQUEST_BYTES * len(argv)
+    if transaction.size_bytes > session.instance.config.query_buffer_bytes:
+        session.closing = True
+        raise CommandError(TRANSACTION_TOO_LARGE)
+    transaction.requests.append(argv)
+    transaction.words += len(argv)
+    transaction.flags |= row.flags
+    if row.has_keys:
+        transaction.keys += row.key_arguments(argv)
+    elif row.flags & (READONLY | WRITE):
+        transaction.has_keyless = True
+    return QUEUED
+
+
+def as_one_request(transaction: Transaction, row: Command) -> tuple[Command, list[bytes]]:
+    """Return EXEC as the row and the words that the engine's gates look at: those of all that is queued."""
+    keys = NO_KEYS if transaction.has_keyless or not transaction.keys else Listed(transaction.keys)
+    return replace(row, flags=row.flags | transaction.flags, keys=keys), transaction.all_words()
+
+
+def refuse_queued(session: Session, argv: list[bytes], error: CommandError) -> CommandError:
+    """Record that a request was refused during a transaction, and return the error to reply."""
+    assert session.transaction is not None
+    name = fold(argv[0])
+    if name == b"EXEC":
+        session.end_transaction()
+        return CommandError(b"EXECABORT Transaction discarded because of: %b" % error.text)
+    if name not in AT_ONCE:
+        session.transaction.failed = True
+    return error
+
+
+# ---- the commands
+
+
+@command("MULTI", arity=1, flags=ANYTIME, since="1.2.0")
+def multi(session: Session, argv: list[bytes]) -> Reply:
+    """Start a transaction: the requests that follow are queued until EXEC."""
+    if session.transaction is not None:
+        return CommandError(NESTED_MULTI)
+    session.begin_transaction()
+    return OK
+
+
+@command("DISCARD", arity=1, flags=ANYTIME, since="2.0.0")
+def discard(session: Session, argv: list[bytes]) -> Reply:
+    """Drop the queued requests and end the transaction."""
+    if session.transaction is None:
+        raise CommandError(DISCARD_WITHOUT_MULTI)
+    session.end_transaction()
+    return OK
+
+
+@command("WATCH", "key [key ...]", arity=-2, flags=ANYTIME, keys=ALL, since="2.2.0")
+def watch(session: Session, argv: list[bytes]) -> Reply:
+    """Let the next EXEC run only if none of these keys changes before it.
+
+    Differs from Redis: a client watches at most 65536 keys. In a pool EXEC compares what the keys hold, so a key that
+    was changed and changed back counts as unchanged.
+    """
+    if session.transaction is not None:
+        return CommandError(WATCH_IN_MULTI)
+    if session.watch is None:
+        session.watch = Watch(session.instance.key_listeners)
+    if len(session.watch) + len(argv) > MOST_WATCHED:
+        raise CommandError(TOO_MANY_WATCHED)
+    for key in argv[1:]:
+        value = session.db.peek(key)
+        seen = digest(session.db, key) if session.instance.pool is not None else b""
+        session.watch.add(session.db, key, value is not None, seen)
+    return OK
+
+
+@command("UNWATCH", arity=1, flags=ANYTIME, since="2.2.0")
+def unwatch(session: Session, argv: list[bytes]) -> Reply:
+    """Forget all watched keys."""
+    session.unwatch()
+    return OK
+
+
+@command("EXEC", arity=1, flags=NOSCRIPT | LOADING | STALE, since="1.2.0")
+def exec_(session: Session, argv: list[bytes]) -> Reply:
+    """Run the queued requests as one, and return their replies; null if a watched key has changed."""
+    transaction = take(session)
+    return NULL_ARRAY if transaction is None else run(session, transaction)
+
+
+def take(session: Session) -> Transaction | None:
+    """End the transaction of a client and return it; None if a watched key has changed. Raises EXECABORT."""
+    transaction, watched = session.transaction, session.watch
+    if transaction is None:
+        raise CommandError(EXEC_WITHOUT_MULTI)
+    is_stale = watched is not None and watched.has_changed()
+    session.end_transaction()
+    if transaction.failed:
+        raise CommandError(EXEC_ABORTED)
+    return None if is_stale else transaction
+
+
+def run(session: Session, transaction: Transaction) -> Reply:
+    """Run the requests of a transaction; return their replies, or the work that returns them."""
+    if transaction.words <= AT_ONCE_WORDS:
+        return [execute(session, argv) for argv in transaction.requests]
+    return _run_in_slices(session, transaction)
+
+
+def _run_in_slices(session: Session, transaction: Transaction) -> Work:
+    lock = KeyLock(session.store.log.begin())
+    for start in range(0, len(transaction.keys), PART_WORDS):
+        lock.add(transaction.keys[start : start + PART_WORDS])
+        yield
+    lock.all_keys = transaction.has_keyless
+    replies = yield from run_locked(session, lock, _run_parts(session, transaction, lock))
+    session.store.garbage.append(transaction.requests)
+    return replies
+
+
+def _run_parts(session: Session, transaction: Transaction, lock: KeyLock) -> Generator[None, None, list[Reply]]:
+    replies: list[Reply] = []
+    for start in range(0, len(transaction.requests), SLICE_REQUESTS):
+        with session.store.collecting(lock.effects):
+            replies += [execute(session, argv) for argv in transaction.requests[start : start + SLICE_REQUESTS]]
+        yield
+    return replies
+
+
+# ---- in a pool
+
+
+def as_entry(session: Session, transaction: Transaction, watched: list[tuple[int, bytes, bytes]]) -> list[bytes]:
+    """Return a transaction as one command for the log of a pool.
+
+    It holds what EXEC compares (`watched`: see `Watch.seen`), and the requests that read or write keys, each with its
+    database and the number of its words. The other requests are about the connection: `merge` runs them.
+
+        EXEC-ENTRY  watched  [db key digest ...]  [db words word ...] ...
+    """
+    entry = [ENTRY, b"%d" % len(watched)]
+    for index, key, digest_seen in watched:
+        entry += (b"%d" % index, key, digest_seen)
+    index = session.db.index
+    for argv in transaction.requests:
+        if _is_about_keys(argv):
+            entry += (b"%d" % index, b"%d" % len(argv), *argv)
+        elif fold(argv[0]) == b"SELECT":
+            with suppress(CommandError):
+                index = parse_database(argv[1], session.store).index
+    return entry
+
+
+def merge(session: Session, transaction: Transaction, reply: Reply) -> Reply:
+    """Return the reply to EXEC: what the entry's requests replied, and the others, which run now."""
+    if not isinstance(reply, list):
+        return reply
+    rest = iter(reply)
+    return [next(rest) if _is_about_keys(argv) else execute(session, argv) for argv in transaction.requests]
+
+
+def _is_about_keys(argv: list[bytes]) -> bool:
+    row = TABLE.get(fold(argv[0]))
+    if row is not None and row.subcommands and len(argv) > 1:
+        row = row.subcommands.get(fold(argv[1]), row)
+    return row is not None and bool(row.flags & (READONLY | WRITE))
+
+
+def digest(db: Keyspace, key: bytes) -> bytes:
+    """Return a hash of the value and the deadline of a key; empty if there is no such key. O(elements)."""
+    value = db.peek(key)
+    if value is None:
+        return b""
+    made = sha256()
+    for argv in values.rebuild(key, value, db.deadline_ms(key)):
+        made.update(encode_command(argv))
+    return made.digest()
+
+
+@command(ENTRY.decode(), arity=-2, flags=WRITE, hidden=True)
+def exec_entry(session: Session, argv: list[bytes]) -> Reply:
+    """Run the transaction of an entry; a client that sends this command is refused."""
+    if session.id:
+        raise CommandError(UNKNOWN_COMMAND % (ENTRY, b""))
+    words = iter(argv[1:])
+    for _ in range(int(next(words))):
+        index, key, seen = islice(words, 3)
+        if digest(session.store.databases[int(index)], key) != seen:
+            return NULL_ARRAY
+    transaction = Transaction()
+    for index in words:
+        transaction.requests.append([b"SELECT", index])
+        transaction.requests.append(list(islice(words, int(next(words)))))
+    replies = [execute(session, argv) for argv in transaction.requests]
+    return replies[1::2]

@@ -1,0 +1,108 @@
+"""Who is informed when a key changes: for now the clients that WATCH it.
+
+1. It is the `ChangeListener` of the store while somebody is registered. With nobody registered the store has no
+   listener, and a change costs one test of an attribute.
+2. A listener is registered for keys, each in one database, by its number: SWAPDB changes what stands there.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from store import Keyspace, Store
+
+
+class KeyListener(Protocol):
+    """What is registered for keys."""
+
+    def key_changed(self, db: Keyspace, key: bytes) -> None:
+        """Handle a change of one of its keys, within the command that makes it."""
+
+    def database_changed(self, db: Keyspace, key: bytes) -> None:
+        """Handle a flush or a swap of the database of one of its keys, which may have changed the key."""
+
+
+class KeyListeners:
+    """The listeners of all keys, by database and key."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._by_key: list[dict[bytes, list[KeyListener]]] = [{} for _ in store.databases]
+        self._count = 0
+
+    def add(self, db: Keyspace, key: bytes, listener: KeyListener) -> None:
+        """Register a listener for a key. O(1)."""
+        if not self._count:
+            self._store.listen(self)
+        self._count += 1
+        self._by_key[db.index].setdefault(key, []).append(listener)
+
+    def remove(self, db: Keyspace, key: bytes, listener: KeyListener) -> None:
+        """Undo `add`. O(listeners of the key)."""
+        listeners = self._by_key[db.index][key]
+        listeners.remove(listener)
+        if not listeners:
+            del self._by_key[db.index][key]
+        self._count -= 1
+        if not self._count:
+            self._store.listen(None)
+
+    # ---- as the store's ChangeListener
+
+    def changed(self, db: Keyspace, key: bytes) -> None:
+        """Inform the listeners of a key."""
+        for listener in self._by_key[db.index].get(key, ()):
+            listener.key_changed(db, key)
+
+    def all_changed(self, db: Keyspace) -> None:
+        """Inform the listeners of all keys of a database."""
+        for key, listeners in self._by_key[db.index].items():
+            for listener in listeners:
+                listener.database_changed(db, key)
+
+
+class Watch:
+    """The keys that a client watches, and whether one of them has changed."""
+
+    __slots__ = ("_changed", "_keys", "_listeners")
+
+    def __init__(self, listeners: KeyListeners) -> None:
+        self._listeners = listeners
+        self._keys: dict[tuple[int, bytes], tuple[Keyspace, bool, bytes]] = {}  # database, existed, digest
+        self._changed = False
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def add(self, db: Keyspace, key: bytes, exists: bool, digest: bytes) -> None:
+        """Watch a key from now on. A key that is watched already stays as it is."""
+        if (db.index, key) not in self._keys:
+            self._keys[db.index, key] = (db, exists, digest)
+            self._listeners.add(db, key, self)
+
+    def end(self) -> None:
+        """Watch no key any more. O(keys)."""
+        for (_, key), (db, _, _) in self._keys.items():
+            self._listeners.remove(db, key, self)
+        self._keys.clear()
+
+    def has_changed(self) -> bool:
+        """Return True if a key has changed since it is watched, or has expired. O(keys)."""
+        return self._changed or any(
+            existed and not db.is_live(key) for (_, key), (db, existed, _) in self._keys.items()
+        )
+
+    def seen(self) -> list[tuple[int, bytes, bytes]]:
+        """Return the database's number, the key and the digest of each key."""
+        return [(index, key, digest) for (index, key), (_, _, digest) in self._keys.items()]
+
+    # ---- as a KeyListener
+
+    def key_changed(self, db: Keyspace, key: bytes) -> None:
+        """Record a change."""
+        self._changed = True
+
+    def database_changed(self, db: Keyspace, key: bytes) -> None:
+        """Record a change if the key existed before, or exists now."""
+        _, existed, _ = self._keys[db.index, key]
+        self._changed = self._changed or existed or key in db.entries

@@ -104,12 +104,10 @@ def as_one_request(transaction: Transaction, row: Command) -> tuple[Command, lis
 def refuse_queued(session: Session, argv: list[bytes], error: CommandError) -> CommandError:
     """Record that a request was refused during a transaction, and return the error to reply."""
     assert session.transaction is not None
-    name = fold(argv[0])
-    if name == b"EXEC":
+    if fold(argv[0]) == b"EXEC":
         session.end_transaction()
         return CommandError(b"EXECABORT Transaction discarded because of: %b" % error.text)
-    if name not in AT_ONCE:
-        session.transaction.failed = True
+    session.transaction.failed = True
     return error
 
 

@@ -12,11 +12,14 @@ import time
 import urllib.error
 from base64 import b64encode
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from random import Random
 
 import pytest
+import redis
 from etcd_access import jwt_flag, lock_with_password, make_certificates
 from faults import SteeredGodis
 from rig.etcd_cluster import EtcdNode, require_etcd
@@ -161,6 +164,66 @@ def test_errors_databases_and_large_values_go_through_the_log(join: Join) -> Non
         assert one.ask("SET", "larger", b"x" * (65 << 20)).startswith(b"-ERR a write of 681")
         assert one.ask("FLUSHALL") == b"+OK\r\n"
         assert parse(two.ask("DBSIZE")) == 0
+
+
+def test_a_transaction_is_one_entry_and_watch_sees_what_others_write(join: Join) -> None:
+    with join() as first, join() as second, first.raw() as one, second.raw() as other:
+        for line in ("MULTI", "SELECT 1", "SET k 5", "INCR k", "CLIENT SETNAME me", "GET k"):
+            assert one.ask(*line.split()) in (b"+OK\r\n", b"+QUEUED\r\n")
+        assert parse(one.ask("EXEC")) == [b"OK", b"OK", 6, b"OK", b"6"]
+        assert parse(one.ask("CLIENT", "GETNAME")) == b"me"
+        assert parse(one.ask("GET", "k")) == b"6", "SELECT in a transaction holds behind it"
+        assert other.ask("SELECT", "1") == b"+OK\r\n"
+        wait_until(lambda: parse(other.ask("GET", "k")) == b"6", PATIENCE_SECONDS, "the entry is applied")
+        for changed, reply in ((True, None), (False, [b"OK", b"mine"])):
+            assert one.ask("WATCH", "k") == b"+OK\r\n"
+            assert one.ask("MULTI") == b"+OK\r\n"
+            assert one.ask("SET", "k", "mine") == one.ask("GET", "k") == b"+QUEUED\r\n"
+            if changed:
+                assert other.ask("SET", "k", "theirs") == b"+OK\r\n"
+            assert parse(one.ask("EXEC")) == reply
+        assert one.ask("MULTI") == b"+OK\r\n"
+        assert one.ask("NOSUCH").startswith(b"-ERR unknown command")
+        assert one.ask("EXEC").startswith(b"-EXECABORT")
+        for line in ("MULTI", "GET k", "DBSIZE"):
+            one.ask(*line.split())
+        assert parse(one.ask("EXEC")) == [b"mine", 1], "one that only reads needs no entry"
+
+
+def test_transfers_between_accounts_keep_their_sum(join: Join) -> None:
+    """Clients of two instances move money by WATCH, MULTI and EXEC; each retries where another came between."""
+    accounts = [f"account:{number}" for number in range(4)]
+    moved: list[int] = []
+
+    def transfer(godis: GodisProcess, seed: int) -> None:
+        random = Random(seed)
+        with godis.client() as client:
+            for _ in range(15):
+                source, target = random.sample(accounts, 2)
+                while True:
+                    with client.pipeline() as pipe:
+                        pipe.watch(source, target)
+                        held, other = int(pipe.get(source)), int(pipe.get(target))
+                        amount = random.randint(0, held)
+                        pipe.multi()
+                        pipe.set(source, held - amount)
+                        pipe.set(target, other + amount)
+                        with suppress(redis.WatchError):
+                            pipe.execute()
+                            moved.append(amount)
+                            break
+
+    with join() as first, join() as second, ThreadPoolExecutor(4) as clients:
+        with first.client() as client:
+            client.mset(dict.fromkeys(accounts, 100))
+        with second.client() as client:
+            wait_until(lambda: client.exists(*accounts) == len(accounts), PATIENCE_SECONDS, "the accounts are there")
+        for done in [clients.submit(transfer, (first, second)[seed % 2], seed) for seed in range(4)]:
+            done.result()
+        with first.client() as client:
+            assert sum(map(int, client.mget(accounts))) == 400
+        assert len(moved) == 60
+        assert any(moved)
 
 
 @pytest.mark.parametrize("mode", ["local", "linearizable"])

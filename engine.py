@@ -130,7 +130,7 @@ class Engine:
                     break
                 reply = row.run(session, argv)
             except CommandError as error:
-                reply = self.refuse(error if session.transaction is None else refuse_queued(session, argv, error))
+                reply = self.refuse(refuse_queued(session, argv, error))
             except MemoryError:
                 reply = self.no_memory(argv[0])
             except Exception:

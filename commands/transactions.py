@@ -40,12 +40,13 @@ from commands import (
     fold,
 )
 from commands.arguments import parse_database
-from commands.execution import execute
+from commands.execution import execute, refuse
 from commands.key_positions import Listed
 from commands.long_commands import AT_ONCE_WORDS, PART_WORDS, run_locked
 from errors import (
     DISCARD_WITHOUT_MULTI,
     EXEC_ABORTED,
+    EXEC_REFUSED,
     EXEC_WITHOUT_MULTI,
     NESTED_MULTI,
     NOT_IN_TRANSACTION,
@@ -102,12 +103,12 @@ def as_one_request(transaction: Transaction, row: Command) -> tuple[Command, lis
 
 
 def refuse_queued(session: Session, argv: list[bytes], error: CommandError) -> CommandError:
-    """Record that a request was refused during a transaction, and return the error to reply."""
-    assert session.transaction is not None
+    """Record that a request was refused in a transaction, or that EXEC was; return the error to reply."""
     if fold(argv[0]) == b"EXEC":
         session.end_transaction()
-        return CommandError(b"EXECABORT Transaction discarded because of: %b" % error.text)
-    session.transaction.failed = True
+        return CommandError(EXEC_REFUSED % error.text.removeprefix(b"ERR "))
+    if session.transaction is not None:
+        session.transaction.failed = True
     return error
 
 
@@ -118,7 +119,7 @@ def refuse_queued(session: Session, argv: list[bytes], error: CommandError) -> C
 def multi(session: Session, argv: list[bytes]) -> Reply:
     """Start a transaction: the requests that follow are queued until EXEC."""
     if session.transaction is not None:
-        return CommandError(NESTED_MULTI)
+        return refuse(session.instance, CommandError(NESTED_MULTI))  # raised, it would make EXEC fail
     session.begin_transaction()
     return OK
 
@@ -140,7 +141,7 @@ def watch(session: Session, argv: list[bytes]) -> Reply:
     was changed and changed back counts as unchanged.
     """
     if session.transaction is not None:
-        return CommandError(WATCH_IN_MULTI)
+        return refuse(session.instance, CommandError(WATCH_IN_MULTI))  # as in `multi`
     if session.watch is None:
         session.watch = Watch(session.instance.key_listeners)
     if len(session.watch) + len(argv) > MOST_WATCHED:
@@ -163,19 +164,19 @@ def unwatch(session: Session, argv: list[bytes]) -> Reply:
 def exec_(session: Session, argv: list[bytes]) -> Reply:
     """Run the queued requests as one, and return their replies; null if a watched key has changed."""
     transaction = take(session)
-    return NULL_ARRAY if transaction is None else run(session, transaction)
+    return run(session, transaction) if isinstance(transaction, Transaction) else transaction
 
 
-def take(session: Session) -> Transaction | None:
-    """End the transaction of a client and return it; None if a watched key has changed. Raises EXECABORT."""
+def take(session: Session) -> Transaction | Reply:
+    """End the transaction of a client and return it; or the reply to EXEC, if it must not run."""
     transaction, watched = session.transaction, session.watch
     if transaction is None:
-        raise CommandError(EXEC_WITHOUT_MULTI)
+        return refuse(session.instance, CommandError(EXEC_WITHOUT_MULTI))
     is_stale = watched is not None and watched.has_changed()
     session.end_transaction()
     if transaction.failed:
-        raise CommandError(EXEC_ABORTED)
-    return None if is_stale else transaction
+        return refuse(session.instance, CommandError(EXEC_ABORTED))
+    return NULL_ARRAY if is_stale else transaction
 
 
 def run(session: Session, transaction: Transaction) -> Reply:

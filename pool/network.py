@@ -31,8 +31,8 @@ from pool.entry import MOST_BYTES
 from pool.pool import UNCONFIRMED_SECONDS, Pool
 from pool.room import GROWTH, require_room, taken_bytes
 from protocol import HugeRequest, command_pieces, encode_command
-from replies import CONFIRM, NULL_ARRAY, SUBMIT, Reply, Work
-from session import Instance, Session
+from replies import CONFIRM, SUBMIT, Reply, Work
+from session import Instance, Session, Transaction
 
 if TYPE_CHECKING:
     from net.tls import ServerTls
@@ -181,8 +181,8 @@ class PoolConnection(Connection):
         session = self.session
         watched = None if session.watch is None else session.watch.seen()
         transaction = take(session)
-        if transaction is None:
-            return self._spell([argv], [NULL_ARRAY], pieces)
+        if not isinstance(transaction, Transaction):
+            return self._spell([argv], [transaction], pieces)
         request = as_entry(session, transaction, watched or [])
         eviction = self.turn.instance.eviction
         encoded: list[bytes] = []

@@ -262,10 +262,10 @@ def _read_in_slices(session: Session, copies: list[Operand], steps: Steps, optio
 
 def _read_long(session: Session, argv: list[bytes], numkeys: int, operation: Operation) -> Work:
     """Do what `_read` does for thousands of keys."""
-    options = yield from _parse_options(argv[2 + numkeys :], numkeys, operation.options | READ)
     if session.store.key_lock is not None:  # in a pool an entry began to run after this request was admitted
         return HELD_BACK
     copies = yield from copies_in_slices(session, argv[1 : 2 + numkeys], KINDS, missing=EMPTY)
+    options = yield from _parse_options(argv[2 + numkeys :], numkeys, operation.options | READ)
     steps = operation.run(_sources(copies, options), options)
     reply = yield from _read_in_slices(session, copies, steps, options)
     return reply
@@ -273,11 +273,11 @@ def _read_long(session: Session, argv: list[bytes], numkeys: int, operation: Ope
 
 def _count_long(session: Session, argv: list[bytes], numkeys: int) -> Work:
     """Do what `zintercard` does for thousands of keys."""
-    options = yield from _parse_options(argv[2 + numkeys :], numkeys, COUNT)
     if session.store.key_lock is not None:  # as in `_read_long`
         return HELD_BACK
     copies = yield from copies_in_slices(session, argv[1 : 2 + numkeys], KINDS, missing=EMPTY)
     try:
+        options = yield from _parse_options(argv[2 + numkeys :], numkeys, COUNT)
         count = yield from count_common(list(map(Source, copies)), options.limit)
     finally:
         session.store.garbage += copies
@@ -301,12 +301,13 @@ def _store(session: Session, argv: list[bytes], operation: Operation) -> Reply:
 
 def _combine(session: Session, argv: list[bytes], numkeys: int, operation: Operation) -> Steps:
     """Run an operation on copies of sets whose keys are locked."""
-    options = yield from _parse_options(argv[3 + numkeys :], numkeys, operation.options)
     copies: list[Operand] = []
+    end = 3 + numkeys
     try:
-        for start in range(3, 3 + numkeys, PART_WORDS):
-            copies += [table.copy() for table in _tables(session, argv[start : min(start + PART_WORDS, 3 + numkeys)])]
+        for start in range(3, end, PART_WORDS):
+            copies += [table.copy() for table in _tables(session, argv[start : min(start + PART_WORDS, end)])]
             yield
+        options = yield from _parse_options(argv[end:], numkeys, operation.options)
         result = yield from operation.run(_sources(copies, options), options)
     finally:
         session.store.garbage += copies

@@ -48,7 +48,13 @@ SMALL = {
     "STEP_BYTES": 200,
 }
 HOMES = {path.parent for path in PROGRAM}
-MAKING = {"hashes": "HSET", "sets": "SADD"}  # family -> a command that makes a value, of a key and words
+MAKING = {  # family -> a command that makes a value, and what follows its key
+    "hashes": "HSET value value value value",
+    "sets": "SADD value value value value",
+    **dict.fromkeys(
+        ("sorted_sets", "sorted_set_ranges", "sorted_set_pops", "sorted_set_algebra"), "ZADD number value number value"
+    ),
+}
 MOST_SLICES = 10_000
 REPEATED = re.compile(r"([a-z]+ )*\[(?P<group>([a-z]+ )+)\.\.\.\]")  # such as `key value [key value ...]`
 # Others may ask anything that works on keys, is answered at once, and has no chance or clock in its answer.
@@ -77,7 +83,8 @@ def with_many_words(name: bytes, random: Random) -> Command:
     group = found["group"].split()
     fixed = TABLE[name].syntax[: found.start("group") - 1].split()
     times = random.randint(SMALL["AT_ONCE_WORDS"], 5 * SMALL["AT_ONCE_WORDS"]) // len(group)
-    words = [word for slot in [*fixed, *group * times] for word in fill("key" if slot == "key" else "value", random)]
+    slots = [{"key": "key", "score": "number"}.get(slot, "value") for slot in [*fixed, *group * times]]
+    words = [word for slot in slots for word in fill(slot, random)]
     if "numkeys" in fixed:
         words[fixed.index("numkeys")] = b"%d" % (times + fixed.count("key"))
     return [name, *words]
@@ -249,8 +256,9 @@ def fill_some(harness: Harness[Any], random: Random, name: bytes) -> None:
     for _ in range(random.randrange(12)):
         session.db = harness.store.databases[random.randrange(2)]
         (key,) = fill("key", random)
-        words = huge_value(random) if making == "SET" else [word for _ in range(4) for word in fill("value", random)]
-        run_one(harness.engine, session, [making.encode(), key, *words])
+        command, *slots = making.split()
+        words = [word for slot in slots for word in fill(slot, random)] or huge_value(random)
+        run_one(harness.engine, session, [command.encode(), key, *words])
         if life := random.choice([b"", b"5", b"1000000"]):
             run_one(harness.engine, session, [b"PEXPIRE", key, life])
     harness.advance(0.01)

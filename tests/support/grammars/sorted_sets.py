@@ -151,3 +151,4 @@ LENIENT = {
     b"ZRANDMEMBER": (same_shape, "chance"),
 }
 NEVER_SPOILT = {b"ZRANK", b"ZREVRANK"}  # redis-server 7.0 does not know WITHSCORE
+REPEATS = {b"ZUNIONSTORE", b"ZINTERSTORE", b"ZDIFFSTORE", b"ZRANGESTORE"}  # they log themselves

@@ -158,6 +158,7 @@ class Engine:
         if len(argv[0]) > LONGEST_NAME_BYTES:  # hashing a name of many megabytes takes long
             return self.refuse(unknown_command(argv))
         row = self.table.get(argv[0]) or self.table.get(fold(argv[0]))
+        row = row and row.of(argv)
         if row is None or not row.flags & WRITE or not row.accepts(len(argv)) or self.instance.pool is not None:
             return self.run(session, [argv])[0]
         return self._work_on_huge(row, session, argv)
@@ -227,8 +228,9 @@ class Engine:
         is_queued = session.transaction is not None and row.name not in AT_ONCE
         if session.transaction is not None and row.name == b"EXEC":
             row, argv = as_one_request(session.transaction, row)
+        checked = row.of(argv)
         for name in instance.closed_gates:
-            held_back = CHECKS[name](session, row, argv)
+            held_back = CHECKS[name](session, checked, argv)
             if held_back is not None:
                 return held_back
         if is_queued:
@@ -241,7 +243,7 @@ class Engine:
         """Run a logged effect from start to end. Raises CommandError if the command refuses it."""
         if db >= len(self.replaying.store.databases):
             raise CommandError(b"ERR DB index is out of range (start with a greater --databases)")
-        row = self.lookup(argv)
+        row = self.lookup(argv).of(argv)
         if not row.flags & WRITE or not row.accepts(len(argv)):
             raise CommandError(b"ERR '%b' is no command that a log holds" % argv[0][:64])
         reply = self.run_logged(db, argv)
@@ -286,8 +288,6 @@ def _check_key_locks(session: Session, row: Command, argv: list[bytes]) -> Defer
     """Defer a request that may touch a key that a long command has locked."""
     instance = session.instance
     lock = instance.store.key_lock
-    if row.subcommands and len(argv) > 1:
-        row = row.subcommands.get(fold(argv[1]), row)
     if lock is None or not row.flags & (WRITE | READONLY):
         return None
     if row.flags & WRITE:
@@ -312,7 +312,7 @@ def _check_pause(session: Session, row: Command, argv: list[bytes]) -> Deferred 
     if not instance.paused:
         instance.gate("pause", closed=False)
         return None
-    waits = row.name != b"CLIENT" and (row.flags & WRITE or not instance.pause.writes_only)
+    waits = not row.name.startswith(b"CLIENT") and (row.flags & WRITE or not instance.pause.writes_only)
     return HELD_BACK if waits else None
 
 

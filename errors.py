@@ -130,6 +130,43 @@ LPOS_RANK_ZERO = (
 LPOS_RANK_OUT_OF_RANGE = b"ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807"
 LPOS_COUNT_NEGATIVE = b"ERR COUNT can't be negative"
 LPOS_MAXLEN_NEGATIVE = b"ERR MAXLEN can't be negative"
+# streams
+INVALID_STREAM_ID = b"ERR Invalid stream ID specified as stream command argument"
+MAXLEN_AND_MINID = b"ERR syntax error, MAXLEN and MINID options at the same time are not compatible"
+MAXLEN_NEGATIVE = b"ERR The MAXLEN argument must be >= 0."
+TRIM_LIMIT_NEGATIVE = b"ERR The LIMIT argument must be >= 0."
+LIMIT_WITHOUT_STRATEGY = b"ERR syntax error, LIMIT cannot be used without specifying a trimming strategy"
+NO_STRATEGY = b"ERR syntax error, XTRIM must be called with a trimming strategy"
+LIMIT_WITHOUT_TILDE = b"ERR syntax error, LIMIT cannot be used without the special ~ option"
+STREAM_ID_ZERO = b"ERR The ID specified in XADD must be greater than 0-0"
+STREAM_EXHAUSTED = b"ERR The stream has exhausted the last possible ID, unable to add more items"
+STREAM_ID_TOO_SMALL = b"ERR The ID specified in XADD is equal or smaller than the target stream top item"
+RANGE_START_INVALID = b"ERR invalid start ID for the interval"
+RANGE_END_INVALID = b"ERR invalid end ID for the interval"
+UNBALANCED_STREAMS = b"ERR Unbalanced XREAD list of streams: for each stream key an ID or '$' must be specified."
+ONLY_XREADGROUP = b"ERR The %b option is only supported by XREADGROUP. You called XREAD instead."
+GROUP_MISSING = b"ERR Missing GROUP option for XREADGROUP"
+DOLLAR_IN_XREADGROUP = (
+    b"ERR The $ ID is meaningless in the context of XREADGROUP: you want to read the history of this consumer by "
+    b"specifying a proper ID, or use the > ID to get new messages. The $ ID would just return an empty result set."
+)
+NEW_IN_XREAD = b"ERR The > ID can be specified only when calling XREADGROUP using the GROUP <group> <consumer> option."
+NO_GROUP = b"NOGROUP No such key '%b' or consumer group '%b'"
+NO_GROUP_TO_READ = b"NOGROUP No such key '%b' or consumer group '%b' in XREADGROUP with GROUP option"
+NO_GROUP_OF_STREAM = b"NOGROUP No such consumer group '%b' for key name '%b'"
+GROUP_EXISTS = b"BUSYGROUP Consumer Group name already exists"
+NO_STREAM_FOR_GROUP = (
+    b"ERR The XGROUP subcommand requires the key to exist. Note that for CREATE you may want to use the MKSTREAM "
+    b"option to create an empty stream automatically."
+)
+ENTRIES_READ_INVALID = b"ERR value for ENTRIESREAD must be positive or -1"
+ENTRIES_ADDED_NEGATIVE = b"ERR entries_added must be positive"
+XSETID_BELOW_DELETED = b"ERR The ID specified in XSETID is smaller than the provided max_deleted_entry_id"
+XSETID_BELOW_TOP = b"ERR The ID specified in XSETID is smaller than the target stream top item"
+XSETID_BELOW_LENGTH = b"ERR The entries_added specified in XSETID is smaller than the target stream length"
+INVALID_CLAIM_ARGUMENT = b"ERR Invalid %b argument for %b"
+UNKNOWN_CLAIM_OPTION = b"ERR Unrecognized XCLAIM option '%b'"
+COUNT_NOT_POSITIVE = b"ERR COUNT must be > 0"
 
 # DUMP and RESTORE
 BUSY_KEY = b"BUSYKEY Target key name already exists."

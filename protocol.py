@@ -59,6 +59,7 @@ from replies import (
     Members,
     NoReply,
     NullArray,
+    PairMap,
     Pairs,
     Push,
     Status,
@@ -594,6 +595,8 @@ def encode(reply: Any, put: Put, resp3: bool) -> None:
         put(b"-%b\r\n" % reply.text.translate(_ONE_LINE))
     elif isinstance(reply, NullArray):
         put(b"_\r\n" if resp3 else b"*-1\r\n")
+    elif isinstance(reply, LongArray):  # within another reply
+        encode(reply.members(), put, resp3)
     elif not isinstance(reply, NoReply):
         raise TypeError(f"not a reply: {reply!r}")
 
@@ -676,6 +679,8 @@ def aggregate(reply: Any, resp3: bool) -> tuple[bytes, Iterable[Any]]:
         kind, count = (b"%", count) if resp3 else (b"*", 2 * count)
     elif resp3 and isinstance(reply, (set, frozenset, Members)):
         kind = b"~"
+    elif resp3 and isinstance(reply, PairMap):
+        kind, members = b"%", chain.from_iterable(reply)
     elif resp3 and isinstance(reply, Push):
         kind = b">"
     elif resp3 and isinstance(reply, FlatMap):
@@ -730,6 +735,8 @@ def text_pieces(reply: Any, null: bytes = b"(nil)", signs: bool = False) -> Iter
             *pieces, _ = text_pieces(first)
             yield from (*pieces, b" ")
             yield from text_pieces(second)
+    elif isinstance(reply, LongArray):  # within another reply
+        yield from text_pieces(reply.members())
     elif isinstance(reply, (list, tuple, set, frozenset, dict)):
         members = chain.from_iterable(reply.items()) if isinstance(reply, dict) else reply
         if not reply:

@@ -76,6 +76,10 @@ class Plain(float):
         return "0" if text == "-0" else text
 
 
+class PairMap(list[Any]):
+    """A list of pairs: a map in RESP3, whose names may repeat; an array of arrays of two in RESP2."""
+
+
 class Push(list[Any]):
     """An out-of-band message: a push in RESP3, an array in RESP2."""
 

@@ -186,6 +186,7 @@ def lost_keys(data: bytes) -> tuple[list[str], int]:
 def keys_of(place: str, argv: list[bytes]) -> list[str]:
     """Return a line for each key that a command may change."""
     row = TABLE.get(argv[0].upper())
+    row = row and row.of(argv)
     if row is None:  # the name is damaged, or it is MULTI or EXEC
         keys = argv[1:2]
     elif not row.has_keys:

@@ -124,6 +124,10 @@ class Command:
         """Return the error for a request with a wrong number of words."""
         return CommandError(WRONG_ARITY % self.name.lower())
 
+    def of(self, argv: Sequence[bytes]) -> Command:
+        """Return the row of the subcommand that a request names, if there is one, else this row."""
+        return self.subcommands.get(fold(argv[1]), self) if self.subcommands and len(argv) > 1 else self
+
     def subcommand(self, argv: list[bytes]) -> Command:
         """Return the row of the subcommand that a request names. Raises CommandError for a wrong name or arity."""
         row = self.subcommands.get(fold(argv[1]))

@@ -49,6 +49,7 @@ GROUPS = {  # module of commands/ -> Redis's name for the family
     "sorted_set_pops": "sorted-set",
     "streams": "stream",
     "stream_groups": "stream",
+    "stream_info": "stream",
     "bitmaps": "bitmap",
     "bitfields": "bitmap",
     "sort": "generic",

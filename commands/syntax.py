@@ -2,7 +2,7 @@
 
     syntax    = sequence { " | " sequence }              a choice, if it is in brackets
     sequence  = element { element }
-    element   = WORD                                     a token, such as NX
+    element   = WORD | * | $ | = | ~                     a token, such as NX
               | WORD value | WORD value value            a value, or a block of values, after a token
               | WORD "<" syntax ">"                      a choice after a token
               | name                                     a value
@@ -25,15 +25,16 @@ Argument = dict[bytes, Any]
 
 TYPES = {
     "key": "key key1 key2 newkey source destination destkey src dst",
-    "integer": "bit client-id count cursor db decrement destination-db end frequency increment index "
-    "index1 index2 len limit milliseconds num-matches numkeys offset protover rank seconds start stop "
-    "timeout ttl weight",
+    "integer": "bit client-id count cursor db decrement destination-db end entries_added entries_read frequency "
+    "increment index index1 index2 len limit milliseconds ms num-matches numkeys offset protover rank seconds start "
+    "stop timeout ttl weight",
     "double": "score min max longitude latitude radius width height",
     "unix-time": "unix-time-seconds unix-time-milliseconds",
     "pattern": "pattern",
 }
 TYPE_OF = {name: kind for kind, names in TYPES.items() for name in names.split()}
 CLOSING = ("]", ">", "|")
+SIGNS = ("*", "$", "=", "~")  # tokens
 
 
 def arguments(syntax: str) -> list[Argument]:
@@ -56,7 +57,7 @@ def _sequence(words: list[str]) -> tuple[list[Argument], bool]:
             _take_option(words, found)
         elif word == "<":
             found.append(_one(_choice(words)))
-        elif word.isupper():
+        elif word.isupper() or word in SIGNS:
             found.append(_token(word, words))
         else:
             found.append(_value(word))
@@ -96,7 +97,7 @@ def _token(token: str, words: list[str]) -> Argument:
         while words and words[0] not in (*CLOSING, "<", "...") and not words[0].isupper():
             if words[0] != "[":
                 found.append(_value(words.pop(0)))
-            elif found and words[1].encode() == found[0][b"name"]:
+            elif any(words[1].encode() == each[b"name"] for each in found):
                 words.pop(0)
                 _take_option(words, found)
             else:

@@ -29,7 +29,7 @@ SECTIONS = {  # title -> modules of commands/
     "Hashes": ["hashes"],
     "Sets": ["sets"],
     "Sorted sets": ["sorted_sets", "sorted_set_ranges", "sorted_set_pops", "sorted_set_algebra"],
-    "Streams": ["streams", "stream_groups"],
+    "Streams": ["streams", "stream_groups", "stream_info"],
     "Bitmaps": ["bitmaps", "bitfields"],
     "HyperLogLog": ["hyperloglog"],
     "Geo": ["geo"],

@@ -32,7 +32,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from aof import AppendOnlyLog
-from commands import FIRST, READONLY, TABLE, WRITE, Command, fold
+from commands import FIRST, READONLY, TABLE, WRITE, Command
 from log.effects import Now, Records, Steps
 from session import Session
 
@@ -94,7 +94,7 @@ class UnsyncedKeys:
 
     def append(self, db: int, argv: Sequence[bytes]) -> None:
         """Add the keys of an effect, and log it."""
-        keys = TABLE[argv[0]].key_arguments(list(argv))
+        keys = TABLE[argv[0]].of(argv).key_arguments(list(argv))
         if keys:
             self._recent.update(keys)
         else:
@@ -162,8 +162,7 @@ class UnsyncedKeys:
 
     def observe(self, session: Session, row: Command, argv: list[bytes]) -> None:
         """Record the session if its request, which is about to run, reads an unsynced key."""
-        if row.subcommands and len(argv) > 1:
-            row = row.subcommands.get(fold(argv[1]), row)
+        row = row.of(argv)
         if row.keys is FIRST:
             self.observe_keys(session, argv[1:2])
         elif row.has_keys and len(argv) <= MANY_WORDS:

@@ -49,7 +49,8 @@ def _pool_row(row: Command) -> Command:
     if row.name == b"EXEC":
         return replace(row, run=_exec)
     if row.flags & WRITE:
-        return replace(row, run=_grow if row.name in GROWTH else lambda _session, _argv: SUBMIT, run_many=None)
+        grows = row.name.partition(b"|")[0] in GROWTH
+        return replace(row, run=_grow if grows else lambda _session, _argv: SUBMIT, run_many=None)
     if row.flags & READONLY:
         return replace(row, run=partial(_read, row), run_many=row.run_many and partial(_read_many, row.run_many))
     if any(child.flags & (WRITE | READONLY) for child in row.subcommands.values()):
@@ -222,7 +223,7 @@ class PoolConnection(Connection):
 
     def _is_write(self, argv: list[bytes]) -> bool:
         row = self.engine.table.get(argv[0]) or self.engine.table.get(fold(argv[0]))
-        return row is not None and bool(row.flags & WRITE)
+        return row is not None and bool(row.of(argv).flags & WRITE)
 
     def _submit_all(self, writes: list[list[bytes]], encoded: list[bytes], pieces: list[bytes]) -> list[bytes]:
         """Send earlier replies, submit writes to the log, and return the pieces of their replies."""

@@ -15,6 +15,7 @@ from contextlib import suppress
 from commands import Counted, fold
 from commands.arguments import parse_integer
 from commands.bitfields import parse_bit_offset, written_by
+from commands.stream_arguments import parse_read
 from errors import OUT_OF_MEMORY, POOL_VALUE_TOO_LARGE, CommandError
 from keyspace.eviction import needed_bytes
 from pool.entry import MOST_BYTES
@@ -22,9 +23,11 @@ from rdb.payload import string_bytes
 from session import Session
 from store import Keyspace
 from values import is_string, size_of
+from values.consumer_groups import CONSUMER_BYTES, GROUP_BYTES, PENDING_BYTES
 from values.entry import value_of
 from values.lists import List
 from values.long_string import most_growth
+from values.streams import ENTRY_BYTES, FIELD_BYTES, STREAM_BYTES, Stream
 from values.table import CAP, Table
 
 Growth = Callable[[Keyspace, "list[bytes]"], "tuple[int, int]"]
@@ -132,6 +135,32 @@ def _first(sizes: list[int]) -> int:
     return sizes[0]
 
 
+def _xadd(db: Keyspace, argv: list[bytes]) -> tuple[int, int]:
+    return 0, STREAM_BYTES + ENTRY_BYTES + FIELD_BYTES * len(argv)
+
+
+def _xgroup(db: Keyspace, argv: list[bytes]) -> tuple[int, int]:
+    return 0, STREAM_BYTES + GROUP_BYTES + CONSUMER_BYTES
+
+
+def _xreadgroup(db: Keyspace, argv: list[bytes]) -> tuple[int, int]:
+    try:
+        reading = parse_read(argv, is_group=True)
+    except CommandError:
+        return 0, 0
+    entries = 0
+    for key in reading.keys:
+        entry = db.entries.get(key)
+        value = None if entry is None else value_of(entry)
+        length = value.length if isinstance(value, Stream) else 0
+        entries += min(reading.most or length, length)
+    return 0, CONSUMER_BYTES * len(reading.keys) + PENDING_BYTES * entries
+
+
+def _xclaim(db: Keyspace, argv: list[bytes]) -> tuple[int, int]:
+    return 0, CONSUMER_BYTES + PENDING_BYTES * len(argv)
+
+
 # Commands that may take more memory than their arguments: the length of the new value, and the additional bytes.
 GROWTH: dict[bytes, Growth] = {
     b"APPEND": _append,
@@ -159,6 +188,10 @@ GROWTH: dict[bytes, Growth] = {
     b"ZUNIONSTORE": _made_of(Counted(2).find, sum),
     b"ZINTERSTORE": _made_of(Counted(2).find, min),
     b"ZDIFFSTORE": _made_of(Counted(2).find, _first),
+    b"XADD": _xadd,
+    b"XGROUP": _xgroup,
+    b"XREADGROUP": _xreadgroup,
+    b"XCLAIM": _xclaim,
 }
 
 

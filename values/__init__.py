@@ -17,6 +17,7 @@ from values.long_string import LONG_STRING, LongString
 from values.row import Commands, ValueType, made_anew
 from values.sets import SET_TYPE
 from values.sorted_sets import SORTED_SET
+from values.streams import STREAM
 from values.strings import STRING
 
 __all__ = [
@@ -35,7 +36,9 @@ __all__ = [
     "type_of",
 ]
 
-TYPES: dict[type, ValueType] = {row.python_type: row for row in (STRING, LONG_STRING, HASH, SET_TYPE, LIST, SORTED_SET)}
+TYPES: dict[type, ValueType] = {
+    row.python_type: row for row in (STRING, LONG_STRING, HASH, SET_TYPE, LIST, SORTED_SET, STREAM)
+}
 
 
 def type_of(value: Any) -> ValueType:

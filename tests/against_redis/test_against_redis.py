@@ -10,8 +10,9 @@ byte, error texts included. Seeds are fixed, so a run repeats; GODIS_SEED=n star
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from itertools import groupby, pairwise
 from random import Random
 from typing import Any
@@ -62,16 +63,19 @@ class Pair:
             raw.send(encode("FLUSHALL") + encode("RESET") + encode("HELLO", protocol))
             for _ in range(3):
                 raw.read_reply()
-        for index, argv, ours, theirs in self._replies(commands, rules):
-            if not alike(argv, ours, theirs, rules):
-                raise Difference(index + 1, ours, theirs)
-            if argv[0].upper() in rules.settles and ours[:1] != b"-":
-                self._settle(argv, ours, theirs, rules)
+        with closing(self._replies(commands, rules)) as replies:
+            for index, argv, ours, theirs in replies:
+                if not alike(argv, ours, theirs, rules):
+                    raise Difference(index + 1, ours, theirs)
+                if argv[0].upper() in rules.settles and ours[:1] != b"-":
+                    self._settle(argv, ours, theirs, rules)
         if found := differences(contents(self.godis), contents(self.redis)):
             place, ours, theirs = found[0]
             raise Difference(len(commands), (place, ours), (place, theirs))
 
-    def _replies(self, commands: list[Command], rules: Grammar) -> Iterator[tuple[int, Command, bytes, bytes]]:
+    def _replies(
+        self, commands: list[Command], rules: Grammar
+    ) -> Generator[tuple[int, Command, bytes, bytes], None, None]:
         """Ask both; yield the number of each command, the command, and the two replies."""
         special = ALONE | rules.settles.keys()
         numbers = iter(range(len(commands)))

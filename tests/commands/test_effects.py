@@ -256,6 +256,7 @@ class Followed:
     def _ask(self, argv: Command) -> str:
         """Run a command; return what is wrong with what it logged, or nothing."""
         row, db, now_ms = TABLE.get(fold(argv[0])), self.session.db, self.leader.store.now_ms
+        row = row and row.of(argv)
         accepted = row is not None and row.accepts(len(argv)) and not row.subcommands
         keys = row.key_arguments(argv) if row and accepted else []
         before = {key: held(db, key) for key in keys}

@@ -49,6 +49,8 @@ OTHER_SYNTAX = {
     "zrevrangebylex",
     "zremrangebylex",
     "bitfield_ro",  # the word GET is repeated there, too
+    *("xrange", "xrevrange", "xautoclaim", "xpending"),  # `start` and `end` are IDs: strings there
+    "xinfo|stream",  # FULL is the token of a block there
 }
 OTHER_ARITY = {"zrank", "zrevrank"}  # since WITHSCORE, in 7.2
 REDIS_GROUPS = {

@@ -83,11 +83,17 @@ def with_many_words(name: bytes, random: Random) -> Command:
     group = found["group"].split()
     fixed = TABLE[name].syntax[: found.start("group") - 1].split()
     times = random.randint(SMALL["AT_ONCE_WORDS"], 5 * SMALL["AT_ONCE_WORDS"]) // len(group)
-    slots = [{"key": "key", "score": "number"}.get(slot, "value") for slot in [*fixed, *group * times]]
-    words = [word for slot in slots for word in fill(slot, random)]
+    words = [word for slot in [*fixed, *group * times] for word in word_for(slot, random)]
     if "numkeys" in fixed:
         words[fixed.index("numkeys")] = b"%d" % (times + fixed.count("key"))
     return [name, *words]
+
+
+def word_for(slot: str, random: Random) -> Iterable[bytes]:
+    """Make a word for an argument of this name."""
+    if slot == "id":
+        return [b"50-%d" % random.randrange(9)]
+    return fill({"key": "key", "score": "number"}.get(slot, "value"), random)
 
 
 def asked_by_others(random: Random, begun: Command) -> Command:

@@ -1,0 +1,353 @@
+"""The arguments that commands of streams share: IDs, ranges of IDs, trimming, options; and entries as replies.
+
+1. An ID is `milliseconds-sequence`, both unsigned 64-bit integers, or the milliseconds alone.
+2. Nothing here reads a key, except `group_of`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator, Sequence
+from typing import NamedTuple, TypeVar
+
+from commands import fold
+from commands.arguments import MAX_INTEGER, MIN_INTEGER, MOST_OPTION_WORDS, parse_bounded, parse_integer
+from commands.long_commands import PART_WORDS, run_locked
+from errors import (
+    GROUP_MISSING,
+    INVALID_STREAM_ID,
+    INVALID_TIMEOUT,
+    LIMIT_WITHOUT_STRATEGY,
+    LIMIT_WITHOUT_TILDE,
+    MAXLEN_AND_MINID,
+    MAXLEN_NEGATIVE,
+    NEGATIVE_TIMEOUT,
+    NO_GROUP,
+    NO_GROUP_OF_STREAM,
+    NO_STRATEGY,
+    ONLY_XREADGROUP,
+    QUOTED_BYTES,
+    RANGE_END_INVALID,
+    RANGE_START_INVALID,
+    SYNTAX,
+    TOO_MANY_WORDS,
+    TRIM_LIMIT_NEGATIVE,
+    UNBALANCED_STREAMS,
+    CommandError,
+)
+from keyspace.key_locks import KeyLock
+from replies import NULL_ARRAY, LongArray, PairMap, Reply, Work
+from session import Session
+from values.consumer_groups import Group
+from values.streams import MOST_ID, MOST_SEQUENCE, SEQUENCE_BITS, Stream
+
+T = TypeVar("T")
+
+# A number may have white space, a plus sign and zeros before it, as strtoull takes it in Redis.
+NUMBER = rb"[ \t-\r]*\+?([0-9]{1,100})"
+ID = re.compile(NUMBER + b"(?:-" + NUMBER + b")?")
+NEXT_ID = re.compile(NUMBER + rb"-\*")
+LONGEST_ID = 127
+
+AT_ONCE_ENTRIES = 1024
+MOST_READ_WORDS = 2048  # of XREAD and XREADGROUP, which read a thousand streams then
+DEFAULT_LIMIT = 10_000  # entries that MAXLEN ~ or MINID ~ deletes at most
+
+
+# ---- IDs
+
+
+def parse_id(word: bytes, missing_sequence: int = 0) -> int:
+    """Return the ID that a word says; without a sequence number, that with `missing_sequence`. Raises CommandError."""
+    found = ID.fullmatch(word) if len(word) <= LONGEST_ID else None
+    if found is None:
+        raise CommandError(INVALID_STREAM_ID)
+    time_text, sequence_text = found.groups()
+    time_ms, sequence = int(time_text), missing_sequence if sequence_text is None else int(sequence_text)
+    if time_ms > MOST_SEQUENCE or sequence > MOST_SEQUENCE:
+        raise CommandError(INVALID_STREAM_ID)
+    return time_ms << SEQUENCE_BITS | sequence
+
+
+def parse_time_of_next(word: bytes) -> int | None:
+    """Return the milliseconds of `milliseconds-*`; None for a word of another form."""
+    found = NEXT_ID.fullmatch(word) if word.endswith(b"-*") and len(word) <= LONGEST_ID else None
+    if found is None or int(found[1]) > MOST_SEQUENCE:
+        return None
+    return int(found[1])
+
+
+def parse_start(word: bytes) -> int:
+    """Return the first ID of a range: an ID, `(` before one that is excluded, `-` or `+`."""
+    if word[:1] == b"(" and len(word) > 1:
+        start = parse_id(word[1:]) + 1
+        if start > MOST_ID:
+            raise CommandError(RANGE_START_INVALID)
+        return start
+    return 0 if word == b"-" else MOST_ID if word == b"+" else parse_id(word)
+
+
+def parse_end(word: bytes) -> int:
+    """Return the last ID of a range: an ID, `(` before one that is excluded, `-` or `+`."""
+    if word[:1] == b"(" and len(word) > 1:
+        end = parse_id(word[1:], MOST_SEQUENCE) - 1
+        if end < 0:
+            raise CommandError(RANGE_END_INVALID)
+        return end
+    return 0 if word == b"-" else MOST_ID if word == b"+" else parse_id(word, MOST_SEQUENCE)
+
+
+# ---- trimming
+
+
+class Trimming(NamedTuple):
+    """What MAXLEN and MINID ask for. `limit` is that of the entries to delete; 0: none.
+
+    Trimming is exact, also with `~`: it costs no more here.
+    """
+
+    is_by_id: bool
+    threshold: int
+    limit: int
+
+    def excess(self, stream: Stream) -> int:
+        """Return how many entries are to be deleted."""
+        excess = stream.count_below(self.threshold) if self.is_by_id else max(stream.length - self.threshold, 0)
+        return min(excess, self.limit) if self.limit else excess
+
+
+class Options(NamedTuple):
+    """What stands between the key and the ID of XADD, or behind the key of XTRIM."""
+
+    strategy: bytes  # MAXLEN, MINID, or nothing
+    threshold: int
+    is_approximate: bool
+    limit: int | None
+    makes_stream: bool
+    behind: int  # position of the first word that is no option
+
+    def trimming(self, is_required: bool = False) -> Trimming | None:
+        """Return the trimming that is asked for. Raises CommandError if the options do not fit each other."""
+        if self.limit and not self.strategy:
+            raise CommandError(LIMIT_WITHOUT_STRATEGY)
+        if is_required and not self.strategy:
+            raise CommandError(NO_STRATEGY)
+        if self.limit is not None and not self.is_approximate:
+            raise CommandError(LIMIT_WITHOUT_TILDE)
+        if not self.strategy:
+            return None
+        limit = (DEFAULT_LIMIT if self.is_approximate else 0) if self.limit is None else self.limit
+        return Trimming(self.strategy == b"MINID", self.threshold, limit)
+
+
+def parse_options(argv: Sequence[bytes], is_add: bool) -> Options:
+    """Parse the options of XADD, which end before its ID, or of XTRIM. Raises CommandError."""
+    strategy, threshold, is_approximate, makes_stream = b"", 0, False, True
+    limit: int | None = None
+    place = 2
+    while place < len(argv):
+        if place > MOST_OPTION_WORDS:
+            raise CommandError(TOO_MANY_WORDS % (fold(argv[0]).lower(), MOST_OPTION_WORDS))
+        word, has_more = fold(argv[place]), place + 1 < len(argv)
+        if word in (b"MAXLEN", b"MINID") and has_more:
+            if strategy:
+                raise CommandError(MAXLEN_AND_MINID)
+            strategy, place = word, place + 1
+            is_approximate = argv[place] == b"~" and place + 1 < len(argv)
+            if argv[place] in (b"~", b"=") and place + 1 < len(argv):
+                place += 1
+            threshold = parse_id(argv[place]) if word == b"MINID" else parse_integer(argv[place])
+            if threshold < 0:
+                raise CommandError(MAXLEN_NEGATIVE)
+        elif word == b"LIMIT" and has_more:
+            place += 1
+            limit = parse_integer(argv[place])
+            if limit < 0:
+                raise CommandError(TRIM_LIMIT_NEGATIVE)
+        elif word == b"NOMKSTREAM" and is_add:
+            makes_stream = False
+        else:
+            break
+        place += 1
+    return Options(strategy, threshold, is_approximate, limit, makes_stream, place)
+
+
+# ---- groups
+
+
+def group_of(stream: Stream | None, key: bytes, name: bytes, text: bytes = NO_GROUP) -> Group:
+    """Return a group of a stream. Raises CommandError if there is no stream, or no such group."""
+    group = None if stream is None else stream.groups.get(name)
+    if group is None:
+        raise CommandError(text % (key[:QUOTED_BYTES], name[:QUOTED_BYTES]))
+    return group
+
+
+def named_group(stream: Stream, key: bytes, name: bytes) -> Group:
+    """Return a group of an existing stream. Raises CommandError, with the text of XGROUP and XINFO."""
+    group = stream.groups.get(name)
+    if group is None:
+        raise CommandError(NO_GROUP_OF_STREAM % (name[:QUOTED_BYTES], key[:QUOTED_BYTES]))
+    return group
+
+
+# ---- writes that take long
+
+
+def locked(session: Session, keys: Sequence[bytes], work: Generator[None, None, T]) -> Generator[None, None, T]:
+    """Do work of which each step is a command of its own, with its keys locked; log the effects of all as one."""
+    lock = KeyLock(session.store.log.begin())
+    lock.add(keys)
+    result = yield from run_locked(session, lock, _collected(session, lock, work))
+    return result
+
+
+def _collected(session: Session, lock: KeyLock, work: Generator[None, None, T]) -> Generator[None, None, T]:
+    """Do work, and collect its effects in a lock."""
+    while True:
+        with session.store.collecting(lock.effects):
+            try:
+                next(work)
+            except StopIteration as end:
+                result: T = end.value
+                return result
+        yield
+
+
+def ids_in_parts(words: list[bytes]) -> Generator[None, None, tuple[list[int], CommandError | None]]:
+    """Parse many IDs, in slices. Return them, and the error if one is wrong."""
+    ids: list[int] = []
+    for start in range(0, len(words), PART_WORDS):
+        try:
+            ids += map(parse_id, words[start : start + PART_WORDS])
+        except CommandError as error:
+            return ids, error
+        yield
+    return ids, None
+
+
+# ---- entries as replies
+
+
+def entry_reply(entry_id: int, fields: tuple[bytes, ...]) -> Reply:
+    """Return an entry as commands reply with it."""
+    return [b"%d-%d" % (entry_id >> SEQUENCE_BITS, entry_id & MOST_SEQUENCE), list(fields)]
+
+
+def range_reply(
+    session: Session, stream: Stream, start: int, end: int, count: int = 0, is_reverse: bool = False
+) -> Reply:
+    """Return the entries of a range, at most `count` (0: all); if they are many, the work that lists them."""
+    found: list[Reply] = []
+    for ids, rows in stream.parts(start, end, is_reverse):
+        found += map(entry_reply, ids, rows)
+        if 0 < count <= len(found):
+            return found[:count]
+        if len(found) > AT_ONCE_ENTRIES:
+            return _range_in_slices(session, stream.copy(), start, end, count, is_reverse)
+    return found
+
+
+def _range_in_slices(session: Session, stream: Stream, start: int, end: int, count: int, is_reverse: bool) -> Work:
+    """Do what `range_reply` does, in slices, for a stream that nobody changes."""
+    chunks: list[tuple[Reply, ...]] = []
+    left = count or stream.length
+    try:
+        for ids, rows in stream.parts(start, end, is_reverse):
+            chunks.append(tuple(map(entry_reply, ids[:left], rows)))
+            left -= len(chunks[-1])
+            if left <= 0:
+                break
+            yield
+    except GeneratorExit:
+        session.store.garbage.append(chunks)
+        raise
+    return LongArray(chunks)
+
+
+def read_reply(session: Session, found: list[tuple[bytes, Stream, int]], count: int) -> Reply:
+    """Return the entries of streams that follow an ID, as XREAD replies with them: `(key, stream, ID)` of each."""
+    pairs, made = PairMap(), 0
+    for number, (key, stream, after) in enumerate(found):
+        entries = range_reply(session, stream, after + 1, MOST_ID, count)
+        if not isinstance(entries, list) or made > AT_ONCE_ENTRIES:
+            rest = [(other, another.copy(), after) for other, another, after in found[number:]]
+            return _read_in_slices(session, pairs, rest, count)
+        pairs.append((key, entries))
+        made += len(entries)
+    return pairs
+
+
+def _read_in_slices(session: Session, pairs: PairMap, rest: list[tuple[bytes, Stream, int]], count: int) -> Work:
+    for key, stream, after in rest:
+        entries = yield from _range_in_slices(session, stream, after + 1, MOST_ID, count, is_reverse=False)
+        pairs.append((key, entries))
+    return pairs
+
+
+# ---- XREAD and XREADGROUP
+
+
+class Reading(NamedTuple):
+    """What XREAD or XREADGROUP asks for."""
+
+    most: int  # entries of each stream; 0: all
+    block_ms: int | None
+    group: bytes
+    consumer: bytes
+    is_noack: bool
+    keys: list[bytes]
+    ids: list[bytes]
+
+
+def parse_read(argv: list[bytes], is_group: bool) -> Reading:
+    """Parse an XREAD or an XREADGROUP. Raises CommandError."""
+    if len(argv) > MOST_READ_WORDS:
+        raise CommandError(TOO_MANY_WORDS % (fold(argv[0]).lower(), MOST_READ_WORDS))
+    count, block_ms, group, consumer, is_noack = 0, None, None, b"", False
+    place = 1
+    while place < len(argv):
+        word, more = fold(argv[place]), len(argv) - place - 1
+        if word == b"BLOCK" and more:
+            block_ms = _parse_timeout(argv[place + 1])
+        elif word == b"COUNT" and more:
+            count = max(parse_integer(argv[place + 1]), 0)
+        elif word == b"STREAMS" and more:
+            break
+        elif word == b"GROUP" and more >= 2:
+            _only_in_xreadgroup(word, is_group)
+            group, consumer = argv[place + 1 : place + 3]
+            place += 1
+        elif word == b"NOACK":
+            _only_in_xreadgroup(word, is_group)
+            is_noack = True
+            place -= 1
+        else:
+            raise CommandError(SYNTAX)
+        place += 2
+    else:
+        raise CommandError(SYNTAX)
+    rest = argv[place + 1 :]
+    if len(rest) % 2:
+        raise CommandError(UNBALANCED_STREAMS)
+    if is_group and group is None:
+        raise CommandError(GROUP_MISSING)
+    half = len(rest) // 2
+    return Reading(count, block_ms, group or b"", consumer, is_noack, rest[:half], rest[half:])
+
+
+def _only_in_xreadgroup(word: bytes, is_group: bool) -> None:
+    if not is_group:
+        raise CommandError(ONLY_XREADGROUP % word)
+
+
+def _parse_timeout(word: bytes) -> int:
+    timeout_ms = parse_bounded(word, MIN_INTEGER, MAX_INTEGER, INVALID_TIMEOUT)
+    if timeout_ms < 0:
+        raise CommandError(NEGATIVE_TIMEOUT)
+    return timeout_ms
+
+
+def nothing_to_read(reading: Reading) -> Reply:
+    """Return the reply to a read that found nothing. A read with BLOCK will wait here."""
+    return NULL_ARRAY

@@ -1,0 +1,519 @@
+"""The type of streams: entries ordered by ID, and the consumer groups that read them (`consumer_groups.py`).
+
+1. An ID is an int: milliseconds << 64 | sequence number. So IDs compare as Redis's do.
+2. The fields of an entry are one tuple: name, value, name, value, … It never changes.
+3. Entries are in chunks of at most CHUNK. The last chunk is open: two lists, to which an entry is appended in O(1).
+   All others are sealed: one `bytes` (`_pack`), which takes a quarter of the memory. A sealed chunk never changes, so
+   copies share it: the copy of a million entries takes 0.3 ms. To delete an entry makes its chunk anew.
+4. A chunk whose entries are long is sealed as a tuple, because packing would copy what it does not make smaller.
+5. Entries that are trimmed off the first chunk stay in it (`_skip`) until the chunk goes. So a stream that keeps its
+   last thousand entries drops one a command, in O(1).
+
+    append                       O(1); a chunk is sealed every CHUNK entries, 0.1 ms
+    an ID, the start of a range  O(log chunks + CHUNK)
+    a range                      O(log chunks + its entries)
+    delete                       O(CHUNK) a chunk, and O(chunks) if a chunk goes
+    trim                         O(chunks)
+
+Refused: the chunks of Redis, whose limits count deleted entries, too: approximate trimming would then depend on a past
+that a rewritten log and a pool's snapshot do not tell. A cache of the chunk that was unpacked last: 20 KB a stream that
+no account knows of.
+"""
+
+from __future__ import annotations
+
+import marshal
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate, chain, islice, repeat
+from sys import getsizeof
+from typing import Any, Union
+
+from values.consumer_groups import GROUP_BYTES, UNKNOWN, Group, Totals
+from values.row import Commands, ValueType, made_anew
+
+Chunk = Union[bytes, "tuple[tuple[int, ...], tuple[tuple[bytes, ...], ...]]"]
+
+CHUNK = 64  # entries
+CHUNK_BYTES = 1 << 14  # an open chunk of more is sealed
+PACKED_BYTES = 1024  # an entry; entries that are longer on average are not packed
+LARGE = 1000  # entries, or pending ones
+LARGE_BYTES = 1 << 16
+STREAM_BYTES = 560  # an empty one, measured
+ENTRY_BYTES = 128  # an open entry beside its fields: its ID, its tuple, its places in two lists
+FIELD_BYTES = 41 + 7  # a word of a field beside its bytes: its object, rounded up by malloc, and its place in the tuple
+CHUNK_SHARE_BYTES = 100  # a sealed chunk beside its own size
+FREED_CHUNKS = 16  # in one step
+REBUILT_IDS = 38  # of one command that makes entries pending
+EXAMINED_IDS = 1024  # in one step
+
+SEQUENCE_BITS = 64
+MOST_SEQUENCE = (1 << SEQUENCE_BITS) - 1
+MOST_ID = (1 << 2 * SEQUENCE_BITS) - 1
+
+
+def format_id(entry_id: int) -> bytes:
+    """Return the text of an ID."""
+    return b"%d-%d" % (entry_id >> SEQUENCE_BITS, entry_id & MOST_SEQUENCE)
+
+
+class Stream:
+    """Entries by ID, and consumer groups by name."""
+
+    __slots__ = (
+        "_chunks",
+        "_counts",
+        "_firsts",
+        "_ids",
+        "_open_bytes",
+        "_rows",
+        "_sealed_bytes",
+        "_skip",
+        "entries_added",
+        "groups",
+        "last_id",
+        "length",
+        "max_deleted_id",
+        "totals",
+    )
+
+    def __init__(self) -> None:
+        self._chunks: list[Chunk] = []  # the sealed ones
+        self._firsts: list[int] = []  # of each: no ID in it is smaller
+        self._counts: list[int] = []  # of each: its entries, without those that are trimmed
+        self._skip = 0  # entries of the first sealed chunk that are trimmed
+        self._ids: list[int] = []  # of the open chunk
+        self._rows: list[tuple[bytes, ...]] = []
+        self._open_bytes = 0
+        self._sealed_bytes = 0
+        self.length = 0
+        self.last_id = 0  # the greatest that was ever added, or that was set
+        self.max_deleted_id = 0
+        self.entries_added = 0  # ever
+        self.groups: dict[bytes, Group] = {}
+        self.totals = Totals()
+
+    def __len__(self) -> int:
+        """Return the number of parts to free: entries and pending entries. `length` is that of the entries."""
+        return self.length + self.totals.pending
+
+    def __eq__(self, other: object) -> bool:
+        """Compare all that commands can set; so not the times of consumers."""
+        if not isinstance(other, Stream):
+            return NotImplemented
+        return (
+            self._numbers() == other._numbers()
+            and self.groups == other.groups
+            and list(self.entries()) == list(other.entries())
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def _numbers(self) -> tuple[int, ...]:
+        return self.length, self.last_id, self.max_deleted_id, self.entries_added
+
+    # ---- reading
+
+    def first_id(self) -> int:
+        """Return the ID of the first entry; 0 if there is none."""
+        for ids, _ in self.parts():
+            return ids[0]
+        return 0
+
+    def newest_id(self) -> int:
+        """Return the ID of the last entry that is there; 0 if there is none."""
+        for ids, _ in self.parts(is_reverse=True):
+            return ids[0]
+        return 0
+
+    def _load(self, place: int) -> tuple[Sequence[int], Sequence[tuple[bytes, ...]]]:
+        """Return the IDs and the fields of a chunk; that behind the sealed ones is the open one."""
+        if place == len(self._chunks):
+            return self._ids, self._rows
+        chunk = self._chunks[place]
+        ids, rows = _unpack(chunk) if isinstance(chunk, bytes) else chunk
+        return (ids[self._skip :], rows[self._skip :]) if place == 0 and self._skip else (ids, rows)
+
+    def parts(
+        self, start: int = 0, end: int = MOST_ID, is_reverse: bool = False
+    ) -> Iterator[tuple[Sequence[int], Sequence[tuple[bytes, ...]]]]:
+        """Yield the entries of a range, both ends included, in parts: their IDs and their fields, at most CHUNK.
+
+        The stream must not change meanwhile: who needs that walks a copy.
+        """
+        if start > end:
+            return
+        behind = bisect_right(self._firsts, end)
+        if behind == len(self._chunks):
+            behind += 1  # the open chunk
+        places = range(max(bisect_right(self._firsts, start) - 1, 0), behind)
+        for place in reversed(places) if is_reverse else places:
+            ids, rows = self._load(place)
+            low, high = bisect_left(ids, start), bisect_right(ids, end)
+            if low < high:
+                ids, rows = ids[low:high], rows[low:high]
+                yield (ids[::-1], rows[::-1]) if is_reverse else (ids, rows)
+
+    def entries(
+        self, start: int = 0, end: int = MOST_ID, is_reverse: bool = False
+    ) -> Iterator[tuple[int, tuple[bytes, ...]]]:
+        """Yield the entries of a range one by one."""
+        for ids, rows in self.parts(start, end, is_reverse):
+            yield from zip(ids, rows, strict=True)
+
+    def find(self, ids: Iterable[int]) -> dict[int, tuple[bytes, ...]]:
+        """Return the fields of those IDs that exist. A chunk is unpacked once."""
+        found = {}
+        for place, wanted in self._by_chunk(ids).items():
+            present, rows = self._load(place)
+            for entry_id in wanted:
+                index = bisect_left(present, entry_id)
+                if index < len(present) and present[index] == entry_id:
+                    found[entry_id] = rows[index]
+        return found
+
+    def _by_chunk(self, ids: Iterable[int]) -> dict[int, list[int]]:
+        """Return IDs by the chunk in which each would be."""
+        by_chunk: dict[int, list[int]] = {}
+        open_from = self._ids[0] if self._ids else MOST_ID + 1
+        for entry_id in ids:
+            place = len(self._chunks) if entry_id >= open_from else bisect_right(self._firsts, entry_id) - 1
+            if place >= 0:
+                by_chunk.setdefault(place, []).append(entry_id)
+        return by_chunk
+
+    def count_from(self, start: int, most: int) -> int:
+        """Return the number of entries from an ID on; if it is greater than `most`, a number greater than `most`."""
+        count = 0
+        for ids, _ in self.parts(start):
+            count += len(ids)
+            if count > most:
+                break
+        return count
+
+    def count_below(self, entry_id: int) -> int:
+        """Return the number of entries whose ID is smaller."""
+        if self._ids and self._ids[0] < entry_id:
+            return sum(self._counts) + bisect_left(self._ids, entry_id)
+        place = bisect_left(self._firsts, entry_id) - 1
+        return sum(self._counts[:place]) + bisect_left(self._load(place)[0], entry_id) if place >= 0 else 0
+
+    # ---- changing
+
+    def next_id(self, now_ms: int) -> int:
+        """Return the ID that an entry gets now: greater than all before. It must not be exhausted."""
+        first_of_now = now_ms << SEQUENCE_BITS
+        return first_of_now if first_of_now > self.last_id else self.last_id + 1
+
+    def append(self, entry_id: int, fields: tuple[bytes, ...]) -> None:
+        """Add an entry, whose ID must be greater than `last_id`."""
+        ids = self._ids
+        ids.append(entry_id)
+        self._rows.append(fields)
+        self.last_id = entry_id
+        self.length += 1
+        self.entries_added += 1
+        self._open_bytes += ENTRY_BYTES + FIELD_BYTES * len(fields) + sum(map(len, fields))
+        if len(ids) >= CHUNK or self._open_bytes > CHUNK_BYTES:
+            self._seal()
+
+    def _seal(self) -> None:
+        chunk = _pack(self._ids, self._rows)
+        self._chunks.append(chunk)
+        self._firsts.append(self._ids[0])
+        self._counts.append(len(self._ids))
+        self._sealed_bytes += _bytes_of(chunk)
+        self._ids, self._rows, self._open_bytes = [], [], 0
+
+    def delete(self, ids: Iterable[int]) -> list[int]:
+        """Delete entries. Return the IDs of those that existed, in order."""
+        deleted: list[int] = []
+        for place, wanted in sorted(self._by_chunk(ids).items(), reverse=True):
+            present, rows = self._load(place)
+            gone = set(wanted).intersection(present)
+            if gone:
+                kept = [(each, row) for each, row in zip(present, rows, strict=True) if each not in gone]
+                self._replace(place, [each for each, _ in kept], [row for _, row in kept])
+                self.max_deleted_id = max(self.max_deleted_id, *gone)
+                deleted += gone
+        self.length -= len(deleted)
+        return sorted(deleted)
+
+    def _replace(self, place: int, ids: list[int], rows: list[tuple[bytes, ...]]) -> None:
+        """Give a chunk other entries, some of those that it has."""
+        if place == len(self._chunks):
+            self._ids, self._rows, self._open_bytes = ids, rows, sum(map(_open_bytes_of, rows))
+            return
+        self._sealed_bytes -= _bytes_of(self._chunks[place])
+        if place == 0:
+            self._skip = 0
+        if ids:
+            self._chunks[place] = chunk = _pack(ids, rows)
+            self._counts[place] = len(ids)
+            self._sealed_bytes += _bytes_of(chunk)
+        else:
+            del self._chunks[place], self._firsts[place], self._counts[place]
+
+    def trim(self, excess: int) -> list[Chunk]:
+        """Delete the first `excess` entries, as many as there are at most. Return what the caller has to free."""
+        self.length -= excess
+        counts, whole = self._counts, 0
+        while whole < len(counts) and counts[whole] <= excess:
+            excess -= counts[whole]
+            whole += 1
+        dropped = self._chunks[:whole]
+        if whole:
+            self._sealed_bytes -= sum(map(_bytes_of, dropped))
+            self._skip = 0
+            del self._chunks[:whole], self._firsts[:whole], counts[:whole]
+        if excess and counts:
+            self._skip += excess
+            counts[0] -= excess
+        elif excess:
+            self._open_bytes -= sum(map(_open_bytes_of, self._rows[:excess]))
+            del self._ids[:excess], self._rows[:excess]
+        return dropped
+
+    def free_some(self) -> None:
+        """Remove some hundred entries: for one who frees a stream in slices."""
+        if self._chunks:
+            del self._chunks[-FREED_CHUNKS:], self._firsts[-FREED_CHUNKS:]
+            self.length -= sum(self._counts[-FREED_CHUNKS:])
+            del self._counts[-FREED_CHUNKS:]
+        elif self._ids:
+            self.length -= len(self._ids)
+            self._ids, self._rows = [], []
+        elif self.groups:
+            name, group = self.groups.popitem()
+            group.free_some()
+            if group:
+                self.groups[name] = group
+
+    # ---- groups
+
+    def add_group(self, name: bytes, last_id: int, entries_read: int) -> Group:
+        """Add a consumer group, whose name must be new."""
+        self.groups[name] = group = Group(self.totals, last_id, entries_read)
+        self.totals.held_bytes += GROUP_BYTES + len(name)
+        return group
+
+    def remove_group(self, name: bytes) -> Group:
+        """Remove a group and return it: the caller has to free it."""
+        group = self.groups.pop(name)
+        self.totals.held_bytes -= group.size_bytes() + len(name)
+        self.totals.pending -= len(group.pending)
+        return group
+
+    def has_deleted_from(self, start: int) -> bool:
+        """Return True if an entry of an ID from `start` on may have been deleted, other than by trimming."""
+        return bool(self.length) and 0 < self.max_deleted_id >= start
+
+    def number_of(self, entry_id: int, first_id: int) -> int:
+        """Return how many entries were added up to an ID, or UNKNOWN. `first_id` is that of the first entry."""
+        if not self.entries_added:
+            return 0
+        if entry_id == self.last_id or (not self.length and entry_id < self.last_id):
+            return self.entries_added
+        if entry_id < self.last_id and not 0 < self.max_deleted_id >= first_id and entry_id <= first_id:
+            return self.entries_added - self.length + (entry_id == first_id)
+        return UNKNOWN
+
+    def entries_read(self, group: Group, ids: Iterable[int]) -> int:
+        """Return how many entries a group has read after it is given the entries of these IDs, or UNKNOWN."""
+        read, first_id = group.entries_read, self.first_id()
+        for entry_id in ids:
+            if read != UNKNOWN and not self.has_deleted_from(entry_id):
+                read += 1
+            elif self.entries_added:
+                read = self.number_of(entry_id, first_id)
+        return read
+
+    def lag(self, group: Group) -> int | None:
+        """Return how many entries a group has not read yet; None if nobody knows."""
+        if not self.entries_added:
+            return 0
+        if group.entries_read != UNKNOWN and not self.has_deleted_from(group.last_id):
+            return self.entries_added - group.entries_read
+        read = self.number_of(group.last_id, self.first_id())
+        return None if read == UNKNOWN else self.entries_added - read
+
+    # ---- the row
+
+    def size_bytes(self) -> int:
+        """Return the bytes of memory. O(1)."""
+        shares = CHUNK_SHARE_BYTES * len(self._chunks)
+        return STREAM_BYTES + self._open_bytes + self._sealed_bytes + shares + self.totals.held_bytes
+
+    def is_large(self) -> bool:
+        """Return True if to write or free the stream may take longer than a millisecond."""
+        return self._sealed_bytes > LARGE_BYTES or len(self) > LARGE
+
+    def copy(self) -> Stream:
+        """Return an independent copy. O(chunks + consumers)."""
+        copied = Stream()
+        copied._chunks = self._chunks[:]
+        copied._firsts = self._firsts[:]
+        copied._counts = self._counts[:]
+        copied._skip = self._skip
+        copied._ids = self._ids[:]
+        copied._rows = self._rows[:]
+        copied._open_bytes = self._open_bytes
+        copied._sealed_bytes = self._sealed_bytes
+        copied.length, copied.last_id, copied.max_deleted_id, copied.entries_added = self._numbers()
+        copied.totals.held_bytes, copied.totals.pending = self.totals.held_bytes, self.totals.pending
+        copied.groups = {name: group.copy(copied.totals) for name, group in self.groups.items()}
+        return copied
+
+    def check(self) -> None:
+        """Assert that the stream is consistent."""
+        places = range(len(self._chunks))
+        assert len(self._chunks) == len(self._firsts) == len(self._counts)
+        assert [len(self._load(place)[0]) for place in places] == self._counts
+        assert all(self._counts)
+        assert self._skip == 0 or self._chunks
+        ids = [entry_id for entry_id, _ in self.entries()]
+        assert ids == sorted(set(ids))
+        assert self.length == len(ids)
+        assert all(first <= self._load(place)[0][0] for place, first in enumerate(self._firsts))
+        assert self._firsts == sorted(self._firsts)
+        assert len(self._ids) == len(self._rows) < CHUNK
+        assert self._open_bytes == sum(map(_open_bytes_of, self._rows))
+        assert self._sealed_bytes == sum(map(_bytes_of, self._chunks))
+        assert not ids or ids[-1] <= self.last_id
+        assert self.totals.pending == sum(len(group.pending) for group in self.groups.values())
+        assert self.totals.held_bytes == sum(len(name) + group.size_bytes() for name, group in self.groups.items())
+        for group in self.groups.values():
+            group.check()
+
+
+# ---- chunks
+
+
+def _open_bytes_of(fields: tuple[bytes, ...]) -> int:
+    return ENTRY_BYTES + FIELD_BYTES * len(fields) + sum(map(len, fields))
+
+
+def _bytes_of(chunk: Chunk) -> int:
+    if isinstance(chunk, bytes):
+        return getsizeof(chunk)
+    return sum(map(_open_bytes_of, chunk[1]))
+
+
+def _pack(ids: Sequence[int], rows: Sequence[tuple[bytes, ...]]) -> Chunk:
+    """Seal a chunk: as `bytes`, or as a tuple if its entries are long.
+
+    Times are stored as differences, and integers in the least number of bytes. Names that all entries have in common
+    are stored once, and values by column.
+    """
+    if sum(map(_open_bytes_of, rows)) > PACKED_BYTES * len(rows):
+        return tuple(ids), tuple(rows)
+    times = [entry_id >> SEQUENCE_BITS for entry_id in ids]
+    steps = [after - before for before, after in zip(times, times[1:])]  # noqa: B905, RUF007 - the second is shorter
+    sequences = [entry_id & MOST_SEQUENCE for entry_id in ids]
+    head = (times[0], *_shrunk([0, *steps]), *_shrunk(sequences))
+    if len(set(map(len, rows))) == 1:
+        columns = list(zip(*rows, strict=True))
+        if all(column.count(column[0]) == len(column) for column in columns[::2]):
+            names = tuple([column[0] for column in columns[::2]])
+            return marshal.dumps((*head, names, tuple(columns[1::2])), 2)
+    return marshal.dumps((*head, None, tuple(rows)), 2)
+
+
+def _shrunk(numbers: list[int]) -> tuple[str, bytes]:
+    """Return the type code and the bytes of an array of unsigned integers."""
+    most = max(numbers)
+    code = "B" if most < 1 << 8 else "H" if most < 1 << 16 else "I" if most < 1 << 32 else "Q"
+    return code, array(code, numbers).tobytes()
+
+
+def _unpack(chunk: bytes) -> tuple[list[int], list[tuple[bytes, ...]]]:
+    """Return the IDs and the fields of the entries of a packed chunk."""
+    first_ms, step_code, steps, sequence_code, sequences, names, columns = marshal.loads(chunk)
+    times = accumulate(array(step_code, steps), initial=first_ms)
+    next(times)  # the first step is 0
+    ids = [time_ms << SEQUENCE_BITS | each for time_ms, each in zip(times, array(sequence_code, sequences))]  # noqa: B905
+    if names is None:
+        return ids, list(columns)
+    return ids, list(zip(*chain.from_iterable(zip(map(repeat, names), columns))))  # noqa: B905
+
+
+# ---- the commands that make a stream anew
+
+
+def rebuild(key: bytes, stream: Stream, deadline_ms: int) -> Commands:
+    """Return the commands that make the stream, as Redis's rewrite of its log has them."""
+    return made_anew(key, _commands(key, stream), deadline_ms)
+
+
+def _commands(key: bytes, stream: Stream) -> Iterator[Sequence[bytes]]:
+    """Yield the commands that make the stream where there is no key.
+
+    XCLAIM makes an entry pending only if it exists. So a pending entry that was deleted is made first, claimed, and
+    trimmed off again, because a trim leaves no trace but the last ID, which XSETID sets back.
+    """
+    gone: dict[bytes, list[int]] = {name: [] for name in stream.groups}
+    for name, group in stream.groups.items():
+        pending = (entry_id for entry_id, _ in group.pending.items())
+        while ids := list(islice(pending, EXAMINED_IDS)):
+            found = stream.find(ids)
+            gone[name] += [entry_id for entry_id in ids if entry_id not in found]
+            if len(ids) == EXAMINED_IDS:
+                yield (b"DEL", key)  # once more: so that no step takes long
+    lost = sorted({entry_id for ids in gone.values() for entry_id in ids})
+    for entry_id in lost:
+        yield (b"XADD", key, format_id(entry_id), b"", b"")
+    if not stream.length and not lost:
+        yield (b"XADD", key, b"MAXLEN", b"0", b"0-1", b"", b"")  # an empty stream
+    for name, ids in gone.items():
+        if ids:
+            yield (b"XGROUP", b"CREATE", key, name, b"0-0")
+            yield from _claims(key, name, stream.groups[name], ids)
+    if lost:
+        yield (b"XTRIM", key, b"MAXLEN", b"0")
+        yield (b"XSETID", key, b"0-0")
+    for entry_id, fields in stream.entries():
+        yield (b"XADD", key, format_id(entry_id), *fields)
+    added, deleted = b"%d" % stream.entries_added, format_id(stream.max_deleted_id)
+    yield (b"XSETID", key, format_id(stream.last_id), b"ENTRIESADDED", added, b"MAXDELETEDID", deleted)
+    for name, group in stream.groups.items():
+        read = b"%d" % group.entries_read
+        how = b"SETID" if gone[name] else b"CREATE"
+        yield (b"XGROUP", how, key, name, format_id(group.last_id), b"ENTRIESREAD", read)
+        for consumer in group.consumers:
+            yield (b"XGROUP", b"CREATECONSUMER", key, name, consumer)
+        lost_here = set(gone[name])
+        yield from _claims(key, name, group, (each for each, _ in group.pending.items() if each not in lost_here))
+
+
+def _claims(key: bytes, name: bytes, group: Group, ids: Iterable[int]) -> Iterator[Sequence[bytes]]:
+    """Yield the commands that make entries pending, one for several that have the same record."""
+    batch: list[bytes] = []
+    known = None
+    for entry_id in ids:
+        pending = group.pending.get(entry_id)
+        if batch and (pending != known or len(batch) == REBUILT_IDS):
+            yield claim(key, name, known, batch)
+            batch = []
+        known = pending
+        batch.append(format_id(entry_id))
+    if known is not None:
+        yield claim(key, name, known, batch)
+
+
+def claim(key: bytes, group: bytes, pending: Any, ids: Iterable[bytes]) -> Sequence[bytes]:
+    """Return the command that makes existing entries pending with this record."""
+    options = (b"TIME", b"%d" % pending.delivered_ms, b"RETRYCOUNT", b"%d" % pending.deliveries, b"FORCE", b"JUSTID")
+    return (b"XCLAIM", key, group, pending.consumer, b"0", *ids, *options)
+
+
+STREAM = ValueType(
+    name=b"stream",
+    python_type=Stream,
+    encoding=lambda _stream: b"stream",
+    rebuild=rebuild,
+    copy=Stream.copy,
+    size_bytes=Stream.size_bytes,
+    is_large=Stream.is_large,
+    may_be_empty=True,
+)

@@ -130,6 +130,7 @@ LPOS_RANK_ZERO = (
 LPOS_RANK_OUT_OF_RANGE = b"ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807"
 LPOS_COUNT_NEGATIVE = b"ERR COUNT can't be negative"
 LPOS_MAXLEN_NEGATIVE = b"ERR MAXLEN can't be negative"
+
 # streams
 INVALID_STREAM_ID = b"ERR Invalid stream ID specified as stream command argument"
 MAXLEN_AND_MINID = b"ERR syntax error, MAXLEN and MINID options at the same time are not compatible"

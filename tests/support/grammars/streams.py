@@ -147,15 +147,13 @@ def same_stream(ours: Any, theirs: Any) -> bool:
 
 
 def _plain(reply: Any) -> Any:
-    """Return a description as lists, without clocks, ages and the nodes of Redis's radix tree."""
-    if isinstance(reply, dict):
-        reply = [each for item in reply.items() for each in item]
-    if isinstance(reply, (list, tuple)):
-        items = [_plain(each) for each in reply]
-        if items and len(items) % 2 == 0 and all(type(name) is bytes for name in items[::2]):
-            pairs = zip(items[::2], items[1::2], strict=True)
-            return [pair for pair in pairs if pair[0] not in OWN]
-        return items
+    """Return a description as nested pairs, without clocks, ages and the nodes of Redis's radix tree."""
+    if isinstance(reply, tuple):
+        return tuple(map(_plain, reply))
+    if isinstance(reply, list):
+        if reply and len(reply) % 2 == 0 and all(type(name) is bytes for name in reply[::2]):
+            reply = list(zip(reply[::2], reply[1::2], strict=True))  # a map in RESP2; in RESP3 it has pairs already
+        return [_plain(each) for each in reply if not (isinstance(each, tuple) and each[0] in OWN)]
     return b"a clock" if isinstance(reply, int) and reply > 10**9 else reply
 
 

@@ -53,6 +53,7 @@ from values.sets import (
 )
 
 AT_ONCE_MEMBERS = 2048  # to handle so many takes one or two milliseconds
+PART_POPPED = 64  # members of a step; to choose one takes some microseconds
 MOST_REPEATED = 1 << 20  # members of a reply that may name one more than once
 DEL_BYTES = 24  # of the record of a DEL, without its key
 EMPTY = Set()  # for a key that does not exist; never changed
@@ -270,7 +271,7 @@ def _pop_locked(session: Session, lock: KeyLock, key: bytes, count: int) -> Work
     chunks: list[tuple[Any, ...]] = []
     while count > 0:
         with session.store.collecting(lock.effects):
-            popped = _pop(session, db, key, min(count, PART_WORDS))
+            popped = _pop(session, db, key, min(count, PART_POPPED))
         if not popped:  # the key has expired meanwhile, or it was empty before
             break
         chunks.append(tuple(popped))
@@ -408,7 +409,8 @@ def sintercard(session: Session, argv: list[bytes]) -> Reply:
     sets = [_set(session.db, key) for key in argv[2 : 2 + numkeys]]
     if INTERSECTION.cost(sets) <= AT_ONCE_MEMBERS:
         return _end(count_common(sets, limit))
-    return count_common([found.copy() for found in sets], limit)
+    copies = [found.copy() for found in sets]
+    return _freeing(session, copies, count_common(copies, limit))
 
 
 def _parse_limit(words: list[bytes]) -> int:
@@ -456,13 +458,23 @@ def _read(session: Session, argv: list[bytes], algebra: Algebra) -> Reply:
     sets = [_set(session.db, key) for key in argv[1:]]
     if algebra.cost(sets) <= AT_ONCE_MEMBERS:
         return Members(_end(algebra.run(sets)))
-    return _run_and_list(session, algebra.run([found.copy() for found in sets]))
+    copies = [found.copy() for found in sets]
+    return _freeing(session, copies, _run_and_list(session, algebra.run(copies)))
 
 
 def _run_and_list(session: Session, steps: Steps) -> Work:
     result = yield from steps
-    reply = yield from _list_in_slices(session, result.parts(), LongSet)
+    reply = yield from _freeing(session, [result], _list_in_slices(session, result.parts(), LongSet))
     return reply
+
+
+def _freeing(session: Session, sets: list[Set], work: Generator[None, None, T]) -> Generator[None, None, T]:
+    """Do work, and then free sets in slices: all their members may have been removed from the keyspace meanwhile."""
+    try:
+        result = yield from work
+    finally:
+        session.store.garbage += [sets] if len(sets) > AT_ONCE_MEMBERS else sets
+    return result
 
 
 def _read_long(session: Session, argv: list[bytes], work_on: Callable[[list[Set]], Work]) -> Work:
@@ -470,10 +482,7 @@ def _read_long(session: Session, argv: list[bytes], work_on: Callable[[list[Set]
     if session.store.key_lock is not None:  # as in `_find_in_slices`
         return HELD_BACK
     sets = yield from copies_in_slices(session, argv, (SET_TYPE,), missing=EMPTY)
-    try:
-        reply = yield from work_on(sets)
-    finally:
-        session.store.garbage.append(sets)
+    reply = yield from _freeing(session, sets, work_on(sets))
     return reply
 
 
@@ -519,8 +528,7 @@ def _store_locked(session: Session, lock: KeyLock, argv: list[bytes], algebra: A
         for start in range(2, len(argv), PART_WORDS):
             sets += [_set(db, key).copy() for key in argv[start : start + PART_WORDS]]
             yield
-        result = yield from algebra.run(sets)
-        session.store.garbage.append(sets)
+        result = yield from _freeing(session, sets, algebra.run(sets))
     if not is_long(argv):
         with session.store.collecting(lock.effects):
             return _put(db, argv, result)

@@ -145,10 +145,13 @@ def difference(sets: Sequence[Set]) -> Steps:
                     result.discard(member)
                 yield
         else:
-            is_there = other.finder()
-            for part in result.copy().parts():
-                for member in filter(is_there, part):
-                    result.discard(member)
+            is_there, cursor, begun = other.finder(), 0, False
+            while cursor or not begun:
+                begun = True
+                cursor, items = result.scan(cursor, PART_MEMBERS)
+                for member, _ in items:
+                    if is_there(member):
+                        result.discard(member)
                 yield
         if not result:
             break

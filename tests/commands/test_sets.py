@@ -256,6 +256,7 @@ FEW = 20  # members at once, in these tests
 def _few_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(commands.sets, "AT_ONCE_MEMBERS", FEW)
     monkeypatch.setattr(commands.sets, "PART_WORDS", 7)
+    monkeypatch.setattr(commands.sets, "PART_POPPED", 7)
 
 
 def client_with(**keys: range) -> Client:

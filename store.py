@@ -134,7 +134,7 @@ class Store:
                 step = 1 if self.has_containers and isinstance(container, dict) else SLICE  # each may be a large value
                 for _ in range(min(step, len(container))):
                     drop()
-            if not container:
+            if not container and self.garbage[-1] is container:
                 self.garbage.pop()
             if out_of_time():
                 return not self.garbage

@@ -26,6 +26,7 @@ from values import is_large, type_of
 from values.entry import NO_DEADLINE, Entry, deadline_of
 
 SHARDS = 256  # small dicts grow in small steps; one dict of millions of keys would stall the loop when it doubles
+FREED_ENTRIES = 64  # in one step; each may be a value of some hundred elements
 T = TypeVar("T")
 
 
@@ -51,14 +52,36 @@ class SharedValues:
             del self._readers[id(value)]
             if id(value) in self._dropped:
                 self._dropped.discard(id(value))
-                self._garbage.append(value)
+                self._free(value)
 
     def drop(self, value: Any) -> None:
         """Free a large value or a table that is no longer in the keyspace, in slices, after its last view."""
         if value in self:
             self._dropped.add(id(value))
         else:
-            self._garbage.append(value)
+            self._free(value)
+
+    def _free(self, value: Any) -> None:
+        self._garbage.append(FlushedEntries(value, self) if type(value) is dict else value)
+
+
+class FlushedEntries:
+    """The entries of a flushed database. Large values among them are freed in slices of their own."""
+
+    def __init__(self, entries: dict[bytes, Entry], shared: SharedValues) -> None:
+        self._entries = entries
+        self._shared = shared
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def free_some(self) -> None:
+        """Remove some entries; hand over a large value, and stop there."""
+        for _ in range(min(FREED_ENTRIES, len(self._entries))):
+            _, entry = self._entries.popitem()
+            if type(entry) is tuple and is_large(entry[0]):
+                self._shared.drop(entry[0])
+                return
 
 
 class ViewedStore(Protocol):

@@ -162,7 +162,7 @@ def difference(sets: Sequence[Set]) -> Steps:
 def intersection(sets: Sequence[Set]) -> Steps:
     """Return the members that are in all sets. Takes O(members of the smallest set * number of sets)."""
     result = Set()
-    for part in (yield from _common(_smallest_first(sets))):
+    for part in _consume((yield from _common(_smallest_first(sets)))):
         result.add_all(part)
         yield
     return result
@@ -173,7 +173,7 @@ def count_common(sets: Sequence[Set], limit: int) -> Generator[None, None, int]:
     *smaller, largest = _smallest_first(sets)
     is_there = largest.finder()
     count = 0
-    for part in (yield from _common(smaller)) if smaller else largest.parts():
+    for part in _consume((yield from _common(smaller)) if smaller else largest.parts()):
         count += sum(map(is_there, part))
         if 0 < limit <= count:
             return limit
@@ -198,11 +198,21 @@ def _common(sets: Sequence[Set]) -> Generator[None, None, Parts]:
 
 def _filtered(parts: Parts, is_wanted: Callable[[bytes], bool]) -> Generator[None, None, Parts]:
     found = []
-    for part in parts:
+    for part in _consume(parts):
         if wanted := tuple(filter(is_wanted, part)):
             found.append(wanted)
         yield
     return found
+
+
+def _consume(parts: Parts) -> Parts:
+    """Yield the parts, and free each of a list with its step, because to free all at once takes long."""
+    if isinstance(parts, list):
+        parts.reverse()
+        while parts:
+            yield parts.pop()
+    else:
+        yield from parts
 
 
 Steps = Generator[None, None, Set]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Generator
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -16,7 +17,9 @@ import commands.sets
 import errors
 from commands.sets import AT_ONCE_MEMBERS, MOST_REPEATED
 from errors import CommandError
+from keyspace.point_in_time import PointInTimeView
 from replies import HELD_BACK, LongArray, LongSet, Members
+from values.entry import value_of
 from values.sets import SET_TYPE
 
 MAX = 2**63 - 1
@@ -439,3 +442,32 @@ def test_members_of_a_small_set_are_one_plain_reply() -> None:
     client.ask("SADD", "k", "one more")
     assert isinstance(client.ask("SMEMBERS", "k"), Generator)
     assert SET_TYPE.is_large(client.bench.store.databases[0].peek(b"k"))
+
+
+def test_a_large_set_of_a_flushed_database_is_freed_in_slices() -> None:
+    client = client_with(k=range(3000), small=range(3))
+    store = client.bench.store
+    found = store.databases[0].peek(b"k")
+    client.ask("FLUSHALL")
+    lengths = []
+    while store.garbage:
+        store.expire_cycle(lambda: True)
+        lengths.append(len(found))
+    assert lengths[-1] == 0
+    assert max(before - after for before, after in pairwise([3000, *lengths])) < 400
+
+
+def test_a_large_set_that_a_rewrite_reads_outlives_a_flush() -> None:
+    client = client_with(k=range(3000))
+    db = client.bench.store.databases[0]
+    with PointInTimeView(db) as view:
+        client.ask("RENAME", "k", "j")
+        client.ask("FLUSHALL")
+        while client.bench.store.garbage:
+            client.bench.store.expire_cycle(lambda: False)
+        [entry] = view.live_entries([b"k"])
+        assert entry is not None
+        assert len(value_of(entry)) == 3000
+    while client.bench.store.garbage:
+        client.bench.store.expire_cycle(lambda: False)
+    assert len(value_of(entry)) == 0

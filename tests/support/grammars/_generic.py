@@ -65,4 +65,17 @@ LENIENT = {
     b"OBJECT IDLETIME": (same_shape, "ours notes uses from the first such question on"),
     b"MEMORY USAGE": (same_shape, "the memory of each"),
 }
-REPEATS = {b"SET", b"RENAME", b"COPY", b"EXPIRE", b"PEXPIRE", b"PEXPIREAT", b"EXPIREAT"}
+STORES = ("SINTER", "SUNION", "SDIFF", "ZINTER", "ZUNION", "ZDIFF", "ZRANGE", "GEOSEARCH")
+REPEATS = {
+    b"SET",
+    b"RENAME",
+    b"COPY",
+    b"EXPIRE",
+    b"PEXPIRE",
+    b"PEXPIREAT",
+    b"EXPIREAT",
+    b"SORT",
+    b"GEORADIUS",
+    b"RESTORE",
+}
+REPEATS |= {f"{name}STORE".encode() for name in STORES}

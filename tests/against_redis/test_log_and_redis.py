@@ -11,11 +11,11 @@ from pathlib import Path
 import all_families
 import pytest
 import redis
+from contents import Contents, ask_all, differences
 from contents import contents as all_contents
-from contents import differences
 from grammars import FAMILIES
 from log_model import FAR_MS, read_log, set_, write_log
-from servers import GODIS, GodisProcess, RedisProcess, require, wait_until
+from servers import GODIS, Failure, GodisProcess, Raw, RedisProcess, require, wait_until
 
 from errors import LogError
 
@@ -228,3 +228,30 @@ def test_a_redis_log_with_all_types_is_taken_over(tmp_path: Path, rewritten: boo
     one_file(tmp_path, tmp_path / "log.txt")
     with GodisProcess(tmp_path, "--default-ttl", "0") as godis, godis.raw() as raw:
         assert differences(all_contents(raw), held) == []
+
+
+def test_what_one_dumps_the_other_restores(tmp_path: Path) -> None:
+    """Everything that random commands left in one server goes into the other, and back, key by key."""
+    (tmp_path / "redis").mkdir()
+    with (
+        GodisProcess(tmp_path, "--default-ttl", "0") as godis,
+        RedisProcess(tmp_path / "redis") as server,
+        godis.raw() as ours,
+        server.raw() as theirs,
+    ):
+        all_families.fill(ours, 11, COMMANDS_A_FAMILY)
+        held = all_contents(ours)
+        restore_all(ours, theirs, held)
+        assert differences(all_contents(theirs), held) == []
+        ours.ask("FLUSHALL")
+        restore_all(theirs, ours, held)
+        assert differences(all_contents(ours), held) == []
+
+
+def restore_all(source: Raw, target: Raw, held: Contents) -> None:
+    for (db, key), (_, _, deadline_ms) in held.items():
+        _, dumped = ask_all(source, [["SELECT", db], ["DUMP", key]])
+        assert not isinstance(dumped, Failure), (key, dumped)
+        life = [max(0, deadline_ms), dumped, "ABSTTL"]
+        _, reply = ask_all(target, [["SELECT", db], ["RESTORE", key, *life]])
+        assert reply == b"OK", (key, reply)

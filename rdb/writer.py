@@ -36,7 +36,7 @@ def serialize(commands: Commands, now_ms: int) -> Generator[None, None, Serializ
 
     `now_ms` is when the consumers of a stream were last seen, because no command says it.
     """
-    count, kind = 0, STRING
+    count, kind, end = 0, STRING, 0
     pieces: list[bytes] = []
     texts: list[bytes] = []
     deadlines: dict[bytes, int] = {}
@@ -53,6 +53,10 @@ def serialize(commands: Commands, now_ms: int) -> Generator[None, None, Serializ
             texts = words[:1]
         elif name == b"APPEND":
             texts += words
+        elif name == b"SETRANGE":  # of a long string, from its start on
+            start, part = int(words[0]), words[1]
+            texts += [bytes(start - end), part]
+            end = start + len(part)
         elif name == b"HPEXPIREAT":
             deadlines.update(dict.fromkeys(words[3:], int(words[0])))
         elif name not in IGNORED:

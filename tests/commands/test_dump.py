@@ -59,6 +59,14 @@ def test_a_string_comes_back(client: Client, value: bytes) -> None:
     assert client.ask("GET", "copy") == value
 
 
+def test_a_string_that_was_written_in_parts_comes_back(client: Client) -> None:
+    for offset in (300_000, 70_000, 500_000):
+        client.ask("SETRANGE", "k", offset, "part")
+    payload = done(client.ask("DUMP", "k"))
+    assert done(client.ask("RESTORE", "copy", "0", payload)) == b"OK"
+    assert client.ask("GET", "copy") == bytes(70_000) + b"part" + bytes(229_996) + b"part" + bytes(199_996) + b"part"
+
+
 @pytest.fixture
 def client(bench: Bench) -> Client:
     """A client of the instance."""

@@ -122,6 +122,7 @@ NUMKEYS_TOO_LARGE = b"ERR Number of keys can't be greater than number of args"
 LIMIT_NEGATIVE = b"ERR LIMIT can't be negative"
 
 # lists
+NOT_SORTABLE = b"ERR One or more scores can't be converted into double"
 INDEX_OUT_OF_RANGE = b"ERR index out of range"
 LPOS_RANK_ZERO = (
     b"ERR RANK can't be zero: use 1 to start from the first match, 2 from the second ... or use negative to start from "

@@ -84,8 +84,8 @@ FURTHER_CATEGORIES = {  # categories in Redis that the rules do not yield
     b"FLUSHDB": [b"@dangerous"],
     b"FLUSHALL": [b"@dangerous"],
     b"SWAPDB": [b"@dangerous"],
-    b"SORT": [b"@set", b"@sortedset", b"@list", b"@dangerous"],
-    b"SORT_RO": [b"@set", b"@sortedset", b"@list", b"@dangerous"],
+    b"SORT": [b"@list", b"@set", b"@sortedset", b"@dangerous"],
+    b"SORT_RO": [b"@list", b"@set", b"@sortedset", b"@dangerous"],
     b"RESTORE": [b"@dangerous"],
 }
 
@@ -119,7 +119,7 @@ def categories(row: Command) -> list[bytes]:
     found = [name for flag, names in FLAG_CATEGORIES.items() if row.flags & flag for name in names]
     if not row.flags & FAST:
         found.append(b"@slow")
-    if group_of(row) in GROUP_CATEGORIES and not row.subcommands:
+    if group_of(row) in GROUP_CATEGORIES and not row.subcommands and row.group != "sort":
         found.append(GROUP_CATEGORIES[group_of(row)])
     return found + FURTHER_CATEGORIES.get(row.name.partition(b"|")[0], [])
 

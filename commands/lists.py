@@ -260,9 +260,11 @@ def lmpop(session: Session, argv: list[bytes]) -> Reply:
     from_left = _side(words[0])
     count = 1
     if words[1:]:
-        if len(words) != 3 or fold(words[1]) != b"COUNT":
+        if len(words) == 2 or fold(words[1]) != b"COUNT":
             raise CommandError(SYNTAX)
         count = parse_bounded(words[2], 1, MAX_INTEGER, COUNT_NOT_POSITIVE)
+        if len(words) > 3:
+            raise CommandError(SYNTAX)
     popped = pop_first(session.db, keys, count, from_left)
     if popped is None:
         return NULL_ARRAY

@@ -57,7 +57,7 @@ def count_in_slices(session: Session, argv: list[bytes], is_use: bool) -> Work:
     count = 0
     with PointInTimeView(session.db) as view:
         for keys in words_of(argv):
-            count += len(keys) - _look(session, view, keys, is_use).count(None)
+            count += len(keys) - look_up(session, view, keys, is_use).count(None)
             yield
     return count
 
@@ -71,7 +71,7 @@ def get_in_slices(session: Session, argv: list[bytes]) -> Work:
     try:
         with PointInTimeView(session.db) as view:
             for keys in words_of(argv):
-                entries = _look(session, view, keys, is_use=not session.no_touch)
+                entries = look_up(session, view, keys, is_use=not session.no_touch)
                 chunks.append(tuple(map(_string_of, entries)))
                 value_bytes += sum(map(len, filter(None, chunks[-1])))
                 yield
@@ -91,7 +91,7 @@ def copies_in_slices(
     copies: list[Any | T] = []
     with PointInTimeView(session.db) as view:
         for keys in words_of(argv):
-            for entry in _look(session, view, keys, is_use=not session.no_touch):
+            for entry in look_up(session, view, keys, is_use=not session.no_touch):
                 if entry is None:
                     copies.append(missing)
                 elif (kind := type_of(value_of(entry))) in kinds:
@@ -102,7 +102,7 @@ def copies_in_slices(
     return copies
 
 
-def _look(session: Session, view: PointInTimeView, keys: list[bytes], is_use: bool) -> list[Entry | None]:
+def look_up(session: Session, view: PointInTimeView, keys: list[bytes], is_use: bool) -> list[Entry | None]:
     """Return the entries of keys, and count hits, misses and, with `is_use`, accesses."""
     found = view.live_entries(keys)
     db, misses = session.db, found.count(None)

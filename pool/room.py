@@ -15,6 +15,7 @@ from contextlib import suppress
 from commands import Counted, fold
 from commands.arguments import parse_integer
 from commands.bitfields import parse_bit_offset, written_by
+from commands.sort import stored_bytes
 from commands.stream_arguments import parse_read
 from errors import OUT_OF_MEMORY, POOL_VALUE_TOO_LARGE, CommandError
 from keyspace.eviction import needed_bytes
@@ -125,6 +126,10 @@ def _move(db: Keyspace, argv: list[bytes]) -> tuple[int, int]:
     return 0, CONTAINER_BYTES + element_bytes
 
 
+def _sort(db: Keyspace, argv: list[bytes]) -> tuple[int, int]:
+    return 0, CONTAINER_BYTES + stored_bytes(db, argv)
+
+
 def _restore(_db: Keyspace, argv: list[bytes]) -> tuple[int, int]:
     payload = argv[3]
     size = string_bytes(payload)
@@ -179,6 +184,7 @@ GROWTH: dict[bytes, Growth] = {
     **dict.fromkeys((b"LSET", b"LINSERT"), _open_chunk),
     **dict.fromkeys((b"LMOVE", b"RPOPLPUSH"), _move),
     b"RESTORE": _restore,
+    b"SORT": _sort,
     b"SUNIONSTORE": _made_of(lambda argv: argv[2:], sum),
     b"SINTERSTORE": _made_of(lambda argv: argv[2:], min),
     b"SDIFFSTORE": _made_of(lambda argv: argv[2:], _first),

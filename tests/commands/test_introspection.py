@@ -48,7 +48,7 @@ OTHER_SYNTAX = {
     "zrangebylex",
     "zrevrangebylex",
     "zremrangebylex",
-    "bitfield_ro",  # the word GET is repeated there, too
+    *("bitfield_ro", "sort", "sort_ro"),  # the word GET is repeated there, too
     *("xrange", "xrevrange", "xautoclaim", "xpending"),  # `start` and `end` are IDs: strings there
     "xinfo|stream",  # FULL is the token of a block there
 }

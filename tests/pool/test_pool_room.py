@@ -20,7 +20,8 @@ LARGE = "x" * 100_000
 HASHES = {f"hash{size}": [f"f{number}" for number in range(2 * size)] for size in (5, 16, 340, 341)}
 SETS = {f"set{size}": [f"m{number}" for number in range(size, 2 * size)] for size in (5, 16, 170, 340, 341, 2000)}
 # Of each command that may take memory. There before are `old` (LARGE), `n` and `f` (numbers), HASHES, SETS and sorted
-# sets of these, and three lists: `short` just fits its compact form, `long` has packed chunks, `big` has one element.
+# sets of these, and lists: `short` just fits its compact form, `long` has packed chunks, `big` has one element,
+# and `names` has `d` many times.
 # `stream` has a group `g`.
 WRITES = {
     "SET": [["new", LARGE], ["old", "v"], ["n", LARGE, "EX", "100"]],
@@ -70,6 +71,13 @@ WRITES = {
     "LSET": [["short", "0", LARGE], ["long", "200", "v"], ["long", "200", LARGE], ["long", "0", LARGE]],
     "LINSERT": [["short", "BEFORE", "5", LARGE], ["long", "BEFORE", "200", "v"], ["long", "AFTER", "200", LARGE]],
     "LMOVE": [["short", "new", "LEFT", "LEFT"], ["big", "new", "LEFT", "LEFT"], ["big", "short", "LEFT", "RIGHT"]],
+    "SORT": [
+        ["long", "STORE", "new"],
+        ["long", "BY", "#", "GET", "#", "GET", "old", "GET", "ol*", "STORE", "new"],
+        ["names", "BY", "#", "GET", "ol*", "GET", "#", "STORE", "old"],
+        ["set2000", "ALPHA", "STORE", "new"],
+        ["long"],
+    ],
     "RPOPLPUSH": [["short", "new"], ["big", "new"], ["long", "long"]],
     "INCR": [["new"], ["n"]],
     "DECR": [["new"]],
@@ -158,6 +166,7 @@ def test_no_write_takes_more_than_is_reserved_for_it(words: list[str]) -> None:
     for number in range(1, 30):
         client.ask("XADD", "stream", number, "f", "v")
     client.ask("XGROUP", "CREATE", "stream", "g", "0")
+    client.ask("RPUSH", "names", *["d"] * 100)
     memory = bench.instance.eviction.memory
     assert memory is not None
     before = memory.used_bytes

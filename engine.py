@@ -295,7 +295,7 @@ def _check_key_locks(session: Session, row: Command, argv: list[bytes]) -> Defer
             return None  # in a pool a write changes nothing before its entry is applied
         if instance.log.is_busy:
             return HELD_BACK
-    is_free = row.has_keys and len(argv) <= AT_ONCE_WORDS and not lock.holds_any(row.key_arguments(argv))
+    is_free = len(argv) <= AT_ONCE_WORDS and row.names_keys(argv) and not lock.holds_any(row.key_arguments(argv))
     return None if is_free else HELD_BACK
 
 

@@ -137,6 +137,10 @@ class Command:
             raise row.wrong_arity()
         return row
 
+    def names_keys(self, argv: list[bytes]) -> bool:
+        """Return True if a request touches no keys but those that it names."""
+        return self.has_keys and not (type(self.keys) is StoreOption and self.keys.has_patterns(argv))
+
     def key_arguments(self, argv: list[bytes]) -> list[bytes]:
         """Return the keys of a request, whose arity must be right."""
         return self.keys.find(argv)

@@ -4,6 +4,7 @@
     Counted(position)            behind their number: SINTERCARD numkeys key [key ...]
     AfterWord(word, start)       the first half of what follows a word: XREAD ... STREAMS key ... id ...
     StoreOption(words, start)    the first argument, and the one that follows an option: SORT key ... STORE key
+                                 (`patterns`: options with which a request reads more keys than it names)
 
 A request may be wrong in every way: `find` returns what can be found, and raises nothing.
 """
@@ -96,6 +97,7 @@ class StoreOption(NamedTuple):
     words: tuple[bytes, ...]
     start: int
     fixed: Keys = FIRST
+    patterns: tuple[bytes, ...] = ()
 
     def find(self, argv: Sequence[bytes]) -> list[bytes]:
         """Return the keys of a request."""
@@ -104,6 +106,10 @@ class StoreOption(NamedTuple):
             if argv[position].upper() in self.words:
                 return [*found, argv[position + 1]]
         return found
+
+    def has_patterns(self, argv: Sequence[bytes]) -> bool:
+        """Return True if a request may read keys that it does not name."""
+        return any(word.upper() in self.patterns for word in argv[self.start :])
 
     def specifications(self) -> list[Specification]:
         """Return how COMMAND describes the positions."""

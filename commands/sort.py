@@ -79,11 +79,6 @@ class Options:
         """Return False if the elements stay in their order."""
         return self.by is None or self.by.names_key
 
-    @property
-    def reads_more_keys(self) -> bool:
-        """Return True if patterns name keys."""
-        return any(pattern.names_key for pattern in (self.by, *self.gets) if pattern is not None)
-
     def bounds(self, size: int) -> tuple[int, int]:
         """Return the part of so many elements that LIMIT leaves."""
         start = min(max(self.offset, 0), size)
@@ -235,7 +230,7 @@ def _sortable(value: Any) -> List | Set | SortedSet:
     "key [BY pattern] [LIMIT offset count] [GET pattern [GET pattern ...]] [ASC | DESC] [ALPHA] [STORE destination]",
     arity=-2,
     flags=WRITE | DENYOOM,
-    keys=StoreOption((b"STORE",), 2),
+    keys=StoreOption((b"STORE",), 2, patterns=(b"BY", b"GET")),
 )
 def sort(session: Session, argv: list[bytes]) -> Reply:
     """Return the elements of a list, set or sorted set in order, or store them as a list."""
@@ -247,7 +242,7 @@ def sort(session: Session, argv: list[bytes]) -> Reply:
     "key [BY pattern] [LIMIT offset count] [GET pattern [GET pattern ...]] [ASC | DESC] [ALPHA]",
     arity=-2,
     flags=READONLY,
-    keys=StoreOption((), 2),  # not FIRST, because patterns may name more keys
+    keys=StoreOption((), 2, patterns=(b"BY", b"GET")),
     since="7.0.0",
 )
 def sort_ro(session: Session, argv: list[bytes]) -> Reply:
@@ -259,11 +254,6 @@ def _sort(session: Session, argv: list[bytes], may_store: bool) -> Reply:
     check_option_words(argv)
     key, options = argv[1], parse_options(argv[2:], may_store)
     db = session.db
-    if options.reads_more_keys:  # of which the table of commands knows nothing
-        if db.store.key_lock is not None:
-            return HELD_BACK
-        if session.instance.read_observer is not None:
-            session.instance.read_observer.observe_any_key(session)
     value = _sortable(db.read(key))
     if options.store is not None and isinstance(value, Set) and not options.sorts:
         options.by, options.alpha = None, True  # as in Redis, lest the outcome depend on the order of a set

@@ -89,7 +89,7 @@ def queue(session: Session, row: Command, argv: list[bytes]) -> Reply:
     transaction.requests.append(argv)
     transaction.words += len(argv)
     transaction.flags |= row.flags
-    if row.has_keys:
+    if row.names_keys(argv):
         transaction.keys += row.key_arguments(argv)
     elif row.flags & (READONLY | WRITE):
         transaction.has_keyless = True

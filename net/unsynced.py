@@ -165,7 +165,7 @@ class UnsyncedKeys:
         row = row.of(argv)
         if row.keys is FIRST:
             self.observe_keys(session, argv[1:2])
-        elif row.has_keys and len(argv) <= MANY_WORDS:
+        elif len(argv) <= MANY_WORDS and row.names_keys(argv):
             self.observe_keys(session, row.key_arguments(argv))
         elif row.flags & READS_KEYSPACE:
             self.observe_any_key(session)

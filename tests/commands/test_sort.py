@@ -8,6 +8,7 @@ import pytest
 from instances import Bench, Client, driven, work_of
 
 import errors
+from commands import TABLE
 from commands.sort import AT_ONCE_LOOKUPS, parse_pattern
 from errors import CommandError
 from replies import HELD_BACK, OK, LongArray
@@ -185,19 +186,23 @@ def test_a_sort_by_other_keys_waits_while_one_of_them_may_be_written_in_part() -
     assert other.ask("SORT", "k", "BY", "w_*") == [b"2", b"1"]
 
 
-def test_a_sort_by_other_keys_shows_unsynced_ones() -> None:
+def test_a_request_with_patterns_touches_more_keys_than_it_names() -> None:
+    for line, names_all in (
+        ("SORT k", True),
+        ("SORT k STORE d ALPHA", True),
+        ("SORT k by w_*", False),
+        ("SORT k GET w_*", False),
+        ("SORT_RO k GET w_*", False),
+    ):
+        argv = line.encode().split()
+        assert TABLE[argv[0]].names_keys(argv) is names_all
+
+
+def test_a_sort_by_other_keys_in_a_transaction_of_many_words() -> None:
     client = Bench(default_ttl="0").connect()
-    client.ask("RPUSH", "k", "1")
-    observed: list[Any] = []
-
-    class Observer:
-        def observe(self, *_: Any) -> None: ...
-
-        def observe_any_key(self, session: Any) -> None:
-            observed.append(session)
-
-    client.bench.instance.read_observer = Observer()  # type: ignore[assignment]
-    client.ask("SORT", "k")
-    assert observed == []
-    client.ask("SORT", "k", "GET", "w_*")
-    assert observed == [client.session]
+    client.ask("MULTI")
+    client.ask("RPUSH", "k", "1", "2", *["3"] * 1500)
+    client.ask("MSET", *["w_1", "5"] * 500)
+    client.ask("SORT", "k", "BY", "w_*", "LIMIT", "0", "1", "DESC")
+    replies, _ = driven(work_of(client.ask("EXEC")))
+    assert replies == [1502, OK, [b"1"]]

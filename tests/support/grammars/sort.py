@@ -15,7 +15,7 @@ RPUSH list element+
 RPUSH list many
 SADD set number_element+
 SADD set many
-ZADD zset score element score element
+ZADD zset score element
 DEL list
 DEL set
 MSET weight number_element weight number_element

@@ -23,6 +23,7 @@ import commands.clients
 import commands.connection
 import commands.dump
 import commands.geo
+import commands.hash_deadlines
 import commands.hashes
 import commands.help
 import commands.hyperloglog

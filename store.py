@@ -13,6 +13,7 @@ A database is a `Keyspace`:
     entries    key -> entry        a value with its deadline (`values/entry.py`): bytes for a string, else a tuple
     expiry     ExpiryIndex         the number of keys with a deadline, and the keys by the second of their deadline
     key_order  KeyOrder            every key once, for SCAN, RANDOMKEY and all walks through the keyspace in slices
+    fields     FieldExpiry         the hashes of which some fields have deadlines; None before the first of them
 
 The module is longer than most because each change of a key must keep all of these tables consistent.
 """
@@ -28,11 +29,13 @@ from errors import WRONG_TYPE, CommandError
 from keyspace import gc_policy
 from keyspace.accounting import Frequency, Recency, Usage
 from keyspace.expiry import SLICE, ExpiryIndex
+from keyspace.field_expiry import FieldExpiry
 from keyspace.key_locks import KeyLock
 from keyspace.key_order import KeyOrder
 from keyspace.point_in_time import PointInTimeView, SharedValues
 from values import STRING, LongString, ValueType, is_large, is_string, type_of
 from values.entry import LONG_BYTES, NO_DEADLINE, TAIL_BYTES, Entry, deadline_of, entry_of, tail, value_of
+from values.hashes import Hash
 
 MOST_DUE_KEYS = 2048  # that `count` examines to leave expired keys out
 EARLIEST_MS = 1000  # a negative deadline would mean NO_DEADLINE, and the log cannot store one
@@ -89,6 +92,7 @@ class Store:
         self.default_deadline_ms = NO_DEADLINE  # now + default TTL, computed once a turn
         self.tracks_access = True  # reads count as uses of their keys; see `keyspace/accounting.py`
         self.expired_keys = 0
+        self.expired_fields = 0  # of hashes
         self.evicted_keys = 0
         self.hits = 0
         self.misses = 0
@@ -151,6 +155,12 @@ class Store:
             self.log = log
             self.is_collecting = outer
 
+    def expect_field_deadlines(self) -> None:
+        """Look for expired fields of hashes from now on. Called before a field gets a deadline."""
+        if self.databases[0].fields is None:
+            for keyspace in self.databases:
+                keyspace.fields = FieldExpiry()
+
     def flush_all(self) -> None:
         """Delete every key of every database."""
         for keyspace in self.databases:
@@ -173,6 +183,7 @@ class Keyspace:
         "_tail_ms",
         "entries",
         "expiry",
+        "fields",
         "index",
         "key_order",
         "listener",
@@ -186,6 +197,7 @@ class Keyspace:
         self.index = index
         self.usage: Usage | None = None  # None: no access is tracked, and memory has no limit
         self.listener: ChangeListener | None = None
+        self.fields: FieldExpiry | None = None
         self._tail_ms, self._tail = NO_DEADLINE, tail(NO_DEADLINE)  # the tail made last; most SETs of a turn share one
         self._clear()
 
@@ -194,6 +206,8 @@ class Keyspace:
         self.expiry = ExpiryIndex(self.entries, self.store.second_began_ms)
         self.key_order = KeyOrder()
         self.views: tuple[PointInTimeView, ...] = ()
+        if self.fields is not None:
+            self.fields = FieldExpiry()
         if self.usage is not None:
             self.usage.cleared()
 
@@ -408,9 +422,19 @@ class Keyspace:
                 self._discard(key)
         elif not is_in_place:
             self.replace(key, value)
-        elif self.listener is not None:
-            self.listener.changed(self, key)
+        else:
+            if self.fields is not None:
+                self._note_fields(key, value)
+            if self.listener is not None:
+                self.listener.changed(self, key)
         self.store.has_containers = True
+
+    def _note_fields(self, key: bytes, value: Any) -> None:
+        """Let the fields of a hash expire that have deadlines."""
+        if type(value) is Hash and value.deadlines is not None:
+            if self.fields is None:
+                self.store.expect_field_deadlines()
+            self.fields.note(key, value.first_deadline_ms())  # type: ignore[union-attr]
 
     def put(self, key: bytes, value: Any, deadline_ms: int) -> None:
         """Set the value and the deadline (or NO_DEADLINE) of a key, new or not."""
@@ -425,6 +449,7 @@ class Keyspace:
             self._place(key, value + self._tail, deadline_ms)
         else:
             self._place(key, (value, deadline_ms), deadline_ms)
+            self._note_fields(key, value)
         if self.listener is not None:
             self.listener.changed(self, key)
 
@@ -463,6 +488,7 @@ class Keyspace:
             if self.usage is not None:
                 self.usage.written(key, known, entry)
             self._place(key, entry, deadline_ms)
+            self._note_fields(key, value)
         if self.listener is not None:
             self.listener.changed(self, key)
 
@@ -525,6 +551,8 @@ class Keyspace:
                     view.share(table)
                 self.store.shared.drop(table)
             self.store.garbage += [self.key_order.tombstones, *self.expiry.due.values()]
+            if self.fields is not None:
+                self.store.garbage += self.fields.tables()
             if self.usage is not None and self.usage.uses is not None:
                 self.store.garbage.append(self.usage.uses.table)
         self._clear()
@@ -567,20 +595,59 @@ class Keyspace:
             lock.ended_keys += 1
 
     def expire_due(self, out_of_time: Callable[[], bool]) -> bool:
-        """Delete keys whose deadline has passed, oldest second first. Return True if none is left."""
-        return self.expiry.expire(self.store.expired_until_ms, self._expire, out_of_time)
+        """Delete keys and fields whose deadline has passed, oldest second first. Return True if none is left."""
+        until_ms = self.store.expired_until_ms
+        if not self.expiry.expire(until_ms, self._expire, out_of_time):
+            return False
+        while self.fields is not None:
+            key = self.fields.take(until_ms // 1000 - 1)  # the running second is left to reads, which hide them
+            if key is None:
+                break
+            self._expire_fields(key, until_ms)
+            if out_of_time():
+                return False
+        return True
+
+    def _expire_fields(self, key: bytes, until_ms: int, is_logged: bool = True) -> bool:
+        """Delete at most SLICE expired fields of a hash. Return True if some are left. A hash that is locked waits."""
+        entry = self.entries.get(key)
+        value = None if entry is None else value_of(entry)
+        if type(value) is not Hash or value.deadlines is None:
+            return False
+        assert self.fields is not None
+        lock = self.store.key_lock
+        if lock is not None and lock.holds_any((key,)):
+            self.fields.note(key, max(until_ms, value.first_deadline_ms()))
+            return False
+        expired = value.due(until_ms, SLICE)
+        if not expired:
+            self.fields.note(key, value.first_deadline_ms())
+            return False
+        value = self._change_in_place(key, value)
+        for field in expired:
+            value.pop(field)
+        self.store.expired_fields += len(expired)
+        self.fields.forget(key)  # `done` notes it again
+        self.done(key, value, *((b"HDEL", key, *expired) if is_logged else ()))
+        return bool(value.due_count(until_ms))
 
     def expire_alike(self, last_second: int) -> Iterator[None]:
         """Delete the keys that expired in `last_second` or before, in many steps, in an order that they alone decide.
 
-        For a pool: all instances then have the same key order, whatever each one has read before.
+        For a pool: all instances then have the same key order, whatever each one has read before. Fields of hashes
+        follow.
         """
 
         def delete(key: bytes) -> None:
             self._discard(key)
             self.store.expired_keys += 1
 
-        return self.expiry.expire_alike(last_second, delete)
+        yield from self.expiry.expire_alike(last_second, delete)
+        if self.fields is not None:
+            for key in self.fields.take_alike(last_second):
+                while key is not None and self._expire_fields(key, last_second * 1000 + 999, is_logged=False):
+                    yield
+                yield
 
     # ---- deleting
 
@@ -605,6 +672,8 @@ class Keyspace:
         if deadline_of(entry) != NO_DEADLINE:
             self.expiry.volatile_count -= 1
         self.key_order.remove(key)
+        if self.fields is not None:
+            self.fields.forget(key)
         if self.listener is not None:
             self.listener.changed(self, key)
         return entry
@@ -616,6 +685,12 @@ class Keyspace:
         self.key_order.check(self.entries.keys())
         self.expiry.check(self.store.expired_until_ms)
         assert self.expiry.volatile_count == len(set(self.expiry.keys())), "the count of deadlines is wrong"
+        values = {key: value_of(entry) for key, entry in self.entries.items()}
+        deadlines = {key: value.first_deadline_ms() for key, value in values.items() if type(value) is Hash}
+        deadlines = {key: deadline_ms for key, deadline_ms in deadlines.items() if deadline_ms != NO_DEADLINE}
+        if self.fields is not None:
+            self.fields.check(deadlines, self.store.expired_until_ms)
+        assert self.fields is not None or not deadlines, "nobody looks for expired fields"
         if self.usage is not None and self.usage.memory is not None and self.usage.tally is None:
             assert self.usage.held_bytes == self.usage.count(self.entries), "the account of memory is wrong"
         if self.usage is not None and self.usage.uses is not None:

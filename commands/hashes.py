@@ -1,7 +1,8 @@
 """Commands of hashes.
 
 1. Each logs what came out: HINCRBYFLOAT an HSET, HDEL the fields that were there, and a DEL where a hash becomes empty.
-2. Up to AT_ONCE_FIELDS fields are handled at once. A command of more fields is work in slices: a read works on a copy
+2. A field whose deadline has passed counts as absent. `Store.expire_cycle` deletes it, and then logs an HDEL.
+3. Up to AT_ONCE_FIELDS fields are handled at once. A command of more fields is work in slices: a read works on a copy
    of the hash, which is cheap (`values/table.py`), a write locks the key.
 """
 
@@ -15,7 +16,7 @@ from commands import DENYOOM, FAST, FIRST, READONLY, WRITE, command, fold
 from commands.arguments import MAX_INTEGER, MIN_INTEGER, parse_bounded, parse_integer
 from commands.long_commands import PART_WORDS, in_parts_of_key, is_long
 from commands.long_double import add, parse, to_text
-from commands.scanning import scan_table
+from commands.scanning import Items, scan_table
 from errors import (
     COUNT_OUT_OF_RANGE,
     HASH_NOT_A_FLOAT,
@@ -33,7 +34,8 @@ from errors import (
 from replies import OK, FlatMap, LongArray, LongMap, LongPairs, Pairs, Reply, Work
 from session import Session
 from store import Keyspace
-from values.hashes import HASH, PART_FIELDS, Hash, Item
+from values.entry import NO_DEADLINE
+from values.hashes import HASH, PART_FIELDS, Hash, Item, deadline_effect
 from values.sets import distinct, repeated
 
 AT_ONCE_FIELDS = 1024  # to handle so many takes about a millisecond
@@ -52,6 +54,8 @@ def hset(session: Session, argv: list[bytes]) -> Reply:
     if len(argv) == 4:
         fields: Hash = db.create(key, HASH)
         added = fields.set(argv[2], argv[3])
+        if fields.deadlines is not None:
+            added |= _end_deadlines(session, fields, argv[2:3]) > 0
         db.done(key, fields, b"HSET", key, argv[2], argv[3])
         return 1 if added else 0
     if len(argv) % 2:
@@ -60,8 +64,32 @@ def hset(session: Session, argv: list[bytes]) -> Reply:
         return _sum_of_parts(session, argv, hset)
     fields = db.create(key, HASH)
     count = fields.update(zip(argv[2::2], argv[3::2], strict=True))
+    if fields.deadlines is not None:
+        count += _end_deadlines(session, fields, argv[2::2])
     db.done(key, fields, b"HSET", *argv[1:])
     return count
+
+
+def _end_deadlines(session: Session, fields: Hash, names: Iterable[bytes]) -> int:
+    """Remove the deadlines of fields that were just set, and return how many of them had expired."""
+    count = 0
+    for name in names:
+        count += is_due(session, fields, name)
+        fields.persist(name)
+    return count
+
+
+def is_due(session: Session, fields: Hash, name: bytes) -> bool:
+    """Return True if a field has a deadline that has passed."""
+    return NO_DEADLINE < fields.deadline_ms(name) <= session.store.expired_until_ms
+
+
+def live(session: Session, fields: Hash) -> Callable[[bytes], bytes | None]:
+    """Return a function that returns the value of a field, None for a field that has expired."""
+    get = fields.getter()
+    if fields.deadlines is None:
+        return get
+    return lambda name: None if is_due(session, fields, name) else get(name)
 
 
 @command(
@@ -83,9 +111,10 @@ def hsetnx(session: Session, argv: list[bytes]) -> Reply:
     """Set a field of a hash, unless the field exists."""
     _, key, field, value = argv
     fields: Hash = session.db.create(key, HASH)
-    if field in fields:
+    if field in fields and not is_due(session, fields, field):
         return 0
     fields.set(field, value)
+    fields.persist(field)
     session.db.done(key, fields, b"HSET", key, field, value)
     return 1
 
@@ -95,7 +124,9 @@ def hget(session: Session, argv: list[bytes]) -> Reply:
     """Get the value of a field of a hash."""
     _, key, field = argv
     fields: Hash | None = session.db.value(key, HASH)
-    return None if fields is None else fields.get(field)
+    if fields is None:
+        return None
+    return fields.get(field) if fields.deadlines is None else live(session, fields)(field)
 
 
 @command("HMGET", "key field [field ...]", arity=-3, flags=READONLY | FAST, keys=FIRST, since="2.0.0")
@@ -104,9 +135,9 @@ def hmget(session: Session, argv: list[bytes]) -> Reply:
     _, key, *names = argv
     fields: Hash = session.db.value(key, HASH) or EMPTY
     if not is_long(argv):
-        return list(map(fields.getter(), names))
+        return list(map(live(session, fields), names))
     parts = (names[start : start + PART_WORDS] for start in range(0, len(names), PART_WORDS))
-    return _in_parts(session, fields, lambda copied: (tuple(map(copied.get, part)) for part in parts))
+    return in_parts(session, fields, lambda copied: (tuple(map(live(session, copied), part)) for part in parts))
 
 
 @command("HEXISTS", "key field", arity=3, flags=READONLY | FAST, keys=FIRST, since="2.0.0")
@@ -114,7 +145,7 @@ def hexists(session: Session, argv: list[bytes]) -> Reply:
     """Return 1 if a hash has a field, else 0."""
     _, key, field = argv
     fields: Hash | None = session.db.value(key, HASH)
-    return 0 if fields is None else int(field in fields)
+    return 0 if fields is None else int(field in fields and not is_due(session, fields, field))
 
 
 @command("HSTRLEN", "key field", arity=3, flags=READONLY | FAST, keys=FIRST, since="3.2.0")
@@ -122,7 +153,7 @@ def hstrlen(session: Session, argv: list[bytes]) -> Reply:
     """Get the length of the value of a field of a hash."""
     _, key, field = argv
     fields: Hash | None = session.db.value(key, HASH)
-    return 0 if fields is None else len(fields.get(field, b""))
+    return 0 if fields is None else len(live(session, fields)(field) or b"")
 
 
 @command("HDEL", "key field [field ...]", arity=-3, flags=WRITE | FAST, keys=FIRST, since="2.0.0")
@@ -134,13 +165,14 @@ def hdel(session: Session, argv: list[bytes]) -> Reply:
     fields: Hash | None = session.db.change(key, HASH)
     if fields is None:
         return 0
+    due = 0 if fields.deadlines is None else sum(is_due(session, fields, name) for name in dict.fromkeys(names))
     removed = [name for name in names if fields.pop(name) is not None]
     if removed:
-        _removed(session.db, key, fields, removed)
-    return len(removed)
+        store_removed(session.db, key, fields, removed)
+    return len(removed) - due
 
 
-def _removed(db: Keyspace, key: bytes, fields: Hash, removed: Sequence[bytes]) -> None:
+def store_removed(db: Keyspace, key: bytes, fields: Hash, removed: Sequence[bytes]) -> None:
     """Store a hash from which fields were removed, and log it."""
     if fields:
         db.done(key, fields, b"HDEL", key, *removed)
@@ -163,7 +195,7 @@ def hincrby(session: Session, argv: list[bytes]) -> Reply:
     _, key, field, amount = argv
     increment = parse_integer(amount)
     fields: Hash = session.db.create(key, HASH)
-    known = fields.get(field)
+    known = live(session, fields)(field)
     total = increment
     if known is not None:
         total += parse_bounded(known, MIN_INTEGER, MAX_INTEGER, HASH_NOT_AN_INTEGER)
@@ -171,8 +203,11 @@ def hincrby(session: Session, argv: list[bytes]) -> Reply:
             raise CommandError(OVERFLOW)
         if not increment:
             return total
+    effect = (b"HINCRBY", key, field, amount)
+    if known is None and fields.persist(field):  # it has expired
+        effect = (b"HSET", key, field, amount)
     fields.set(field, b"%d" % total)
-    session.db.done(key, fields, b"HINCRBY", key, field, amount)
+    session.db.done(key, fields, *effect)
     return total
 
 
@@ -187,7 +222,7 @@ def hincrbyfloat(session: Session, argv: list[bytes]) -> Reply:
     except OverflowError:
         raise CommandError(IS_NAN_OR_INFINITY) from None
     fields: Hash = session.db.create(key, HASH)
-    known = fields.get(field)
+    known = live(session, fields)(field)
     try:
         total = to_text(add(parse(b"0" if known is None else known), increment))
     except ValueError:
@@ -195,8 +230,12 @@ def hincrbyfloat(session: Session, argv: list[bytes]) -> Reply:
     except OverflowError:
         raise CommandError(NAN_OR_INFINITY) from None
     if total != known:
+        if known is None:
+            fields.persist(field)  # it may have expired
         fields.set(field, total)
         session.db.done(key, fields, b"HSET", key, field, total)
+        if fields.deadline_ms(field) != NO_DEADLINE:  # HSET removes it
+            session.db.effect(*deadline_effect(key, fields.deadline_ms(field), (field,)))
     return total
 
 
@@ -208,19 +247,20 @@ def hlen(session: Session, argv: list[bytes]) -> Reply:
     """Count the fields of a hash."""
     _, key = argv
     fields: Hash | None = session.db.value(key, HASH)
-    return 0 if fields is None else len(fields)
+    return 0 if fields is None else len(fields) - fields.due_count(session.store.expired_until_ms)
 
 
 @command("HGETALL", "key", arity=2, flags=READONLY, keys=FIRST, since="2.0.0")
 def hgetall(session: Session, argv: list[bytes]) -> Reply:
     """List all fields of a hash with their values."""
+
+    def reply(fields: Hash) -> Reply:
+        if len(fields) <= AT_ONCE_FIELDS:
+            return FlatMap(_flat(fields.items()))
+        return in_parts(session, fields, lambda copied: map(_flat, copied.parts()), LongMap)
+
     _, key = argv
-    fields: Hash | None = session.db.value(key, HASH)
-    if fields is None:
-        return FlatMap()
-    if len(fields) <= AT_ONCE_FIELDS:
-        return FlatMap(_flat(fields.items()))
-    return _in_parts(session, fields, lambda copied: map(_flat, copied.parts()), LongMap)
+    return _reading(session, key, reply)
 
 
 def _flat(items: Iterable[Item]) -> tuple[bytes, ...]:
@@ -240,13 +280,41 @@ def hvals(session: Session, argv: list[bytes]) -> Reply:
 
 
 def _list(session: Session, argv: list[bytes], words_of: Callable[[Hash], Iterator[bytes]]) -> Reply:
+    def reply(fields: Hash) -> Reply:
+        if len(fields) <= AT_ONCE_FIELDS:
+            return list(words_of(fields))
+        return in_parts(session, fields, lambda copied: _parts_of(words_of(copied)))
+
     _, key = argv
-    fields: Hash | None = session.db.value(key, HASH)
-    if fields is None:
-        return []
-    if len(fields) <= AT_ONCE_FIELDS:
-        return list(words_of(fields))
-    return _in_parts(session, fields, lambda copied: _parts_of(words_of(copied)))
+    return _reading(session, key, reply)
+
+
+def _reading(session: Session, key: bytes, reply: Callable[[Hash], Reply]) -> Reply:
+    """Return the reply to a read of a whole hash, made of a copy without expired fields if there are some."""
+    fields: Hash = session.db.value(key, HASH) or EMPTY
+    due = fields.due_count(session.store.expired_until_ms)
+    if not due:
+        return reply(fields)
+    copied = fields.copy()
+    steps = _remove_due(copied, session.store.expired_until_ms)
+    if due > AT_ONCE_FIELDS:
+        return _after(steps, copied, reply)
+    for _ in steps:
+        pass
+    return reply(copied)
+
+
+def _remove_due(copied: Hash, until_ms: int) -> Iterator[None]:
+    while due := copied.due(until_ms, PART_FIELDS):
+        for name in due:
+            copied.pop(name)
+        yield
+
+
+def _after(steps: Iterator[None], copied: Hash, reply: Callable[[Hash], Reply]) -> Work:
+    yield from steps
+    made = reply(copied)
+    return (yield from made) if isinstance(made, Generator) else made
 
 
 def _parts_of(words: Iterator[bytes]) -> Iterator[tuple[bytes, ...]]:
@@ -254,7 +322,7 @@ def _parts_of(words: Iterator[bytes]) -> Iterator[tuple[bytes, ...]]:
         yield part
 
 
-def _in_parts(
+def in_parts(
     session: Session, fields: Hash, parts_of: Callable[[Hash], Iterator[Chunk]], kind: type[LongArray] = LongArray
 ) -> Work:
     """Return work that makes a long reply of a copy of the hash, part by part."""
@@ -282,7 +350,14 @@ def hscan(session: Session, argv: list[bytes]) -> Reply:
 
     Differs from Redis: COUNT is limited to 2048, and to less with a long pattern, so that no call delays other clients.
     """
-    return scan_table(session, argv, HASH, lambda items: [word for item in items for word in item])
+    fields = session.db.peek(argv[1])
+
+    def spell(items: Items) -> list[bytes]:
+        if fields.deadlines is not None:
+            items = [item for item in items if not is_due(session, fields, item[0])]
+        return [word for item in items for word in item]
+
+    return scan_table(session, argv, HASH, spell)
 
 
 # ---- random fields
@@ -296,15 +371,9 @@ def hrandfield(session: Session, argv: list[bytes]) -> Reply:
     """
     key, words = argv[1], argv[2:]
     if not words:
-        fields: Hash | None = session.db.value(key, HASH)
-        return None if fields is None else fields.random_item(session.store.random)[0]
+        return _reading(session, key, lambda fields: fields.random_item(session.store.random)[0] if fields else None)
     count, kind = _parse_random(words)
-    fields = session.db.value(key, HASH)
-    if fields is None or not count:
-        return kind()
-    if count < -MOST_REPEATED:
-        raise CommandError(TOO_MANY_REPEATED % MOST_REPEATED)
-    return _choose(session, fields, count, kind)
+    return _reading(session, key, lambda fields: _choose(session, fields, count, kind) if fields and count else kind())
 
 
 def _parse_random(words: list[bytes]) -> tuple[int, type[list[Any]]]:
@@ -329,7 +398,9 @@ def _choose(session: Session, fields: Hash, count: int, kind: type[list[Any]]) -
         parts = distinct(copied, count, random) if count > 0 else repeated(copied, -count, random)
         return (_flat(zip(part, map(get, part), strict=True)) for part in parts) if kind is Pairs else parts
 
+    if count < -MOST_REPEATED:
+        raise CommandError(TOO_MANY_REPEATED % MOST_REPEATED)
     count = min(count, len(fields))
     if abs(count) <= AT_ONCE_FIELDS and (count < 0 or len(fields) <= AT_ONCE_FIELDS or count <= FEW_FIELDS):
         return kind(chain.from_iterable(parts_of(fields)))
-    return _in_parts(session, fields, parts_of, LongPairs if kind is Pairs else LongArray)
+    return in_parts(session, fields, parts_of, LongPairs if kind is Pairs else LongArray)

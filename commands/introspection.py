@@ -42,6 +42,7 @@ GROUPS = {  # module of commands/ -> Redis's name for the family
     "transactions": "transactions",
     "lists": "list",
     "hashes": "hash",
+    "hash_deadlines": "hash",
     "sets": "set",
     "sorted_sets": "sorted-set",
     "sorted_set_algebra": "sorted-set",

@@ -26,7 +26,7 @@ DIFFERENCE = "Differs from Redis"
 SECTIONS = {  # title -> modules of commands/
     "Strings": ["strings"],
     "Lists": ["lists"],
-    "Hashes": ["hashes"],
+    "Hashes": ["hashes", "hash_deadlines"],
     "Sets": ["sets"],
     "Sorted sets": ["sorted_sets", "sorted_set_ranges", "sorted_set_pops", "sorted_set_algebra"],
     "Streams": ["streams", "stream_groups", "stream_info"],

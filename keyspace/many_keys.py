@@ -129,5 +129,7 @@ def remove_many(db: Keyspace, keys: Sequence[bytes]) -> list[Entry | None]:
             db.expiry.volatile_count -= 1
         leave_tombstone(key)
         if type(entry) is tuple:
+            if db.fields is not None:
+                db.fields.forget(key)
             db.drop(entry)
     return removed

@@ -194,7 +194,8 @@ class Replica:
 
     def has_due_keys(self, now_ms: int) -> bool:
         """Return True if a tick at this time is likely to delete a key."""
-        return any(db.expiry.has_due(now_ms // 1000 - 1) for db in self._store.databases)
+        last = now_ms // 1000 - 1
+        return any(db.expiry.has_due(last) or (db.fields and db.fields.has_due(last)) for db in self._store.databases)
 
     def _forget(self, version: int) -> None:
         oldest_ms, oldest = self.clock_ms - FORGET_MS, version - FORGET_ENTRIES

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 from comparing import same_items, same_pairs, same_shape
 
 from grammars import Slot, make_many, words
@@ -42,7 +44,38 @@ HRANDFIELD key random_count WITHVALUES
 HRANDFIELD key random_count junk
 HSCAN key hash_cursor hscan_option*
 HSCAN key 0 COUNT count
+! HEXPIRE key short_seconds fields_option
+! HEXPIRE key short_seconds condition fields_option
+! HPEXPIRE key short_ms fields_option
+! HPEXPIRE key short_ms fields_option
+! HPEXPIRE key short_ms condition fields_option
+! HPEXPIRE key short_ms numbered
+! HPEXPIRE key short_ms numbered
+! HEXPIREAT key at_seconds fields_option
+! HPEXPIREAT key at_ms fields_option
+! HPEXPIREAT key at_ms condition numbered
+! HPERSIST key fields_option
+! HPERSIST key numbered
+! HTTL key fields_option
+! HPTTL key fields_option
+! HEXPIRETIME key fields_option
+! HPEXPIRETIME key numbered
+! HGETDEL key fields_option
+! HGETDEL key numbered
+! HGETEX key fields_option
+! HGETEX key PX short_ms fields_option
+! HGETEX key hgetex_option fields_option
+! HSETEX key items_option
+! HSETEX key PX short_ms items_option
+! HSETEX key hsetex_option* items_option
 """
+
+
+def numbered(random: Random) -> list[bytes]:
+    """Make up FIELDS, a number, and so many fields."""
+    numbers = random.sample(range(400), random.randint(1, 200))
+    return [b"FIELDS", b"%d" % len(numbers), *(b"field%d" % number for number in numbers)]
+
 
 SLOTS: dict[str, Slot] = {
     "field": [*words("f|g|h||1|2|-3|a b|\x00\xff\r\n|hello"), b"x" * 64, b"x" * 65],
@@ -53,6 +86,22 @@ SLOTS: dict[str, Slot] = {
         "4611686018427387904"
     ),
     "hash_cursor": words("0|0|0|0|abc||1.5"),
+    "numbered": numbered,
+    "short_seconds": words("1|2|2|100000|0|-1|abc|9223372036854775807"),
+    "short_ms": words("1|500|1500|60000|100000000|0|-5|abc"),
+    "condition": words("NX|XX|GT|LT|nx|junk"),
+    "fields_option": words(
+        "FIELDS 1 field|FIELDS 2 field field|FIELDS 3 field field field|FIELDS 1 field field|FIELDS 0 field|field|"
+        "fields 1 field|FIELDS x field"
+    ),
+    "items_option": words(
+        "FIELDS 1 field value|FIELDS 2 field value field value|FIELDS 1 field number|FIELDS 2 field value|field value|"
+        "FIELDS x field value|FIELDS 1 field"
+    ),
+    "hgetex_option": words("EX short_seconds|PX short_ms|EXAT at_seconds|PXAT at_ms|PERSIST|PERSIST|junk|EX"),
+    "hsetex_option": words(
+        "EX short_seconds|PX short_ms|EXAT at_seconds|PXAT at_ms|KEEPTTL|KEEPTTL|FNX|FXX|fnx|PX|junk"
+    ),
     "hscan_option": words("MATCH pattern|COUNT count|COUNT 2000|MATCH|TYPE hash|junk"),
 }
 LENIENT = {
@@ -61,4 +110,4 @@ LENIENT = {
     b"HVALS": (same_items, "no order is promised"),
     b"HRANDFIELD": (same_shape, "chance"),
 }
-REPEATS = [b"HSET", b"HMSET"]
+REPEATS = [b"HSET", b"HMSET", b"HSETEX", b"HEXPIRE", b"HPEXPIRE", b"HEXPIREAT", b"HPEXPIREAT", b"HGETEX"]

@@ -98,6 +98,11 @@ def _add(db: Keyspace, argv: list[bytes]) -> tuple[int, int]:
     return 0, TABLE_ENTRY_BYTES * min(len(argv) + (len(value) if isinstance(value, Table) else 0), MOST_MOVED)
 
 
+def _set_deadlines(db: Keyspace, argv: list[bytes]) -> tuple[int, int]:
+    """Return the bytes of fields that get deadlines: a hash may grow, and a sorted set of them."""
+    return 0, 3 * _add(db, argv)[1] + CONTAINER_BYTES
+
+
 def _made_of(keys: Callable[[list[bytes]], list[bytes]], choose: Callable[[list[int]], int]) -> Growth:
     """Return the function for a command that stores as many members as `choose` makes of those of its sets."""
 
@@ -179,6 +184,7 @@ GROWTH: dict[bytes, Growth] = {
     b"HSETNX": _add,
     b"HINCRBY": _add,
     b"HINCRBYFLOAT": _add,
+    **dict.fromkeys((b"HEXPIRE", b"HPEXPIRE", b"HEXPIREAT", b"HPEXPIREAT", b"HSETEX"), _set_deadlines),
     b"SADD": _add,
     **dict.fromkeys((b"LPUSH", b"RPUSH", b"LPUSHX", b"RPUSHX"), _create),
     **dict.fromkeys((b"LSET", b"LINSERT"), _open_chunk),

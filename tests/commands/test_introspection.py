@@ -26,6 +26,10 @@ from errors import EXEC_REFUSED
 
 ROWS = list(all_rows())
 NOT_IN_REDIS_7_0 = {"exit", "client|setinfo", "client|no-touch", "pool", "pool|status", "pool|help", "readmode"}
+NOT_IN_REDIS_7_0 |= {
+    *("hexpire", "hpexpire", "hexpireat", "hpexpireat", "httl", "hpttl", "hexpiretime", "hpexpiretime", "hpersist"),
+    *("hgetdel", "hgetex", "hsetex"),
+}
 # What Redis says of a command and the table does not, because Godis has no such thing.
 FLAGS_WITHOUT_MEANING = {b"skip_slowlog"}
 # Redis writes these in another way, which means the same for who reads a hint.

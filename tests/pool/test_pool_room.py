@@ -96,6 +96,19 @@ WRITES = {
     "HSETNX": [["new", "field", "value"], *([name, "field", LARGE] for name in HASHES)],
     "HINCRBY": [["new", "field", "1"], *([name, "field", "1"] for name in HASHES)],
     "HINCRBYFLOAT": [["new", "field", "0.1"], *([name, "field", "1e300"] for name in HASHES)],
+    **dict.fromkeys(
+        ["HEXPIRE", "HPEXPIRE", "HEXPIREAT", "HPEXPIREAT"],
+        [
+            *([name, "9000000000", "FIELDS", "1", "f0"] for name in HASHES),
+            *([name, "9000000000", "FIELDS", str(len(HASHES[name]) // 2), *HASHES[name][::2]] for name in HASHES),
+        ],
+    ),
+    "HSETEX": [
+        ["new", "EX", "100", "FIELDS", "1", "field", LARGE],
+        ["new", "EX", "100", "FIELDS", "400", *(f"f{number}" for number in range(800))],
+        *([name, "EX", "100", "FIELDS", "1", "field", "value"] for name in HASHES),
+        *([name, "EX", "100", "FIELDS", str(len(HASHES[name]) // 2), *HASHES[name]] for name in HASHES),
+    ],
     "SADD": [
         ["new", "member"],
         ["new", LARGE, *map(str, range(400))],

@@ -96,13 +96,14 @@ WRITES = {
     "HSETNX": [["new", "field", "value"], *([name, "field", LARGE] for name in HASHES)],
     "HINCRBY": [["new", "field", "1"], *([name, "field", "1"] for name in HASHES)],
     "HINCRBYFLOAT": [["new", "field", "0.1"], *([name, "field", "1e300"] for name in HASHES)],
-    **dict.fromkeys(
-        ["HEXPIRE", "HPEXPIRE", "HEXPIREAT", "HPEXPIREAT"],
-        [
-            *([name, "9000000000", "FIELDS", "1", "f0"] for name in HASHES),
-            *([name, "9000000000", "FIELDS", str(len(HASHES[name]) // 2), *HASHES[name][::2]] for name in HASHES),
-        ],
-    ),
+    **{
+        command: [
+            [name, "9000000000", "FIELDS", str(count), *names[: 2 * count : 2]]
+            for name, names in HASHES.items()
+            for count in (1, len(names) // 2)
+        ]
+        for command in ("HEXPIRE", "HPEXPIRE", "HEXPIREAT", "HPEXPIREAT")
+    },
     "HSETEX": [
         ["new", "EX", "100", "FIELDS", "1", "field", LARGE],
         ["new", "EX", "100", "FIELDS", "400", *(f"f{number}" for number in range(800))],

@@ -5,11 +5,13 @@ Usage:
   godis.py ping [options]
   godis.py check LOG [--repair | --until=TIME --output=FILE]
   godis.py export LOG
+  godis.py import REDIS [--replace] [options]
   godis.py (-h | --help | --version)
 
 `ping` asks a running server whether it serves, and exits 0 or 1.
 `check` verifies a log and reports what it holds; it exits 0 if it is whole, 1 if not, 2 if it could not be read.
 `export` writes a log to stdout as plain commands: godis.py export log.txt | redis-cli --pipe
+`import` makes a log of a Redis's snapshot, AOF or data directory: godis.py import dump.rdb
 
 Options:
   --host HOST                Address to listen on, or several in quotes; -ADDRESS: if this machine has it
@@ -70,6 +72,7 @@ Options:
   --repair                   Drop what is damaged, and keep the original beside the log.
   --until TIME               Write the log as it was before TIME: Unix seconds or ms, or 2026-11-23T15:04:05 …
   --output FILE              … to this new file.
+  --replace                  Put the imported log in the place of one that holds keys, which is kept aside.
   -h --help                  Show this.
   --version                  Show the version.
 
@@ -132,7 +135,7 @@ def main(arguments: list[str]) -> int:
     try:
         config = Config(flags, variables)
         # `server` is imported late, because its imports would cost ping, a container's health check, 0.2 s of CPU.
-        if flags["check"] or flags["export"]:
+        if flags["check"] or flags["export"] or flags["import"]:
             return run_offline(config, flags)
         config.read_password()
         if flags["ping"]:
@@ -147,7 +150,7 @@ def main(arguments: list[str]) -> int:
         return server.serve(config)
     except SettingError as error:
         print(f"godis: {printable(str(error))}; see --help", file=sys.stderr)
-        return 2 if flags["check"] or flags["export"] or isinstance(error, UsageError) else 1
+        return 2 if flags["check"] or flags["export"] or flags["import"] or isinstance(error, UsageError) else 1
     except (LogError, StartError) as error:
         print(f"godis: {printable(str(error))}", file=sys.stderr)
         return 1
@@ -156,14 +159,18 @@ def main(arguments: list[str]) -> int:
 
 
 def run_offline(config: Config, flags: dict[str, str]) -> int:
-    """Check, repair, copy or export a log that this process does not serve; return the exit code."""
+    """Check, repair, copy, export or import a log that this process does not serve; return the exit code."""
     from cli import log_tools  # noqa: PLC0415
 
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
         signal.signal(signal.SIGINT, signal.default_int_handler)  # so that a file written in part is removed
-    path = flags["LOG"]
+    path = flags["REDIS" if flags["import"] else "LOG"]
     try:
-        if flags["export"]:
+        if flags["import"]:
+            from cli import redis_import  # noqa: PLC0415
+
+            code = redis_import.import_redis(config, path, bool(flags["--replace"]))
+        elif flags["export"]:
             code = log_tools.export_log(config, path)
         elif flags["--until"] is not None:
             code = log_tools.cut(path, flags["--until"], flags["--output"])

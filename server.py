@@ -12,19 +12,22 @@ import logging
 import os
 import signal
 import sys
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from time import monotonic, time
 from typing import TYPE_CHECKING, NoReturn
 
 from aof import AppendOnlyLog, NullLog, ReplayReport, claim_directory, replay
 from cli.progress import Progress
+from cli.redis_import import LOG_NAME, files_beside, make_log, remarks
 from commands.info import resident_bytes
 from config import LOG_LEVELS, Config
 from engine import Engine
-from errors import LogError, PoolError, StartError
+from errors import DamagedLog, LogError, PoolError, StartError
 from keyspace import gc_policy
 from log.lock import newest_claimed, written_at
+from log.redis_files import RedisFiles, find
 from net import signals
 from net.addresses import Bound, bind_all
 from net.descriptors import provide_for_clients
@@ -190,6 +193,8 @@ def open_log(config: Config) -> AppendOnlyLog | NullLog:
     if not config.appendonly:
         return NullLog()
     lock = None
+    if os.path.isdir(config.log):
+        config.log = log_in_directory(config.log)
     if config.data_dir:
         lock = claim_directory(config.data_dir, config.instance_id)
         config.log = lock.log_path
@@ -199,6 +204,12 @@ def open_log(config: Config) -> AppendOnlyLog | NullLog:
     log = AppendOnlyLog(config.log, config.instance_id, lock)
     log.open()
     return log
+
+
+def log_in_directory(path: str) -> str:
+    """Return the path of the log in the data directory of a Redis, and any other path as it is. Raises LogError."""
+    log = os.path.join(path, LOG_NAME)
+    return log if written_at(log) or find(path) is not None else path
 
 
 def warn_of_newer_log(config: Config) -> None:
@@ -233,12 +244,10 @@ def show_time(unix_seconds: float) -> str:
     return datetime.fromtimestamp(unix_seconds).astimezone().isoformat(sep=" ", timespec="seconds")
 
 
-def recover(log: AppendOnlyLog, config: Config, store: Store, engine: Engine) -> ReplayReport:
-    """Replay the log into the store, and report that. Raises LogError."""
-    start = monotonic()
-    shown = start
-
-    line = Progress(f"reading {config.log}")
+@contextmanager
+def loading(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Show how far a file is read, as a line on a terminal or as entries of the server's log; yield what shows it."""
+    line, shown = Progress(f"reading {what}"), monotonic()
 
     def progress(done: int, total: int) -> None:
         nonlocal shown
@@ -246,21 +255,57 @@ def recover(log: AppendOnlyLog, config: Config, store: Store, engine: Engine) ->
             line.show(done, total)
         elif monotonic() - shown >= 1:
             shown = monotonic()
-            logger.info("reading %s: %d of %d MB", config.log, done >> 20, total >> 20)
+            logger.info("reading %s: %d of %d MB", what, done >> 20, total >> 20)
 
-    now_ms = int(time() * 1000)
-    store.begin_replay(now_ms)
     try:
-        report = replay(
-            config.log,
-            engine.apply,
-            now_ms,
-            config.default_ttl_seconds * 1000,
-            progress,
-            apply_many=engine.apply_many,
-        )
+        yield progress
     finally:
         line.clear()
+
+
+def recover(log: AppendOnlyLog, config: Config, store: Store, engine: Engine) -> None:
+    """Replay the log into the store, or take over the files of a Redis, and report that. Raises LogError."""
+    start = monotonic()
+    now_ms = int(time() * 1000)
+    store.begin_replay(now_ms)
+    if (files := files_beside(config)) is not None:
+        take_over(log, config, files, engine, now_ms)
+    else:
+        with loading(config.log) as progress:
+            report = replay(
+                config.log,
+                engine.apply,
+                now_ms,
+                config.default_ttl_seconds * 1000,
+                progress,
+                apply_many=engine.apply_many,
+            )
+        remark(log, config, report)
+    logger.info(
+        "log %s (appendfsync %s): %d keys recovered in %.2f s",
+        os.path.abspath(config.log),
+        config.appendfsync,
+        sum(map(len, store.databases)),
+        monotonic() - start,
+    )
+
+
+def take_over(log: AppendOnlyLog, config: Config, files: RedisFiles, engine: Engine, now_ms: int) -> None:
+    """Load the files of a Redis, and make the log of them. Raises LogError."""
+    logger.info("there is no log %s yet: taking over the files of a Redis, which stay as they are", config.log)
+    try:
+        with loading(files.parts[0]) as progress:
+            report = make_log(log, files, engine.apply, now_ms, progress)
+    except DamagedLog as error:
+        raise DamagedLog(f"{error}. To start without these files, move them away or give another --log") from error
+    for part in files.parts:
+        logger.info("read %s", part)
+    for line in remarks(files, report):
+        logger.warning("%s", line)
+
+
+def remark(log: AppendOnlyLog, config: Config, report: ReplayReport) -> None:
+    """Take note of where a replay has ended, and report what it left out."""
     log.link = report.link
     if report.torn_bytes:
         logger.warning(
@@ -271,15 +316,6 @@ def recover(log: AppendOnlyLog, config: Config, store: Store, engine: Engine) ->
         )
     if report.skipped_lines:
         logger.warning("%d lines of %s were no commands and are ignored", report.skipped_lines, config.log)
-    keys = sum(map(len, store.databases))
-    logger.info(
-        "log %s (appendfsync %s): %d keys recovered in %.2f s",
-        os.path.abspath(config.log),
-        config.appendfsync,
-        keys,
-        monotonic() - start,
-    )
-    return report
 
 
 def announce(config: Config) -> None:

@@ -61,9 +61,13 @@ class Keys:
             databases.append(Keyspace(self._store, len(databases)))
         self._engine.apply(db, argv)
 
+    def count(self) -> int:
+        """Return the number of keys, expired or not."""
+        return sum(map(len, self._store.databases))
+
     def describe(self) -> str:
         """Return the number of keys, and how many of them have expired."""
-        keys = sum(map(len, self._store.databases))
+        keys = self.count()
         self._store.tick(self._now_ms)
         expired = keys - sum(database.live_count() for database in self._store.databases)
         return f"{keys} at the end of the log" + (f"; {expired} of them have expired since" if expired else "")

@@ -263,7 +263,7 @@ def open_log(path: str) -> BinaryIO:
 def cannot_use(path: str, error: OSError) -> LogError:
     """Return the error that says what is wrong with a log's path, and what to do."""
     advice = {
-        errno.EISDIR: "give a file; for a Redis multi-part AOF one made with `cat BASE.aof INCR.aof > log.txt`",
+        errno.EISDIR: "give a file, or the data directory of a Redis",
         errno.ENOENT: "create its directory first",
         errno.ENOTDIR: "a part of its path is a file; give another path",
         errno.EACCES: "let this user read and write it and its directory, or give another path",
@@ -280,18 +280,10 @@ def not_regular(path: str) -> LogError:
 
 def refuse_other_formats(path: str, opening: bytes) -> None:
     """Raise LogError for the files of Redis that are not a log of commands."""
-    if opening.startswith(b"REDIS0"):
-        raise LogError(
-            f"{path} starts with a Redis snapshot (RDB), which is not read: in that Redis set "
-            "`aof-use-rdb-preamble no`, run BGREWRITEAOF, and give the new file"
-        )
-    if opening.startswith(b"file ") and b" type " in opening.partition(b"\n")[0]:
-        names = [line.split(b" ")[1].decode("utf-8", "replace") for line in opening.splitlines() if b" seq " in line]
-        raise LogError(
-            f"{path} is the manifest of a Redis multi-part AOF: make one file of its parts "
-            f"(cat {' '.join(names)} > log.txt) and give that; a part that ends in .rdb needs "
-            "`aof-use-rdb-preamble no` and BGREWRITEAOF in that Redis first"
-        )
+    is_manifest = opening.startswith(b"file ") and b" type " in opening.partition(b"\n")[0]
+    if is_manifest or opening.startswith(b"REDIS0"):
+        what = "is the manifest of a Redis multi-part AOF" if is_manifest else "starts with a Redis snapshot (RDB)"
+        raise LogError(f"{path} {what}; make a log of it: python godis.py import {path} --log log.txt")
 
 
 def _refuse_unless_torn(path: str, file: BinaryIO, size: int, fault: Fault, report: ReplayReport) -> None:

@@ -157,7 +157,7 @@ def test_a_redis_log_with_a_snapshot_and_a_manifest_are_refused_with_advice(tmp_
         wait_for_rewrite(client)
     (snapshot,) = (tmp_path / "appendonlydir").glob("*.base.rdb")
     (manifest,) = (tmp_path / "appendonlydir").glob("*.manifest")
-    for path, advice in ((snapshot, "BGREWRITEAOF"), (manifest, "make one file"), (snapshot.parent, "multi-part AOF")):
+    for path, advice in ((snapshot, "import"), (manifest, "import"), (snapshot.parent, "data directory")):
         before = path.read_bytes() if path.is_file() else b""
         with pytest.raises(LogError, match=advice):
             read_log(path)

@@ -67,7 +67,7 @@ started = st.builds(
 )
 log_commands = st.builds(
     lambda mode, path, more: [mode, path, *more],
-    st.sampled_from(["check", "export"]),
+    st.sampled_from(["check", "export", "import"]),
     values,
     st.one_of(
         st.sampled_from([[], ["--repair"]]),
@@ -82,7 +82,9 @@ flag_words = st.one_of(
     st.builds(lambda flag, value: [flag, value], mangled, values),
     st.sampled_from([["--help"], ["-h"], ["--version"], ["--"], ["-"], ["-1"], ["-x"], [""]]),
 )
-modes = st.sampled_from([[], [], [], ["ping"], ["check", "log.txt"], ["export", "log.txt"], ["check"], ["serve"]])
+modes = st.sampled_from(
+    [[], [], [], ["ping"], ["check", "log.txt"], ["export", "log.txt"], ["import", "log.txt"], ["check"], ["serve"]]
+)
 command_lines = st.builds(
     lambda mode, flags, more: [*mode, *(word for words in flags for word in words), *more],
     modes | st.lists(values, max_size=2),

@@ -356,11 +356,8 @@ def test_a_file_that_is_no_log_is_left_alone(path: Path, content: bytes) -> None
 @pytest.mark.parametrize(
     ("content", "advice"),
     [
-        (b"REDIS0010\xfa\tredis-ver", "aof-use-rdb-preamble no"),
-        (
-            b"file appendonly.aof.1.base.aof seq 1 type b\nfile appendonly.aof.1.incr.aof seq 1 type i\n",
-            r"cat appendonly\.aof\.1\.base\.aof appendonly\.aof\.1\.incr\.aof",
-        ),
+        (b"REDIS0010\xfa\tredis-ver", "snapshot .*; make a log of it: python godis.py import"),
+        (b"file appendonly.aof.1.base.aof seq 1 type b\n", "manifest .*; make a log of it: python godis.py import"),
     ],
 )
 def test_other_files_of_redis_are_named_and_left_alone(path: Path, content: bytes, advice: str) -> None:
@@ -390,7 +387,7 @@ def test_a_log_that_the_disk_cannot_read_is_refused(path: Path, monkeypatch: pyt
 
 def test_a_directory_is_no_log(path: Path) -> None:
     path.mkdir()
-    with pytest.raises(LogError, match="Is a directory; give a file; for a Redis multi-part AOF"):
+    with pytest.raises(LogError, match="Is a directory; give a file, or the data directory of a Redis"):
         read_log(path)
 
 

@@ -9,6 +9,7 @@ from their grammars.
 from __future__ import annotations
 
 import os
+import traceback
 from random import Random
 from typing import Any, NamedTuple
 
@@ -250,8 +251,11 @@ class Followed:
                     places = [place for place in mine.keys() | theirs.keys() if mine.get(place) != theirs.get(place)]
                     shown = [f"{place}: {mine.get(place)} became {theirs.get(place)}" for place in places]
                     raise Difference(number, "\n".join(["the effects do not say what happened", *shown]))
-                check(self.leader.store)
-                check(self.follower.store)
+                for which in (self.leader, self.follower):
+                    try:
+                        check(which.store)
+                    except AssertionError as error:
+                        raise Difference(number, traceback.format_exc()) from error
 
     def _ask(self, argv: Command) -> str:
         """Run a command; return what is wrong with what it logged, or nothing."""

@@ -16,12 +16,14 @@ and to be fuzzed (tests/project/test_fuzz.py). A module has these names:
 
 and, where it needs them,
 
+    OFTEN     templates that half of the commands come from, and that are never spoilt: they fill the keys, and ask
+              so that there is an answer. Without them most commands meet missing keys and wrong types
     SETTLES   command -> a function that makes our server's value equal to redis-server's again after a reply that
               chance chose (`comparing.settle_pop` for SPOP)
     REPEATS   commands that may log something though nothing changed, as SET does with the value that is there
     NEVER_SPOILT   commands in whose requests no word is changed
 
-Of seven commands in ten the family's grammar is the source, of the others `_generic.py`. `make_many("member", 150)` is
+Of most other commands the family's grammar is the source, of one in seven `_generic.py`. `make_many("member", 150)` is
 a slot of many words, for values that outgrow the compact forms.
 """
 
@@ -39,7 +41,9 @@ from comparing import Compare, Settle
 Command = list[bytes]
 Slot = Union["list[bytes]", Callable[[Random], "bytes | list[bytes]"]]
 
-OWN_SHARE = 0.7
+OWN_SHARE = 0.85
+OFTEN_SHARE = 0.5
+RARE_SHARE = 1 / 6  # of what is not the family's own
 SPOILT_SHARE = 0.12
 FAMILIES = sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py"))
 
@@ -75,7 +79,7 @@ def make_many(prefix: str, most: int, least: int = 2, pair: str = "") -> Callabl
     return slot
 
 
-KEYS = words("a|b|c|k:1|k:2||a b|\x00\xff\r\n|h[e]l*lo|'q\"")
+KEYS = words("a|a|a|b|b|c|k:1|k:2||a b|\x00\xff\r\n|h[e]l*lo|'q\"")
 JUNK = [*words("|abc|-1|0|99999999999999999999|new\r\nline|1.5|\xff\x00|1 2"), b"x" * 200]
 SHARED: dict[str, Slot] = {
     "key": KEYS,
@@ -132,14 +136,20 @@ class Grammar:
         lines = [line.split() for line in own.GRAMMAR.strip().splitlines() if line.strip()]
         self.known_to_redis = [line for line in lines if line[0] != "!"]
         self.templates = [line[1:] if line[0] == "!" else line for line in lines]
+        self.often = [line.split() for line in getattr(own, "OFTEN", "").strip().splitlines()]
         others = [line for other, line in generic.OTHER_TYPES if other != family and other in FAMILIES]
-        self.generic = [line.split() for line in [*generic.GRAMMAR.strip().splitlines(), *others]]
+        self.generic = [line.split() for line in generic.GRAMMAR.strip().splitlines()]
+        self.rare = [line.split() for line in [*generic.RARE.strip().splitlines(), *others]]
 
     def command(self, random: Random, for_redis: bool = False) -> Command:
         """Make up one command, now and then a wrong one; `for_redis`: that redis-server 7.0 knows."""
-        own = self.known_to_redis if for_redis else self.templates
-        template = random.choice(own if random.random() < OWN_SHARE else self.generic)
-        argv = [word for slot in template for word in self.fill(slot, random)]
+        if self.often and random.random() < OFTEN_SHARE:
+            return [word for slot in random.choice(self.often) for word in self.fill(slot, random)]
+        if random.random() < OWN_SHARE:
+            lines = self.known_to_redis if for_redis else self.templates
+        else:
+            lines = self.rare if random.random() < RARE_SHARE else self.generic
+        argv = [word for slot in random.choice(lines) for word in self.fill(slot, random)]
         if random.random() < SPOILT_SHARE and argv[0] not in self.never_spoilt:
             self._spoil(argv, random)
         if random.random() < 0.1:

@@ -5,44 +5,46 @@ from __future__ import annotations
 from comparing import close_in_ms, close_in_seconds, same_items, same_shape
 
 GRAMMAR = """
-SET key value
-SET key number
-SET key value PX ms
 GET key
-APPEND key value
 DEL key
 DEL key+
-DEL key+
-DEL key+
-UNLINK key+
+UNLINK key
 EXISTS key+
 TOUCH key
-TYPE key
 TYPE key
 TTL key
 PTTL key
 PEXPIRETIME key
 EXPIRE key seconds expire_option*
 PEXPIRE key ms
-PEXPIREAT key at_ms expire_option*
+PEXPIREAT key at_ms XX
 PERSIST key
 PERSIST key
 RENAME key key
 RENAME key key
 RENAMENX key key
 COPY key key copy_option*
-COPY key key copy_option*
-MOVE key db
+COPY key key REPLACE
 OBJECT object key
 OBJECT ENCODING key
-MEMORY USAGE nokey
 KEYS pattern
 SCAN cursor scan_option*
 RANDOMKEY
 DBSIZE
+"""
+# One generic command in six is one of these, or makes a value of another type.
+RARE = """
+SET key value
+SET key number
+SET key value PX ms
+APPEND key value
+MOVE key db
 SELECT db
+SELECT 0
+SELECT 0
 FLUSHDB flush?
 SWAPDB db db
+MEMORY USAGE nokey
 """
 # A value of each type, for the families of the others.
 OTHER_TYPES = [

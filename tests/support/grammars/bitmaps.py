@@ -58,7 +58,19 @@ def _bytes(random: Random) -> bytes:
     return random.choice([b"\0" * size, b"\xff" * size, random.randbytes(size)])
 
 
+OFTEN = """
+SETBIT key near 1
+SETBIT key near 0
+GETBIT key near
+GETBIT key near
+BITCOUNT key 0 -2
+BITPOS key 1 0 -2
+BITPOS key 0 1
+BITOP AND key key key
+BITOP XOR key key key key
+"""
 SLOTS: dict[str, Slot] = {
+    "near": words("0|1|2|3|7|8|9|15|16|20|31|33"),
     "bit_offset": words("0|1|5|7|8|9|15|16|63|64|65|100|321|-1|abc|4294967296|007|"),
     "far_offset": words("524287|524288|524289|1000000|2000000"),
     "far_place": words("65535|65536|65537|100000|131072|131073|200000"),

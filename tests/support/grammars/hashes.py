@@ -70,6 +70,22 @@ HSCAN key 0 COUNT count
 ! HSETEX key hsetex_option* items_option
 """
 
+OFTEN = """
+HSET key one value one value one value
+HSET key one number
+HSET key many
+HGET key one
+HMGET key one one
+HSTRLEN key one
+HEXISTS key one
+HDEL key one
+HDEL key one one
+HINCRBY key counter small
+HINCRBYFLOAT key counter small
+HRANDFIELD key 3 WITHVALUES
+HGETALL key
+"""
+
 
 def numbered(random: Random) -> list[bytes]:
     """Make up FIELDS, a number, and so many fields."""
@@ -78,6 +94,9 @@ def numbered(random: Random) -> list[bytes]:
 
 
 SLOTS: dict[str, Slot] = {
+    "one": words("a|b|c|d|e|1|2|3"),
+    "counter": words("n|m"),
+    "small": words("1|-2|30|100"),
     "field": [*words("f|g|h||1|2|-3|a b|\x00\xff\r\n|hello"), b"x" * 64, b"x" * 65],
     "many": make_many("field", 200, pair="value"),
     "fields": make_many("field", 200),

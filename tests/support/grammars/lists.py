@@ -53,7 +53,30 @@ LMPOP 2 key key side mpop_option?
 LMPOP numkeys key key side mpop_option*
 OBJECT ENCODING key
 """
+OFTEN = """
+RPUSH key one one one
+LPUSH key one one
+RPUSH key one
+LINSERT key BEFORE one value
+LINSERT key AFTER one one
+LPOS key one
+LPOS key one COUNT 0
+LPOS key one RANK -1 COUNT 2
+LREM key 1 one
+LREM key -1 one
+LREM key 0 one
+LSET key place value
+LINDEX key place
+LRANGE key 0 place
+LTRIM key 0 30
+LMOVE key key LEFT RIGHT
+LPOP key 2
+RPOP key
+LMPOP 2 key key LEFT COUNT 3
+"""
 SLOTS: dict[str, Slot] = {
+    "one": words("a|b|c|d|1|2"),
+    "place": words("0|1|2|3|5|-1|-2|-5"),
     "element": [*words("|a|b|c|a|b|10|-1|element:5|element:7|n3|n4|\x00\r\n\xff"), b"x" * 60, b"y" * 700, b"z" * 9000],
     "many": make_many("element:", 260),
     "numbers": make_many("n", 40),

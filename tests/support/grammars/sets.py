@@ -60,7 +60,27 @@ def integers(random: Random) -> list[bytes]:
     return [b"%d" % random.randrange(-2000, 2000) for _ in range(random.randint(2, 700))]
 
 
+OFTEN = """
+SADD key one one one one
+SADD key one one one
+SADD key integers
+SADD key many
+SREM key one
+SREM key one one
+SMOVE key key one
+SISMEMBER key one
+SMISMEMBER key one one
+SINTER key key
+SINTERCARD 2 key key
+SINTERSTORE key key key
+SDIFF key key
+SRANDMEMBER key 5
+SPOP key
+SPOP key 3
+SMEMBERS key
+"""
 SLOTS: dict[str, Slot] = {
+    "one": words("a|b|c|d|e|1|2|3"),
     "member": [*words("a|b|c|d||1|2|-3|007|9223372036854775807|a b|\x00\xff\r\n|hello"), b"x" * 64, b"x" * 65],
     "many": make_many("member", 400),
     "integers": integers,

@@ -114,7 +114,45 @@ DEL lexkey
 TYPE key
 OBJECT ENCODING key
 """
+OFTEN = """
+ZADD key small one small one small one
+ZADD key small one small one
+ZADD key many
+ZADD lexkey 1 one 1 one 1 one
+ZRANGE key rank rank WITHSCORES
+ZRANGE key low high BYSCORE
+ZRANGE key high low BYSCORE REV LIMIT rank 5
+ZRANGE lexkey [a [f BYLEX
+ZRANGEBYSCORE key low high WITHSCORES
+ZREVRANGEBYSCORE key high low
+ZRANGEBYLEX lexkey - [d
+ZREVRANGEBYLEX lexkey [zz (a
+ZLEXCOUNT lexkey (a +
+ZCOUNT key low high
+ZRANK key one
+ZSCORE key one
+ZREM key one
+ZINCRBY key small one
+ZRANGESTORE key key 0 20
+ZRANGESTORE key key low high BYSCORE
+ZREMRANGEBYSCORE key (3 small
+ZREMRANGEBYRANK key 30 -10
+ZREMRANGEBYLEX lexkey [c (e
+ZINTER 2 key key WITHSCORES
+ZINTERCARD 2 key key
+ZINTERSTORE key 2 key key
+ZUNIONSTORE key 2 key key WEIGHTS 1 2
+ZDIFF 2 key key
+ZPOPMIN key 2
+ZPOPMAX key 2
+"""
 SLOTS: dict[str, Slot] = {
+    "key": words("a|a|a|b|b|c|k:1|k:2|\x00\xff\r\n"),
+    "one": words("a|b|c|d|e|f|aa|ab|B"),
+    "small": words("0|1|2|3|4|5|1.5|-2"),
+    "low": words("-inf|0|1|(1|-2|2"),
+    "high": words("+inf|3|(4|5|10"),
+    "rank": words("0|0|1|2|-1|-1|-3|10"),
     "score": words(
         "0|1|2|3|4|5|-1|-2|0.5|-2.25|1.50|1e3|2e2|0x10|+7|-0|inf|-inf|+inf|1e17|-1e300|9007199254740993|1e-7|"
         "nan|abc|| 1|1 |1e5000|1e-5000"

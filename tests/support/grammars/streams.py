@@ -38,6 +38,7 @@ XTRIM key add_option*
 XTRIM key MINID id
 XTRIM key MINID ~ 9999
 XSETID key id
+XSETID key top_id
 XSETID key top_id setid_option*
 XREAD STREAMS key id
 XREAD STREAMS key key id id
@@ -108,15 +109,55 @@ IDS = words("50-0|50-1|50-2|50-3|50-4|50-5|50-6|50-7|50-9|50|3|7-0|7-1|20|20-1|6
 ODD_IDS = words(
     "007-01|+5| 6|-|+|(5|5-|-5|x|5-x|18446744073709551615|18446744073709551616|9-18446744073709551615|1-2-3|*"
 )
+OFTEN = """
+XADD key 50-* field value
+XADD key 50-* field value field value
+XADD key 50-* field value
+XGROUP CREATE key group 0
+XGROUP CREATE key group 50-2
+XGROUP CREATE key group 0 MKSTREAM
+XREADGROUP GROUP group consumer STREAMS key >
+XREADGROUP GROUP group consumer COUNT 3 STREAMS key >
+XREADGROUP GROUP group consumer STREAMS key 0
+XREADGROUP GROUP group consumer NOACK COUNT 1 STREAMS key >
+XACK key group entry entry
+XDEL key entry
+XCLAIM key group consumer 0 entry entry entry
+XCLAIM key group consumer 0 entry entry JUSTID
+XCLAIM key group consumer 0 entry FORCE RETRYCOUNT 3
+XAUTOCLAIM key group consumer 0 - COUNT 5
+XAUTOCLAIM key group consumer 0 entry COUNT 2 JUSTID
+XPENDING key group
+XPENDING key group - + 10
+XPENDING key group - + 10 consumer
+XPENDING key group entry + 3
+XRANGE key - + COUNT 5
+XRANGE key entry entry
+XREVRANGE key + entry COUNT 3
+XREAD COUNT 3 STREAMS key entry
+XTRIM key MAXLEN 12
+XADD key 50-* pair
+XADD key 50-* field value
+XINFO STREAM key FULL
+XINFO GROUPS key
+XINFO CONSUMERS key group
+XGROUP DELCONSUMER key group consumer
+XGROUP SETID key group entry
+"""
 SLOTS: dict[str, Slot] = {
+    "entry": [b"50-%d" % number for number in range(8)],
     "key": words("a|b|a|b|k:1|\x00\xff\r\n"),
     "field": words("f|g|name||\x00\r\n"),
     "value": [*words("|hello|10|-5|\x00\r\n\xff\xfe"), b"x" * 70, b"y" * 2000],
     "pair": pairs,
-    "new_id": words("50-*|50-*|50-*|50-*|50-*|50-*|3|7-*|7-1|20-*|20-1|60-1|0-*|0-0|50-3|18446744073709551615-*")
-    + ODD_IDS[:8],
+    "new_id": [  # most are accepted whatever came before: a larger one would have the others refused for long
+        *words("50-*|3|7-*|7-1|20-*|20-1|0-*|0-0|50-3") * 2,
+        *words("50-*") * 30,
+        *words("60-1|18446744073709551615-*"),
+        *ODD_IDS[:8],
+    ],
     "id": [*IDS, *IDS, *IDS, *ODD_IDS],
-    "top_id": words("50-20|61|70-5|50-0"),
+    "top_id": words("50-20|50-20|50-30|50-30|61|50-0"),
     "start": [*IDS, *words("-|-|-|-|(50-1|(0|+|(-"), *ODD_IDS],
     "end": [*IDS, *words("+|+|+|+|(50-6|(0-0|-|(+"), *ODD_IDS],
     "length": words("0|1|2|3|5|100|-1|x"),

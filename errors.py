@@ -90,6 +90,19 @@ RANGE_WITHSCORES = b"ERR syntax error, WITHSCORES not supported in combination w
 NO_INPUT_KEYS = b"ERR at least 1 input key is needed for '%b' command"
 INVALID_WEIGHT = b"ERR weight value is not a float"
 
+# positions
+GEO_POSITION = b"ERR invalid longitude,latitude pair %f,%f"
+GEO_UNIT = b"ERR unsupported unit provided. please use M, KM, FT, MI"
+GEO_NOT_NUMERIC = b"ERR need numeric %b"
+GEO_RADIUS_NEGATIVE = b"ERR radius cannot be negative"
+GEO_BOX_NEGATIVE = b"ERR height or width cannot be negative"
+GEO_NO_MEMBER = b"ERR could not decode requested zset member"
+GEO_COUNT = b"ERR COUNT must be > 0"
+GEO_ANY_WITHOUT_COUNT = b"ERR the ANY argument requires COUNT argument"
+GEO_STORE_OPTIONS = b"ERR %b is not compatible with WITHDIST, WITHHASH and WITHCOORD options"
+GEO_ONE_CENTER = b"ERR exactly one of FROMMEMBER or FROMLONLAT can be specified for %b"
+GEO_ONE_AREA = b"ERR exactly one of BYRADIUS and BYBOX can be specified for %b"
+
 # keys
 SAME_OBJECT = b"ERR source and destination objects are the same"
 UNSUPPORTED_OPTION = b"ERR Unsupported option %b"

@@ -175,32 +175,32 @@ def store_result(db: Keyspace, destination: bytes, result: SortedSet, effect: Se
 
 
 def store_in_slices(
-    session: Session, argv: list[bytes], work: Generator[None, None, SortedSet]
+    session: Session, argv: list[bytes], destination: bytes, work: Steps, logs_itself: bool = True
 ) -> Generator[None, None, int]:
-    """Do work with all keys of a request locked, store its result at argv[1], and log the request.
+    """Do work with all words of a request locked, and store its result; log the request, or its result.
 
     Though a source is locked, it may expire or be evicted meanwhile. Then its DEL is in the log before the effects of
-    this request, so the result itself is logged.
+    this request, so the result is logged in any case.
     """
     lock = yield from lock_keys(session, argv)
-    count = yield from run_locked(session, lock, _store_locked(session, lock, argv, work))
+    count = yield from run_locked(session, lock, _store_locked(session, lock, argv, destination, work, logs_itself))
     return count
 
 
 def _store_locked(
-    session: Session, lock: KeyLock, argv: list[bytes], work: Generator[None, None, SortedSet]
+    session: Session, lock: KeyLock, argv: list[bytes], destination: bytes, work: Steps, logs_itself: bool
 ) -> Generator[None, None, int]:
     db, store = session.db, session.store
     before = store.expired_keys, store.evicted_keys
     result = yield from work
     effect: Sequence[bytes] = argv
-    if before != (store.expired_keys, store.evicted_keys):
+    if not logs_itself or before != (store.expired_keys, store.evicted_keys):
         effect = ()
-        for words in rebuild(argv[1], result, NO_DEADLINE):
+        for words in rebuild(destination, result, NO_DEADLINE) if result else ():
             lock.effects.append(db.index, words)
             yield
     with store.collecting(lock.effects):
-        return store_result(db, argv[1], result, effect)
+        return store_result(db, destination, result, effect)
 
 
 def store_between(session: Session, argv: list[bytes], find: Find) -> Reply:
@@ -211,7 +211,7 @@ def store_between(session: Session, argv: list[bytes], find: Find) -> Reply:
     order = members.by_rank
     start, stop = find(order)
     if stop - start > AT_ONCE_MEMBERS:
-        return store_in_slices(session, argv, _gather(session, argv[2], find))
+        return store_in_slices(session, argv, argv[1], _gather(session, argv[2], find))
     return store_result(session.db, argv[1], run_at_once(_take_over(order, start, stop)), argv)
 
 

@@ -296,7 +296,7 @@ def _store(session: Session, argv: list[bytes], operation: Operation) -> Reply:
         if operation.cost(tables) <= AT_ONCE_MEMBERS:
             result = run_at_once(operation.run(_sources(tables, options), options))
             return store_result(session.db, argv[1], result, effect)
-    return store_in_slices(session, effect, _combine(session, effect, numkeys, operation))
+    return store_in_slices(session, effect, effect[1], _combine(session, effect, numkeys, operation))
 
 
 def _combine(session: Session, argv: list[bytes], numkeys: int, operation: Operation) -> Steps:

@@ -117,7 +117,7 @@ def distance_m(one: Position, other: Position) -> float:
     latitude, other_latitude = one[1] * DEGREE, other[1] * DEGREE
     u = sin((other_latitude - latitude) / 2)
     a = u * u + cos(latitude) * cos(other_latitude) * v * v
-    return 2.0 * EARTH_RADIUS_M * asin(sqrt(a))
+    return 2.0 * EARTH_RADIUS_M * asin(min(1.0, sqrt(a)))
 
 
 def latitude_distance_m(one: float, other: float) -> float:
@@ -191,8 +191,7 @@ class Area(NamedTuple):
                 or (right > 0 and longitudes[1] > east)
             ):
                 continue
-            mask = (1 << steps) - 1
-            bits = _spread(row + up & mask) | _spread(column + right & mask) << 1
+            bits = _spread(_moved(row, up, steps)) | _spread(_moved(column, right, steps)) << 1
             if bits == last:
                 continue
             shift = 2 * (STEPS - steps)
@@ -203,12 +202,20 @@ class Area(NamedTuple):
         """Return True if the area lies in a cell of the center and the eight around it."""
         (west, east), (south, north) = self._limits()
         column, row = _cell(self.center, steps)
-        mask = (1 << steps) - 1
-        left, _ = _bounds(column - 1 & mask, row, steps)
-        right, _ = _bounds(column + 1 & mask, row, steps)
-        _, below = _bounds(column, row - 1 & mask, steps)
-        _, above = _bounds(column, row + 1 & mask, steps)
+        left, _ = _bounds(_moved(column, -1, steps), row, steps)
+        right, _ = _bounds(_moved(column, 1, steps), row, steps)
+        _, below = _bounds(column, _moved(row, -1, steps), steps)
+        _, above = _bounds(column, _moved(row, 1, steps), steps)
         return not (above[1] < north or below[0] > south or right[1] < east or left[0] > west)
+
+
+def _moved(number: int, by: int, steps: int) -> int:
+    """Return the number of the next column or row, around the earth.
+
+    A position on the far border is in a column or a row behind the last one, which stays so if it is not moved: there
+    Redis, and so a search here, does not find all that is near.
+    """
+    return number + by & (1 << steps) - 1 if by else number
 
 
 # the cell of the center, and those to the north, south, east, west, and between

@@ -52,6 +52,10 @@ OTHER_SYNTAX = {
     "zrangebylex",
     "zrevrangebylex",
     "zremrangebylex",
+    "geosearch",  # width and height are no block there
+    "geosearchstore",
+    "geopos",  # a member is demanded in 7.0
+    "geohash",
     *("bitfield_ro", "sort", "sort_ro"),  # the word GET is repeated there, too
     *("xrange", "xrevrange", "xautoclaim", "xpending"),  # `start` and `end` are IDs: strings there
     "xinfo|stream",  # FULL is the token of a block there

@@ -52,7 +52,8 @@ MAKING = {  # family -> a command that makes a value, and what follows its key
     "hashes": "HSET value value value value",
     "sets": "SADD value value value value",
     **dict.fromkeys(
-        ("sorted_sets", "sorted_set_ranges", "sorted_set_pops", "sorted_set_algebra"), "ZADD number value number value"
+        ("sorted_sets", "sorted_set_ranges", "sorted_set_pops", "sorted_set_algebra", "geo"),
+        "ZADD number value number value",
     ),
 }
 MOST_SLICES = 10_000

@@ -125,6 +125,21 @@ WRITES = {
         *(["sorted-" + name, *(word for number in range(400) for word in ("1.5", f"n{number}"))] for name in SETS),
     ],
     "ZINCRBY": [["new", "1", "member"], *(["sorted-" + name, "5", "member"] for name in SETS)],
+    "GEOADD": [
+        ["new", "1", "2", "member"],
+        ["new", *(word for number in range(1000) for word in ("1", "2", f"m{number}"))],
+        *(["sorted-" + name, "1", "2", "member"] for name in SETS),
+    ],
+    "GEOSEARCHSTORE": [
+        *(
+            ["new", "sorted-" + name, "FROMLONLAT", "0", "0", "BYRADIUS", "1e9", "m", *option]
+            for name in SETS
+            for option in ([], ["STOREDIST"])
+        ),
+        ["n", "none", "FROMLONLAT", "0", "0", "BYRADIUS", "1e9", "m"],
+    ],
+    "GEORADIUS": [["sorted-" + name, "0", "0", "1e9", "m", "STORE", "new"] for name in SETS],
+    "GEORADIUSBYMEMBER": [["sorted-" + name, f"m{name[3:]}", "1e9", "m", "STOREDIST", "n"] for name in SETS],
     "ZRANGESTORE": [*(["new", "sorted-" + name, "0", "-1"] for name in SETS), ["new", "none", "0", "1"]],
     "ZUNIONSTORE": [
         ["new", str(len(SETS)), *SETS],

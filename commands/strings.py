@@ -15,19 +15,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from commands import ALL, DENYOOM, FAST, FIRST, FIRST_TWO, PAIRS, READONLY, WRITE, command, fold, for_many
+from commands import ALL, DENYOOM, FAST, FIRST, FIRST_TWO, PAIRS, READONLY, WRITE, Counted, command, fold, for_many
 from commands.arguments import (
     EXPIRY_OPTIONS,
     MAX_INTEGER,
     MIN_INTEGER,
     all_alike,
     check_option_words,
+    parse_bounded,
     parse_deadline,
     parse_integer,
 )
 from commands.long_commands import (
     HUGE_BYTES,
     PART_WORDS,
+    Run,
     get_in_slices,
     in_parts,
     is_long,
@@ -40,6 +42,7 @@ from commands.long_commands import (
 from commands.long_double import add, parse, to_text
 from errors import (
     DECREMENT_OVERFLOW,
+    INVALID_NUMKEYS,
     LCS_LENGTH_AND_RANGES,
     LCS_NOT_STRINGS,
     LCS_TOO_LARGE,
@@ -51,6 +54,7 @@ from errors import (
     SYNTAX,
     TEXT_NO_VALUE,
     WRONG_ARITY,
+    WRONG_PAIRS,
     CommandError,
 )
 from keyspace.key_locks import KeyLock
@@ -63,6 +67,7 @@ from values.entry import NO_DEADLINE, TAIL_BYTES
 from values.long_string import overwritten
 from values.subsequence import MAX_BYTES, MAX_PAIRS, common_length, common_ranges, is_too_large
 
+INT_MAX = 2**31 - 1
 MAX_STRING_BYTES = 512 * 1024 * 1024  # the default of proto-max-bulk-len: the longest word of a request
 STEP_BYTES = 1 << 20
 FAR = 1 << 62  # the sum of two smaller numbers fits in 64 bits
@@ -98,14 +103,14 @@ def get_many(session: Session, keys: Sequence[bytes]) -> Sequence[Reply] | None:
 
 @command(
     "SET",
-    "key value [NX | XX] [GET] [EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds"
-    " | KEEPTTL]",
+    "key value [NX | XX | IFEQ comparison-value] [GET] [EX seconds | PX milliseconds | EXAT unix-time-seconds"
+    " | PXAT unix-time-milliseconds | KEEPTTL]",
     arity=-3,
     flags=WRITE | DENYOOM,
     keys=FIRST,
 )
 def set_string(session: Session, argv: list[bytes]) -> Reply:
-    """Set the string value of a key, whatever its type was.
+    """Set the string value of a key, whatever its type was; with IFEQ, as in Valkey 8.1, if it is a given one.
 
     Differs from Redis: without a time to live and without KEEPTTL the key gets the default TTL, unless that is 0.
     """
@@ -126,11 +131,15 @@ def _set_with_options(session: Session, argv: list[bytes]) -> Reply:
     deadline_ms = expiry.deadline_ms(session, b"set")
     returns_old = b"GET" in conditions
     old = None
-    if returns_old:
+    if returns_old or b"IFEQ" in conditions:
         old = db.string(key)
     elif conditions or expiry.option == b"KEEPTTL":
         old = db.get(key)
-    if (b"NX" in conditions and old is not None) or (b"XX" in conditions and old is None):
+    if (
+        (b"NX" in conditions and old is not None)
+        or (b"XX" in conditions and old is None)
+        or (b"IFEQ" in conditions and (old is None or old != conditions[b"IFEQ"]))
+    ):
         return old if returns_old else None
     if expiry.option == b"KEEPTTL":
         deadline_ms = NO_DEADLINE if old is None else db.deadline_ms(key)
@@ -179,8 +188,11 @@ class Expiry(NamedTuple):
         return session.store.default_deadline_ms
 
 
-def _parse_set_options(words: list[bytes]) -> tuple[Expiry, set[bytes]]:
-    return _parse_options(words, without_amount={b"KEEPTTL"}, conditions={b"NX", b"XX", b"GET"})
+Conditions = dict[bytes, bytes]  # NX, XX, GET, and IFEQ with its value
+
+
+def _parse_set_options(words: list[bytes]) -> tuple[Expiry, Conditions]:
+    return _parse_options(words, without_amount={b"KEEPTTL"}, conditions={b"NX", b"XX", b"GET", b"IFEQ"})
 
 
 def _parse_getex_options(words: list[bytes]) -> Expiry:
@@ -188,22 +200,25 @@ def _parse_getex_options(words: list[bytes]) -> Expiry:
     return expiry
 
 
-def _parse_options(words: list[bytes], without_amount: set[bytes], conditions: set[bytes]) -> tuple[Expiry, set[bytes]]:
-    """Parse the options of SET or GETEX into expiry and conditions. Raises CommandError if two contradict."""
+def _parse_options(words: list[bytes], without_amount: set[bytes], conditions: set[bytes]) -> tuple[Expiry, Conditions]:
+    """Parse the options of SET, GETEX or MSETEX. Raises CommandError if two contradict."""
     expiry = Expiry(b"", b"")
-    met: set[bytes] = set()
+    met: Conditions = {}
     rest = iter(words)
     for word in rest:
         option = fold(word)
         if option in conditions:
-            met.add(option)
+            value = next(rest, None) if option == b"IFEQ" else b""
+            if value is None or (option == b"IFEQ" and option in met):
+                raise CommandError(SYNTAX)
+            met[option] = value
             continue
         takes_amount = option in EXPIRY_OPTIONS
         amount = next(rest, None) if takes_amount else b""
         if amount is None or not (takes_amount or option in without_amount) or expiry.option not in (b"", option):
             raise CommandError(SYNTAX)
         expiry = Expiry(option, amount)
-    if {b"NX", b"XX"} <= met:
+    if len(met.keys() & {b"NX", b"XX", b"IFEQ"}) > 1:
         raise CommandError(SYNTAX)
     return expiry, met
 
@@ -267,6 +282,19 @@ def getdel(session: Session, argv: list[bytes]) -> Reply:
         db.remove(key)
         db.effect(b"DEL", key)
     return value
+
+
+@command("DELIFEQ", "key value", arity=3, flags=WRITE | FAST, keys=FIRST, since="9.0.0")
+def delifeq(session: Session, argv: list[bytes]) -> Reply:
+    """Delete a key if its string value is the given one. A command of Valkey."""
+    _, key, value = argv
+    db = session.db
+    known = db.value(key, STRING)
+    if known is None or known != value:
+        return 0
+    db.remove(key)
+    db.effect(b"DEL", key)
+    return 1
 
 
 @command(
@@ -334,29 +362,76 @@ def msetnx(session: Session, argv: list[bytes]) -> Reply:
     """
     _check_pairs(argv, b"msetnx")
     if is_long(argv):
-        return _set_new_in_parts(session, argv)
+        return _set_if_in_parts(session, argv, {b"NX": b""}, mset)
     keys, values = argv[1::2], argv[2::2]
-    if any(session.db.get(key) is not None for key in keys):
+    if not _may_set(session.db, keys, {b"NX": b""}):
         return 0
     assign_many(session.db, keys, values, session.store.default_deadline_ms)
     return 1
 
 
-def _set_new_in_parts(session: Session, argv: list[bytes]) -> Work:
+def _may_set(db: Keyspace, keys: Sequence[bytes], conditions: Conditions) -> bool:
+    """Return True if, with NX, none of the keys exists, and with XX all of them do."""
+    if b"NX" in conditions:
+        return all(db.get(key) is None for key in keys)
+    return b"XX" not in conditions or all(db.get(key) is not None for key in keys)
+
+
+def _set_if_in_parts(session: Session, argv: list[bytes], conditions: Conditions, run: Run) -> Work:
     lock = yield from lock_keys(session, argv, step=2)
-    is_new = yield from run_locked(session, lock, _set_new(session, lock, argv))
+    is_set = yield from run_locked(session, lock, _set_if(session, lock, argv, conditions, run))
     for _ in words_of(argv):  # if nothing was set, the words are still here: free them in slices
         yield
-    return is_new
+    return is_set
 
 
-def _set_new(session: Session, lock: KeyLock, argv: list[bytes]) -> Work:
-    for start in range(1, len(argv), PART_WORDS):
-        if any(session.db.get(key) is not None for key in argv[start : start + PART_WORDS : 2]):
+def _set_if(session: Session, lock: KeyLock, argv: list[bytes], conditions: Conditions, run: Run) -> Work:
+    for start in range(1, len(argv) if conditions else 0, PART_WORDS):
+        if not _may_set(session.db, argv[start : start + PART_WORDS : 2], conditions):
             return 0
         yield
-    argv[0] = b"MSET"
-    yield from run_parts(session, lock, argv, mset)
+    yield from run_parts(session, lock, argv, run)
+    return 1
+
+
+@command(
+    "MSETEX",
+    "numkeys key value [key value ...] [NX | XX] [EX seconds | PX milliseconds | EXAT unix-time-seconds"
+    " | PXAT unix-time-milliseconds | KEEPTTL]",
+    arity=-4,
+    flags=WRITE | DENYOOM,
+    keys=Counted(1, step=2),
+    since="8.4.0",
+)
+def msetex(session: Session, argv: list[bytes]) -> Reply:
+    """Set the string values and one time to live of several keys atomically, if all or none of them exist.
+
+    Differs from Redis: without a time to live and without KEEPTTL the keys get the default TTL, unless that is 0.
+    """
+    end = 2 + 2 * parse_bounded(argv[1], 1, INT_MAX, INVALID_NUMKEYS)
+    if end > len(argv):
+        raise CommandError(WRONG_PAIRS)
+    options = argv[end:]
+    check_option_words([argv[0], *options])
+    expiry, conditions = _parse_options(options, without_amount={b"KEEPTTL"}, conditions={b"NX", b"XX"})
+    deadline_ms = expiry.deadline_ms(session, b"msetex")
+
+    def assign_pairs(session: Session, argv: list[bytes]) -> Reply:
+        keys, values, db = argv[1::2], argv[2::2], session.db
+        if expiry.option != b"KEEPTTL":
+            assign_many(db, keys, values, deadline_ms)
+            return OK
+        for key, value in zip(keys, values, strict=True):
+            assign(db, key, value, db.deadline_ms(key) if db.get(key) is not None else NO_DEADLINE)
+        return OK
+
+    pairs = [argv[0], *argv[2:end]]
+    if is_long(pairs):
+        argv.clear()
+        return _set_if_in_parts(session, pairs, conditions, assign_pairs)
+    if not _may_set(session.db, pairs[1::2], conditions):
+        return 0
+    assign_pairs(session, pairs)
     return 1
 
 

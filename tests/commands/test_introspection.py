@@ -29,6 +29,7 @@ NOT_IN_REDIS_7_0 = {"exit", "client|setinfo", "client|no-touch", "pool", "pool|s
 NOT_IN_REDIS_7_0 |= {
     *("hexpire", "hpexpire", "hexpireat", "hpexpireat", "httl", "hpttl", "hexpiretime", "hpexpiretime", "hpersist"),
     *("hgetdel", "hgetex", "hsetex"),
+    *("delifeq", "msetex"),
 }
 # What Redis says of a command and the table does not, because Godis has no such thing.
 FLAGS_WITHOUT_MEANING = {b"skip_slowlog"}
@@ -39,6 +40,7 @@ OTHER_SYNTAX = {
     "command|getkeys",  # described here only
     "config|get",  # a block of one there
     "debug",  # described here only
+    "set",  # without IFEQ in 7.0
     "incrbyfloat",  # a double there
     "hincrbyfloat",
     "setbit",  # an integer there

@@ -7,6 +7,7 @@ from random import Random
 
 import pytest
 from fakes import START_MS, Dialogue
+from instances import driven, work_of
 from servers import RedisProcess, parse
 
 import commands.strings
@@ -42,6 +43,51 @@ CASES = [
     ("", f"SET key v EX {MAX // 1000}", errors.INVALID_EXPIRE % b"set", []),
     ("", f"SET key v PXAT {MAX}", b"OK", [f"SET key v PXAT {MAX}"]),
     ("", f"SET key v EXAT {MAX // 1000 + 1}", errors.INVALID_EXPIRE % b"set", []),
+    ("SET key v", "SET key w IFEQ v", b"OK", ["SET key w"]),
+    ("SET key v", "SET key w IFEQ x", None, []),
+    ("", "SET key w IFEQ ''", None, []),
+    ("SET key ''", "SET key w IFEQ ''", b"OK", ["SET key w"]),
+    ("SET key v", "SET key w IFEQ v GET", b"v", ["SET key w"]),
+    ("SET key v", "SET key w GET IFEQ x", b"v", []),
+    ("", "SET key w GET IFEQ x", None, []),
+    ("SET key v", "SET key w IFEQ v EX 10", b"OK", [f"SET key w PXAT {START_MS + 10_000}"]),
+    ("SET key v PXAT 1800000000001", "SET key w ifeq v KEEPTTL", b"OK", ["SET key w PXAT 1800000000001"]),
+    ("SADD key v", "SET key w IFEQ v", errors.WRONG_TYPE, []),
+    ("SET key v", "SET key w IFEQ", errors.SYNTAX, []),
+    ("SET key v", "SET key w IFEQ v IFEQ v", errors.SYNTAX, []),
+    ("SET key v", "SET key w IFEQ v XX", errors.SYNTAX, []),
+    ("SET key v", "SET key w NX IFEQ v", errors.SYNTAX, []),
+    ("SET key v", "DELIFEQ key v", 1, ["DEL key"]),
+    ("SET key v", "DELIFEQ key x", 0, []),
+    ("", "DELIFEQ key ''", 0, []),
+    ("SADD key v", "DELIFEQ key v", errors.WRONG_TYPE, []),
+    ("SET key v", "GETEX key IFEQ v", errors.SYNTAX, []),
+    ("", "MSETEX 2 a 1 b 2", 1, ["SET a 1", "SET b 2"]),
+    (
+        "",
+        "MSETEX 2 a 1 b 2 EX 10",
+        1,
+        [f"SET a 1 PXAT {START_MS + 10_000}", f"SET b 2 PXAT {START_MS + 10_000}"],
+    ),
+    ("SET a x", "MSETEX 2 a 1 b 2 NX", 0, []),
+    ("SET c x", "MSETEX 2 a 1 b 2 nx px 10", 1, [f"SET a 1 PXAT {START_MS + 10}", f"SET b 2 PXAT {START_MS + 10}"]),
+    ("SET a x", "MSETEX 2 a 1 b 2 XX", 0, []),
+    ("MSET a x b y", "MSETEX 2 a 1 b 2 XX", 1, ["SET a 1", "SET b 2"]),
+    ("SADD a x", "MSETEX 1 a 1 XX", 1, ["SET a 1"]),
+    ("SET a x PXAT 1800000000001", "MSETEX 2 a 1 b 2 KEEPTTL", 1, ["SET a 1 PXAT 1800000000001", "SET b 2"]),
+    ("SET a x PXAT 1800000000001", "MSETEX 1 a 1", 1, ["SET a 1"]),
+    ("", "MSETEX 1 a 1 PXAT 1800000000001", 1, ["SET a 1 PXAT 1800000000001"]),
+    ("", "MSETEX 0 a 1", errors.INVALID_NUMKEYS, []),
+    ("", "MSETEX a 1 EX 10", errors.INVALID_NUMKEYS, []),
+    ("", "MSETEX 2147483648 a 1", errors.INVALID_NUMKEYS, []),
+    ("", "MSETEX 2147483647 a 1", errors.WRONG_PAIRS, []),
+    ("", "MSETEX 2 a 1 b", errors.WRONG_PAIRS, []),
+    ("", "MSETEX 1 a 1 b", errors.SYNTAX, []),
+    ("", "MSETEX 1 a 1 NX XX", errors.SYNTAX, []),
+    ("", "MSETEX 1 a 1 EX 10 KEEPTTL", errors.SYNTAX, []),
+    ("", "MSETEX 1 a 1 GET", errors.SYNTAX, []),
+    ("", "MSETEX 1 a 1 IFEQ 1", errors.SYNTAX, []),
+    ("", "MSETEX 1 a 1 EX 0", errors.INVALID_EXPIRE % b"msetex", []),
     ("", "SETEX key 10 v", b"OK", [f"SET key v PXAT {START_MS + 10_000}"]),
     ("", "SETEX key value 10", errors.NOT_AN_INTEGER, []),
     ("", "SETEX key 0 v", errors.INVALID_EXPIRE % b"setex", []),
@@ -107,6 +153,32 @@ CASES = [
     ("", "LCS a b LEN IDX", errors.LCS_LENGTH_AND_RANGES, []),
     ("", "LCS a b MINMATCHLEN", errors.SYNTAX, []),
 ]
+
+
+@pytest.mark.parametrize(("options", "is_set"), [("", 1), ("NX", 0), ("XX", 0), ("EX 10", 1), ("KEEPTTL", 1)])
+def test_msetex_of_thousands_of_pairs_runs_in_slices(options: str, is_set: int) -> None:
+    dialogue = Dialogue()
+    dialogue.ask("SET k7 old PXAT 1800000000001")
+    dialogue.effects()
+    pairs = [word for number in range(2000) for word in (f"k{number}", f"v{number}")]
+    reply, steps = driven(work_of(dialogue.client.ask("MSETEX", 2000, *pairs, *options.split())))
+    assert (reply, steps > 10) == (is_set, True)
+    life = f" PXAT {START_MS + 10_000}" if "EX" in options.split() else ""
+    effects = [f"SET k{number} v{number}{life}" for number in range(2000)]
+    if options == "KEEPTTL":
+        effects[7] += " PXAT 1800000000001"
+    assert dialogue.effects() == (effects if is_set else [])
+    assert len(dialogue.store.databases[0]) == (2000 if is_set else 1)
+    assert dialogue.store.key_lock is None
+
+
+def test_a_string_that_is_written_in_parts_can_be_compared() -> None:
+    dialogue = Dialogue()
+    dialogue.ask("SETRANGE key 200000 x")
+    text = bytes(200_000) + b"x"
+    assert dialogue.client.ask("DELIFEQ", "key", text[1:]) == 0
+    assert dialogue.client.ask("SET", "key", text[1:], "IFEQ", text) == b"OK"
+    assert dialogue.client.ask("DELIFEQ", "key", text[1:]) == 1
 
 
 @pytest.mark.parametrize(("before", "line", "reply", "effects"), CASES)

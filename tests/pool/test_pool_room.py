@@ -24,13 +24,14 @@ SETS = {f"set{size}": [f"m{number}" for number in range(size, 2 * size)] for siz
 # and `names` has `d` many times.
 # `stream` has a group `g`.
 WRITES = {
-    "SET": [["new", LARGE], ["old", "v"], ["n", LARGE, "EX", "100"]],
+    "SET": [["new", LARGE], ["old", "v"], ["n", LARGE, "EX", "100"], ["n", LARGE, "IFEQ", "7"]],
     "SETEX": [["new", "100", LARGE], ["n", "100", LARGE]],
     "PSETEX": [["new", "100000", LARGE]],
     "SETNX": [["new", LARGE], ["old", "v"]],
     "GETSET": [["n", LARGE]],
     "MSET": [["new", LARGE, "n", LARGE], ["a", "1", "b", "2", "c", "3"]],
     "MSETNX": [["new", LARGE, "newer", LARGE]],
+    "MSETEX": [["2", "new", LARGE, "newer", LARGE, "EX", "100"], ["1", "n", LARGE, "KEEPTTL"], ["1", "a", "1"]],
     "APPEND": [["old", LARGE], ["new", LARGE], ["n", "0"]],
     "SETRANGE": [
         ["new", "200000", "x"],

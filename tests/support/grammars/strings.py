@@ -46,6 +46,12 @@ SET key number
 SET key value set_option+
 SET key value set_option+
 SET key value set_option+
+! SET key value IFEQ value set_option*
+! SET key value GET IFEQ value
+! DELIFEQ key value
+! MSETEX 1 key value msetex_option*
+! MSETEX 2 key value key value msetex_option*
+! MSETEX numkeys key value key value msetex_option?
 SETNX key value
 SETEX key seconds value
 PSETEX key ms value
@@ -117,6 +123,8 @@ SLOTS: dict[str, Slot] = {
     "name": words("n1|n2||with space|new\nline|umlaut\xc3"),
     "onoff": words("on|off|OFF|maybe"),
     "set_option": words("NX|XX|GET|KEEPTTL|nx|keepTTL|EX seconds|PX ms|EXAT at_seconds|PXAT at_ms|EX|px|PXAT|junk"),
+    "msetex_option": words("NX|XX|KEEPTTL|EX seconds|PX ms|EXAT at_seconds|PXAT at_ms|EX|GET|junk"),
+    "numkeys": words("1|2|3|0|-1|abc|99999999999"),
     "getex_option": words("PERSIST|EX seconds|PX ms|EXAT at_seconds|PXAT at_ms|EX|NX|junk"),
     "lcs_option": words("LEN|IDX|WITHMATCHLEN|MINMATCHLEN number|idx|MINMATCHLEN|junk"),
     "word": words("ID|USER|TYPE|SKIPME|LADDR|MAXAGE"),
@@ -127,7 +135,7 @@ LENIENT = {
     b"HELLO": (same_fields, "version and connection id are each server's own"),
     b"OBJECT HELP": (same_shape, "prose"),
 }
-REPEATS = b"SETEX PSETEX GETSET GETEX MSET INCRBY DECRBY INCRBYFLOAT SETRANGE".split()
+REPEATS = b"MSETEX SETEX PSETEX GETSET GETEX MSET INCRBY DECRBY INCRBYFLOAT SETRANGE".split()
 NEVER_SPOILT = {
     b"COMMAND",  # all of the table; it is compared in a test of its own
     b"DEBUG",  # a long sleep

@@ -63,6 +63,7 @@ from replies import (
     Pairs,
     Push,
     Status,
+    Strings,
     Verbatim,
 )
 from wire.columns import CRLF, HEADS, TABLED, Columns, split_columns
@@ -82,6 +83,7 @@ MOST_HUGE_WORDS = 2048  # a request of more words runs in slices in any case
 BLOCK_BYTES = 1 << 16  # a larger piece is not joined with others, because that would copy it
 SMALL_BYTES = 4096  # for a longer first request of a pipeline, the searches of the proof cost more than hiredis gains
 SMALLER_BYTES = 2048  # the same limit for `split_columns`, which searches every byte of a value for CRLF
+SHORT_STRINGS = 512  # members of an array of strings that is encoded at once
 SHORT_LIST = 128  # members; a longer list is encoded in slices
 OK_PIECE = b"+OK\r\n"
 NULL_BULK, NULL_RESP3 = b"$-1\r\n", b"_\r\n"
@@ -633,12 +635,30 @@ def encode_short(replies: Sequence[Any], resp3: bool) -> list[bytes] | None:
         elif type(reply) is float:
             text = format_float(reply)
             pieces += (b",", text, CRLF) if resp3 else (HEADERS[len(text)], text, CRLF)
+        elif type(reply) is Strings and (encoded := encode_strings(reply)):
+            pieces.append(encoded)
         elif type(reply) is list and 0 < len(reply) <= SHORT_LIST and (members := encode_short(reply, resp3)):
             pieces.append(b"*%d\r\n" % len(reply))
             pieces += members
         else:
             return None
     return pieces
+
+
+def encode_strings(reply: Strings) -> bytes | None:
+    """Encode strings at once; return None if there are many, or one is long."""
+    if not reply:
+        return b"*0\r\n"
+    if len(reply) > SHORT_STRINGS:
+        return None
+    try:
+        if len(reply[0]) == len(reply[-1]) and len(set(map(len, reply))) == 1:  # a third of the time again
+            head = HEADERS[len(reply[0])]
+            return b"*%d\r\n%b%b\r\n" % (len(reply), head, (CRLF + head).join(reply))
+        heads = HEADERS
+        return b"*%d\r\n%b\r\n" % (len(reply), CRLF.join([heads[len(member)] + member for member in reply]))
+    except IndexError:
+        return None
 
 
 def encode_head(reply: LongArray, put: Put, is_text: bool, resp3: bool) -> None:

@@ -33,7 +33,7 @@ from errors import (
     CommandError,
 )
 from keyspace.key_locks import KeyLock
-from replies import NULL_ARRAY, OK, LongArray, Reply, Work
+from replies import NULL_ARRAY, OK, LongArray, Reply, Strings, Work
 from session import Session
 from store import Keyspace
 from values import LIST
@@ -368,13 +368,18 @@ def lrange(session: Session, argv: list[bytes]) -> Reply:
     items = session.db.value(key, LIST)
     if items is None:
         return []
-    return _range(items, *_bounds(len(items), start, stop))
+    start, stop = _bounds(items.length, start, stop)
+    if stop - start <= LONG_REPLY:
+        return Strings(items.between(start, stop))
+    return _range(items, start, stop)
 
 
 def _bounds(length: int, start: int, stop: int) -> tuple[int, int]:
     """Return the part from `start` to `stop`, which may be negative, as one that ends before its second number."""
-    start = max(0, start + length if start < 0 else start)
-    stop = min(length, (stop + length if stop < 0 else stop) + 1)
+    if start < 0:
+        start = max(0, start + length)
+    stop += 1 if stop >= 0 else length + 1
+    stop = min(stop, length)
     return (start, stop) if start < stop else (0, 0)
 
 

@@ -135,8 +135,11 @@ class List:
 
     def between(self, start: int, stop: int) -> list[bytes]:
         """Return the elements from `start` up to and without `stop`."""
-        if self._front is None:
+        front = self._front
+        if front is None:
             return list(elements_of(self._tail)[start:stop])
+        if stop <= len(front.head):
+            return front.head[start:stop]
         return list(chain.from_iterable(map(elements_of, self.parts_between(start, stop))))
 
     def __getitem__(self, index: int) -> bytes:

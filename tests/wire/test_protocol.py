@@ -23,6 +23,7 @@ from protocol import (
     MAX_BULK_BYTES_BEFORE_AUTH,
     MAX_ELEMENTS,
     MAX_LINE_BYTES,
+    SHORT_STRINGS,
     TEXT_BLOCK_BYTES,
     UNBALANCED,
     LongLine,
@@ -30,11 +31,12 @@ from protocol import (
     bulk_header,
     encode,
     encode_command,
+    encode_short,
     shown,
     split_line,
     text_pieces,
 )
-from replies import NO_REPLY, NULL_ARRAY, OK, PONG, Deleted, Push, Status, Verbatim
+from replies import NO_REPLY, NULL_ARRAY, OK, PONG, Deleted, Push, Status, Strings, Verbatim
 from wire import columns
 from wire.columns import TABLED
 from wire.telnet import take_out
@@ -658,3 +660,14 @@ def test_a_long_line_is_parsed_when_it_is_taken_and_not_before() -> None:
     assert type(taken) is LongLine
     assert list(taken) == [[UNBALANCED]]
     assert parser.error is None
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 128, 129, SHORT_STRINGS, SHORT_STRINGS + 1])
+@pytest.mark.parametrize("sizes", [[3], [0], [3, 5, 0], [4095, 4096], [5000]])
+def test_an_array_of_strings_is_spelled_as_any_array(count: int, sizes: list[int]) -> None:
+    members = [b"x" * sizes[number % len(sizes)] for number in range(count)]
+    pieces: list[bytes] = []
+    encode(members, pieces.append, resp3=False)
+    short = encode_short([Strings(members)], resp3=False)
+    assert short is None or b"".join(short) == b"".join(pieces)
+    assert (short is None) == (count > SHORT_STRINGS or max(sizes[:count], default=0) >= TABLED)

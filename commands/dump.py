@@ -30,7 +30,7 @@ from keyspace.key_locks import KeyLock
 from keyspace.point_in_time import PointInTimeView
 from rdb import objects
 from rdb.payload import WrongChecksum, open_payload, seal
-from rdb.source import BadFormat, Source
+from rdb.source import BadFormat
 from rdb.writer import serialize
 from replies import HELD_BACK, OK, Reply, Work
 from session import Session
@@ -167,9 +167,11 @@ def _read(payload: bytes, key: bytes) -> Generator[None, None, list[Sequence[byt
     """Return the commands that make the value of a payload. Raises CommandError."""
     commands: list[Sequence[bytes]] = []
     try:
-        kind, body = yield from open_payload(payload)
-        for argv in objects.commands(kind, Source(body), key):
+        kind, source = yield from open_payload(payload)
+        for argv in objects.commands(kind, source, key):
             if argv is not None:
+                if argv[0] not in TABLE:  # it is of a newer Redis
+                    raise CommandError(BAD_DATA_FORMAT)
                 commands.append(argv)
             yield
     except WrongChecksum:

@@ -37,7 +37,7 @@ def seal(pieces: Iterable[bytes], version: int) -> Generator[None, None, bytes |
     return bytes(payload) if len(payload) <= LONG_BYTES else memoryview(payload)
 
 
-def open_payload(payload: bytes) -> Generator[None, None, tuple[int, bytes]]:
+def open_payload(payload: bytes) -> Generator[None, None, tuple[int, Source]]:
     """Return the type and the serialized value of a payload, after some steps. Raises WrongChecksum."""
     size = len(payload) - TAIL_BYTES
     if size < 1 or int.from_bytes(payload[size : size + 2], "little") > NEWEST_VERSION:
@@ -45,7 +45,7 @@ def open_payload(payload: bytes) -> Generator[None, None, tuple[int, bytes]]:
     checksum = yield from _checksum(payload, size + 2)
     if payload[-CHECKSUM_BYTES:] != checksum:
         raise WrongChecksum
-    return payload[0], payload[1:size]
+    return payload[0], Source(payload, 1, size)
 
 
 def string_bytes(payload: bytes) -> int:

@@ -25,11 +25,12 @@ class BadFormat(Exception):
 
 
 class Source:
-    """Bytes in memory, and the position up to which they are read."""
+    """Bytes in memory, from `start` to `end`, and the position up to which they are read."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, start: int = 0, end: int | None = None) -> None:
         self._data = data
-        self._position = 0
+        self._position = start
+        self._end = len(data) if end is None else end
         self._compressed: tuple[bytes, int] = (b"", 0)
 
     @property
@@ -41,7 +42,7 @@ class Source:
         """Read `size` bytes."""
         start = self._position
         end = start + size
-        if end > len(self._data):
+        if end > self._end:
             self._load(size)
             start = self._position
             end = start + size
@@ -149,7 +150,8 @@ class FileSource(Source):
         self._base += self._position
         fresh = self._file.read(max(BLOCK_BYTES, size - len(rest)))
         self._data, self._position = rest + fresh, 0
-        if len(self._data) < size:
+        self._end = len(self._data)
+        if self._end < size:
             raise BadFormat("the file became shorter while it was read")
 
     def checksum(self) -> int:

@@ -31,7 +31,7 @@ def parse_id(text: bytes) -> ID:
 def integer(number: int) -> bytes:
     """Return an element of a listpack that is an integer of 64 bits."""
     if 0 <= number < 128:
-        return _with_length(bytes((number,)))
+        return bytes((number, 1))
     if -(1 << 12) <= number < 1 << 12:
         return _with_length((0xC000 | number & 0x1FFF).to_bytes(2, "big"))
     for head, width in NARROW_WIDTHS:
@@ -53,6 +53,8 @@ def element(value: bytes) -> bytes:
 def _with_length(data: bytes) -> bytes:
     """Add the size of an element behind it: 7 bits a byte, the highest first, and a mark on all but that one."""
     size = len(data)
+    if size < 128:
+        return data + bytes((size,))
     shifts = range(7 * (backward_bytes(size) - 1), -7, -7)
     return data + bytes([size >> shift & 127 | (128 if place else 0) for place, shift in enumerate(shifts)])
 
@@ -82,12 +84,18 @@ class StreamWriter:
                 for each in deleted:
                     self._entries.pop(each, None)
                 self._deleted_id = max(self._deleted_id, *deleted)
+            case [b"XTRIM", _, b"MAXLEN", b"0"]:
+                self._entries.clear()
+            case [b"XSETID", _, last_id]:
+                self._last_id = parse_id(last_id)
             case [b"XSETID", _, last_id, b"ENTRIESADDED", added, b"MAXDELETEDID", deleted_id]:
                 self._last_id, self._deleted_id = parse_id(last_id), parse_id(deleted_id)
                 self._entries_added = int(added)
             case [b"XGROUP", b"CREATE", _, name, last_id, *options]:
                 entries_read = int(options[-1]) if b"ENTRIESREAD" in options else UNKNOWN_READ
                 self._groups[name] = Group(name, parse_id(last_id), entries_read, [], {})
+            case [b"XGROUP", b"SETID", _, name, last_id, b"ENTRIESREAD", read]:
+                self._groups[name] = self._groups[name]._replace(last_id=parse_id(last_id), entries_read=int(read))
             case [b"XGROUP", b"CREATECONSUMER", _, name, consumer]:
                 self._groups[name].consumers.append(consumer)
             case [b"XCLAIM", _, name, consumer, _, *words]:

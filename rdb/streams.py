@@ -14,7 +14,9 @@ No command makes an entry pending that is not there. Therefore such entries are 
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Generator, Iterable, Iterator
+from heapq import merge
 from itertools import islice
 from typing import NamedTuple, Union
 
@@ -65,9 +67,7 @@ def commands(source: Source, key: bytes, version: int) -> Steps:
     groups = yield from _read_groups(source, version)
     if version == 1:
         groups = [group._replace(entries_read=_estimate(group.last_id, entries, last_id)) for group in groups]
-    yield None
-    known = {entry_id for entry_id, _ in entries}
-    gone = sorted({entry_id for group in groups for entry_id in group.pending} - known)
+    gone = yield from _find_gone(entries, groups)
     if last_id < max((entries[-1:] or [(NO_ID, [])])[0][0], deleted_id, *gone[-1:]) or NO_ID in gone:
         raise BadFormat("an ID of a stream is after its last one")
     if not len(entries) <= entries_added <= MOST >> 1:
@@ -75,16 +75,29 @@ def commands(source: Source, key: bytes, version: int) -> Steps:
     yield from _make(key, entries, gone, groups, (last_id, entries_added, deleted_id))
 
 
+def _find_gone(entries: list[tuple[ID, list[bytes]]], groups: list[Group]) -> Generator[None, None, list[ID]]:
+    """Return the IDs of the deleted entries that are pending, in order."""
+    gone: set[ID] = set()
+    for group in groups:
+        for number, entry_id in enumerate(group.pending):
+            place = bisect_left(entries, (entry_id, []))
+            if place == len(entries) or entries[place][0] != entry_id:
+                gone.add(entry_id)
+            if not number % PART_IDS:
+                yield
+    return sorted(gone)
+
+
 def _make(
     key: bytes, entries: list[tuple[ID, list[bytes]]], gone: list[ID], groups: list[Group], ids: tuple[ID, int, ID]
 ) -> Steps:
-    added = sorted([*entries, *[(entry_id, [b"x", b"y"]) for entry_id in gone]]) if gone else entries
-    for entry_id, words in added:
+    for entry_id, words in merge(entries, [(entry_id, [b"x", b"y"]) for entry_id in gone]):
         yield [b"XADD", key, show(entry_id), *words]
     last_id, entries_added, deleted_id = ids
-    if not added:
+    count = len(entries) + len(gone)
+    if not count:
         yield [b"XADD", key, b"MAXLEN", b"0", show(max(last_id, (0, 1))), b"x", b"y"]
-    yield _set_id(key, last_id, max(entries_added, len(added)), deleted_id)
+    yield _set_id(key, last_id, max(entries_added, count), deleted_id)
     for group in groups:
         yield from _make_group(key, group)
     if gone:

@@ -18,7 +18,7 @@ from servers import Raw, parse
 
 from rdb import objects
 from rdb.payload import WrongChecksum, open_payload, seal
-from rdb.source import BadFormat, Source
+from rdb.source import BadFormat
 from rdb.writer import serialize
 
 T = TypeVar("T")
@@ -37,8 +37,8 @@ def done(work: Generator[Any, None, T]) -> T:
 
 def read(payload: bytes, key: bytes = b"k") -> list[list[bytes]]:
     """Return the commands of a payload."""
-    kind, body = done(open_payload(payload))
-    return [command for command in objects.commands(kind, Source(body), key) if command is not None]
+    kind, source = done(open_payload(payload))
+    return [command for command in objects.commands(kind, source, key) if command is not None]
 
 
 def write(commands: list[list[bytes]]) -> bytes:

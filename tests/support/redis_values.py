@@ -85,7 +85,8 @@ def content(server: Raw, key: bytes) -> Any:
     if kind == b"set":
         return sorted(parse(server.ask("SMEMBERS", key)))
     if kind == b"zset":
-        return parse(server.ask("ZRANGE", key, 0, -1, "WITHSCORES"))
+        words = parse(server.ask("ZRANGE", key, 0, -1, "WITHSCORES"))  # Redis 7.0 and 7.2 print scores in other ways
+        return list(zip(words[::2], map(float, words[1::2]), strict=True))
     if kind == b"hash":
         words = parse(server.ask("HGETALL", key))
         return sorted(zip(words[::2], words[1::2], strict=True))

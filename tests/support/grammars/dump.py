@@ -21,6 +21,18 @@ PAYLOADS = {
         old_forms.payload(2, old_forms.length(2) + old_forms.string(b"x") + old_forms.string(b"y")),
     ],
     "sorted_sets": [old_forms.payload(5, old_forms.length(1) + old_forms.string(b"a") + pack("<d", 2.5))],
+    "streams": [
+        old_forms.payload(
+            15,
+            old_forms.length(1)
+            + old_forms.string((1000).to_bytes(8, "big") + (5).to_bytes(8, "big"))
+            + old_forms.string(old_forms.listpack([2, 0, 1, b"f", 0, 2, 0, 0, b"v", 4, 2, 7, 0, b"w", 4]))
+            + b"".join(map(old_forms.length, (2, 1007, 5, 1)))
+            + old_forms.string(b"g")
+            + b"".join(map(old_forms.length, (1000, 5, 0, 0))),
+            9,
+        )
+    ],
     "hashes": [old_forms.payload(16, old_forms.string(old_forms.listpack([b"f", b"v", b"5", b"w"])))],
 }
 GOOD = [payload for family, payloads in PAYLOADS.items() if family in FAMILIES for payload in payloads]

@@ -272,7 +272,8 @@ class Followed:
             return ""
         if isinstance(reply, CommandError) or row is None or not row.flags & WRITE:
             return f"{reply!r}, and yet {logged}"
-        is_same = bool(keys) and all(held(db, key) == before[key] for key in keys)
+        # Who names a word twice may undo what he did, as LMOVE k k of a list of equal elements.
+        is_same = len(set(argv)) == len(argv) and bool(keys) and all(held(db, key) == before[key] for key in keys)
         return f"nothing changed, and yet {logged}" if is_same and row.name not in self.rules.repeats else ""
 
     def _follow(self) -> None:

@@ -68,16 +68,5 @@ LENIENT = {
     b"MEMORY USAGE": (same_shape, "the memory of each"),
 }
 STORES = ("SINTER", "SUNION", "SDIFF", "ZINTER", "ZUNION", "ZDIFF", "ZRANGE", "GEOSEARCH")
-REPEATS = {
-    b"SET",
-    b"RENAME",
-    b"COPY",
-    b"EXPIRE",
-    b"PEXPIRE",
-    b"PEXPIREAT",
-    b"EXPIREAT",
-    b"SORT",
-    b"GEORADIUS",
-    b"RESTORE",
-}
+REPEATS = set(b"SET MSET HSET HMSET RENAME COPY EXPIRE PEXPIRE EXPIREAT PEXPIREAT SORT GEORADIUS RESTORE".split())
 REPEATS |= {f"{name}STORE".encode() for name in STORES}

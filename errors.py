@@ -105,6 +105,10 @@ GEO_STORE_OPTIONS = b"ERR %b is not compatible with WITHDIST, WITHHASH and WITHC
 GEO_ONE_CENTER = b"ERR exactly one of FROMMEMBER or FROMLONLAT can be specified for %b"
 GEO_ONE_AREA = b"ERR exactly one of BYRADIUS and BYBOX can be specified for %b"
 
+# HyperLogLogs
+NO_HYPERLOGLOG = b"WRONGTYPE Key is not a valid HyperLogLog string value."
+CORRUPT_HYPERLOGLOG = b"INVALIDOBJ Corrupted HLL object detected"
+
 # keys
 SAME_OBJECT = b"ERR source and destination objects are the same"
 UNSUPPORTED_OPTION = b"ERR Unsupported option %b"

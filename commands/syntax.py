@@ -24,7 +24,7 @@ from replies import Members, Status
 Argument = dict[bytes, Any]
 
 TYPES = {
-    "key": "key key1 key2 newkey source destination destkey src dst",
+    "key": "key key1 key2 newkey source destination destkey sourcekey src dst",
     "integer": "bit client-id count cursor db decrement destination-db end entries_added entries_read frequency "
     "increment index index1 index2 len limit milliseconds ms num-matches numkeys offset protover rank seconds start "
     "stop timeout ttl weight",

@@ -26,6 +26,7 @@ from store import Keyspace
 from values import is_string, size_of
 from values.consumer_groups import CONSUMER_BYTES, GROUP_BYTES, PENDING_BYTES
 from values.entry import value_of
+from values.hyperloglog import DENSE_BYTES
 from values.lists import List
 from values.long_string import most_growth
 from values.streams import ENTRY_BYTES, FIELD_BYTES, STREAM_BYTES, Stream
@@ -36,6 +37,7 @@ Growth = Callable[[Keyspace, "list[bytes]"], "tuple[int, int]"]
 TABLE_ENTRY_BYTES = 160  # of a short key that is in a dict which has just grown
 MOST_MOVED = 2 * CAP  # entries of a table that a new key may move, and the room for them in two new dicts
 UNLIMITED_BYTES = 1 << 60
+LONG_ENTRY_BYTES = 128  # the tuple of a long string, and the head of its `bytes`
 THREADS_BYTES = 12 * (72 << 20)  # of address space: a thread reserves 8 MB for its stack, and glibc 64 MB for its heap
 CONTAINER_BYTES = 2000  # of a container that leaves its compact form, without its elements
 OPENED_BYTES = 10_000  # of a chunk of a list that leaves its packed form
@@ -84,6 +86,10 @@ def _bitfield(db: Keyspace, argv: list[bytes]) -> tuple[int, int]:
 def _bitop(db: Keyspace, argv: list[bytes]) -> tuple[int, int]:
     size = max((_length(db, key) for key in argv[3:]), default=0)
     return size, most_growth(0, size, 1, size)
+
+
+def _hyperloglog(_db: Keyspace, _argv: list[bytes]) -> tuple[int, int]:
+    return DENSE_BYTES, DENSE_BYTES + LONG_ENTRY_BYTES
 
 
 def _copy(db: Keyspace, argv: list[bytes]) -> tuple[int, int]:
@@ -178,6 +184,8 @@ GROWTH: dict[bytes, Growth] = {
     b"SETBIT": _setbit,
     b"BITFIELD": _bitfield,
     b"BITOP": _bitop,
+    b"PFADD": _hyperloglog,
+    b"PFMERGE": _hyperloglog,
     b"COPY": _copy,
     b"HSET": _add,
     b"HMSET": _add,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from collections.abc import Generator
 from random import Random
 from typing import Any
 
@@ -272,6 +273,20 @@ def test_a_bitop_of_thousands_of_keys_is_logged_as_its_result() -> None:
     reply, _ = driven(work_of(run_one(bench.engine, bench.new_session(), [b"BITOP", b"OR", b"d", *keys])))
     assert reply == 3
     assert bench.log.records[-1] == [b"SET", b"d", b"abc"]
+
+
+def test_a_long_bitmap_is_dumped_and_restored() -> None:
+    bench = Bench(default_ttl="0")
+    client, session = bench.connect(), bench.new_session()
+    for bit in (5, 10**6, 10**7):
+        client.ask("SETBIT", "k", str(bit), "1")
+    dumped = run_one(bench.engine, session, [b"DUMP", b"k"])
+    dumped = driven(dumped)[0] if isinstance(dumped, Generator) else dumped
+    restored = run_one(bench.engine, session, [b"RESTORE", b"r", b"0", bytes(dumped)])
+    if isinstance(restored, Generator):
+        driven(restored)
+    assert content(bench, "r") == content(bench, "k")
+    assert len(content(bench, "k")) == 10**7 // 8 + 1
 
 
 def test_what_a_rewrite_writes_of_a_sparse_bitmap_is_short() -> None:

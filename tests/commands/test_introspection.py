@@ -61,6 +61,7 @@ OTHER_SYNTAX = {
     *("bitfield_ro", "sort", "sort_ro"),  # the word GET is repeated there, too
     *("xrange", "xrevrange", "xautoclaim", "xpending"),  # `start` and `end` are IDs: strings there
     "xinfo|stream",  # FULL is the token of a block there
+    "pfmerge",  # whose arity says that no source is needed
 }
 OTHER_ARITY = {"zrank", "zrevrank"}  # since WITHSCORE, in 7.2
 REDIS_GROUPS = {

@@ -56,6 +56,8 @@ WRITES = {
         ["new", "GET", "u8", "10000"],
         ["n", "SET", "u0", "0", "1"],
     ],
+    "PFADD": [["new", "a"], ["new", *map(str, range(1900))], ["n", "a"]],
+    "PFMERGE": [["new", "newer"], ["n", "new"]],
     "BITOP": [["NOT", "new", "old"], ["AND", "new", "n", "f"], ["OR", "old", "old", "n"], ["AND", "new", "none"]],
     "COPY": [["old", "new"], ["old", "n", "REPLACE"], ["none", "new"], ["n", "new"]],
     "LPUSH": [["new", "v"], ["short", LARGE], ["long", LARGE], ["long", "v"]],

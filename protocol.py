@@ -640,23 +640,26 @@ def encode_short(replies: Sequence[Any], resp3: bool) -> list[bytes] | None:
         elif type(reply) is list and 0 < len(reply) <= SHORT_LIST and (members := encode_short(reply, resp3)):
             pieces.append(b"*%d\r\n" % len(reply))
             pieces += members
+        elif type(reply) is FlatMap and (encoded := encode_strings(reply, is_map=resp3)):
+            pieces.append(encoded)
         else:
             return None
     return pieces
 
 
-def encode_strings(reply: Strings) -> bytes | None:
+def encode_strings(reply: Strings | FlatMap, is_map: bool = False) -> bytes | None:
     """Encode strings at once; return None if there are many, or one is long."""
+    size = b"%%%d" % (len(reply) // 2) if is_map else b"*%d" % len(reply)
     if not reply:
-        return b"*0\r\n"
+        return size + CRLF
     if len(reply) > SHORT_STRINGS:
         return None
     try:
         if len(reply[0]) == len(reply[-1]) and len(set(map(len, reply))) == 1:  # a third of the time again
             head = HEADERS[len(reply[0])]
-            return b"*%d\r\n%b%b\r\n" % (len(reply), head, (CRLF + head).join(reply))
+            return b"%b\r\n%b%b\r\n" % (size, head, (CRLF + head).join(reply))
         heads = HEADERS
-        return b"*%d\r\n%b\r\n" % (len(reply), CRLF.join([heads[len(member)] + member for member in reply]))
+        return b"%b\r\n%b\r\n" % (size, CRLF.join([heads[len(member)] + member for member in reply]))
     except IndexError:
         return None
 

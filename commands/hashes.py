@@ -12,8 +12,8 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from itertools import chain, islice
 from typing import Any
 
-from commands import DENYOOM, FAST, FIRST, READONLY, WRITE, command, fold
-from commands.arguments import MAX_INTEGER, MIN_INTEGER, parse_bounded, parse_integer
+from commands import DENYOOM, FAST, FIRST, READONLY, WRITE, command, fold, for_many
+from commands.arguments import MAX_INTEGER, MIN_INTEGER, all_alike, parse_bounded, parse_integer
 from commands.long_commands import PART_WORDS, in_parts_of_key, is_long
 from commands.long_double import add, parse, to_text
 from commands.scanning import Items, scan_table
@@ -31,7 +31,7 @@ from errors import (
     WRONG_ARITY,
     CommandError,
 )
-from replies import OK, FlatMap, LongArray, LongMap, LongPairs, Pairs, Reply, Work
+from replies import OK, FlatMap, LongArray, LongMap, LongPairs, Pairs, Reply, Strings, Work
 from session import Session
 from store import Keyspace
 from values.entry import NO_DEADLINE
@@ -186,6 +186,56 @@ def _sum_of_parts(session: Session, argv: list[bytes], run: Callable[[Session, l
     return count
 
 
+# ---- a pipeline for one hash
+
+
+def _hash_of_many(session: Session, keys: Sequence[bytes], is_created: bool = False) -> Hash | None:
+    """Return the hash of all requests of a pipeline for changing; None if it has several keys, or it is not simple."""
+    db = session.db
+    if db.usage is not None or not all_alike(keys):
+        return None
+    try:
+        fields: Hash | None = (db.create if is_created else db.change)(keys[0], HASH)
+    except CommandError:
+        return None
+    return None if fields is None or fields.deadlines is not None else fields
+
+
+@for_many("HSET")
+def hset_many(session: Session, keys: Sequence[bytes], *columns: Sequence[bytes]) -> Sequence[Reply] | None:
+    """Run HSETs of one field each to one hash."""
+    if len(columns) != 2 or (fields := _hash_of_many(session, keys, is_created=True)) is None:
+        return None
+    names, values = columns
+    replies = list(map(int, map(fields.set, names, values)))
+    session.db.done(keys[0], fields, b"HSET", keys[0], *chain.from_iterable(zip(names, values, strict=True)))
+    return replies
+
+
+@for_many("HGET")
+def hget_many(session: Session, keys: Sequence[bytes], *columns: Sequence[bytes]) -> Sequence[Reply] | None:
+    """Run HGETs of one hash."""
+    db = session.db
+    if db.usage is not None or not all_alike(keys):
+        return None
+    value = db.peek(keys[0])
+    if type(value) is not Hash or value.deadlines is not None:
+        return None
+    db.store.hits += len(keys)
+    return list(map(value.getter(), columns[0]))
+
+
+@for_many("HDEL")
+def hdel_many(session: Session, keys: Sequence[bytes], *columns: Sequence[bytes]) -> Sequence[Reply] | None:
+    """Run HDELs of one field each of one hash."""
+    if len(columns) != 1 or (fields := _hash_of_many(session, keys)) is None:
+        return None
+    removed = [None if fields.pop(name) is None else name for name in columns[0]]
+    if any(name is not None for name in removed):
+        store_removed(session.db, keys[0], fields, [name for name in removed if name is not None])
+    return [0 if name is None else 1 for name in removed]
+
+
 # ---- numbers
 
 
@@ -260,7 +310,10 @@ def hgetall(session: Session, argv: list[bytes]) -> Reply:
         return in_parts(session, fields, lambda copied: map(_flat, copied.parts()), LongMap)
 
     _, key = argv
-    return _reading(session, key, reply)
+    fields = session.db.value(key, HASH)
+    if fields is not None and fields.deadlines is None and len(fields) <= AT_ONCE_FIELDS:  # 1 µs less of 3
+        return FlatMap(chain.from_iterable(fields.items()))
+    return _reading(session, fields or EMPTY, reply)
 
 
 def _flat(items: Iterable[Item]) -> tuple[bytes, ...]:
@@ -282,16 +335,15 @@ def hvals(session: Session, argv: list[bytes]) -> Reply:
 def _list(session: Session, argv: list[bytes], words_of: Callable[[Hash], Iterator[bytes]]) -> Reply:
     def reply(fields: Hash) -> Reply:
         if len(fields) <= AT_ONCE_FIELDS:
-            return list(words_of(fields))
+            return Strings(words_of(fields))
         return in_parts(session, fields, lambda copied: _parts_of(words_of(copied)))
 
     _, key = argv
-    return _reading(session, key, reply)
+    return _reading(session, session.db.value(key, HASH) or EMPTY, reply)
 
 
-def _reading(session: Session, key: bytes, reply: Callable[[Hash], Reply]) -> Reply:
+def _reading(session: Session, fields: Hash, reply: Callable[[Hash], Reply]) -> Reply:
     """Return the reply to a read of a whole hash, made of a copy without expired fields if there are some."""
-    fields: Hash = session.db.value(key, HASH) or EMPTY
     due = fields.due_count(session.store.expired_until_ms)
     if not due:
         return reply(fields)
@@ -371,9 +423,11 @@ def hrandfield(session: Session, argv: list[bytes]) -> Reply:
     """
     key, words = argv[1], argv[2:]
     if not words:
-        return _reading(session, key, lambda fields: fields.random_item(session.store.random)[0] if fields else None)
+        fields: Hash = session.db.value(key, HASH) or EMPTY
+        return _reading(session, fields, lambda found: found.random_item(session.store.random)[0] if found else None)
     count, kind = _parse_random(words)
-    return _reading(session, key, lambda fields: _choose(session, fields, count, kind) if fields and count else kind())
+    fields = session.db.value(key, HASH) or EMPTY
+    return _reading(session, fields, lambda found: _choose(session, found, count, kind) if found and count else kind())
 
 
 def _parse_random(words: list[bytes]) -> tuple[int, type[list[Any]]]:

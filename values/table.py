@@ -113,7 +113,11 @@ class Table:
             entries = loads(data)
             entries[key] = value
             known_length, self._length = self._length, len(entries)
-            if len(entries) <= PACKED_ENTRIES and _is_short(key) and _is_short(value):
+            if (  # `_is_short` of both, inline: 0.2 µs of a SADD
+                len(entries) <= PACKED_ENTRIES
+                and len(key) <= PACKED_BYTES
+                and (len(value) <= PACKED_BYTES if type(value) is bytes else type(value) in SIMPLE)
+            ):
                 self._data = dumps(entries, FORMAT)
             else:
                 self._data = entries

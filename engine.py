@@ -19,6 +19,8 @@ from time import time
 from types import GeneratorType
 
 import commands.bitmaps
+import commands.blocking_lists
+import commands.blocking_sorted_sets
 import commands.clients
 import commands.connection
 import commands.dump
@@ -285,6 +287,11 @@ def unknown_command(argv: list[bytes]) -> CommandError:
 # ---- gates: return None if a request may pass, else what it waits for; raise CommandError if it is refused
 
 
+def _check_blocked_clients(session: Session, row: Command, argv: list[bytes]) -> None:
+    """Serve the clients that wait for keys that have changed, before the next request can take what they wait for."""
+    session.instance.blocked.serve()
+
+
 def _check_key_locks(session: Session, row: Command, argv: list[bytes]) -> Deferred | None:
     """Defer a request that may touch a key that a long command has locked."""
     instance = session.instance
@@ -343,6 +350,7 @@ def _waiting_for(room: Making) -> Work:
 
 
 CHECKS: dict[str, Callable[[Session, Command, list[bytes]], Deferred | Work | None]] = {
+    "blocked clients": _check_blocked_clients,
     "key locks": _check_key_locks,
     "log": _check_log,
     "pause": _check_pause,

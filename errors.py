@@ -237,6 +237,13 @@ INVALID_TIMEOUT = b"ERR timeout is not an integer or out of range"
 NEGATIVE_TIMEOUT = b"ERR timeout is negative"
 INVALID_PAUSE_MODE = b"ERR CLIENT PAUSE mode must be WRITE or ALL"
 
+# commands that wait
+TIMEOUT_NOT_A_FLOAT = b"ERR timeout is not a float or out of range"
+TIMEOUT_NEGATIVE = b"ERR timeout is negative"
+TIMEOUT_OUT_OF_RANGE = b"ERR timeout is out of range"
+UNBLOCK_REASON = b"ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR"
+UNBLOCKED = b"UNBLOCKED client unblocked via CLIENT UNBLOCK"
+
 # transactions
 NESTED_MULTI = b"ERR MULTI calls can not be nested"
 EXEC_WITHOUT_MULTI = b"ERR EXEC without MULTI"

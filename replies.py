@@ -161,6 +161,27 @@ class Deferred(NoReply):
     """The request did not run. The constants below say what the connection must do before the reply."""
 
 
+class Blocked(Deferred):
+    """The request waits until a key holds a value of a type, and then runs again for this key, as `request(key)`.
+
+    `null` is the reply when `timeout_seconds` are over; 0: it waits for ever.
+    """
+
+    def __init__(
+        self,
+        keys: Sequence[bytes],
+        python_type: type,
+        timeout_seconds: float,
+        null: Any,
+        request: Callable[[bytes], list[bytes]],
+    ) -> None:
+        self.keys = keys
+        self.python_type = python_type
+        self.timeout_seconds = timeout_seconds
+        self.null = null
+        self.request = request
+
+
 class Farewell(Status):
     """A status reply after which the connection closes (QUIT)."""
 

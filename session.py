@@ -23,13 +23,14 @@ from typing import Any, Protocol
 
 from config import Config
 from errors import POOL_CLOCK, POOL_DOWN, POOL_STALE, CommandError
+from keyspace.blocked_clients import BlockedClients
 from keyspace.eviction import Eviction
 from keyspace.key_listeners import KeyListeners, Watch
 from keyspace.key_locks import KeyLock
 from store import EffectLog, Keyspace, Store
 
 # The gates that may defer or refuse a request, in the order in which a request passes them: see `Engine.admit`.
-GATES = ("key locks", "log", "pause", "pool", "memory")
+GATES = ("blocked clients", "key locks", "log", "pause", "pool", "memory")
 
 
 class LogState(EffectLog, Protocol):
@@ -195,6 +196,8 @@ class Session:
         self.restricted = False  # not authenticated, or in a transaction: `Engine.admit` decides on each request
         self.authenticated = not instance.config.requirepass
         self.watch: Watch | None = None
+        self.is_executing = False  # a request of a transaction runs: it must not wait
+        self.unblock: Callable[[bool], None] | None = None  # ends its waiting for a key; True: with an error
         self.resp3 = False
         self.lines_in_resp = False  # after HELLO an inline command is answered in RESP, too
         self.name = b""
@@ -346,6 +349,7 @@ class Instance:
         self.last_save_second = self.started_ms // 1000  # a log that was read is on the disk
         self.eviction = Eviction(self.store)
         self.key_listeners = KeyListeners(self.store)
+        self.blocked = BlockedClients(self.key_listeners, lambda ready: self.gate("blocked clients", closed=ready))
 
     def apply_settings(self) -> None:
         """Propagate the settings to all objects that keep a copy of one. Called at the start and after CONFIG SET."""

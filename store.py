@@ -99,7 +99,6 @@ class Store:
         self.garbage: list[Any] = []  # dicts, lists, sets and large values, to be freed in slices
         self.shared = SharedValues(self.garbage)
         self.has_containers = False  # some value is not a string, or was not
-        self.is_collecting = False  # `collecting` redirects the effects
         self.key_lock: KeyLock | None = None  # the keys that a long command has locked
         self.databases = [Keyspace(self, index) for index in range(databases)]
 
@@ -148,12 +147,10 @@ class Store:
     def collecting(self, effects: EffectLog) -> Iterator[None]:
         """Redirect effects to `effects`, made by `log.begin()`. `log.commit` adds them to the log."""
         log, self.log = self.log, effects
-        outer, self.is_collecting = self.is_collecting, True
         try:
             yield
         finally:
             self.log = log
-            self.is_collecting = outer
 
     def expect_field_deadlines(self) -> None:
         """Look for expired fields of hashes from now on. Called before a field gets a deadline."""

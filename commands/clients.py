@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from commands import ADMIN, ALONE, LOADING, NOSCRIPT, STALE, TABLE, command, container, fold
-from commands.arguments import MAX_INTEGER, MIN_INTEGER, check_option_words, parse_bounded
+from commands.arguments import MAX_INTEGER, MIN_INTEGER, check_option_words, parse_bounded, parse_integer
 from commands.connection import DEFAULT_USER, LONGEST_CLIENT_NAME_BYTES, check_client_name, is_plain
 from commands.introspection import describe_subcommands
 from commands.long_commands import word_by_word
@@ -28,6 +28,7 @@ from errors import (
     NO_SUCH_USER,
     QUOTED_BYTES,
     SYNTAX,
+    UNBLOCK_REASON,
     UNKNOWN_CLIENT_INFO,
     UNKNOWN_CLIENT_TYPE,
     UNKNOWN_OR_WRONG_SUBCOMMAND,
@@ -140,7 +141,7 @@ def describe(client: Session) -> bytes:
         f"id={client.id} addr={client.address} laddr={client.local_address} fd={client.descriptor} "
         f"name={client.name.decode()} age={(now_ms - client.since_ms) // 1000} "
         f"idle={(now_ms - client.active_ms) // 1000} flags={_flags(client)} db={client.db.index} "
-        f"sub=0 psub=0 ssub=0 multi=-1 qbuf={query_bytes} qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 "
+        f"sub=0 psub=0 ssub=0 {_transaction(client)} qbuf={query_bytes} qbuf-free=0 argv-mem=0 rbs=0 rbp=0 obl=0 oll=0 "
         f"omem={output_bytes} tot-mem={query_bytes + output_bytes} events={'rw' if output_bytes else 'r'} "
         f"cmd={_command_name(client.last_command)} user={DEFAULT_USER.decode()} redir=-1 "
         f"resp={3 if client.resp3 else 2} lib-name={client.library_name.decode()} "
@@ -149,8 +150,21 @@ def describe(client: Session) -> bytes:
 
 
 def _flags(client: Session) -> str:
-    flags = "b" * client.waiting + "U" * client.on_unix_socket + "c" * client.closing
+    flags = (
+        "x" * (client.transaction is not None)
+        + "b" * client.waiting
+        + "U" * client.on_unix_socket
+        + "c" * client.closing
+    )
     return flags + "e" * client.no_evict + "T" * client.no_touch or "N"
+
+
+def _transaction(client: Session) -> str:
+    """Return how many requests of a transaction are queued (-1: there is none), and their memory."""
+    transaction = client.transaction
+    if transaction is None:
+        return "multi=-1 multi-mem=0"
+    return f"multi={len(transaction.requests)} multi-mem={transaction.size_bytes}"
 
 
 def _command_name(word: bytes) -> str:
@@ -323,6 +337,21 @@ def client_unpause(session: Session, argv: list[bytes]) -> Reply:
     """End a pause: resume all suspended commands."""
     session.instance.set_pause(Pause())
     return OK
+
+
+@command("CLIENT|UNBLOCK", "client-id [TIMEOUT | ERROR]", arity=-3, flags=OVER_OTHERS, since="5.0.0")
+def client_unblock(session: Session, argv: list[bytes]) -> Reply:
+    """End the waiting of a client for a key, as if its timeout were over, or with an error."""
+    if len(argv) > 4:
+        raise CommandError(UNKNOWN_OR_WRONG_SUBCOMMAND % (argv[1][:NAMED_BYTES], b"CLIENT"))
+    reason = fold(argv[3]) if len(argv) == 4 else b"TIMEOUT"
+    if reason not in (b"TIMEOUT", b"ERROR"):
+        raise CommandError(UNBLOCK_REASON)
+    client = session.instance.clients.get(parse_integer(argv[2]))
+    if client is None or client.unblock is None:
+        return 0
+    client.unblock(reason == b"ERROR")
+    return 1
 
 
 @command("CLIENT|HELP", arity=2, flags=LOADING | STALE, since="5.0.0")

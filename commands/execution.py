@@ -12,7 +12,7 @@ from collections.abc import Generator
 from commands import HIDDEN, TABLE, fold
 from commands.keyspace_walk import at_once
 from errors import INTERNAL, NO_MEMORY, CommandError
-from replies import OK, NoReply, Reply
+from replies import Reply
 from session import Instance, Session
 
 logger = logging.getLogger("godis")
@@ -32,7 +32,7 @@ def execute(session: Session, argv: list[bytes]) -> Reply:
         reply = no_memory(session.instance, name)
     except Exception:
         reply = internal_error(session.instance, name)
-    return OK if isinstance(reply, NoReply) else reply
+    return reply
 
 
 def refuse(instance: Instance, error: CommandError) -> CommandError:

@@ -41,6 +41,8 @@ GROUPS = {  # module of commands/ -> Redis's name for the family
     "pool": "server",
     "transactions": "transactions",
     "lists": "list",
+    "blocking_lists": "list",
+    "blocking_sorted_sets": "sorted-set",
     "hashes": "hash",
     "hash_deadlines": "hash",
     "sets": "set",

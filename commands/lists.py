@@ -5,7 +5,7 @@
 3. A search in a long list runs in slices. A command that then changes the list locks its key meanwhile, and changes it
    in one step: see `_with_key_locked`. So does a push of thousands of elements: they become a list of their own first.
 
-The commands that block have no row yet. `pop_first` and `move` are what they try.
+The commands that wait are in `commands/blocking_lists.py`.
 """
 
 from __future__ import annotations
@@ -96,8 +96,8 @@ def _push_many(
     push: Callable[[List, Sequence[bytes]], None],
 ) -> Sequence[Reply] | None:
     key, step = keys[0], len(columns)
-    if not all_alike(keys) or len(keys) * step > AT_ONCE_WORDS:
-        return None
+    if not all_alike(keys) or len(keys) * step > AT_ONCE_WORDS or session.db.listener is not None:
+        return None  # a client may wait for the first element
     elements = columns[0] if step == 1 else [word for words in zip(*columns, strict=True) for word in words]
     try:
         items = session.db.create(key, LIST)
@@ -257,7 +257,7 @@ def lmpop(session: Session, argv: list[bytes]) -> Reply:
     keys, words = argv[2 : 2 + numkeys], argv[2 + numkeys :]
     if not words:
         raise CommandError(SYNTAX)
-    from_left = _side(words[0])
+    from_left = parse_side(words[0])
     count = 1
     if words[1:]:
         if len(words) == 2 or fold(words[1]) != b"COUNT":
@@ -294,7 +294,7 @@ def pop_first(
 def lmove(session: Session, argv: list[bytes]) -> Reply:
     """Move an element from an end of a list to an end of another list, and return it."""
     _, source, destination, wherefrom, whereto = argv
-    return move(session.db, source, destination, _side(wherefrom), _side(whereto))
+    return move(session.db, source, destination, parse_side(wherefrom), parse_side(whereto))
 
 
 @command("RPOPLPUSH", "source destination", arity=3, flags=WRITE | DENYOOM, keys=FIRST_TWO, since="1.2.0")
@@ -304,7 +304,7 @@ def rpoplpush(session: Session, argv: list[bytes]) -> Reply:
     return move(session.db, source, destination, from_left=False, to_left=True)
 
 
-def _side(word: bytes) -> bool:
+def parse_side(word: bytes) -> bool:
     """Return True for LEFT, and False for RIGHT."""
     found = SIDES.get(fold(word))
     if found is None:

@@ -181,7 +181,6 @@ def words_of(argv: list[bytes]) -> Iterator[list[bytes]]:
 
 def logging_in_slices(session: Session, keys: list[bytes], run: Callable[[], Reply]) -> Work:
     """Run a command at once, and log its effects in slices with its keys locked."""
-    yield from _until_unlocked(session)
     lock = KeyLock(session.store.log.begin())
     lock.add(keys)
     refusal = None
@@ -196,13 +195,6 @@ def logging_in_slices(session: Session, keys: list[bytes], run: Callable[[], Rep
     return reply
 
 
-def _until_unlocked(session: Session) -> Iterator[None]:
-    """Wait until no other command has locked keys. A transaction runs its commands within its own lock."""
-    store = session.store
-    while store.key_lock is not None and not store.is_collecting:
-        yield
-
-
 def _nothing() -> Work:
     """Do nothing: the work of a command that has already run."""
     yield from ()
@@ -215,7 +207,6 @@ def run_locked(session: Session, lock: KeyLock, work: Generator[None, None, T]) 
     The work is abandoned only when the process ends: then nothing of it is logged, and no client has seen any of it.
     """
     store = session.store
-    yield from _until_unlocked(session)
     with session.instance.locking_keys(lock):
         try:
             reply = yield from work

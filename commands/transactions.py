@@ -59,7 +59,7 @@ from errors import (
 from keyspace.key_listeners import Watch
 from keyspace.key_locks import KeyLock
 from protocol import encode_command
-from replies import NULL_ARRAY, OK, QUEUED, Reply, Work
+from replies import NULL_ARRAY, OK, QUEUED, NoReply, Reply, Work
 from session import Session, Transaction
 from store import Keyspace
 
@@ -182,8 +182,17 @@ def take(session: Session) -> Transaction | Reply:
 def run(session: Session, transaction: Transaction) -> Reply:
     """Run the requests of a transaction; return their replies, or the work that returns them."""
     if transaction.words <= AT_ONCE_WORDS:
-        return [execute(session, argv) for argv in transaction.requests]
+        return [_execute(session, argv) for argv in transaction.requests]
     return _run_in_slices(session, transaction)
+
+
+def _execute(session: Session, argv: list[bytes]) -> Reply:
+    session.is_executing = True
+    try:
+        reply = execute(session, argv)
+    finally:
+        session.is_executing = False
+    return OK if isinstance(reply, NoReply) else reply  # CLIENT REPLY; the reply to EXEC may be muted as a whole
 
 
 def _run_in_slices(session: Session, transaction: Transaction) -> Work:
@@ -201,7 +210,7 @@ def _run_parts(session: Session, transaction: Transaction, lock: KeyLock) -> Gen
     replies: list[Reply] = []
     for start in range(0, len(transaction.requests), SLICE_REQUESTS):
         with session.store.collecting(lock.effects):
-            replies += [execute(session, argv) for argv in transaction.requests[start : start + SLICE_REQUESTS]]
+            replies += [_execute(session, argv) for argv in transaction.requests[start : start + SLICE_REQUESTS]]
         yield
     return replies
 
@@ -235,7 +244,7 @@ def merge(session: Session, transaction: Transaction, reply: Reply) -> Reply:
     if not isinstance(reply, list):
         return reply
     rest = iter(reply)
-    return [next(rest) if _is_about_keys(argv) else execute(session, argv) for argv in transaction.requests]
+    return [next(rest) if _is_about_keys(argv) else _execute(session, argv) for argv in transaction.requests]
 
 
 def _is_about_keys(argv: list[bytes]) -> bool:
@@ -270,5 +279,5 @@ def exec_entry(session: Session, argv: list[bytes]) -> Reply:
     for index in words:
         transaction.requests.append([b"SELECT", index])
         transaction.requests.append(list(islice(words, int(next(words)))))
-    replies = [execute(session, argv) for argv in transaction.requests]
+    replies = [_execute(session, argv) for argv in transaction.requests]
     return replies[1::2]

@@ -1,4 +1,4 @@
-"""Write docs/commands.md from the table of commands; a test says when it is out of date.
+"""Write docs/commands.md, and the README's table of commands, from the table; a test says when they are out of date.
 
     python docs/make_commands.py
 
@@ -9,6 +9,7 @@ A row gives its name, syntax, origin and the first line of its docstring. A para
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 from pathlib import Path
 
@@ -22,13 +23,20 @@ from commands.introspection import all_rows  # noqa: E402
 from version import REDIS_VERSION  # noqa: E402
 
 TARGET = ROOT / "docs" / "commands.md"
+README = ROOT / "README.md"
 DIFFERENCE = "Differs from Redis"
 SECTIONS = {  # title -> modules of commands/
     "Strings": ["strings"],
-    "Lists": ["lists"],
+    "Lists": ["lists", "blocking_lists"],
     "Hashes": ["hashes", "hash_deadlines"],
     "Sets": ["sets"],
-    "Sorted sets": ["sorted_sets", "sorted_set_ranges", "sorted_set_pops", "sorted_set_algebra"],
+    "Sorted sets": [
+        "sorted_sets",
+        "sorted_set_ranges",
+        "sorted_set_pops",
+        "sorted_set_algebra",
+        "blocking_sorted_sets",
+    ],
     "Streams": ["streams", "stream_groups", "stream_info"],
     "Bitmaps": ["bitmaps", "bitfields"],
     "HyperLogLog": ["hyperloglog"],
@@ -75,5 +83,17 @@ def render() -> str:
     return "\n".join(parts)
 
 
+def readme(text: str) -> str:
+    """Return the README with its table of commands: a line a family, its names in the order of the table."""
+    lines = []
+    for title, modules in SECTIONS.items():
+        rows = [row for row in TABLE.values() if row.group in modules]
+        names = [row.name.decode() for row in sorted(rows, key=lambda row: modules.index(row.group))]
+        if names:
+            lines.append(f"| {title.lower()} | {' '.join(names)} |\n")
+    return re.sub(r"(?:^\| [a-z ]+ \| [A-Z][A-Z_ ]+ \|\n)+", "".join(lines), text, count=1, flags=re.MULTILINE)
+
+
 if __name__ == "__main__":
     TARGET.write_text(render(), encoding="utf-8")
+    README.write_text(readme(README.read_text(encoding="utf-8")), encoding="utf-8")

@@ -21,6 +21,7 @@ Refused: gevent's `socket.recv`, which costs a failed recv, an exception and two
 from __future__ import annotations
 
 import logging
+import select
 import socket
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from itertools import islice
@@ -30,9 +31,11 @@ import gevent
 from gevent.event import Event
 
 from commands import LONGEST_NAME_BYTES, fold
+from commands.execution import execute
 from commands.help import with_hint
 from engine import Engine
-from errors import QUERY_TOO_BIG, CommandError
+from errors import QUERY_TOO_BIG, UNBLOCKED, CommandError
+from keyspace.blocked_clients import Waiter
 from net.outbox import Outbox
 from net.scheduler import SLICE_SECONDS
 from net.turn import Turn
@@ -50,12 +53,13 @@ from protocol import (
     encode_short,
     text_pieces,
 )
-from replies import Deferred, LongArray, LongBulk, LongPairs, Pairs, Reply, Work
+from replies import Blocked, Deferred, LongArray, LongBulk, LongPairs, Pairs, Reply, Work
 from session import Session
 from wire.columns import Columns
 
 TURN_OUTPUT_BYTES = 1 << 20  # a connection sends its replies before it makes more than this
 OWN_SECONDS = 0.0003  # a connection may take so long even in a late turn: waiting for the next costs a tenth of it
+NEVER = -1  # no length of the log's batch
 MEMBERS = 500  # members of a list that are encoded before the clock is read
 
 logger = logging.getLogger("godis")
@@ -223,6 +227,8 @@ class Connection(Outbox):
         argv, reply = requests[0], deferred
         while isinstance(reply, Generator):
             pieces, reply = self._work(pieces, argv, reply)
+        if isinstance(reply, Blocked):
+            pieces, reply = self._block(pieces, reply, reply.timeout_seconds)
         if isinstance(reply, Deferred):
             return 0, self._wait(pieces)
         return 1, self._spell([argv], [reply], pieces)
@@ -318,6 +324,76 @@ class Connection(Outbox):
         self.turn.scheduler.wait_for_resume()
         self.session.waiting = False
         return self._go_on()
+
+    def _block(self, pieces: list[bytes], blocked: Blocked, seconds: float) -> tuple[list[bytes], Reply]:
+        """Send `pieces`, wait for a key; return a list for the next replies, and the reply to the request that waited.
+
+        The waiting ends when the request finds something, after `seconds` (0: never), by CLIENT UNBLOCK, or with the
+        client.
+        """
+        if pieces:
+            self.turn.replies.append((self, pieces, self._has_logged()))
+        self.stop_reading()
+        session, all_blocked, served = self.session, self.turn.instance.blocked, Event()
+        replies: list[Reply] = []
+
+        def end(reply: Reply) -> None:
+            replies.append(reply)
+            all_blocked.remove(waiter)
+            served.set()
+            self.turn.wake()
+
+        def serve(key: bytes) -> bool:
+            if self._has_hung_up():
+                all_blocked.remove(waiter)
+                self.abort()
+                return True
+            reply = self._retry(blocked.request(key))
+            if isinstance(reply, Blocked):
+                return False
+            end(reply)
+            return True
+
+        waiter = Waiter(session.db, blocked.keys, blocked.python_type, serve)
+        all_blocked.add(waiter)
+        session.unblock = lambda with_error: end(CommandError(UNBLOCKED) if with_error else blocked.null)
+        self.readable.start(self._receive_nothing)
+        session.waiting = True
+        try:
+            served.wait(seconds or None)
+        finally:
+            all_blocked.remove(waiter)
+            session.unblock = None
+            session.waiting = False
+            self.readable.stop()
+        self._go_on()
+        self.logged = NEVER  # what it found was logged in a turn that may have ended, and may be unsynced
+        return [], replies[0] if replies else blocked.null
+
+    def _retry(self, argv: list[bytes]) -> Reply:
+        """Run the request of a client that waits again, within the request of another client or at the turn's end."""
+        return execute(self.session, argv)
+
+    def _receive_nothing(self) -> None:
+        """Notice that a client that waits is gone. What else it sends stays in the socket until it is served."""
+        try:
+            is_gone = not socket.socket.recv(self.sock, 1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return
+        except OSError:
+            is_gone = True
+        if is_gone:
+            self.abort()
+        else:
+            self.readable.stop()
+
+    def _has_hung_up(self) -> bool:
+        """Return True if the client has closed its side, also if requests that it sent before are still unread."""
+        if not hasattr(select, "POLLRDHUP"):
+            return False
+        poll = select.poll()
+        poll.register(self.sock.fileno(), select.POLLRDHUP)
+        return bool(poll.poll(0))
 
     def _work(self, pieces: list[bytes], argv: list[bytes], work: Work) -> tuple[list[bytes], Reply]:
         """Send `pieces`, run the work in slices, and return a list for the next replies and the work's reply."""

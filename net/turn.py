@@ -131,7 +131,9 @@ class Turn:
         self.store.tick(int(now * 1000))
 
     def end(self) -> None:
-        """End the turn: write the log, then send the replies."""
+        """End the turn: serve who waits for what came in it, write the log, then send the replies."""
+        if self.instance.blocked.is_ready:
+            self.instance.blocked.serve()
         if self._unsynced is not None:
             self._end_waiting_turn(self._unsynced)
             return

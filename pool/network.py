@@ -19,7 +19,7 @@ from time import monotonic, time
 from typing import TYPE_CHECKING, Any
 
 from aof import NullLog
-from commands import READONLY, TABLE, WRITE, Command, RunMany, fold
+from commands import BLOCKING, READONLY, TABLE, WRITE, Command, RunMany, fold
 from commands.long_commands import is_long, words_of
 from commands.transactions import as_entry, merge, take
 from engine import Engine
@@ -31,7 +31,7 @@ from pool.entry import MOST_BYTES
 from pool.pool import UNCONFIRMED_SECONDS, Pool
 from pool.room import GROWTH, require_room, taken_bytes
 from protocol import HugeRequest, command_pieces, encode_command
-from replies import CONFIRM, SUBMIT, Reply, Work
+from replies import CONFIRM, SUBMIT, Blocked, Reply, Work
 from session import Instance, Session, Transaction
 
 if TYPE_CHECKING:
@@ -136,6 +136,9 @@ class PoolConnection(Connection):
         """Settle the first request, and if it is a write, the writes directly behind it, too."""
         if deferred is SUBMIT and self.session.transaction is not None:
             return 1, self._exec(requests[0], pieces)
+        if deferred is SUBMIT and self._row(requests[0]).flags & BLOCKING:
+            pieces, reply = self._submit_blocking(requests[0], pieces)
+            return 1, self._spell(requests[:1], [reply], pieces)
         if deferred is SUBMIT:
             return self._submit(requests, pieces)
         if deferred is CONFIRM:
@@ -221,9 +224,41 @@ class PoolConnection(Connection):
         encoded += words
         return pieces, None
 
+    def _submit_blocking(self, argv: list[bytes], pieces: list[bytes]) -> tuple[list[bytes], Reply]:
+        """Submit a request that may wait, again after each change of one of its keys; return pieces and its reply.
+
+        Each attempt is an entry. The clients of all instances compete, and the log decides who gets an element.
+        """
+        session, end, seconds = self.session, 0.0, 0.0
+        while True:
+            encoded: list[bytes] = []
+            pieces, refused = self._encode_write(argv, encoded, pieces)
+            if refused is not None:
+                return pieces, refused
+            if pieces:
+                self.turn.replies.append((self, pieces, False))
+            self.stop_reading()
+            (reply,) = self._pool.writer.submit(session.db.index, 1, encoded)
+            pieces = self._go_on()
+            if not isinstance(reply, Blocked):
+                return pieces, reply
+            if reply.timeout_seconds:
+                end = end or monotonic() + reply.timeout_seconds
+                seconds = max(0.001, end - monotonic())
+            pieces, reply = self._block(pieces, reply, seconds)
+            if reply is not SUBMIT:
+                return pieces, reply
+
+    def _retry(self, argv: list[bytes]) -> Reply:
+        return SUBMIT if self._row(argv).flags & WRITE else super()._retry(argv)
+
+    def _row(self, argv: list[bytes]) -> Command:
+        return self.engine.table.get(argv[0]) or self.engine.lookup(argv)
+
     def _is_write(self, argv: list[bytes]) -> bool:
+        """Return True if a request may be submitted together with those before it."""
         row = self.engine.table.get(argv[0]) or self.engine.table.get(fold(argv[0]))
-        return row is not None and bool(row.of(argv).flags & WRITE)
+        return row is not None and row.of(argv).flags & (WRITE | BLOCKING) == WRITE
 
     def _submit_all(self, writes: list[list[bytes]], encoded: list[bytes], pieces: list[bytes]) -> list[bytes]:
         """Send earlier replies, submit writes to the log, and return the pieces of their replies."""

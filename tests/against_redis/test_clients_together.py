@@ -1,23 +1,27 @@
 """Several clients that act together get the replies of redis-server, however their requests interleave.
 
-The same requests go to both servers, from a connection each on either side, one after another: transactions, and
-writes of others between WATCH and EXEC.
+The same requests go to both servers, from a connection each on either side, one after another: transactions, writes of
+others between WATCH and EXEC, clients that wait for a key and those that fill it. After each request both servers must
+say that the same clients wait; those that wait no more have their replies compared.
 """
 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from random import Random
+from typing import NamedTuple
 
 import pytest
 from grammars import words
-from servers import GodisProcess, Raw, RedisProcess
+from servers import GodisProcess, RedisProcess, encode, parse
 from shrinking import shortest
 
 CLIENTS = 3
 REQUESTS_A_RUN = 600
+LATE_SECONDS = 20  # that a busy machine may take until a client is served
 FIRST_SEED = int(os.environ.get("GODIS_SEED", "0"))
 SEEDS = range(FIRST_SEED, FIRST_SEED + 4 + int(os.environ.get("GODIS_SOAK", "0")))
 KEYS = words("a|b|c|d")
@@ -69,30 +73,102 @@ REQUESTS = [
     "OBJECT NOSUCH k",
     "CLIENT NOSUCH",
 ]
+WAITING = [
+    *["BLPOP k 0"] * 4,
+    *["BRPOP k k 0"] * 2,
+    *["BLMOVE k k LEFT RIGHT 0"] * 2,
+    "BRPOPLPUSH k k 0",
+    "BLMPOP 0 2 k k LEFT COUNT 2",
+    *["BZPOPMIN k 0"] * 2,
+    "BZPOPMAX k k 0",
+    "BZMPOP 0 1 k MIN",
+    "BLPOP k x",
+    "BLPOP k -1",
+    *["RPUSH k v v"] * 6,
+    *["LPUSH k v"] * 4,
+    *["ZADD k v v"] * 4,
+    "LPOP k",
+    "ZPOPMIN k",
+    "LMOVE k k LEFT LEFT",
+    "LLEN k",
+    "LRANGE k 0 -1",
+    "ZRANGE k 0 -1 WITHSCORES",
+    *["UNBLOCK"] * 2,
+    "UNBLOCK ERROR",
+    *["DEL k k k"] * 3,
+    "SET k v",
+    "RENAME k k",
+    "COPY k k REPLACE",
+    "SWAPDB 0 1",
+    "SELECT 0",
+    "SELECT 1",
+    *["MULTI"] * 2,
+    *["EXEC"] * 4,
+]
 Request = tuple[int, list[bytes]]  # the number of the client
 
 
-def random_request(random: Random) -> Request:
-    """Make up a request; one in three comes from the same client as the transaction that is most likely open."""
-    line = random.choice(REQUESTS).split()
+def random_request(random: Random, lines: list[str]) -> Request:
+    """Make up a request of one of the clients."""
+    line = random.choice(lines).split()
     argv = [random.choice(KEYS) if word == "k" else word.encode() for word in line]
     return random.randrange(CLIENTS), [b"%d" % random.randrange(3) if word == b"v" else word for word in argv]
 
 
-def first_difference(godis: list[Raw], redis: list[Raw], requests: list[Request], protocol: int) -> int | None:
-    """Ask both the same; return how many requests it took until a reply differed."""
-    for clients in (godis, redis):
-        for raw in clients:
-            raw.ask("RESET")
+class Clients:
+    """The clients of one server, which holds nothing, and a connection that asks about them."""
+
+    def __init__(self, stack: ExitStack, server: GodisProcess | RedisProcess, protocol: int) -> None:
+        self.control = stack.enter_context(server.raw())
+        self.control.ask("FLUSHALL")
+        self.raws = [stack.enter_context(server.raw()) for _ in range(CLIENTS)]
+        for raw in self.raws:
             raw.ask("HELLO", protocol)
-        clients[0].ask("FLUSHALL")
-    for number, (client, argv) in enumerate(requests, 1):
-        ours, theirs = godis[client].ask(*argv), redis[client].ask(*argv)
-        if ours != theirs:
-            return number
-        if argv == [b"RESET"]:
-            for clients in (godis, redis):
-                clients[client].ask("HELLO", protocol)
+        self.ids = [int(parse(raw.ask("CLIENT", "ID"))) for raw in self.raws]
+
+    def waiting(self) -> set[int]:
+        """Return the numbers of the clients that wait."""
+        listed = parse(self.control.ask("CLIENT", "LIST", "ID", *self.ids)).decode().splitlines()
+        return {index for index, line in enumerate(listed) if "b" in line.split(" flags=")[1].split()[0]}
+
+
+class Difference(NamedTuple):
+    """How many requests it took until the two servers differed, and what they said."""
+
+    ran: int
+    ours: object
+    theirs: object
+
+
+def first_difference(
+    ours: GodisProcess, theirs: RedisProcess, requests: list[Request], protocol: int
+) -> Difference | None:
+    """Ask both the same; return the first difference."""
+    with ExitStack() as stack:
+        both = godis, redis = Clients(stack, ours, protocol), Clients(stack, theirs, protocol)
+        waiting: set[int] = set()
+        for ran, (client, argv) in enumerate(requests, 1):
+            if argv[0] == b"UNBLOCK":
+                for clients in both:
+                    clients.control.ask("CLIENT", "UNBLOCK", clients.ids[client], *argv[1:])
+            elif client not in waiting:
+                waiting.add(client)
+                for clients in both:
+                    clients.raws[client].send(encode(*argv))
+            still = redis.waiting()
+            end = time.monotonic() + LATE_SECONDS
+            while godis.waiting() != still and time.monotonic() < end:
+                pass
+            if godis.waiting() != still:
+                return Difference(ran, godis.waiting(), still)
+            for served in sorted(waiting - still):
+                reply, expected = (clients.raws[served].read_reply() for clients in both)
+                if reply != expected:
+                    return Difference(ran, reply, expected)
+            waiting = still
+            if argv == [b"RESET"]:
+                for clients in both:
+                    clients.raws[client].ask("HELLO", protocol)
     return None
 
 
@@ -104,22 +180,18 @@ def plain_godis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GodisProce
 
 @pytest.mark.parametrize("protocol", [2, 3])
 @pytest.mark.parametrize("seed", SEEDS)
-def test_transactions_interleave_as_in_redis(
-    plain_godis: GodisProcess, redis_server: RedisProcess, seed: int, protocol: int
+@pytest.mark.parametrize("lines", [REQUESTS, WAITING], ids=["transactions", "waiting"])
+def test_requests_of_several_clients_interleave_as_in_redis(
+    plain_godis: GodisProcess, redis_server: RedisProcess, lines: list[str], seed: int, protocol: int
 ) -> None:
     random = Random(seed)
-    requests = [random_request(random) for _ in range(REQUESTS_A_RUN)]
-    with ExitStack() as stack:
-        godis = [stack.enter_context(plain_godis.raw()) for _ in range(CLIENTS)]
-        redis = [stack.enter_context(redis_server.raw()) for _ in range(CLIENTS)]
-        found = first_difference(godis, redis, requests, protocol)
-        if found is None:
-            return
-        cut, _ = shortest(
-            requests, lambda shorter: first_difference(godis, redis, shorter, protocol), lambda ran: ran
-        ) or (requests[:found], found)
-        listing = "\n".join(f"{client}: {b' '.join(argv)!r}" for client, argv in cut)
-        first_difference(godis, redis, cut[:-1], protocol)
-        client, argv = cut[-1]
-        replies = f"Godis: {godis[client].ask(*argv)!r}\nRedis: {redis[client].ask(*argv)!r}"
+    requests = [random_request(random, lines) for _ in range(REQUESTS_A_RUN)]
+    found = shortest(
+        requests,
+        lambda shorter: first_difference(plain_godis, redis_server, shorter, protocol),
+        lambda difference: difference.ran,
+    )
+    if found is not None:
+        listing = "\n".join(f"{client}: {b' '.join(argv)!r}" for client, argv in found[0])
+        replies = f"Godis: {found[1].ours!r}\nRedis: {found[1].theirs!r}"
         pytest.fail(f"seed {seed}, RESP{protocol}\n{listing}\n{replies}", pytrace=False)

@@ -216,22 +216,6 @@ def test_a_long_transaction_that_may_touch_any_key_locks_all() -> None:
 
 
 @pytest.mark.usefixtures("_short_limit")
-def test_a_long_command_waits_for_the_lock_of_another() -> None:
-    bench = Bench(default_ttl="0")
-    first, second = bench.connect(), bench.connect()
-    work = begin(first, [f"INCR k{number}" for number in range(20)])
-    other = begin(second, [f"INCR n{number}" for number in range(20)])
-    while bench.store.key_lock is None:
-        next(work)
-    mine = bench.store.key_lock
-    for _ in range(30):
-        next(other)
-        assert bench.store.key_lock is mine
-    assert finish(work) == [1] * 20
-    assert finish(other) == [1] * 20
-
-
-@pytest.mark.usefixtures("_short_limit")
 def test_a_long_command_in_a_long_transaction_runs_within_its_lock() -> None:
     bench = Bench(default_ttl="0")
     client = bench.connect()

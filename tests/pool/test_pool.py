@@ -190,6 +190,32 @@ def test_a_transaction_is_one_entry_and_watch_sees_what_others_write(join: Join)
         assert parse(one.ask("EXEC")) == [b"mine", 1], "one that only reads needs no entry"
 
 
+def test_workers_of_all_instances_share_a_queue_and_each_element_goes_to_one(join: Join) -> None:
+    with join() as first, join() as second, ThreadPoolExecutor(6) as pool:
+        done: list[bytes] = []
+
+        def work(godis: GodisProcess) -> None:
+            with godis.client() as client:
+                while (item := client.blmove("queue", "doing", 0, "LEFT", "RIGHT")) != b"end":
+                    assert client.lrem("doing", 1, item) == 1
+                    done.append(item)
+
+        workers = [pool.submit(work, (first, second)[number % 2]) for number in range(4)]
+        with first.client() as one, second.client() as other:
+            assert one.blpop(["nothing"], timeout=0.05) is None
+            for number in range(30):
+                (one, other)[number % 2].rpush("queue", number)
+            wait_until(lambda: len(done) == 30, PATIENCE_SECONDS, "all is done")
+            one.rpush("queue", *["end"] * 4)
+            for worker in workers:
+                worker.result()
+            assert sorted(map(int, done)) == list(range(30))
+            assert one.lrange("doing", 0, -1) == [b"end"] * 4
+            waits = pool.submit(other.bzpopmin, ["z"], 0)
+            one.zadd("z", {"m": 1.5})
+            assert waits.result() == (b"z", b"m", 1.5)
+
+
 def test_transfers_between_accounts_keep_their_sum(join: Join) -> None:
     """Clients of two instances move money by WATCH, MULTI and EXEC; each retries where another came between."""
     accounts = [f"account:{number}" for number in range(4)]

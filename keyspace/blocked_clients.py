@@ -1,0 +1,97 @@
+"""The clients that wait for a key to hold something: BLPOP and its kin.
+
+1. Who waits is in the order in which the clients came, for each key.
+2. A change of a key that somebody waits for makes it ready. `serve` tries the clients of the ready keys again, in the
+   order in which the keys became ready. It runs before the next request runs and at the end of the turn. So a client
+   is served within the turn in which the element came, and no later request can take that element first.
+3. It knows neither requests nor connections: `Waiter.serve` tries a client's request again.
+
+A key that nobody waits for costs nothing, and one that somebody waits for a look-up a change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from keyspace.key_listeners import KeyListeners
+from store import Keyspace
+
+
+class Waiter:
+    """A client that waits for one of some keys to hold a value of a type."""
+
+    __slots__ = ("db", "keys", "python_type", "serve")
+
+    def __init__(self, db: Keyspace, keys: Sequence[bytes], python_type: type, serve: Callable[[bytes], bool]) -> None:
+        self.db = db
+        self.keys = list(dict.fromkeys(keys))
+        self.python_type = python_type
+        self.serve = serve  # tries again, for the key that is ready; returns True if the client waits no more
+
+
+class BlockedClients:
+    """All clients that wait for keys. `set_ready(True)` is called when a client may be served, then `serve` must be."""
+
+    def __init__(self, listeners: KeyListeners, set_ready: Callable[[bool], None]) -> None:
+        self._listeners = listeners
+        self._set_ready = set_ready
+        self._waiters: dict[tuple[int, bytes], dict[Waiter, None]] = {}  # in the order in which they came
+        self._ready: dict[tuple[int, bytes], Keyspace] = {}
+        self.count = 0
+
+    def add(self, waiter: Waiter) -> None:
+        """Let a client wait. O(keys)."""
+        self.count += 1
+        for key in waiter.keys:
+            place = (waiter.db.index, key)
+            if place not in self._waiters:
+                self._waiters[place] = {}
+                self._listeners.add(waiter.db, key, self)
+            self._waiters[place][waiter] = None
+            if type(waiter.db.peek(key)) is waiter.python_type:  # it came after the request had run
+                self.key_changed(waiter.db, key)
+
+    def remove(self, waiter: Waiter) -> None:
+        """Let a client wait no more; no effect if it does not wait. O(keys)."""
+        for key in waiter.keys:
+            place = (waiter.db.index, key)
+            waiters = self._waiters.get(place, {})
+            if waiter not in waiters:
+                return
+            del waiters[waiter]
+            if not waiters:
+                del self._waiters[place]
+                self._listeners.remove(waiter.db, key, self)
+        self.count -= 1
+
+    @property
+    def is_ready(self) -> bool:
+        """Return True if a key has changed that somebody waits for."""
+        return bool(self._ready)
+
+    def serve(self) -> None:
+        """Try the clients that wait for ready keys again. A client that is served may make another key ready."""
+        while self._ready:
+            place = next(iter(self._ready))
+            self._serve_key(self._ready.pop(place), place)
+        self._set_ready(False)
+
+    def _serve_key(self, db: Keyspace, place: tuple[int, bytes]) -> None:
+        for waiter in list(self._waiters.get(place, ())):
+            value = db.peek(place[1])
+            if value is None:
+                return
+            if type(value) is waiter.python_type and waiter in self._waiters.get(place, ()) and waiter.serve(place[1]):
+                self.remove(waiter)
+
+    # ---- as a KeyListener
+
+    def key_changed(self, db: Keyspace, key: bytes) -> None:
+        """Make a key ready if it exists."""
+        if key in db.entries:
+            self._ready[db.index, key] = db
+            self._set_ready(True)
+
+    def database_changed(self, db: Keyspace, key: bytes) -> None:
+        """Make a key ready that a swap of databases has brought."""
+        self.key_changed(db, key)

@@ -136,12 +136,15 @@ def describe(client: Session) -> bytes:
     """Return a client's line of CLIENT LIST; a field without a meaning in Godis is 0."""
     now_ms = client.store.now_ms
     query_bytes, output_bytes = client.query_bytes(), client.output_bytes()
+    transaction = client.transaction
+    queued, queued_bytes = (-1, 0) if transaction is None else (len(transaction.requests), transaction.size_bytes)
     # One format string, because a join of fields takes 55 ms instead of 25 for 10 000 clients.
     return (
         f"id={client.id} addr={client.address} laddr={client.local_address} fd={client.descriptor} "
         f"name={client.name.decode()} age={(now_ms - client.since_ms) // 1000} "
         f"idle={(now_ms - client.active_ms) // 1000} flags={_flags(client)} db={client.db.index} "
-        f"sub=0 psub=0 ssub=0 {_transaction(client)} qbuf={query_bytes} qbuf-free=0 argv-mem=0 rbs=0 rbp=0 obl=0 oll=0 "
+        f"sub=0 psub=0 ssub=0 multi={queued} qbuf={query_bytes} qbuf-free=0 argv-mem=0 multi-mem={queued_bytes} rbs=0 rbp=0 "
+        f"obl=0 oll=0 "
         f"omem={output_bytes} tot-mem={query_bytes + output_bytes} events={'rw' if output_bytes else 'r'} "
         f"cmd={_command_name(client.last_command)} user={DEFAULT_USER.decode()} redir=-1 "
         f"resp={3 if client.resp3 else 2} lib-name={client.library_name.decode()} "
@@ -157,14 +160,6 @@ def _flags(client: Session) -> str:
         + "c" * client.closing
     )
     return flags + "e" * client.no_evict + "T" * client.no_touch or "N"
-
-
-def _transaction(client: Session) -> str:
-    """Return how many requests of a transaction are queued (-1: there is none), and their memory."""
-    transaction = client.transaction
-    if transaction is None:
-        return "multi=-1 multi-mem=0"
-    return f"multi={len(transaction.requests)} multi-mem={transaction.size_bytes}"
 
 
 def _command_name(word: bytes) -> str:

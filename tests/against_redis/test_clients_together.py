@@ -8,6 +8,7 @@ say that the same clients wait; those that wait no more have their replies compa
 from __future__ import annotations
 
 import os
+import select
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -131,6 +132,11 @@ class Clients:
         listed = parse(self.control.ask("CLIENT", "LIST", "ID", *self.ids)).decode().splitlines()
         return {index for index, line in enumerate(listed) if "b" in line.split(" flags=")[1].split()[0]}
 
+    def settle(self, client: int) -> None:
+        """Wait until a request of a client is answered, or waits: the server may read another connection first."""
+        while not select.select([self.raws[client].sock], [], [], 0)[0] and client not in self.waiting():
+            pass
+
 
 class Difference(NamedTuple):
     """How many requests it took until the two servers differed, and what they said."""
@@ -155,6 +161,7 @@ def first_difference(
                 waiting.add(client)
                 for clients in both:
                     clients.raws[client].send(encode(*argv))
+                    clients.settle(client)
             still = redis.waiting()
             end = time.monotonic() + LATE_SECONDS
             while godis.waiting() != still and time.monotonic() < end:

@@ -42,6 +42,8 @@ OTHER_SYNTAX = {
     "debug",  # described here only
     "set",  # without IFEQ in 7.0
     "incrbyfloat",  # a double there
+    # so is the timeout of these
+    *("blpop", "brpop", "blmove", "brpoplpush", "blmpop", "bzpopmin", "bzpopmax", "bzmpop"),
     "hincrbyfloat",
     "setbit",  # an integer there
     "bitop",  # a string there

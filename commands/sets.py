@@ -214,8 +214,7 @@ def spop(session: Session, argv: list[bytes]) -> Reply:
     found: Set | None = session.db.change(key, SET_TYPE)
     if found is None:
         return None
-    member = found.random_member(session.store.random)
-    found.discard(member)
+    member = found.pop_random(session.store.random)
     _removed(session.db, key, found, (member,))
     return member
 
@@ -254,8 +253,7 @@ def _pop(session: Session, db: Keyspace, key: bytes, count: int) -> list[bytes]:
 def _pop_from(found: Set, count: int, random: Random) -> list[bytes]:
     popped: list[bytes] = []
     while found and len(popped) < count:
-        popped.append(found.random_member(random))
-        found.discard(popped[-1])
+        popped.append(found.pop_random(random))
     return popped
 
 

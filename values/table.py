@@ -211,6 +211,20 @@ class Table:
         entries = loads(data) if type(data) is bytes else data
         return _item_at(entries, int(random.random() * len(entries)))
 
+    def pop_random(self, random: Random) -> bytes:
+        """Remove a random key, all equally likely, and return it. The table must not be empty. O(CAP)."""
+        data = self._data
+        if type(data) is _Chunks:
+            key, value = data.pop_random(random, self._length)
+            self._length -= 1
+            self._bytes -= memory_bytes(key) + memory_bytes(value)
+            if len(data.chunks) == 1:
+                self._data = data.chunks[0]
+        else:
+            key, _ = self.random_item(random)
+            self.pop(key)
+        return key
+
     def scan(self, cursor: int, count: int) -> tuple[int, list[tuple[bytes, Any]]]:
         """Return the next cursor (0: done) and some items, about `count` of a large table, all of a small one.
 
@@ -265,11 +279,16 @@ class Table:
             self._data.check()
 
 
-def _item_at(entries: dict[bytes, Any], index: int) -> tuple[bytes, Any]:
-    """Return the item with an index, found from the nearer end, because each step reads a key's memory."""
+def _key_at(entries: dict[bytes, Any], index: int) -> bytes:
+    """Return the key with an index, found from the nearer end, because each step reads a key's memory."""
     if 2 * index < len(entries):
-        return next(islice(entries.items(), index, None))
-    return next(islice(reversed(entries.items()), len(entries) - 1 - index, None))
+        return next(islice(entries, index, None))
+    return next(islice(reversed(entries), len(entries) - 1 - index, None))
+
+
+def _item_at(entries: dict[bytes, Any], index: int) -> tuple[bytes, Any]:
+    key = _key_at(entries, index)
+    return key, entries[key]
 
 
 class _Chunks:
@@ -332,12 +351,25 @@ class _Chunks:
         if not self.owned[index]:
             chunk = self._own(index)
         value = chunk.pop(key)
-        if len(chunk) < CAP:
+        self._shrunk(index, len(chunk))
+        return value
+
+    def pop_random(self, random: Random, length: int) -> tuple[bytes, Any]:
+        """Remove a random item and return it."""
+        index, place = self._random_place(random, length)
+        chunk = self.chunks[index] if self.owned[index] else self._own(index)
+        key = _key_at(chunk, place)
+        value = chunk.pop(key)
+        self._shrunk(index, len(chunk))
+        return key, value
+
+    def _shrunk(self, index: int, length: int) -> None:
+        """Update the shape after a chunk has lost an entry."""
+        if length < CAP:
             self._join(index)
-        elif len(chunk) == CAP:
+        elif length == CAP:
             self.crowded -= 1
             self._join(index)
-        return value
 
     def copy(self) -> _Chunks:
         """Return a copy that shares all chunks."""
@@ -411,20 +443,24 @@ class _Chunks:
     # ---- chance and scan
 
     def random_item(self, random: Random, length: int) -> tuple[bytes, Any]:
-        """Return a random item: a random place of a random chunk, drawn again if no item is there."""
-        chunks = self.chunks
+        """Return a random item."""
+        index, place = self._random_place(random, length)
+        return _item_at(self.chunks[index], place)
+
+    def _random_place(self, random: Random, length: int) -> tuple[int, int]:
+        """Return a random chunk and a random place in it, drawn again if no item is there."""
+        chunks, chance = self.chunks, random.random
         for _ in range(0 if self.crowded else RANDOM_TRIES):
-            place = random.random() * len(chunks)
-            chunk = chunks[int(place)]
-            index = int(place % 1 * CAP)  # from the bits behind the point: a second number takes longer
-            if index < len(chunk):
-                return _item_at(chunk, index)
-        index = int(random.random() * length)
-        for chunk in chunks:
-            if index < len(chunk):
-                break
-            index -= len(chunk)
-        return _item_at(chunk, index)
+            drawn = chance() * len(chunks)
+            index = int(drawn)
+            place = int((drawn - index) * CAP)  # from the bits behind the point: a second number takes longer
+            if place < len(chunks[index]):
+                return index, place
+        index, place = 0, int(chance() * length)
+        while place >= len(chunks[index]):
+            place -= len(chunks[index])
+            index += 1
+        return index, place
 
     def scan(self, cursor: int, count: int) -> tuple[int, list[tuple[bytes, Any]]]:
         """Return the next cursor and the items from `cursor` to it: whole chunks, or a part of one."""

@@ -127,10 +127,12 @@ def _next(rest: Iterator[bytes], count: int) -> list[bytes]:
 # ---- the parts of the result
 
 
-def _parts(options: Options, value: List | Set | SortedSet, fetch: Fetch) -> Parts:
-    """Yield the result in parts, with pauses. The value must not change meanwhile. Raises CommandError."""
-    start, stop = options.bounds(len(value))
-    for elements in _sorted(options, value, fetch, start, stop) if options.sorts else _as_is(options, value):
+def _parts(options: Options, value: List | Set | SortedSet, fetch: Fetch, garbage: list[Any]) -> Parts:
+    """Yield the result in parts, with pauses. The value must not change meanwhile. Raises CommandError.
+
+    What would take long to free is added to `garbage`.
+    """
+    for elements in _sorted(options, value, fetch, garbage) if options.sorts else _as_is(options, value):
         if elements is None:
             yield None
         elif not options.gets:
@@ -162,16 +164,18 @@ def _as_is(options: Options, value: List | Set | SortedSet) -> Iterator[Elements
 
 
 def _sorted(
-    options: Options, value: List | Set | SortedSet, fetch: Fetch, start: int, stop: int
+    options: Options, value: List | Set | SortedSet, fetch: Fetch, garbage: list[Any]
 ) -> Iterator[Elements | None]:
-    """Yield the elements in order: from `start` up to `stop` of all."""
+    """Yield the elements that LIMIT leaves in order."""
     runs: list[list[tuple[Any, bytes]]] = []
+    garbage.append(runs)
     for elements in parts_of(value, RUN):
         pairs = list(zip(_sort_keys(options, elements, fetch), elements, strict=True))
         pairs.sort(key=itemgetter(0), reverse=options.descending)
         runs.append(pairs)
         yield None
     ordered = (element for _, element in merge(*runs, key=itemgetter(0), reverse=options.descending))
+    start, stop = options.bounds(len(value))
     for begin in range(0, stop, PART):
         yield tuple(islice(ordered, PART))[max(0, start - begin) : stop - begin]
 
@@ -261,7 +265,7 @@ def _sort(session: Session, argv: list[bytes], may_store: bool) -> Reply:
         if options.store is None:
             return _read_in_slices(session, key, options, is_write=may_store)
         return _store_in_slices(session, key, options, options.store)
-    parts = _parts(options, value, _fetching(lambda keys: list(map(db.read, keys))))
+    parts = _parts(options, value, _fetching(lambda keys: list(map(db.read, keys))), [])
     found = [member for part in parts if part is not None for member in part]
     if options.store is None:
         return found
@@ -284,7 +288,7 @@ def _pushes(destination: bytes, result: List) -> Iterator[list[bytes]]:
         yield [b"RPUSH", destination, *part]
 
 
-def _as_it_was(session: Session, view: PointInTimeView, key: bytes, options: Options) -> Parts:
+def _as_it_was(session: Session, view: PointInTimeView, key: bytes, options: Options, garbage: list[Any]) -> Parts:
     """Return the parts of a result, all of which are read from a view."""
 
     def look(keys: list[bytes]) -> list[Any]:
@@ -293,22 +297,25 @@ def _as_it_was(session: Session, view: PointInTimeView, key: bytes, options: Opt
 
     [entry] = view.live_entries([key])
     value = _sortable(None if entry is None else value_of(entry))
-    return _parts(options, value.copy(), _fetching(look))  # a copy takes microseconds
+    return _parts(options, value.copy(), _fetching(look), garbage)  # a copy takes microseconds
 
 
 def _read_in_slices(session: Session, key: bytes, options: Options, is_write: bool) -> Work:
     if session.store.key_lock is not None and not is_write:  # as in `long_commands.count_in_slices`
         return HELD_BACK
     chunks: list[tuple[Any, ...]] = []
+    garbage: list[Any] = []
     try:
         with PointInTimeView(session.db) as view:
-            for part in _as_it_was(session, view, key, options):
+            for part in _as_it_was(session, view, key, options, garbage):
                 if part:
                     chunks.append(part)
                 yield
     except GeneratorExit:
-        session.store.garbage.append(chunks)
+        garbage.append(chunks)
         raise
+    finally:
+        session.store.garbage += garbage
     return LongArray(chunks)
 
 
@@ -321,14 +328,18 @@ def _store_in_slices(session: Session, key: bytes, options: Options, destination
 def _store_locked(session: Session, lock: KeyLock, key: bytes, options: Options, destination: bytes) -> Work:
     """Make the result in slices; store it, and log it, in one step."""
     db, result, effects = session.db, List(), session.store.log.begin()
-    with PointInTimeView(db) as view:
-        for part in _as_it_was(session, view, key, options):
-            if part:
-                words = [member or b"" for member in part]
-                result.push_right(words)
-                for start in range(0, len(words), PART):
-                    effects.append(db.index, (b"RPUSH", destination, *words[start : start + PART]))
-            yield
+    garbage: list[Any] = []
+    try:
+        with PointInTimeView(db) as view:
+            for part in _as_it_was(session, view, key, options, garbage):
+                if part:
+                    words = [member or b"" for member in part]
+                    result.push_right(words)
+                    for start in range(0, len(words), PART):
+                        effects.append(db.index, (b"RPUSH", destination, *words[start : start + PART]))
+                yield
+    finally:
+        session.store.garbage += garbage
     with session.store.collecting(lock.effects):
         if db.remove(destination) is not None:
             db.effect(b"DEL", destination)

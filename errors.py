@@ -197,7 +197,7 @@ XSETID_BELOW_TOP = b"ERR The ID specified in XSETID is smaller than the target s
 XSETID_BELOW_LENGTH = b"ERR The entries_added specified in XSETID is smaller than the target stream length"
 INVALID_CLAIM_ARGUMENT = b"ERR Invalid %b argument for %b"
 UNKNOWN_CLAIM_OPTION = b"ERR Unrecognized XCLAIM option '%b'"
-COUNT_NOT_POSITIVE = b"ERR COUNT must be > 0"
+STREAM_COUNT_NOT_POSITIVE = b"ERR COUNT must be > 0"
 
 # DUMP and RESTORE
 BUSY_KEY = b"BUSYKEY Target key name already exists."

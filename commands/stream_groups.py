@@ -48,7 +48,6 @@ from commands.stream_arguments import (
     parse_start,
 )
 from errors import (
-    COUNT_NOT_POSITIVE,
     DOLLAR_IN_XREADGROUP,
     ENTRIES_READ_INVALID,
     GROUP_EXISTS,
@@ -56,6 +55,7 @@ from errors import (
     NO_GROUP_TO_READ,
     NO_STREAM_FOR_GROUP,
     QUOTED_BYTES,
+    STREAM_COUNT_NOT_POSITIVE,
     SYNTAX,
     UNKNOWN_CLAIM_OPTION,
     UNKNOWN_OR_WRONG_SUBCOMMAND,
@@ -591,7 +591,7 @@ def xautoclaim(session: Session, argv: list[bytes]) -> Reply:
         option = fold(argv[place])
         if option == b"COUNT" and place + 1 < len(argv):
             place += 1
-            count = parse_bounded(argv[place], 1, MOST_CLAIMED, COUNT_NOT_POSITIVE)
+            count = parse_bounded(argv[place], 1, MOST_CLAIMED, STREAM_COUNT_NOT_POSITIVE)
         elif option == b"JUSTID":
             is_just_id = True
         else:

@@ -158,7 +158,7 @@ CASES: list[tuple[str, str, Any, list[str]]] = [  # before, command, reply, effe
     (READ, "XAUTOCLAIM k g d 0 - COUNT 1 JUSTID", [b"2-0", [b"1-0"], []],
      [f"XCLAIM k g d 0 1-0 TIME {NOW} RETRYCOUNT 1 FORCE JUSTID"]),
     (READ, "XAUTOCLAIM k g d 5 0", [b"0-0", [], []], []),
-    (READ, "XAUTOCLAIM k g d 0 0 COUNT 0", errors.COUNT_NOT_POSITIVE, []),
+    (READ, "XAUTOCLAIM k g d 0 0 COUNT 0", errors.STREAM_COUNT_NOT_POSITIVE, []),
     (GONE, "XREADGROUP GROUP g c STREAMS k 1", None, []),
 ]  # fmt: skip
 

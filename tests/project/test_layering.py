@@ -178,6 +178,19 @@ def test_a_docstring_opens_with_one_sentence_on_one_line(path: Path) -> None:
             assert not rest.strip() or rest.startswith("\n"), first
 
 
+@pytest.mark.parametrize("path", PROGRAM, ids=module_of)
+def test_no_constant_of_a_module_is_defined_twice(path: Path) -> None:
+    """The second of two error texts with one name would be the text of both commands."""
+    names = [
+        target.id
+        for node in tree(path).body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name) and target.id.isupper()
+    ]
+    assert sorted(names) == sorted(set(names))
+
+
 def test_no_file_of_tests_is_imported() -> None:
     """What tests share is a module named for what it is; this sees an import in a program within a string, too."""
     assert {named(path): lines for path in TEST_FILES if (lines := imported_tests(path))} == {}

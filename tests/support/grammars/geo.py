@@ -83,6 +83,17 @@ GEORADIUSBYMEMBER key member length unit store_option
 GEORADIUSBYMEMBER key member length unit radius_option radius_option*
 GEORADIUSBYMEMBER_RO key member length unit radius_option*
 """
+OFTEN = """
+GEOADD key place place place place
+GEOADD key place place
+GEOADD key many
+GEODIST key member member km
+GEOPOS key member member
+GEOSEARCH key FROMLONLAT near BYRADIUS 9000 km ASC COUNT 7
+GEOSEARCH key FROMMEMBER member BYBOX 20000 9000 km DESC WITHDIST
+GEOSEARCHSTORE key key FROMLONLAT near BYRADIUS 15000 km
+GEORADIUSBYMEMBER key member 9000 km ASC
+"""
 SLOTS: dict[str, Slot] = {
     "place": place,
     "near": near,

@@ -249,8 +249,9 @@ def test_random_logs_come_out_alike_in_processes_with_other_hash_seeds(
         capture_output=True,
         text=True,
         timeout=PATIENCE_SECONDS,
-        check=True,
+        check=False,
     )
+    assert done.returncode == 0, done.stderr
     assert done.stdout.split() == outcomes(0)
 
 

@@ -121,4 +121,4 @@ def outcomes(every: int, pauses: bool = False) -> list[str]:
     """Return what comes of random logs, with a restart from a snapshot every so many entries, and with pauses."""
     plain = [outcome(random_log(seed, 400), every, pauses) for seed in range(4)]
     families = random_commands.FAMILIES
-    return plain + [f"{family}:{outcome(random_log(9, 250, family), every, pauses)}" for family in families]
+    return plain + [f"{family}:{outcome(random_log(9, 120, family), every, pauses)}" for family in families]

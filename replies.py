@@ -76,6 +76,10 @@ class Plain(float):
         return "0" if text == "-0" else text
 
 
+class Entries(list[Any]):
+    """Entries of a stream, as tuples of an ID and a tuple of fields: an array of arrays, which is encoded faster."""
+
+
 class PairMap(list[Any]):
     """A list of pairs: a map in RESP3, whose names may repeat; an array of arrays of two in RESP2."""
 

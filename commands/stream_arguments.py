@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Generator, Sequence
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from commands import fold
 from commands.arguments import MAX_INTEGER, MIN_INTEGER, MOST_OPTION_WORDS, parse_bounded, parse_integer
@@ -36,10 +36,10 @@ from errors import (
     CommandError,
 )
 from keyspace.key_locks import KeyLock
-from replies import NULL_ARRAY, LongArray, PairMap, Reply, Work
+from replies import NULL_ARRAY, Entries, LongArray, PairMap, Reply, Work
 from session import Session
 from values.consumer_groups import Group
-from values.streams import MOST_ID, MOST_SEQUENCE, SEQUENCE_BITS, Stream
+from values.streams import MOST_ID, MOST_SEQUENCE, SEQUENCE_BITS, Stream, format_id
 
 T = TypeVar("T")
 
@@ -229,20 +229,21 @@ def ids_in_parts(words: list[bytes]) -> Generator[None, None, tuple[list[int], C
 # ---- entries as replies
 
 
-def entry_reply(entry_id: int, fields: tuple[bytes, ...]) -> Reply:
+def entry_reply(entry_id: int, fields: tuple[bytes, ...]) -> Any:
     """Return an entry as commands reply with it."""
-    return [b"%d-%d" % (entry_id >> SEQUENCE_BITS, entry_id & MOST_SEQUENCE), list(fields)]
+    return format_id(entry_id), fields
 
 
 def range_reply(
     session: Session, stream: Stream, start: int, end: int, count: int = 0, is_reverse: bool = False
 ) -> Reply:
     """Return the entries of a range, at most `count` (0: all); if they are many, the work that lists them."""
-    found: list[Reply] = []
-    for ids, rows in stream.parts(start, end, is_reverse):
-        found += map(entry_reply, ids, rows)
-        if 0 < count <= len(found):
-            return found[:count]
+    found = Entries()
+    for ids, rows in stream.texts(start, end, is_reverse):
+        if 0 < count <= len(found) + len(ids):
+            found += zip(ids[: count - len(found)], rows)  # noqa: B905
+            return found
+        found += zip(ids, rows)  # noqa: B905
         if len(found) > AT_ONCE_ENTRIES:
             return _range_in_slices(session, stream.copy(), start, end, count, is_reverse)
     return found
@@ -250,11 +251,11 @@ def range_reply(
 
 def _range_in_slices(session: Session, stream: Stream, start: int, end: int, count: int, is_reverse: bool) -> Work:
     """Do what `range_reply` does, in slices, for a stream that nobody changes."""
-    chunks: list[tuple[Reply, ...]] = []
+    chunks: list[tuple[Any, ...]] = []
     left = count or stream.length
     try:
-        for ids, rows in stream.parts(start, end, is_reverse):
-            chunks.append(tuple(map(entry_reply, ids[:left], rows)))
+        for ids, rows in stream.texts(start, end, is_reverse):
+            chunks.append(tuple(zip(ids[:left], rows)))  # noqa: B905
             left -= len(chunks[-1])
             if left <= 0:
                 break

@@ -339,8 +339,9 @@ def _count(stream: Stream | None, group: Group, reading: Reading, after: int) ->
     if after != MOST_ID:
         pending = len(owner.pending) if owner else 0
         return min(reading.most or pending, pending)
-    limit = min(reading.most or AT_ONCE_ENTRIES, AT_ONCE_ENTRIES)
-    return 0 if stream is None else stream.count_from(group.last_id + 1, limit)
+    if stream is None or 0 < reading.most <= AT_ONCE_ENTRIES:
+        return reading.most
+    return stream.count_from(group.last_id + 1, AT_ONCE_ENTRIES)
 
 
 def _read_groups(session: Session, reading: Reading, starts: list[int | None]) -> Work:
@@ -374,7 +375,7 @@ def _read_part(
     changes = Changes(key, reading.group, group)
     part: list[Reply] = []
     if start is None:
-        entries = list(islice(stream.entries(group.last_id + 1), most))
+        entries = list(islice(stream.entries(group.last_id + 1), most)) if group.last_id < stream.last_id else []
         if entries:
             changes.consumer(reading.consumer, now_ms, is_active=True)
         for entry_id, fields in entries:

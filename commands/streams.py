@@ -6,11 +6,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import commands.stream_groups
 import commands.stream_info  # noqa: F401  (their rows)
-from commands import BLOCKING, DENYOOM, FAST, FIRST, READONLY, WRITE, AfterWord, command, fold
-from commands.arguments import check_option_words, parse_integer
-from commands.long_commands import PART_WORDS, is_long
+from commands import BLOCKING, DENYOOM, FAST, FIRST, READONLY, WRITE, AfterWord, command, fold, for_many
+from commands.arguments import all_alike, check_option_words, parse_integer
+from commands.long_commands import AT_ONCE_WORDS, PART_WORDS, is_long
 from commands.stream_arguments import (
     ids_in_parts,
     locked,
@@ -93,11 +95,46 @@ def xadd(session: Session, argv: list[bytes]) -> Reply:
     stream.append(asked, fields)
     entry_id = format_id(asked)
     if trimming is not None and (excess := trimming.excess(stream)):
-        session.store.garbage.append(stream.trim(excess))
+        _trim(session, stream, excess)
         db.done(key, stream, b"XADD", key, b"MAXLEN", b"=", b"%d" % stream.length, entry_id, *fields)
     else:
         db.done(key, stream, b"XADD", key, entry_id, *fields)
     return entry_id
+
+
+def _trim(session: Session, stream: Stream, excess: int) -> None:
+    """Delete the first entries of a stream; what they took is freed in slices if it is much."""
+    dropped = stream.trim(excess)
+    if len(dropped) > 1:
+        session.store.garbage.append(dropped)
+
+
+@for_many("XADD")
+def xadd_many(
+    session: Session, keys: Sequence[bytes], ids: Sequence[bytes], *columns: Sequence[bytes]
+) -> Sequence[Reply] | None:
+    """Run a pipeline of XADD with the ID `*` to one stream."""
+    key = keys[0]
+    if ids[0] != AUTO or len(columns) % 2 or not (all_alike(keys) and all_alike(ids)) or len(keys) > AT_ONCE_WORDS:
+        return None
+    try:
+        stream: Stream = session.db.create(key, STREAM)
+    except CommandError:
+        return None
+    now_ms = session.store.now_ms
+    if stream.last_id > MOST_ID - len(keys):
+        return None
+    replies, effects = [], []
+    for fields in zip(*columns):  # noqa: B905
+        stream.append(stream.next_id(now_ms), fields)
+        entry_id = format_id(stream.last_id)
+        replies.append(entry_id)
+        effects.append((b"XADD", key, entry_id, *fields))
+    session.db.done(key, stream)
+    append, index = session.store.log.append, session.db.index
+    for effect in effects:
+        append(index, effect)
+    return replies
 
 
 @command("XLEN", "key", arity=2, flags=READONLY | FAST, keys=FIRST, since="5.0.0")
@@ -190,7 +227,7 @@ def xtrim(session: Session, argv: list[bytes]) -> Reply:
     stream: Stream | None = db.change(key, STREAM)
     excess = 0 if stream is None or trimming is None else trimming.excess(stream)
     if stream is not None and excess:
-        session.store.garbage.append(stream.trim(excess))
+        _trim(session, stream, excess)
         db.done(key, stream, b"XTRIM", key, b"MAXLEN", b"=", b"%d" % stream.length)
     return excess
 

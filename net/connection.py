@@ -51,9 +51,10 @@ from protocol import (
     encode_chunk,
     encode_head,
     encode_short,
+    entry_pieces,
     text_pieces,
 )
-from replies import Blocked, Deferred, LongArray, LongBulk, LongPairs, Pairs, Reply, Work
+from replies import Blocked, Deferred, Entries, LongArray, LongBulk, LongPairs, Pairs, Reply, Work
 from session import Session
 from wire.columns import Columns
 
@@ -297,8 +298,11 @@ class Connection(Outbox):
         rest, made, own_end, passed = iter(members), 0, time() + OWN_SECONDS, False
         while part := list(islice(rest, MEMBERS)):
             before = len(pieces)
-            for member in part:
-                encode(member, pieces.append, resp3)
+            if type(reply) is Entries:
+                pieces += entry_pieces(part)
+            else:
+                for member in part:
+                    encode(member, pieces.append, resp3)
             made += sum(map(len, pieces[before:]))
             late = (now := time()) > own_end and now > self.turn.instance.turn_ends
             if late or made > TURN_OUTPUT_BYTES:

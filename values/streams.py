@@ -50,12 +50,13 @@ EXAMINED_IDS = 1024  # in one step
 
 SEQUENCE_BITS = 64
 MOST_SEQUENCE = (1 << SEQUENCE_BITS) - 1
+ID_TEXT = b"%d-%d"
 MOST_ID = (1 << 2 * SEQUENCE_BITS) - 1
 
 
 def format_id(entry_id: int) -> bytes:
     """Return the text of an ID."""
-    return b"%d-%d" % (entry_id >> SEQUENCE_BITS, entry_id & MOST_SEQUENCE)
+    return ID_TEXT % (entry_id >> SEQUENCE_BITS, entry_id & MOST_SEQUENCE)
 
 
 class Stream:
@@ -135,6 +136,16 @@ class Stream:
         ids, rows = _unpack(chunk) if isinstance(chunk, bytes) else chunk
         return (ids[self._skip :], rows[self._skip :]) if place == 0 and self._skip else (ids, rows)
 
+    def _places(self, start: int, end: int, is_reverse: bool) -> Iterable[int]:
+        """Return the chunks that may have entries of a range."""
+        if start > end:
+            return ()
+        behind = bisect_right(self._firsts, end)
+        if behind == len(self._chunks):
+            behind += 1  # the open chunk
+        places = range(max(bisect_right(self._firsts, start) - 1, 0), behind)
+        return reversed(places) if is_reverse else places
+
     def parts(
         self, start: int = 0, end: int = MOST_ID, is_reverse: bool = False
     ) -> Iterator[tuple[Sequence[int], Sequence[tuple[bytes, ...]]]]:
@@ -142,18 +153,32 @@ class Stream:
 
         The stream must not change meanwhile: who needs that walks a copy.
         """
-        if start > end:
-            return
-        behind = bisect_right(self._firsts, end)
-        if behind == len(self._chunks):
-            behind += 1  # the open chunk
-        places = range(max(bisect_right(self._firsts, start) - 1, 0), behind)
-        for place in reversed(places) if is_reverse else places:
+        for place in self._places(start, end, is_reverse):
             ids, rows = self._load(place)
             low, high = bisect_left(ids, start), bisect_right(ids, end)
             if low < high:
                 ids, rows = ids[low:high], rows[low:high]
                 yield (ids[::-1], rows[::-1]) if is_reverse else (ids, rows)
+
+    def texts(
+        self, start: int, end: int, is_reverse: bool
+    ) -> Iterator[tuple[Sequence[bytes], Sequence[tuple[bytes, ...]]]]:
+        """Do what `parts` does, with the IDs as text.
+
+        The time of a chunk that is in the range as a whole is half of what its IDs as numbers, and then as text, take.
+        """
+        for place in self._places(start, end, is_reverse):
+            chunk = self._chunks[place] if place + 1 < len(self._chunks) else ()
+            is_whole = isinstance(chunk, bytes) and self._firsts[place] >= start and self._firsts[place + 1] <= end
+            if isinstance(chunk, bytes) and is_whole and (place or not self._skip):
+                times, sequences, rows = _columns(chunk)
+                texts = list(map(ID_TEXT.__mod__, zip(times, sequences)))  # noqa: B905
+            else:
+                ids, rows = self._load(place)
+                low, high = bisect_left(ids, start), bisect_right(ids, end)
+                texts, rows = list(map(format_id, ids[low:high])), rows[low:high]
+            if texts:
+                yield (texts[::-1], rows[::-1]) if is_reverse else (texts, rows)
 
     def entries(
         self, start: int = 0, end: int = MOST_ID, is_reverse: bool = False
@@ -214,12 +239,12 @@ class Stream:
         self.last_id = entry_id
         self.length += 1
         self.entries_added += 1
-        self._open_bytes += ENTRY_BYTES + FIELD_BYTES * len(fields) + sum(map(len, fields))
+        self._open_bytes += ENTRY_BYTES + FIELD_BYTES * len(fields) + len(b"".join(fields))
         if len(ids) >= CHUNK or self._open_bytes > CHUNK_BYTES:
             self._seal()
 
     def _seal(self) -> None:
-        chunk = _pack(self._ids, self._rows)
+        chunk = _pack(self._ids, self._rows, self._open_bytes)
         self._chunks.append(chunk)
         self._firsts.append(self._ids[0])
         self._counts.append(len(self._ids))
@@ -249,7 +274,7 @@ class Stream:
         if place == 0:
             self._skip = 0
         if ids:
-            self._chunks[place] = chunk = _pack(ids, rows)
+            self._chunks[place] = chunk = _pack(ids, rows, sum(map(_open_bytes_of, rows)))
             self._counts[place] = len(ids)
             self._sealed_bytes += _bytes_of(chunk)
         else:
@@ -259,6 +284,10 @@ class Stream:
         """Delete the first `excess` entries, as many as there are at most. Return what the caller has to free."""
         self.length -= excess
         counts, whole = self._counts, 0
+        if counts and excess < counts[0]:
+            self._skip += excess
+            counts[0] -= excess
+            return []
         while whole < len(counts) and counts[whole] <= excess:
             excess -= counts[whole]
             whole += 1
@@ -321,11 +350,12 @@ class Stream:
 
     def entries_read(self, group: Group, ids: Iterable[int]) -> int:
         """Return how many entries a group has read after it is given the entries of these IDs, or UNKNOWN."""
-        read, first_id = group.entries_read, self.first_id()
+        read, first_id = group.entries_read, -1
         for entry_id in ids:
             if read != UNKNOWN and not self.has_deleted_from(entry_id):
                 read += 1
             elif self.entries_added:
+                first_id = self.first_id() if first_id < 0 else first_id
                 read = self.number_of(entry_id, first_id)
         return read
 
@@ -400,13 +430,13 @@ def _bytes_of(chunk: Chunk) -> int:
     return sum(map(_open_bytes_of, chunk[1]))
 
 
-def _pack(ids: Sequence[int], rows: Sequence[tuple[bytes, ...]]) -> Chunk:
+def _pack(ids: Sequence[int], rows: Sequence[tuple[bytes, ...]], open_bytes: int) -> Chunk:
     """Seal a chunk: as `bytes`, or as a tuple if its entries are long.
 
     Times are stored as differences, and integers in the least number of bytes. Names that all entries have in common
     are stored once, and values by column.
     """
-    if sum(map(_open_bytes_of, rows)) > PACKED_BYTES * len(rows):
+    if open_bytes > PACKED_BYTES * len(rows):
         return tuple(ids), tuple(rows)
     times = [entry_id >> SEQUENCE_BITS for entry_id in ids]
     steps = [after - before for before, after in zip(times, times[1:])]  # noqa: B905, RUF007 - the second is shorter
@@ -427,15 +457,19 @@ def _shrunk(numbers: list[int]) -> tuple[str, bytes]:
     return code, array(code, numbers).tobytes()
 
 
-def _unpack(chunk: bytes) -> tuple[list[int], list[tuple[bytes, ...]]]:
+def _unpack(chunk: bytes) -> tuple[list[int], Sequence[tuple[bytes, ...]]]:
     """Return the IDs and the fields of the entries of a packed chunk."""
+    times, sequences, rows = _columns(chunk)
+    return [time_ms << SEQUENCE_BITS | each for time_ms, each in zip(times, sequences)], rows  # noqa: B905
+
+
+def _columns(chunk: bytes) -> tuple[Iterable[int], Iterable[int], Sequence[tuple[bytes, ...]]]:
+    """Return the two halves of the IDs, and the fields, of the entries of a packed chunk."""
     first_ms, step_code, steps, sequence_code, sequences, names, columns = marshal.loads(chunk)
     times = accumulate(array(step_code, steps), initial=first_ms)
     next(times)  # the first step is 0
-    ids = [time_ms << SEQUENCE_BITS | each for time_ms, each in zip(times, array(sequence_code, sequences))]  # noqa: B905
-    if names is None:
-        return ids, list(columns)
-    return ids, list(zip(*chain.from_iterable(zip(map(repeat, names), columns))))  # noqa: B905
+    rows = columns if names is None else list(zip(*chain.from_iterable(zip(map(repeat, names), columns))))  # noqa: B905
+    return times, array(sequence_code, sequences), rows
 
 
 # ---- the commands that make a stream anew

@@ -14,7 +14,7 @@ from replies import LongArray, NullArray, PairMap
 from values import rebuild
 from values.entry import NO_DEADLINE, value_of
 
-A, B, C = [b"1-0", [b"f", b"a"]], [b"2-0", [b"f", b"b"]], [b"3-0", [b"f", b"c"]]
+A, B, C = (b"1-0", (b"f", b"a")), (b"2-0", (b"f", b"b")), (b"3-0", (b"f", b"c"))
 THREE = "XADD k 1 f a; XADD k 2 f b; XADD k 3 f c"
 READ = f"{THREE}; XGROUP CREATE k g 0; XREADGROUP GROUP g c COUNT 2 STREAMS k >"
 NOW = str(START_MS)
@@ -295,7 +295,7 @@ def test_a_long_range_is_read_in_slices(line: str, count: int) -> None:
     reply, slices = done(bench, client, line)
     assert slices >= count // 64
     assert isinstance(reply, LongArray)
-    expected = [[b"%d-0" % number, [b"f", b"%d" % number]] for number in range(1, 301)]
+    expected = [(b"%d-0" % number, (b"f", b"%d" % number)) for number in range(1, 301)]
     if "REV" in line:
         expected.reverse()
     start = 99 if " 100 " in line else 29 if " 30 " in line else 0
@@ -314,7 +314,7 @@ def test_a_group_that_has_read_nearly_all_reads_the_rest_at_once() -> None:
     bench, client = many()
     done(bench, client, "XREADGROUP GROUP g c NOACK STREAMS k >")
     client.ask("XADD", "k", "999", "f", "v")
-    assert ask(client, "XREADGROUP GROUP g c STREAMS k >") == [(b"k", [[b"999-0", [b"f", b"v"]]])]
+    assert ask(client, "XREADGROUP GROUP g c STREAMS k >") == [(b"k", [(b"999-0", (b"f", b"v"))])]
 
 
 @pytest.mark.usefixtures("_few_at_once")

@@ -97,11 +97,15 @@ class Machine(RuleBasedStateMachine):
     @rule(which=st.integers(0, 2), first=st.integers(0, 40), last=st.integers(0, 40), shift=st.integers(-1, 1))
     def read_a_range(self, which: int, first: int, last: int, shift: int) -> None:
         stream, model = self.pick(which)
-        ids = [0, *model.entries, MOST_ID]
-        start, end = ids[first % len(ids)] + shift, ids[last % len(ids)]
+        shown = [0, *model.entries, MOST_ID]
+        start, end = shown[first % len(shown)] + shift, shown[last % len(shown)]
         expected = [(entry_id, fields) for entry_id, fields in model.entries.items() if start <= entry_id <= end]
         assert list(stream.entries(start, end)) == expected
         assert list(stream.entries(start, end, is_reverse=True)) == expected[::-1]
+        for is_reverse in (False, True):
+            found = [pair for ids, rows in stream.texts(start, end, is_reverse) for pair in zip(ids, rows, strict=True)]
+            spelled = [(format_id(entry_id), fields) for entry_id, fields in expected]
+            assert found == (spelled[::-1] if is_reverse else spelled)
         assert stream.find([start, end]) == {
             each: model.entries[each] for each in (start, end) if each in model.entries
         }
@@ -221,7 +225,7 @@ def filled(count: int, fields: Fields = (b"field1", b"value", b"field2", b"value
 @pytest.mark.parametrize("ids", [[1, 2, 3], [5 << 64, 5 << 64 | 2**64 - 1, 9 << 64], [2**127, 2**127 + 1, MOST_ID]])
 def test_a_sealed_chunk_holds_what_was_put_in(rows: list[Fields], ids: list[int]) -> None:
     ids = ids[: len(rows)]
-    chunk = streams._pack(ids, rows)
+    chunk = streams._pack(ids, rows, sum(map(streams._open_bytes_of, rows)))
     unpacked = streams._unpack(chunk) if isinstance(chunk, bytes) else chunk
     assert (list(unpacked[0]), list(unpacked[1])) == (ids, rows)
 

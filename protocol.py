@@ -54,6 +54,7 @@ from replies import (
     FlatMap,
     LongArray,
     LongBulk,
+    LongEntries,
     LongMap,
     LongPairs,
     LongSet,
@@ -706,6 +707,10 @@ def encode_head(reply: LongArray, put: Put, is_text: bool, resp3: bool) -> None:
 
 def encode_chunk(reply: LongArray, chunk: Sequence[Any], put: Put, resp3: bool) -> None:
     """Pass some members of a long array to `put`."""
+    if isinstance(reply, LongEntries):
+        for piece in entry_pieces(chunk):
+            put(piece)
+        return
     are_pairs = resp3 and isinstance(reply, LongPairs) and not isinstance(reply, LongMap)
     short = encode_short(chunk, resp3) if chunk and not are_pairs else None
     if short is not None:  # a third of the time

@@ -81,7 +81,10 @@ class Entries(list[Any]):
 
 
 class PairMap(list[Any]):
-    """A list of pairs: a map in RESP3, whose names may repeat; an array of arrays of two in RESP2."""
+    """A list of pairs: a map in RESP3, whose names may repeat; an array of arrays of two in RESP2.
+
+    A value may be a `LongArray`.
+    """
 
 
 class Strings(list[bytes]):
@@ -135,6 +138,10 @@ class LongArray:
         """Return the reply, with all members that are not sent yet, as one list."""
         members = [member for chunk in self.chunks for member in (self.unpack(chunk) if self.unpack else chunk)]
         return members if self.before is None else [self.before, members]
+
+
+class LongEntries(LongArray):
+    """Many entries of a stream, as `Entries`."""
 
 
 class LongSet(LongArray):

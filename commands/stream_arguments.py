@@ -36,7 +36,7 @@ from errors import (
     CommandError,
 )
 from keyspace.key_locks import KeyLock
-from replies import NULL_ARRAY, Entries, LongArray, PairMap, Reply, Work
+from replies import NULL_ARRAY, Entries, LongEntries, PairMap, Reply
 from session import Session
 from values.consumer_groups import Group
 from values.streams import MOST_ID, MOST_SEQUENCE, SEQUENCE_BITS, Stream, format_id
@@ -235,9 +235,9 @@ def entry_reply(entry_id: int, fields: tuple[bytes, ...]) -> Any:
 
 
 def range_reply(
-    session: Session, stream: Stream, start: int, end: int, count: int = 0, is_reverse: bool = False
-) -> Reply:
-    """Return the entries of a range, at most `count` (0: all); if they are many, the work that lists them."""
+    stream: Stream, start: int, end: int, count: int = 0, is_reverse: bool = False
+) -> Entries | LongEntries:
+    """Return the entries of a range, at most `count` (0: all)."""
     found = Entries()
     for ids, rows in stream.texts(start, end, is_reverse):
         if 0 < count <= len(found) + len(ids):
@@ -245,44 +245,27 @@ def range_reply(
             return found
         found += zip(ids, rows)  # noqa: B905
         if len(found) > AT_ONCE_ENTRIES:
-            return _range_in_slices(session, stream.copy(), start, end, count, is_reverse)
+            return _long_range(stream.copy(), start, end, count or stream.length, is_reverse)
     return found
 
 
-def _range_in_slices(session: Session, stream: Stream, start: int, end: int, count: int, is_reverse: bool) -> Work:
-    """Do what `range_reply` does, in slices, for a stream that nobody changes."""
-    chunks: list[tuple[Any, ...]] = []
-    left = count or stream.length
-    try:
-        for ids, rows in stream.texts(start, end, is_reverse):
-            chunks.append(tuple(zip(ids[:left], rows)))  # noqa: B905
-            left -= len(chunks[-1])
-            if left <= 0:
-                break
-            yield
-    except GeneratorExit:
-        session.store.garbage.append(chunks)
-        raise
-    return LongArray(chunks)
+def _long_range(stream: Stream, start: int, end: int, count: int, is_reverse: bool) -> LongEntries:
+    """Return the entries of a range of a stream that nobody changes; each chunk is unpacked when it is sent."""
+    spans, size = stream.spans(start, end, count, is_reverse)
+    held_bytes = stream.size_bytes() * size // stream.length
+    return LongEntries(spans, held_bytes, size, lambda span: stream.read_span(span, is_reverse))
 
 
-def read_reply(session: Session, found: list[tuple[bytes, Stream, int]], count: int) -> Reply:
+def read_reply(found: list[tuple[bytes, Stream, int]], count: int) -> Reply:
     """Return the entries of streams that follow an ID, as XREAD replies with them: `(key, stream, ID)` of each."""
     pairs, made = PairMap(), 0
-    for number, (key, stream, after) in enumerate(found):
-        entries = range_reply(session, stream, after + 1, MOST_ID, count)
-        if not isinstance(entries, list) or made > AT_ONCE_ENTRIES:
-            rest = [(other, another.copy(), after) for other, another, after in found[number:]]
-            return _read_in_slices(session, pairs, rest, count)
+    for key, stream, after in found:
+        if made <= AT_ONCE_ENTRIES:
+            entries = range_reply(stream, after + 1, MOST_ID, count)
+        else:
+            entries = _long_range(stream.copy(), after + 1, MOST_ID, count or stream.length, is_reverse=False)
         pairs.append((key, entries))
-        made += len(entries)
-    return pairs
-
-
-def _read_in_slices(session: Session, pairs: PairMap, rest: list[tuple[bytes, Stream, int]], count: int) -> Work:
-    for key, stream, after in rest:
-        entries = yield from _range_in_slices(session, stream, after + 1, MOST_ID, count, is_reverse=False)
-        pairs.append((key, entries))
+        made += len(entries) if isinstance(entries, Entries) else AT_ONCE_ENTRIES
     return pairs
 
 

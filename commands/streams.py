@@ -169,7 +169,7 @@ def _range(session: Session, argv: list[bytes], start: int, end: int, is_reverse
         return []
     if count == 0:
         return NULL_ARRAY
-    return range_reply(session, stream, start, end, count or 0, is_reverse)
+    return range_reply(stream, start, end, count or 0, is_reverse)
 
 
 @command("XDEL", "key id [id ...]", arity=-3, flags=WRITE | FAST, keys=FIRST, since="5.0.0")
@@ -304,4 +304,4 @@ def xread(session: Session, argv: list[bytes]) -> Reply:
     found = [
         (key, stream, after) for key, stream, after in streams if stream is not None and after < stream.newest_id()
     ]
-    return read_reply(session, found, request.most) if found else nothing_to_read(request)
+    return read_reply(found, request.most) if found else nothing_to_read(request)

@@ -54,7 +54,7 @@ from protocol import (
     entry_pieces,
     text_pieces,
 )
-from replies import Blocked, Deferred, Entries, LongArray, LongBulk, LongPairs, Pairs, Reply, Work
+from replies import Blocked, Deferred, Entries, LongArray, LongBulk, LongPairs, PairMap, Pairs, Reply, Work
 from session import Session
 from wire.columns import Columns
 
@@ -265,6 +265,8 @@ class Connection(Outbox):
             return pieces
         if isinstance(reply, LongArray):
             return self._send_long(reply, pieces, is_text)
+        if isinstance(reply, PairMap) and any(isinstance(value, LongArray) for _, value in reply):
+            return self._send_pairs(reply, pieces, is_text)
         if not is_text:
             return self._encode(reply, pieces)
         row = self.engine.table.get(fold(argv[0]))
@@ -421,6 +423,25 @@ class Connection(Outbox):
 
     def _begin_slice(self) -> None:
         self.logged = len(self.turn.log.pieces)  # the reply waits for the effects of the work's last slice
+
+    def _send_pairs(self, reply: PairMap, pieces: list[bytes], is_text: bool) -> list[bytes]:
+        """Encode pairs of which some values are long arrays."""
+        resp3 = self.session.resp3
+        if not is_text:
+            pieces.append(aggregate(reply, resp3)[0])
+        for name, value in reply:
+            if is_text:
+                pieces = self._spell_text(text_pieces(name), pieces)
+            else:
+                pieces += () if resp3 else (b"*2\r\n",)
+                encode(name, pieces.append, resp3)
+            if isinstance(value, LongArray):
+                pieces = self._send_long(value, pieces, is_text)
+            elif is_text:
+                pieces = self._spell_text(text_pieces(value), pieces)
+            else:
+                encode(value, pieces.append, resp3)
+        return pieces
 
     def _send_long(self, reply: LongArray, pieces: list[bytes], is_text: bool) -> list[bytes]:
         """Encode an array in slices, each after the client has read the last; return what is still to be sent.

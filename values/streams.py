@@ -34,6 +34,7 @@ from values.consumer_groups import GROUP_BYTES, UNKNOWN, Group, Totals
 from values.row import Commands, ValueType, made_anew
 
 Chunk = Union[bytes, "tuple[tuple[int, ...], tuple[tuple[bytes, ...], ...]]"]
+Span = tuple[int, int, int]  # a chunk, and the part of it from one index to before another
 
 CHUNK = 64  # entries
 CHUNK_BYTES = 1 << 14  # an open chunk of more is sealed
@@ -179,6 +180,29 @@ class Stream:
                 texts, rows = list(map(format_id, ids[low:high])), rows[low:high]
             if texts:
                 yield (texts[::-1], rows[::-1]) if is_reverse else (texts, rows)
+
+    def spans(self, start: int, end: int, count: int, is_reverse: bool) -> tuple[list[Span], int]:
+        """Return where the first `count` entries of a range are, chunk by chunk, and how many these are. O(chunks)."""
+        found: list[Span] = []
+        left = count
+        for place in self._places(start, end, is_reverse):
+            if place + 1 < len(self._chunks) and self._firsts[place] >= start and self._firsts[place + 1] <= end:
+                low, high = 0, self._counts[place]
+            else:
+                ids, _ = self._load(place)
+                low, high = bisect_left(ids, start), bisect_right(ids, end)
+            low, high = (max(low, high - left), high) if is_reverse else (low, min(high, low + left))
+            if low < high:
+                found.append((place, low, high))
+                left -= high - low
+        return found, count - left
+
+    def read_span(self, span: Span, is_reverse: bool) -> list[tuple[bytes, tuple[bytes, ...]]]:
+        """Return the entries of a part that `spans` has found, with their IDs as text."""
+        place, low, high = span
+        ids, rows = self._load(place)
+        entries = list(zip(map(format_id, ids[low:high]), rows[low:high]))  # noqa: B905
+        return entries[::-1] if is_reverse else entries
 
     def entries(
         self, start: int = 0, end: int = MOST_ID, is_reverse: bool = False

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from instances import START_MS, Bench, Client, driven, work_of
+from servers import GodisProcess, encode, parse
 
 import errors
 from commands import stream_arguments
 from errors import CommandError
-from replies import LongArray, NullArray, PairMap
+from replies import LongEntries, NullArray, PairMap
 from values import rebuild
 from values.entry import NO_DEADLINE, value_of
 
@@ -290,11 +292,13 @@ def done(bench: Bench, client: Client, line: str) -> tuple[Any, int]:
         ("XRANGE k 30 + COUNT 99", 99),
     ],
 )
-def test_a_long_range_is_read_in_slices(line: str, count: int) -> None:
-    bench, client = many()
-    reply, slices = done(bench, client, line)
-    assert slices >= count // 64
-    assert isinstance(reply, LongArray)
+def test_a_long_range_is_sent_in_parts(line: str, count: int) -> None:
+    _, client = many()
+    reply = ask(client, line)
+    client.ask("XDEL", "k", *range(2, 300))  # it is a view of the moment of the request
+    assert isinstance(reply, LongEntries)
+    assert reply.size == count
+    assert len(reply.chunks) > 1
     expected = [(b"%d-0" % number, (b"f", b"%d" % number)) for number in range(1, 301)]
     if "REV" in line:
         expected.reverse()
@@ -321,12 +325,11 @@ def test_a_group_that_has_read_nearly_all_reads_the_rest_at_once() -> None:
 def test_a_long_read_is_a_view_of_one_moment() -> None:
     bench, client = many()
     [reply] = bench.engine.run(client.session, [b"XREAD STREAMS k 0".split()])
-    work = work_of(reply)
-    next(work)
     client.ask("XDEL", "k", *range(2, 300))
     client.ask("XADD", "k", "999", "f", "v")
-    [(key, entries)], _ = driven(work)
+    [(key, entries)] = reply
     assert key == b"k"
+    assert entries.members()[-1] == (b"300-0", (b"f", b"300"))
     assert entries.size == 300
     assert client.wire("XLEN", "k") == b":3\r\n"
 
@@ -362,6 +365,28 @@ def test_a_long_delivery_locks_its_key_and_is_logged_as_one() -> None:
     for argv in bench.log.records:
         follower.engine.apply(0, argv)
     assert follower.store.databases[0].get(b"k") == bench.store.databases[0].get(b"k")
+
+
+@pytest.mark.parametrize("hello", [2, 3])
+@pytest.mark.parametrize(
+    "line", ["XREAD STREAMS k none k 0 0 4990", "XRANGE k - +", "XREADGROUP GROUP g c STREAMS k >"]
+)
+def test_a_long_reply_has_the_bytes_of_a_short_one(tmp_path: Path, line: str, hello: int) -> None:
+    """Five thousand entries are sent in parts; those of several requests together are the same."""
+    with GodisProcess(tmp_path) as godis, godis.raw() as raw:
+        raw.ask("HELLO", hello)
+        raw.ask("XGROUP", "CREATE", "k", "g", "0", "MKSTREAM")
+        raw.send(b"".join(encode("XADD", "k", number, "f", number) for number in range(1, 5001)))
+        for _ in range(5000):
+            raw.read_reply()
+        found = parse(raw.ask(*line.split()))
+        entries = [[b"%d-0" % number, [b"f", b"%d" % number]] for number in range(1, 5001)]
+        pairs = [(b"k", entries), (b"k", entries[4990:])] if "none" in line else [(b"k", entries)]
+        if not line.startswith("XREAD"):
+            assert found == entries
+        else:
+            assert [tuple(pair) for pair in found] == pairs
+        assert raw.ask("PING") == b"+PONG\r\n"
 
 
 # ---- made anew

@@ -106,6 +106,9 @@ class Machine(RuleBasedStateMachine):
             found = [pair for ids, rows in stream.texts(start, end, is_reverse) for pair in zip(ids, rows, strict=True)]
             spelled = [(format_id(entry_id), fields) for entry_id, fields in expected]
             assert found == (spelled[::-1] if is_reverse else spelled)
+            spans, size = stream.spans(start, end, last, is_reverse)
+            assert [entry for span in spans for entry in stream.read_span(span, is_reverse)] == found[:last]
+            assert size == min(last, len(found))
         assert stream.find([start, end]) == {
             each: model.entries[each] for each in (start, end) if each in model.entries
         }

@@ -327,6 +327,7 @@ def test_a_long_read_is_a_view_of_one_moment() -> None:
     [reply] = bench.engine.run(client.session, [b"XREAD STREAMS k 0".split()])
     client.ask("XDEL", "k", *range(2, 300))
     client.ask("XADD", "k", "999", "f", "v")
+    assert isinstance(reply, PairMap)
     [(key, entries)] = reply
     assert key == b"k"
     assert entries.members()[-1] == (b"300-0", (b"f", b"300"))

@@ -30,7 +30,7 @@ HASH_METADATA = 24
 PART_WORDS = 64  # of a command
 PART_BYTES = 1 << 16
 PACKED, PLAIN = 2, 1  # the forms of a node of a quicklist
-LATEST_MS = 2**63 - 1
+LATEST_FIELD_MS = 2**46 - 1  # of the deadline of a field, as in Redis
 SCORE = re.compile(rb"[+-]?(?:(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4})?|inf(?:inity)?)", re.IGNORECASE)
 LONGEST_SCORE = 330
 MODULE_NAME = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
@@ -262,7 +262,7 @@ def _with_deadlines(key: bytes, fields: Iterator[tuple[bytes, bytes, int] | None
                 yield None
                 continue
             field, value, deadline_ms = item
-            if not 0 <= deadline_ms <= LATEST_MS:
+            if not 0 <= deadline_ms <= LATEST_FIELD_MS:
                 raise BadFormat("the deadline of a field is out of range")
             if deadline_ms:
                 ending.append((deadline_ms, field))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,9 +14,11 @@ from contents import contents, differences
 from old_forms import length, string
 from program import run_here
 from redis_values import ask_all, requests
-from servers import GodisProcess, RedisProcess, parse
+from servers import GodisProcess, RedisProcess, parse, wait_until
 
+from cli.redis_import import import_redis
 from commands import TABLE
+from config import Config
 
 KINDS = {"string": b"SET", "list": b"RPUSH", "set": b"SADD", "zset": b"ZADD", "hash": b"HSET", "stream": b"XGROUP"}
 AOF = ("--appendonly", "yes", "--aof-use-rdb-preamble")
@@ -215,3 +218,55 @@ def test_a_log_that_is_there_is_served_whatever_a_redis_left(tmp_path: Path) -> 
     (tmp_path / "log.txt").write_bytes(AOF_OF_TWO)
     with GodisProcess(tmp_path) as server, server.raw() as raw:
         assert parse(raw.ask("DBSIZE")) == 2
+
+
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM])
+def test_a_start_that_ends_while_it_takes_over_begins_anew(tmp_path: Path, sent: signal.Signals) -> None:
+    keys = b"".join(b"\x00" + string(b"k%d" % number) + string(b"v" * 20) for number in range(100_000))
+    (tmp_path / "dump.rdb").write_bytes(old_forms.snapshot(keys))
+    before = files_of(tmp_path)
+    with GodisProcess(tmp_path, "--no-log", log=None) as server:
+        server.terminate()
+        server.args = ("--log", "log.txt")
+        server.launch()
+        rewrite = tmp_path / "log.txt.rewrite"
+        wait_until(lambda: rewrite.exists() and rewrite.stat().st_size, 20, "a part of the log is written")
+        code = server.terminate(sent)
+        assert code == (0 if sent == signal.SIGTERM else -sent)
+        assert rewrite.exists() == (sent == signal.SIGKILL)
+        assert not (tmp_path / "log.txt").read_bytes()
+        server.start()
+        with server.raw() as raw:
+            assert parse(raw.ask("DBSIZE")) == 100_000
+        assert not rewrite.exists()
+        assert "Traceback" not in server.stderr()
+    assert files_of(tmp_path) == before
+
+
+def test_an_interrupted_import_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    (tmp_path / "dump.rdb").write_bytes(old_forms.snapshot(b"\x00" + string(b"k") + string(b"v")))
+    monkeypatch.setattr("cli.redis_import.read", interrupt)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        import_redis(Config({"--log": "new.txt"}, {}), "dump.rdb", replace=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["dump.rdb"]
+
+
+def test_functions_of_an_aof_are_left_out_too(tmp_path: Path) -> None:
+    function = b"*3\r\n$8\r\nFUNCTION\r\n$4\r\nLOAD\r\n$3\r\n#!x\r\n"
+    (tmp_path / "appendonly.aof").write_bytes(AOF_OF_TWO + function)
+    code, said, _ = run(tmp_path, "import", "appendonly.aof")
+    assert code == 0
+    assert "left out: functions (FUNCTION LOAD) (1)" in said
+
+
+def test_a_manifest_may_quote_names_and_list_history(tmp_path: Path) -> None:
+    (tmp_path / "a b.aof").write_bytes(AOF_OF_TWO)
+    manifest = b'file old.aof seq 1 type h\nfile "a\\x20b.aof" seq 2 type b\n'
+    (tmp_path / "appendonly.aof.manifest").write_bytes(manifest)
+    code, said, _ = run(tmp_path, "import", ".")
+    assert code == 0
+    assert "keys       2 at the end" in said

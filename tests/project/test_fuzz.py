@@ -9,8 +9,9 @@ from pathlib import Path
 from random import Random
 from types import SimpleNamespace
 
+import old_forms
 import pytest
-from fuzzing import corpus, logs, parsers, scripts
+from fuzzing import corpus, logs, parsers, payloads, scripts
 from random_commands import of_any_family
 from watched import WatchedGodis
 
@@ -56,6 +57,11 @@ def test_replay_check_and_repair_agree_on_the_corpus(path: Path, tmp_path: Path)
     logs.check(path.read_bytes(), tmp_path)
 
 
+@pytest.mark.parametrize("path", corpus.files("payload"), ids=name)
+def test_values_of_the_corpus_are_restored_or_refused(path: Path) -> None:
+    payloads.check(path.read_bytes())
+
+
 @pytest.mark.parametrize("path", corpus.files("server"), ids=name)
 def test_a_server_bears_the_scripts_of_the_corpus(path: Path, tmp_path: Path) -> None:
     with WatchedGodis(tmp_path, "--default-ttl", "0") as godis:
@@ -71,6 +77,13 @@ def test_both_parsers_agree_on_changed_input() -> None:
     seeds = [path.read_bytes() for path in corpus.files("parser")]
     for _ in range(800):
         parsers.check(mutated(random.choice(seeds), parsers.TOKENS, random))
+
+
+def test_changed_values_are_restored_or_refused() -> None:
+    random = Random(SEED)
+    seeds = [path.read_bytes() for path in corpus.files("payload")]
+    for _ in range(600):
+        payloads.check(mutated(random.choice(seeds), payloads.TOKENS, random))
 
 
 @pytest.mark.usefixtures("fast_disk")
@@ -108,6 +121,12 @@ def test_a_log_whose_checksums_nobody_looks_at_is_found(monkeypatch: pytest.Monk
     contents = [frame(command, number) + frame(command, number + 1) for number in range(100)]
     with pytest.raises(AssertionError):
         check_all(partial(logs.check, work=tmp_path), contents)
+
+
+def test_a_command_that_fails_amid_a_value_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rdb.objects._score", lambda text: text)
+    with pytest.raises(AssertionError):
+        payloads.check(b"\x0c" + old_forms.string(old_forms.ziplist([b"a", 1, b"b", b"x"])))
 
 
 def check_all(check: Callable[[bytes], None], contents: list[bytes]) -> None:

@@ -41,10 +41,10 @@ def fuzz_server(seconds: float, seed: int) -> int:
 
 def main(seconds: int) -> int:
     """Run each target for its share; return how many failed."""
-    share = max(1, seconds // 3)
+    share = max(1, seconds // 4)
     environment = os.environ | {"PYTHONPATH": f"{SUPPORT.parents[1]}{os.pathsep}{SUPPORT}"}
     failed = 0
-    for target in ("parser", "log"):
+    for target in ("parser", "log", "payload"):
         print(f"== {target}: {share} s", flush=True)
         command = [sys.executable, "-m", "fuzzing.coverage", target, str(share)]
         failed += bool(subprocess.run(command, cwd=SUPPORT, env=environment, check=False).returncode)

@@ -16,11 +16,12 @@ import atheris
 
 from fuzzing.corpus import CORPUS, keep
 
-with atheris.instrument_imports(include=["protocol", "log.reader", "log.replay", "log.check"]):
-    from fuzzing import logs, parsers
+with atheris.instrument_imports(include=["protocol", "log.reader", "log.replay", "log.check", "rdb", "commands.dump"]):
+    from fuzzing import logs, parsers, payloads
 
 ROOT = CORPUS.parent.parent
-LONGEST_BYTES = {"parser": 600, "log": 1500}
+LONGEST_BYTES = {"parser": 600, "log": 1500, "payload": 600}
+TOKENS = {"parser": parsers.TOKENS, "log": logs.TOKENS, "payload": payloads.TOKENS}
 
 
 def write_dictionary(path: Path, tokens: list[bytes]) -> None:
@@ -39,7 +40,12 @@ def main(target: str, seconds: str) -> None:
     """Fuzz; libFuzzer ends the process."""
     os.fsync = lambda _descriptor: None  # type: ignore[assignment] # the tests of the disk are others
     work = Path(tempfile.mkdtemp(dir="/dev/shm" if os.path.isdir("/dev/shm") else None))
-    judge: Callable[[bytes], None] = parsers.check if target == "parser" else lambda data: logs.check(data, work)
+    judges: dict[str, Callable[[bytes], None]] = {
+        "parser": parsers.check,
+        "log": lambda data: logs.check(data, work),
+        "payload": payloads.check,
+    }
+    judge = judges[target]
 
     def run(data: bytes) -> None:
         try:
@@ -51,7 +57,7 @@ def main(target: str, seconds: str) -> None:
     found = ROOT / ".make" / "fuzz" / target
     found.mkdir(parents=True, exist_ok=True)
     dictionary = found.with_suffix(".dictionary")
-    write_dictionary(dictionary, parsers.TOKENS if target == "parser" else logs.TOKENS)
+    write_dictionary(dictionary, TOKENS[target])
     options = {"max_total_time": seconds, "max_len": LONGEST_BYTES[target], "dict": dictionary, "print_final_stats": 1}
     words = [f"-{name}={value}" for name, value in options.items()]
     words += [f"-artifact_prefix={found.parent}/"]

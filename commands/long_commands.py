@@ -89,17 +89,34 @@ def copies_in_slices(
     All are of one moment. It is for types whose copies are cheap. The caller gives the list to `store.garbage`.
     """
     copies: list[Any | T] = []
+    copy = Copies().of
     with PointInTimeView(session.db) as view:
         for keys in words_of(argv):
             for entry in look_up(session, view, keys, is_use=not session.no_touch):
                 if entry is None:
                     copies.append(missing)
-                elif (kind := type_of(value_of(entry))) in kinds:
-                    copies.append(kind.copy(value_of(entry)))
+                elif type_of(value_of(entry)) in kinds:
+                    copies.append(copy(value_of(entry)))
                 else:
                     raise CommandError(WRONG_TYPE)
             yield
     return copies
+
+
+class Copies:
+    """Copies of values, one of each large value, because a request may name a key a million times."""
+
+    def __init__(self) -> None:
+        self._made: dict[int, tuple[Any, Any]] = {}  # id -> the value, which must not be freed meanwhile, and its copy
+
+    def of(self, value: Any) -> Any:
+        """Return a copy of a value."""
+        kind = type_of(value)
+        if not kind.is_large(value):
+            return kind.copy(value)
+        if id(value) not in self._made:
+            self._made[id(value)] = value, kind.copy(value)
+        return self._made[id(value)][1]
 
 
 def look_up(session: Session, view: PointInTimeView, keys: list[bytes], is_use: bool) -> list[Entry | None]:

@@ -17,6 +17,7 @@ from commands import ALL, DENYOOM, FAST, FIRST, FIRST_TWO, READONLY, WRITE, Coun
 from commands.arguments import MAX_INTEGER, MIN_INTEGER, all_alike, parse_bounded, parse_integer
 from commands.long_commands import (
     PART_WORDS,
+    Copies,
     Run,
     copies_in_slices,
     in_parts_of_key,
@@ -407,7 +408,7 @@ def sintercard(session: Session, argv: list[bytes]) -> Reply:
     sets = [_set(session.db, key) for key in argv[2 : 2 + numkeys]]
     if INTERSECTION.cost(sets) <= AT_ONCE_MEMBERS:
         return _end(count_common(sets, limit))
-    copies = [found.copy() for found in sets]
+    copies = list(map(Copies().of, sets))
     return _freeing(session, copies, count_common(copies, limit))
 
 
@@ -456,7 +457,7 @@ def _read(session: Session, argv: list[bytes], algebra: Algebra) -> Reply:
     sets = [_set(session.db, key) for key in argv[1:]]
     if algebra.cost(sets) <= AT_ONCE_MEMBERS:
         return Members(_end(algebra.run(sets)))
-    copies = [found.copy() for found in sets]
+    copies = list(map(Copies().of, sets))
     return _freeing(session, copies, _run_and_list(session, algebra.run(copies)))
 
 
@@ -522,9 +523,9 @@ def _store_locked(session: Session, lock: KeyLock, argv: list[bytes], algebra: A
     """
     db, ended_keys = session.db, -1
     while ended_keys != lock.ended_keys:
-        ended_keys, sets = lock.ended_keys, list[Set]()
+        ended_keys, sets, copy = lock.ended_keys, list[Set](), Copies().of
         for start in range(2, len(argv), PART_WORDS):
-            sets += [_set(db, key).copy() for key in argv[start : start + PART_WORDS]]
+            sets += [copy(_set(db, key)) for key in argv[start : start + PART_WORDS]]
             yield
         result = yield from _freeing(session, sets, algebra.run(sets))
     if not is_long(argv):

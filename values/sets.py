@@ -124,10 +124,11 @@ def _selected(members: Table, wanted: int, random: Random) -> Iterator[tuple[byt
 
 def union(sets: Sequence[Set]) -> Steps:
     """Return the members of all sets."""
-    base = max(range(len(sets)), key=lambda index: len(sets[index])) if len(sets) <= FEW_SETS else 0
-    result: Set = sets[base].copy()
-    for index, other in enumerate(sets):
-        if index != base:
+    base = max(sets, key=len) if len(sets) <= FEW_SETS else sets[0]
+    result: Set = base.copy()
+    is_new = _Met(base).is_new
+    for other in sets:
+        if is_new(other):
             for part in other.parts():
                 result.add_all(part)
                 yield
@@ -138,8 +139,11 @@ def union(sets: Sequence[Set]) -> Steps:
 def difference(sets: Sequence[Set]) -> Steps:
     """Return the members of the first set that are in none of the others."""
     result: Set = sets[0].copy()
+    is_new = _Met().is_new
     for other in islice(sets, 1, None):
-        if len(other) <= len(result):
+        if not is_new(other):
+            pass
+        elif len(other) <= len(result):
             for part in other.parts():
                 for member in part:
                     result.discard(member)
@@ -188,12 +192,30 @@ def _smallest_first(sets: Sequence[Set]) -> Sequence[Set]:
 def _common(sets: Sequence[Set]) -> Generator[None, None, Parts]:
     """Return the members that are in all sets, in parts."""
     parts: Parts = sets[0].parts()
+    is_new = _Met(sets[0]).is_new
     for other in islice(sets, 1, None):
-        parts = yield from _filtered(parts, other.finder())
-        if not parts:
-            break
+        if is_new(other):
+            parts = yield from _filtered(parts, other.finder())
+            if not parts:
+                break
         yield
     return parts
+
+
+class _Met:
+    """The large sets that an operation has met, because a request may name one a million times."""
+
+    def __init__(self, *sets: Set) -> None:
+        self._ids = set(map(id, sets))
+
+    def is_new(self, members: Set) -> bool:
+        """Return True at the first call with a set, and for each small set."""
+        if len(members) <= PART_MEMBERS:
+            return True
+        if id(members) in self._ids:
+            return False
+        self._ids.add(id(members))
+        return True
 
 
 def _filtered(parts: Parts, is_wanted: Callable[[bytes], bool]) -> Generator[None, None, Parts]:

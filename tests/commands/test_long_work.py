@@ -102,7 +102,8 @@ def word_for(slot: str, random: Random) -> Iterable[bytes]:
 def asked_by_others(random: Random, begun: Command) -> Command:
     """Make a request that is answered at once, often for a key of the command that has begun."""
     if random.random() < 0.3:
-        return [random.choice([b"DEL", b"TYPE", b"TOUCH"]), random.choice(TABLE[fold(begun[0])].key_arguments(begun))]
+        keys = TABLE[fold(begun[0])].key_arguments(begun) or [b"none"]
+        return [random.choice([b"DEL", b"TYPE", b"TOUCH"]), random.choice(keys)]
     while True:
         argv = random_command(random, random.choice(FAMILIES))
         row = TABLE.get(fold(argv[0]))

@@ -19,8 +19,10 @@ from commands.sets import AT_ONCE_MEMBERS, MOST_REPEATED
 from errors import CommandError
 from keyspace.point_in_time import PointInTimeView
 from replies import HELD_BACK, LongArray, LongSet, Members
+from values import TYPES
 from values.entry import value_of
-from values.sets import SET_TYPE
+from values.sets import SET_TYPE, Set
+from values.table import Table
 
 MAX = 2**63 - 1
 LONG_NAME = "a-key-whose-name-is-longer-than-a-record"
@@ -471,3 +473,24 @@ def test_a_large_set_that_a_rewrite_reads_outlives_a_flush() -> None:
     while client.bench.store.garbage:
         client.bench.store.expire_cycle(lambda: False)
     assert len(value_of(entry)) == 0
+
+
+@pytest.mark.parametrize("name", ["SUNION", "SINTER", "SDIFF", "SUNIONSTORE d", "SINTERSTORE d", "SDIFFSTORE d"])
+@pytest.mark.parametrize("times", [1000, 4000])
+def test_a_large_set_that_is_named_a_thousand_times_is_copied_and_read_once(
+    name: str, times: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = client_with(a=range(3000), b=range(1500, 4500))
+    copies: list[int] = []
+
+    def copy(members: Set) -> Any:
+        copies.append(len(members))
+        return Table.copy(members)
+
+    monkeypatch.setattr(Set, "copy", copy)
+    row = SET_TYPE._replace(copy=copy)
+    monkeypatch.setitem(TYPES, Set, row)
+    monkeypatch.setattr(commands.sets, "SET_TYPE", row)
+    _, steps = driven(work_of(client.ask(*name.split(), *["a", "b"] * (times // 2))))
+    assert 2 <= len([size for size in copies if size >= 1500]) <= 5
+    assert steps < 2 * times + 200

@@ -51,7 +51,7 @@ class Machine(RuleBasedStateMachine):
         self.patch = pytest.MonkeyPatch()
         self.patch.setattr(table, "CAP", 8)
         self.patch.setattr(table, "PACKED_ENTRIES", 4)
-        self.patch.setattr(sets, "PART_MEMBERS", 3)
+        self.patch.setattr(sets, "PART_MEMBERS", 3)  # also the size from which a set that comes twice is known
         self.made = [Set(), Set(), Set(), Set()]
         self.models: list[set[bytes]] = [set(), set(), set(), set()]
 

@@ -445,8 +445,11 @@ class Keyspace:
         if type(value) is bytes and len(value) < LONG_BYTES:
             self._place(key, value + self._tail, deadline_ms)
         else:
+            known = self.entries.get(key)
             self._place(key, (value, deadline_ms), deadline_ms)
             self._note_fields(key, value)
+            if type(known) is tuple and known[0] is not value:
+                self.drop(known)
         if self.listener is not None:
             self.listener.changed(self, key)
 
@@ -486,6 +489,8 @@ class Keyspace:
                 self.usage.written(key, known, entry)
             self._place(key, entry, deadline_ms)
             self._note_fields(key, value)
+            if type(known) is tuple and known[0] is not value:
+                self.drop(known)
         if self.listener is not None:
             self.listener.changed(self, key)
 

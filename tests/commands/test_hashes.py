@@ -15,6 +15,7 @@ from instances import Bench, Client, Replay, driven, work_of
 import commands.hashes
 import errors
 from commands.hashes import AT_ONCE_FIELDS, MOST_REPEATED
+from keyspace.point_in_time import PointInTimeView
 from protocol import text_pieces
 from replies import FlatMap, LongArray, LongMap, LongPairs, Pairs
 from values.hashes import HASH
@@ -284,3 +285,29 @@ def test_fields_of_a_small_hash_are_one_plain_reply() -> None:
     client.ask("HSET", "k", "one", "more")
     assert isinstance(client.ask("HGETALL", "k"), Generator)
     assert HASH.is_large(client.bench.store.databases[0].peek(b"k"))
+
+
+@pytest.mark.parametrize(
+    "line", ["DEL k", "UNLINK k", "FLUSHALL", "FLUSHDB", "RENAME small k", "COPY small k REPLACE", "PEXPIRE k 1"]
+)
+@pytest.mark.parametrize("is_viewed", [False, True])
+def test_a_large_hash_is_freed_in_slices_whatever_removes_it(line: str, is_viewed: bool) -> None:
+    client = client_with(k=range(2500), small=range(2), other=range(2500))
+    bench = client.bench
+    value = bench.store.databases[0].peek(b"k")
+    view = PointInTimeView(bench.store.databases[0]) if is_viewed else None
+    client.ask(*line.split())
+    bench.advance(3)
+    for _ in range(100):
+        bench.store.expire_cycle(lambda: True)
+        if view is not None:
+            assert len(value) == 2500, "a view may read it"
+    if view is not None:
+        view.detach()
+    known, steps = len(value), 0
+    while not bench.store.expire_cycle(lambda: True):
+        assert known - len(value) <= 1000
+        known, steps = len(value), steps + 1
+        assert steps < 1000
+    assert len(value) == 0
+    assert all(client.ask("HLEN", key) in (0, 2, 2500) for key in ("k", "small", "other"))

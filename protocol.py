@@ -663,7 +663,11 @@ def encode_short(replies: Sequence[Any], resp3: bool) -> list[bytes] | None:
             pieces += (b",", text, CRLF) if resp3 else (HEADERS[len(text)], text, CRLF)
         elif type(reply) is Strings and (encoded := encode_strings(reply)):
             pieces.append(encoded)
-        elif type(reply) is list and 0 < len(reply) <= SHORT_LIST and (members := encode_short(reply, resp3)):
+        elif (
+            (type(reply) is list or (type(reply) is Pairs and not resp3))
+            and 0 < len(reply) <= SHORT_LIST
+            and (members := encode_short(reply, resp3))
+        ):
             pieces.append(b"*%d\r\n" % len(reply))
             pieces += members
         elif type(reply) is FlatMap and (encoded := encode_strings(reply, is_map=resp3)):

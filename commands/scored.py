@@ -8,13 +8,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
+from math import inf
 from typing import TypeVar
 
 from commands.arguments import parse_integer
 from commands.long_commands import lock_keys, run_locked
 from errors import INVALID_LEX_RANGE, INVALID_SCORE_RANGE, NOT_A_FLOAT, CommandError
 from keyspace.key_locks import KeyLock
-from replies import LongArray, LongPairs, Pairs, Reply, Work
+from replies import LongArray, LongPairs, Pairs, Reply, Strings, Work
 from session import Session
 from store import Keyspace
 from values.entry import NO_DEADLINE
@@ -65,18 +66,24 @@ def by_rank(first: bytes, last: bytes, reverse: bool = False) -> Find:
 
 def by_score(low: bytes, high: bytes) -> Find:
     """Return the range from one score to another; `(` before one excludes it."""
-    (lowest, low_open), (highest, high_open) = _score_bound(low), _score_bound(high)
+    lowest, low_open = INFINITE.get(low) or _score_bound(low)
+    highest, high_open = INFINITE.get(high) or _score_bound(high)
 
     def find(order: ScoreOrder) -> tuple[int, int]:
-        return order.rank_of_score(lowest, behind=low_open), order.rank_of_score(highest, behind=not high_open)
+        start = 0 if lowest == -inf and not low_open else order.rank_of_score(lowest, behind=low_open)
+        stop = len(order) if highest == inf and not high_open else order.rank_of_score(highest, behind=not high_open)
+        return start, stop
 
     return find
+
+
+INFINITE = {b"-inf": (-inf, False), b"+inf": (inf, False), b"inf": (inf, False)}
 
 
 def _score_bound(text: bytes) -> tuple[float, bool]:
     is_open = text.startswith(b"(")
     try:
-        return parse_bound(text[is_open:]), is_open
+        return parse_bound(text[1:] if is_open else text), is_open
     except ValueError:
         raise CommandError(INVALID_SCORE_RANGE) from None
 
@@ -127,7 +134,7 @@ def members_between(
     if stop - start > AT_ONCE_MEMBERS:
         return _in_slices(session, order.copy(), start, stop, reverse, with_scores)
     part = _slice(order, start, stop, reverse)
-    return pairs(part) if with_scores else part[1]
+    return pairs(part) if with_scores else Strings(part[1])
 
 
 def _slice(order: ScoreOrder, start: int, stop: int, reverse: bool) -> Part:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from commands import DENYOOM, FAST, FIRST, FIRST_TWO, READONLY, WRITE, command, fold
 from commands.arguments import check_option_words, parse_integer
 from commands.scored import (
@@ -24,14 +22,40 @@ from values.sorted_sets import SORTED_SET, SortedSet
 UNLIMITED = -1
 
 
-class Options(NamedTuple):
+class Options:
     """The options of a range: what it goes by, its direction, and what of it is wanted."""
 
-    by: bytes = b""  # BYSCORE, BYLEX, or by rank
-    reverse: bool = False
-    offset: int = 0
-    limit: int = UNLIMITED
-    with_scores: bool = False
+    __slots__ = ("by", "limit", "offset", "reverse", "with_scores")
+
+    def __init__(self, by: bytes = b"", reverse: bool = False) -> None:
+        self.by = by  # BYSCORE, BYLEX, or by rank
+        self.reverse = reverse
+        self.offset = 0
+        self.limit = UNLIMITED
+        self.with_scores = False
+
+    def parse(self, words: list[bytes], is_free: bool, is_read: bool = True) -> None:
+        """Parse the words behind a range. BYSCORE, BYLEX and REV are options if `is_free`."""
+        rest = iter(words)
+        for word in rest:
+            option = fold(word)
+            if option == b"WITHSCORES" and is_read:
+                self.with_scores = True
+            elif option == b"LIMIT":
+                offset, limit = next(rest, None), next(rest, None)
+                if offset is None or limit is None:
+                    raise CommandError(SYNTAX)
+                self.offset, self.limit = parse_integer(offset), parse_integer(limit)
+            elif is_free and option == b"REV" and not self.reverse:
+                self.reverse = True
+            elif is_free and option in (b"BYSCORE", b"BYLEX") and not self.by:
+                self.by = option
+            else:
+                raise CommandError(SYNTAX)
+        if self.limit != UNLIMITED and not self.by:
+            raise CommandError(RANGE_LIMIT)
+        if self.with_scores and self.by == b"BYLEX":
+            raise CommandError(RANGE_WITHSCORES)
 
     def find(self, first: bytes, last: bytes) -> Find:
         """Return the range from one bound to another. Raises CommandError."""
@@ -58,35 +82,11 @@ class Options(NamedTuple):
         return find_limited
 
 
-def _parse_options(words: list[bytes], options: Options, is_free: bool, is_read: bool = True) -> Options:
-    """Parse the words behind a range. BYSCORE, BYLEX and REV are options if `is_free`; WITHSCORES is if `is_read`."""
-    rest = iter(words)
-    for word in rest:
-        option = fold(word)
-        if option == b"WITHSCORES" and is_read:
-            options = options._replace(with_scores=True)
-        elif option == b"LIMIT":
-            offset, limit = next(rest, None), next(rest, None)
-            if offset is None or limit is None:
-                raise CommandError(SYNTAX)
-            options = options._replace(offset=parse_integer(offset), limit=parse_integer(limit))
-        elif is_free and option == b"REV" and not options.reverse:
-            options = options._replace(reverse=True)
-        elif is_free and option in (b"BYSCORE", b"BYLEX") and not options.by:
-            options = options._replace(by=option)
-        else:
-            raise CommandError(SYNTAX)
-    if options.limit != UNLIMITED and not options.by:
-        raise CommandError(RANGE_LIMIT)
-    if options.with_scores and options.by == b"BYLEX":
-        raise CommandError(RANGE_WITHSCORES)
-    return options
-
-
 def _read(session: Session, argv: list[bytes], options: Options, is_free: bool = False) -> Reply:
     """Return the members of a range."""
-    check_option_words(argv)
-    options = _parse_options(argv[4:], options, is_free)
+    if len(argv) > 4:
+        check_option_words(argv)
+        options.parse(argv[4:], is_free)
     find = options.find(argv[2], argv[3])
     members: SortedSet | None = session.db.value(argv[1], SORTED_SET)
     if members is None:
@@ -189,7 +189,8 @@ def zlexcount(session: Session, argv: list[bytes]) -> Reply:
 def zrangestore(session: Session, argv: list[bytes]) -> Reply:
     """Set a key to the members of a range of a sorted set, and count them."""
     check_option_words(argv)
-    options = _parse_options(argv[5:], Options(), is_free=True, is_read=False)
+    options = Options()
+    options.parse(argv[5:], is_free=True, is_read=False)
     return store_between(session, argv, options.find(argv[3], argv[4]))
 
 

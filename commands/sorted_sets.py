@@ -44,7 +44,7 @@ from replies import NULL_ARRAY, LongArray, LongPairs, Pairs, Reply, Work
 from session import Session
 from values.score_order import ScoreOrder
 from values.sorted_sets import SORTED_SET, SortedSet
-from wire.doubles import format_float
+from wire.doubles import format_float, parse_float
 
 MOST_REPEATED = 1 << 20  # members of a reply that may name one more than once
 NO_OPTIONS: frozenset[bytes] = frozenset()
@@ -64,7 +64,20 @@ ZADD_OPTIONS = frozenset((b"NX", b"XX", b"GT", b"LT", b"CH", b"INCR"))
 )
 def zadd(session: Session, argv: list[bytes]) -> Reply:
     """Set the scores of members of a sorted set, and count the new ones."""
-    return _add(session, argv, NO_OPTIONS)
+    if len(argv) != 4:
+        return _add(session, argv, NO_OPTIONS)
+    _, key, text, member = argv  # the most frequent request has the shortest way
+    try:
+        score = parse_float(text)
+    except ValueError:
+        return _add(session, argv, NO_OPTIONS)
+    db = session.db
+    members: SortedSet = db.create(key, SORTED_SET)
+    known = members.get(member)
+    if known != score:
+        members.put(member, score, known)
+        db.done(key, members, b"ZADD", key, text, member)
+    return 1 if known is None else 0
 
 
 @command("ZINCRBY", "key increment member", arity=4, flags=WRITE | DENYOOM | FAST, keys=FIRST, since="1.2.0")

@@ -19,6 +19,8 @@ JOINED = 768  # elements that two chunks which are joined have at most
 GROUP = 64  # chunks whose sizes are added up
 CHUNK_BYTES = 56 + 2 * 56 + 100  # its two lists, and its places in the tables
 
+NOWHERE = (-1, 0, 0)
+
 Part = tuple[list[float], list[bytes]]  # scores and members
 
 
@@ -36,7 +38,7 @@ class Chunk:
 class ScoreOrder:
     """All elements in order. Each member is there once."""
 
-    __slots__ = ("_chunks", "_groups", "_last_members", "_last_scores", "_owner", "_size", "_sizes")
+    __slots__ = ("_chunks", "_found", "_groups", "_last_members", "_last_scores", "_owner", "_size", "_sizes")
 
     def __init__(self, scores: list[float], members: list[bytes]) -> None:
         """Make a sequence of elements that are in order."""
@@ -49,6 +51,7 @@ class ScoreOrder:
         self._last_members = [chunk.members[-1] for chunk in self._chunks]
         self._sizes = [len(chunk.scores) for chunk in self._chunks]
         self._groups: list[int] | None = None  # sizes of GROUP chunks each; None: to be added up again
+        self._found = NOWHERE  # the rank that was found last, its chunk, and the place in it
 
     def __len__(self) -> int:
         return self._size
@@ -77,15 +80,18 @@ class ScoreOrder:
         """
         lasts = self._last_scores
         number = bisect_left(lasts, score)
-        if number < len(lasts) and lasts[number] == score:
-            number = bisect_left(self._last_members, member, number, bisect_right(lasts, score, number))
         if number == len(lasts):
             return number, 0
+        # The bisections by member are left out where scores differ: 0.4 µs of 1.5.
+        if lasts[number] == score and self._last_members[number] < member:
+            number = bisect_left(self._last_members, member, number + 1, bisect_right(lasts, score, number))
+            if number == len(lasts):
+                return number, 0
         chunk = self._chunks[number]
         scores = chunk.scores
         place = bisect_left(scores, score)
-        if scores[place] == score:
-            place = bisect_left(chunk.members, member, place, bisect_right(scores, score, place))
+        if scores[place] == score and chunk.members[place] < member:
+            place = bisect_left(chunk.members, member, place + 1, bisect_right(scores, score, place))
         return number, place
 
     def _before(self, number: int) -> int:
@@ -103,6 +109,9 @@ class ScoreOrder:
         """Return the chunk and the place in it of the element with a rank; behind the last chunk if there is none."""
         if rank >= self._size:
             return len(self._chunks), 0
+        known, number, place = self._found
+        if known == rank:  # a range by score begins where it was just found: 2 µs of 9
+            return number, place
         sizes, number = self._sizes, 0
         if rank >= sizes[0]:
             if self._groups is None:
@@ -126,15 +135,23 @@ class ScoreOrder:
         """Return how many elements have a lower score; with `behind`, those with this score count, too."""
         bisect = bisect_right if behind else bisect_left
         number = bisect(self._last_scores, score)
-        place = bisect(self._chunks[number].scores, score) if number < len(self._chunks) else 0
-        return self._before(number) + place
+        if number == len(self._chunks):
+            return self._size
+        place = bisect(self._chunks[number].scores, score)
+        rank = self._before(number) + place
+        self._found = rank, number, place
+        return rank
 
     def rank_of_member(self, member: bytes, behind: bool) -> int:
         """Do what `rank_of_score` does, by member: for elements that all have one score."""
         bisect = bisect_right if behind else bisect_left
         number = bisect(self._last_members, member)
-        place = bisect(self._chunks[number].members, member) if number < len(self._chunks) else 0
-        return self._before(number) + place
+        if number == len(self._chunks):
+            return self._size
+        place = bisect(self._chunks[number].members, member)
+        rank = self._before(number) + place
+        self._found = rank, number, place
+        return rank
 
     # ---- reading
 
@@ -170,30 +187,40 @@ class ScoreOrder:
 
     def insert(self, score: float, member: bytes) -> None:
         """Add an element that is not there. The sequence is not empty."""
+        self._found = NOWHERE
         number, place = self._find(score, member)
         if number == len(self._chunks):
             number -= 1
             place = self._sizes[number]
             self._last_scores[number] = score
             self._last_members[number] = member
-        chunk = self._own(number)
+        chunk = self._chunks[number]
+        if chunk.owner is not self._owner:
+            chunk = self._own(number)
         chunk.scores.insert(place, score)
         chunk.members.insert(place, member)
         self._size += 1
-        self._sizes[number] += 1
+        self._sizes[number] = size = self._sizes[number] + 1
         if self._groups is not None:
             self._groups[number // GROUP] += 1
-        if self._sizes[number] > MOST:
+        if size > MOST:
             self._split(number)
 
     def remove(self, score: float, member: bytes) -> bytes:
         """Remove an element that is there, and return its member."""
+        self._found = NOWHERE
         number, place = self._find(score, member)
-        chunk = self._own(number)
-        member = chunk.members[place]
-        del chunk.scores[place], chunk.members[place]
+        chunk = self._chunks[number]
+        if chunk.owner is not self._owner:
+            chunk = self._own(number)
+        member = chunk.members.pop(place)
+        del chunk.scores[place]
         self._size -= 1
-        self._shrunk(number, 1)
+        self._sizes[number] = size = self._sizes[number] - 1
+        if self._groups is not None:
+            self._groups[number // GROUP] -= 1
+        if place == size or size < LEAST:
+            self._shrunk(number)
         return member
 
     def take(self, start: int, stop: int) -> Part:
@@ -202,6 +229,7 @@ class ScoreOrder:
         missing = min(stop, self._size) - start
         while missing > 0:
             number, place = self._locate(start)
+            self._found = NOWHERE
             chunk = self._own(number)
             end = place + missing
             taken[0].extend(chunk.scores[place:end])
@@ -211,21 +239,22 @@ class ScoreOrder:
             count -= len(chunk.scores)
             missing -= count
             self._size -= count
-            self._shrunk(number, count)
+            self._sizes[number] -= count
+            if self._groups is not None:
+                self._groups[number // GROUP] -= count
+            self._shrunk(number)
         return taken
 
     def free_some(self) -> None:
         """Remove the last elements, some hundred, if there are any: to free the sequence in slices."""
         if self._chunks:
+            self._found = NOWHERE
             self._size -= self._sizes[-1]
             self._delete(len(self._chunks) - 1)
 
-    def _shrunk(self, number: int, count: int) -> None:
-        """Update the tables after `count` elements have left a chunk."""
+    def _shrunk(self, number: int) -> None:
+        """Update the last element of a chunk that has become smaller; delete it, or join it with a neighbour."""
         chunk = self._chunks[number]
-        self._sizes[number] -= count
-        if self._groups is not None:
-            self._groups[number // GROUP] -= count
         if not chunk.scores:
             self._delete(number)
             return

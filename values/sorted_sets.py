@@ -65,8 +65,11 @@ class SortedSet(Table):
         """Set the score of a member; `known` is the one that it has, None if it is new."""
         if known == score:
             return
-        self.set(member, score)
         order = self._order
+        if order is None or known is None:
+            self.set(member, score)
+        else:
+            self.replace(member, score)
         if order is None:
             if self._length > SMALL:
                 self._order = self._sorted()

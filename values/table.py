@@ -134,6 +134,14 @@ class Table:
                 self._pack(self._data)
         return False
 
+    def replace(self, key: bytes, value: Any) -> None:
+        """Replace the value of a key that is there by one that takes as much memory; the table is not packed."""
+        data = self._data
+        if type(data) is _Chunks:
+            index = bisect_right(data.starts, crc32(key)) - 1
+            data = data.chunks[index] if data.owned[index] else data._own(index)
+        data[key] = value
+
     def _set_in_dict(self, entries: dict[bytes, Any], key: bytes, value: Any) -> Any:
         known = entries.get(key, MISSING)
         entries[key] = value

@@ -39,6 +39,8 @@ def parse_float(text: bytes) -> float:
 
 def parse_bound(text: bytes) -> float:
     """Parse a double as strtod does for a range: spaces may come first, nothing is 0, and any value has a double."""
+    if text.isdigit() and len(text) < 300:
+        return float(text)
     text = text.split(b"\0", 1)[0]
     if not text:
         return 0.0

@@ -16,7 +16,7 @@ from itertools import pairwise
 MOST = 1024  # elements of a chunk; one more, and it is split
 LEAST = 256  # one less, and it is joined with a neighbour that has room
 JOINED = 768  # elements that two chunks which are joined have at most
-GROUP = 64  # chunks whose sizes are added up
+GROUP = 32  # chunks whose sizes are added up
 CHUNK_BYTES = 56 + 2 * 56 + 100  # its two lists, and its places in the tables
 
 NOWHERE = (-1, 0, 0)

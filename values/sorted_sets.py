@@ -235,8 +235,13 @@ def _by_size(sources: Sequence[Source]) -> Sequence[Source]:
 
 def union(sources: Sequence[Source], aggregate: Aggregate) -> Steps:
     """Return the members of all sources, in steps."""
+    ordered = _by_size(sources)
+    largest = ordered[-1].table
+    if len(ordered) == 2 and ordered[-1].weight == 1 and isinstance(largest, SortedSet):
+        result = yield from _merge(largest.copy(), ordered[0], aggregate)
+        return result
     result = SortedSet()
-    for source in _by_size(sources):
+    for source in ordered:
         weight = source.weight
         for part in source.parts():
             for member, own in part:
@@ -246,6 +251,17 @@ def union(sources: Sequence[Source], aggregate: Aggregate) -> Steps:
             yield
         yield
     result = yield from result.arrange()
+    return result
+
+
+def _merge(result: SortedSet, source: Source, aggregate: Aggregate) -> Steps:
+    """Add the members of a smaller source to a set that is in order already: O(those members)."""
+    for part in source.parts():
+        for member, own in part:
+            score = _number(own * source.weight)
+            known = result.get(member)
+            result.put(member, score if known is None else aggregate(score, known), known)
+        yield
     return result
 
 
@@ -273,6 +289,9 @@ def intersection(sources: Sequence[Source], aggregate: Aggregate) -> Steps:
 def difference(sources: Sequence[Source]) -> Steps:
     """Return the members of the first source that are in no other one, in steps."""
     first, *others = sources
+    if isinstance(first.table, SortedSet) and sum(len(source.table) for source in others) < len(first.table):
+        result = yield from _without(first.table.copy(), others)
+        return result
     getters = [source.getter() for source in others]
     yield
     result = SortedSet()
@@ -282,6 +301,17 @@ def difference(sources: Sequence[Source]) -> Steps:
                 result.set(member, score)
         yield
     result = yield from result.arrange()
+    return result
+
+
+def _without(result: SortedSet, others: Sequence[Source]) -> Steps:
+    """Remove the members of other sources from a set that is in order already: O(those members)."""
+    for source in others:
+        for part in source.parts():
+            for member, _ in part:
+                result.remove(member)
+            yield
+        yield
     return result
 
 

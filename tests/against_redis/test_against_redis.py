@@ -127,7 +127,7 @@ def ask(raw: Raw, argv: Command, rules: Grammar) -> bytes:
     while True:
         cursor, items = parse(wire)
         if name == b"ZSCAN":
-            items[1::2] = map(float, items[1::2])
+            items[1::2] = [float(score) + 0.0 for score in items[1::2]]  # 0 in place of -0
         found.update(zip(items[::2], items[1::2], strict=True) if name in (b"HSCAN", b"ZSCAN") else items)
         if cursor == b"0":
             return encode(*(repr(item) for item in sorted(found)))

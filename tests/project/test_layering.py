@@ -75,6 +75,11 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
     assert circles({module_of(path): imported(path) for path in PROGRAM}) == []
 
 
+def test_each_error_text_has_a_name_of_its_own() -> None:
+    names = [node.targets[0].id for node in tree(ROOT / "errors.py").body if isinstance(node, ast.Assign)]  # type: ignore[attr-defined]
+    assert sorted(names) == sorted(set(names))
+
+
 def test_the_root_fits_one_screen() -> None:
     assert len(list(ROOT.glob("*.py"))) <= MOST_ROOT_MODULES
     assert {path.stem for path in ROOT.glob("*.py")} <= set(FLOOR_OF)

@@ -311,11 +311,21 @@ def test_a_difference_keeps_the_scores_of_the_first_set(sets: list[dict[bytes, A
 
 
 def test_a_large_result_is_put_in_order_in_steps() -> None:
-    sources = [Source(large(6000)), Source(large(9000))]
-    assert sum(1 for _ in union(sources, add)) > 40
+    sources = [Source(large(6000)), Source(large(9000), 2.0)]
+    assert sum(1 for _ in union(sources, add)) > 90
     result = end(union(sources, add))
     result.check()
     assert len(result) == 9000
+
+
+def test_a_small_set_and_a_large_one_are_combined_in_few_steps() -> None:
+    small, huge = Source(made({b"member:7": 5.0, b"new": 1.0})), Source(large(20_000))
+    before = listed(huge.table)  # type: ignore[arg-type]
+    for steps in (union([huge, small], add), difference([huge, small])):
+        assert sum(1 for _ in steps) < 5
+    assert len(end(union([small, huge], larger))) == 20_001
+    assert len(end(difference([huge, small]))) == 19_999
+    assert listed(huge.table) == before  # type: ignore[arg-type]
 
 
 def test_an_order_is_made_of_any_number_of_elements() -> None:

@@ -3,9 +3,17 @@
 A sequence in chunks. To find a place is a bisection of the chunks' last elements, then one of a chunk; to insert or to
 remove moves at most MOST elements. How many elements are before a chunk is a sum of sizes, of GROUP chunks at a time.
 
-    find, insert, remove, rank    O(log n), and O(n / (CHUNK * GROUP)) for the rank
+    find, insert, remove, rank    O(log n), and for a rank O(n / (MOST * GROUP))
     slice                         as a rank, and O(m)
     copy                          O(chunks): chunks are shared, and copied when one of the two changes them
+
+A million elements, CPU time beside `sortedcontainers.SortedList` of (score, member), which is refused for its copy:
+
+                     copy     an element   insert   remove   rank     100 in order   insert and rank
+    ScoreOrder       0.2 ms   15 bytes     4.4 µs   4.6 µs   5.3 µs   11 µs          7.3 µs
+    SortedList       207 ms   70 bytes     5.1 µs   4.4 µs   5.2 µs   15 µs          8.9 µs
+
+Most of it is the time in which memory answers: in a set of a thousand an insert takes about a microsecond.
 """
 
 from __future__ import annotations

@@ -16,7 +16,6 @@ from typing import Any
 from commands import DENYOOM, FAST, FIRST, FIRST_TWO, READONLY, WRITE, command, fold, for_many
 from commands.arguments import MAX_INTEGER, MIN_INTEGER, all_alike, check_option_words, parse_bounded, parse_integer
 from commands.key_positions import Counted
-from commands.keyspace_walk import at_once
 from commands.long_commands import AT_ONCE_WORDS, is_long, run_locked, words_of
 from errors import (
     COUNT_NEGATIVE,
@@ -42,7 +41,8 @@ from values.entry import NO_DEADLINE
 from values.lists import List
 
 LONG_REPLY = 512  # elements; a longer reply is sent in parts
-AT_ONCE_ELEMENTS = 1 << 14  # a search in so many takes a millisecond
+AT_ONCE_STEPS = 128  # of a search, with some hundred elements each: a millisecond at most
+FEW_REMOVED = 16  # elements that are removed one by one; else the list is made anew without them
 MANY_CHUNKS = 64  # more are freed in slices
 SIDES = {b"LEFT": True, b"RIGHT": False}  # True: the left end
 NAMES_OF_SIDES = {True: b"LEFT", False: b"RIGHT"}
@@ -389,7 +389,7 @@ def _range(items: List, start: int, stop: int, backward: bool = False) -> list[b
         found = items.between(start, stop)
         return found[::-1] if backward else found
     parts: list[Any] = items.parts_between(start, stop)
-    held_bytes = sum(map(len, parts))  # what is packed; the others are few, or long and counted by none
+    held_bytes = items.payload_bytes * (stop - start) // len(items)  # about
     if backward:
         return LongArray(parts[::-1], held_bytes, stop - start, lambda part: elements_of(part)[::-1])
     return LongArray(parts, held_bytes, stop - start, elements_of)
@@ -416,8 +416,7 @@ def lpos(session: Session, argv: list[bytes]) -> Reply:
     items = session.db.value(key, LIST)
     if items is None:
         return None if count < 0 else []
-    work = _positions(items.search(element, rank < 0, most or len(items)), abs(rank), count)
-    return at_once(work) if len(items) <= AT_ONCE_ELEMENTS else work
+    return _begun(_positions(items.search(element, rank < 0, most or len(items)), abs(rank), count))
 
 
 def _parse_position(words: list[bytes], options: dict[bytes, int]) -> None:
@@ -538,7 +537,24 @@ def lrem(session: Session, argv: list[bytes]) -> Reply:
     count = parse_integer(number)
     db = session.db
 
-    def run(items: List) -> Generator[None, None, int]:
+    def remove_few(items: List) -> Generator[None, None, int]:
+        found: list[int] = []
+        for index in items.search(element, count < 0):
+            if index is None:
+                yield
+            else:
+                found.append(index)
+                if len(found) == abs(count):
+                    break
+        changed = db.change(key, LIST) if found else None  # it may have expired meanwhile
+        if changed is None:
+            return 0
+        for index in sorted(found, reverse=True):
+            del changed[index]
+        db.done(key, changed, b"LREM", key, number, element)
+        return len(found)
+
+    def remove_many(items: List) -> Generator[None, None, int]:
         made = yield from items.without(element, abs(count) or len(items), count < 0)
         removed = len(items) - len(made)
         replaced = db.change(key, LIST) if removed else None  # it may have expired meanwhile
@@ -549,18 +565,30 @@ def lrem(session: Session, argv: list[bytes]) -> Reply:
             db.drop((replaced, NO_DEADLINE))
         return removed
 
-    return _with_key_locked(session, key, run)
+    return _with_key_locked(session, key, remove_few if 0 < abs(count) <= FEW_REMOVED else remove_many)
 
 
 def _with_key_locked(session: Session, key: bytes, run: Callable[[List], Generator[None, None, int]]) -> Reply:
-    """Run work on a list: at once on a short one, else in slices with its key locked. 0 if there is no list.
+    """Run work on a list: at once if it is short, else in slices with the key locked. 0 if there is no list.
 
-    The work only reads the list before its last step.
+    The work only reads the list before its last step, so it can begin again.
     """
     items = session.db.change(key, LIST)
     if items is None:
         return 0
-    return at_once(run(items)) if len(items) <= AT_ONCE_ELEMENTS else _in_slices(session, key, run)
+    reply = _begun(run(items))
+    return _in_slices(session, key, run) if isinstance(reply, Generator) else reply
+
+
+def _begun(work: Work) -> Reply:
+    """Do the first steps of some work; return its reply, or the work if that is not all."""
+    try:
+        for _ in range(AT_ONCE_STEPS):
+            next(work)
+    except StopIteration as end:
+        reply: Reply = end.value
+        return reply
+    return work
 
 
 def _in_slices(session: Session, key: bytes, run: Callable[[List], Generator[None, None, int]]) -> Work:

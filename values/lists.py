@@ -428,14 +428,18 @@ class List:
 
     def __setitem__(self, index: int, element: bytes) -> None:
         """Replace an element by its index, which must be from 0 to the length less 1."""
-        self._splice(index, 1, element)
+        self._splice(index, 1, [element])
 
     def insert(self, index: int, element: bytes) -> None:
         """Insert an element before the one that has this index, which must be from 0 to the length less 1."""
-        self._splice(index, 0, element)
+        self._splice(index, 0, [element])
 
-    def _splice(self, index: int, gone: int, element: bytes) -> None:
-        """Put an element in the place of `gone` others, 0 or 1."""
+    def __delitem__(self, index: int) -> None:
+        """Remove an element by its index, which must be from 0 to the length less 1."""
+        self._splice(index, 1, [])
+
+    def _splice(self, index: int, gone: int, added: list[bytes]) -> None:
+        """Put elements, at most one, in the place of `gone` others, 0 or 1."""
         front, tail = self._front, self._tail
         if front is None:
             self._tail = tail = list(elements_of(tail))
@@ -444,26 +448,35 @@ class List:
         known: Sequence[bytes]
         if from_tail >= 0:
             known = tail[from_tail : from_tail + gone]
-            tail[from_tail : from_tail + gone] = [element]
+            tail[from_tail : from_tail + gone] = added
         elif index < len(front.head):
             known = front.head[index : index + gone]
-            front.head[index : index + gone] = [element]
+            front.head[index : index + gone] = added
         else:
-            known = self._splice_chunk(front, index, gone, element)
-        self.length += 1 - gone
-        self.payload_bytes += len(element) - sum(map(len, known))
+            known = self._splice_chunk(front, index, gone, added)
+        self.length += len(added) - gone
+        self.payload_bytes += sum(map(len, added)) - sum(map(len, known))
         if len(tail) > MOST_LOOSE:
             self._move_from_tail()
         elif len(front.head) > MOST_LOOSE:
             self._move_from_head()
-        elif self.length <= SMALL:
+        elif self._front is not None and not tail:
+            self._refill_tail()
+        elif self._front is not None and not front.head:
+            self._refill_head()
+        if self.length <= SMALL:
             self._settle()
 
-    def _splice_chunk(self, front: Front, index: int, gone: int, element: bytes) -> list[bytes]:
+    def _splice_chunk(self, front: Front, index: int, gone: int, added: list[bytes]) -> list[bytes]:
         number, at = front.locate(index - len(front.head))
         elements = list(elements_of(front.chunks[number]))
         known = elements[at : at + gone]
-        elements[at : at + gone] = [element]
+        elements[at : at + gone] = added
+        following = front.counts[number + 1 : number + 2]
+        if len(elements) + sum(following) <= CHUNK // 2:  # both are small
+            elements += chain.from_iterable(map(elements_of, front.chunks[number + 1 : number + 2]))
+            front.put(number, number + 1 + len(following), elements)
+            return known
         half = len(elements) // 2 if len(elements) > MOST_LOOSE else 0
         front.put(number, number + 1, elements[half:])
         if half:

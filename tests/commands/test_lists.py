@@ -15,6 +15,7 @@ import errors
 from commands import lists
 from errors import CommandError
 from replies import HELD_BACK, OK, LongArray, NullArray
+from values.chunks import CHUNK
 from values.lists import List
 
 ABC = "RPUSH k a b c"
@@ -172,7 +173,7 @@ def test_a_trimmed_list_is_freed_in_slices() -> None:
     assert client.ask("LLEN", "k") == 10
 
 
-MANY = 3 * lists.AT_ONCE_ELEMENTS
+MANY = 3 * lists.AT_ONCE_STEPS * CHUNK
 
 
 @pytest.mark.parametrize(
@@ -180,6 +181,8 @@ MANY = 3 * lists.AT_ONCE_ELEMENTS
     [
         (f"LREM k 0 {MANY - 5}", 1, f"LREM k 0 {MANY - 5}"),
         ("LREM k -1 3", 1, "LREM k -1 3"),
+        (f"LREM k 1 {MANY - 5}", 1, f"LREM k 1 {MANY - 5}"),
+        ("LREM k -99 3", 1, "LREM k -99 3"),
         (f"LINSERT k AFTER {MANY - 5} x", MANY + 1, f"LINSERT k AFTER {MANY - 5} x"),
         ("LINSERT k BEFORE none x", -1, None),
         ("LREM k 0 none", 0, None),
@@ -203,6 +206,23 @@ def test_a_change_after_a_long_search_runs_in_slices_with_its_key_locked(line: s
     assert logged == ([effect] if effect else [])
     bench.store.databases[0].get(b"k").check()
     bench.store.databases[0].check()
+
+
+@pytest.mark.parametrize(
+    ("line", "reply"),
+    [
+        ("LREM k 1 3000", 1),
+        (f"LREM k -1 {MANY - 3000}", 1),
+        ("LINSERT k BEFORE 3000 x", MANY + 1),
+        ("LPOS k 3000", 3000),
+        (f"LPOS k {MANY - 3000} RANK -1", MANY - 3000),
+        ("LPOS k none MAXLEN 3000", None),
+    ],
+)
+def test_what_stands_near_an_end_of_a_long_list_is_found_at_once(line: str, reply: Any) -> None:
+    bench, client = filled(MANY)
+    assert client.ask(*line.split()) == reply
+    bench.store.databases[0].get(b"k").check()
 
 
 def test_a_long_search_sees_the_list_as_it_was_and_locks_nothing() -> None:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from soak import THOROUGHNESS
 
 from values import chunks, lists
 from values.chunks import elements_of
@@ -99,6 +100,14 @@ class Pushed(RuleBasedStateMachine):
         self.list[index] = element
         self.plain[index] = element
 
+    @precondition(lambda self: self.plain)
+    @rule(data=st.data())
+    def delete(self, data: st.DataObject) -> None:
+        for _ in range(data.draw(st.integers(1, min(30, len(self.plain))))):
+            index = self.place(data)
+            del self.list[index], self.plain[index]
+            self.list.check()
+
     @rule(data=st.data())
     def trim(self, data: st.DataObject) -> None:
         start, stop = self.place(data, 1), self.place(data, 1)
@@ -181,9 +190,9 @@ class PushedInLargeChunks(Pushed):
 
 
 TestList = Pushed.TestCase
-TestList.settings = settings(max_examples=150, stateful_step_count=40)
+TestList.settings = settings(max_examples=60 * THOROUGHNESS, stateful_step_count=40)
 TestListInLargeChunks = PushedInLargeChunks.TestCase
-TestListInLargeChunks.settings = settings(max_examples=40, stateful_step_count=40)
+TestListInLargeChunks.settings = settings(max_examples=15 * THOROUGHNESS, stateful_step_count=40)
 
 
 @pytest.mark.parametrize("count", [1, 5, 16, 17, 100, 1000])

@@ -26,12 +26,15 @@ from values.long_string import CHUNK_BYTES, overwritten
 WRAP, SATURATE, FAIL = b"WRAP", b"SAT", b"FAIL"
 MOST_BITS = 64
 MOST_BIT = 2**32 - 1
+ZERO = ord("0")
 
 String = bytes | LongString
 
 
 def parse_bit_offset(text: bytes) -> int:
     """Parse the number of a bit. Raises CommandError."""
+    if len(text) < 10 and text.isdigit() and (text[0] != ZERO or len(text) == 1):  # the usual case, in half the time
+        return int(text)
     return parse_bounded(text, 0, MOST_BIT, BIT_OFFSET)
 
 

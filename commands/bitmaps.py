@@ -44,11 +44,18 @@ def setbit(session: Session, argv: list[bytes]) -> Reply:
     db = session.db
     value: String = db.create(key, STRING)
     index, mask = offset >> 3, 128 >> (offset & 7)
-    byte = value[index] if index < len(value) else 0
-    known = byte & mask and 1
-    if known == BITS[bit] and index < len(value):
-        return known
-    db.done(key, overwritten(value, index, BYTES[byte ^ mask if known != BITS[bit] else byte]), b"SETBIT", *argv[1:])
+    if index < len(value):
+        byte = value[index]
+        known = 1 if byte & mask else 0
+        if known == BITS[bit]:
+            return known
+        if type(value) is LongString:
+            value[index] = byte ^ mask
+        else:
+            value = overwritten(value, index, BYTES[byte ^ mask])
+    else:
+        known, value = 0, overwritten(value, index, BYTES[BITS[bit] and mask])
+    db.done(key, value, b"SETBIT", key, place, bit)
     return known
 
 

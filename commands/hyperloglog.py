@@ -42,6 +42,7 @@ from values.long_string import LONG_STRING
 from values.murmur import MOST_LANES, TABLED, hash_in_steps, hash_of, hashes_of
 
 CARDINALITY = slice(8, 16)  # of a value
+ADDED_AT_ONCE = 512  # words; to add a new element takes 10 µs
 LONG_BYTES = 1 << 16  # elements of so many bytes take some milliseconds
 UNITED_AT_ONCE = 32  # words; to unite two takes 0.1 ms
 
@@ -56,7 +57,7 @@ def _checked(value: bytes | None) -> bytes | None:
 @command("PFADD", "key [element ...]", arity=-2, flags=WRITE | DENYOOM | FAST, keys=FIRST, since="2.8.9")
 def pfadd(session: Session, argv: list[bytes]) -> Reply:
     """Add elements to a HyperLogLog; returns 1 if its estimate may have changed."""
-    if is_long(argv) or sum(map(len, argv)) > LONG_BYTES:
+    if len(argv) > ADDED_AT_ONCE or is_long(argv) or sum(map(len, argv)) > LONG_BYTES:
         return _add_in_slices(session, argv)
     _, key, *elements = argv
     db = session.db

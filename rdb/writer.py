@@ -37,7 +37,7 @@ def serialize(commands: Commands, now_ms: int) -> Generator[None, None, Serializ
     `now_ms` is when the consumers of a stream were last seen, because no command says it.
     """
     count, kind, end = 0, STRING, 0
-    count, kind, size = 0, STRING, 0
+    count, kind = 0, STRING
     pieces: list[bytes] = []
     texts: list[bytes] = []
     deadlines: dict[bytes, int] = {}
@@ -58,10 +58,6 @@ def serialize(commands: Commands, now_ms: int) -> Generator[None, None, Serializ
             start, part = int(words[0]), words[1]
             texts += [bytes(start - end), part]
             end = start + len(part)
-        elif name == b"SETRANGE":
-            start = int(words[0])
-            texts += [bytes(start - size), words[1]]
-            size = start + len(words[1])
         elif name == b"HPEXPIREAT":
             deadlines.update(dict.fromkeys(words[3:], int(words[0])))
         elif name not in IGNORED:

@@ -25,13 +25,17 @@ on the order of the changes; `Sparse.set` says how Redis does it.
 
 from __future__ import annotations
 
+import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from math import sqrt
 from typing import NamedTuple
 
 REGISTERS = 1 << 14
+LAST_REGISTER = REGISTERS - 1
 INDEX_BITS = 14
 HASH_BITS = 64 - INDEX_BITS
+HASH_END = 1 << HASH_BITS
 HEAD_BYTES = 16
 DENSE_BYTES = HEAD_BYTES + REGISTERS * 6 // 8
 SPARSE_BYTES = 3000  # of the whole string: the default of Redis's hll-sparse-max-bytes
@@ -43,9 +47,13 @@ EMPTY = MAGIC + bytes((SPARSE, 0, 0, 0)) + bytes(8) + b"\x7f\xff"
 MOST_SPARSE_RANK = 32
 MOST_VALUE_RUN = 4
 MOST_ZERO_RUN = 64
+MARKED_BYTES = 64  # a block of runs that is searched at once, and between two runs whose places are known
+CHANGED_BYTES = 16  # behind the place of a change, what may have been merged
 MERGED_RUNS = 5  # behind a change, Redis looks at so many runs to merge
 LONG_ZEROS, VALUE = 0x40, 0x80  # the kinds of runs, from the first bits of a byte
 SPANS = [*range(1, 65), *[0] * 64, *[1, 2, 3, 4] * 32]  # byte -> registers of its run; 0: the next byte says more
+SPAN_TABLE = bytes(SPANS)
+LONG_RUN = re.compile(rb"[\x40-\x7f]").search
 
 
 class Corrupt(Exception):
@@ -78,15 +86,17 @@ def add(value: bytes, hashes: Sequence[int]) -> Added:
     """Add elements by their hashes. The cached cardinality becomes stale if a register changes. Raises Corrupt."""
     new: bytearray | None = None
     changes = []
-    sparse = Sparse(value) if value[4] == SPARSE else None
+    sparse: Sparse | None = None
+    is_sparse = value[4] == SPARSE
     for number in hashes:
-        index = number & REGISTERS - 1
-        bits = number >> INDEX_BITS | 1 << HASH_BITS
+        index = number & LAST_REGISTER
+        bits = number >> INDEX_BITS | HASH_END
         rank = (bits & -bits).bit_length()
-        if sparse is not None:
+        if is_sparse:
+            sparse = sparse or Sparse(value)
             changed = sparse.set(index, rank)
             if changed is None:
-                new, sparse, changed = bytearray(densified(sparse.value())), None, True
+                new, sparse, is_sparse, changed = bytearray(densified(sparse.value())), None, False, True
                 _set(new, index, rank)
         else:
             place = HEAD_BYTES + (index * 6 >> 3)
@@ -116,13 +126,16 @@ def stale(value: bytes | bytearray) -> bytes:
 
 
 class Sparse:
-    """The runs of a sparse string, while registers change."""
+    """The runs of a sparse string, while registers change.
+
+    Marks are runs whose places are known, so that a search need not begin at the first one. They are sorted.
+    """
 
     def __init__(self, value: bytes) -> None:
         self._head = value[:HEAD_BYTES]
         self.runs = bytearray(value[HEAD_BYTES:])
-        # A search from register `_reached` on may begin at the run at `_resume`, which begins with `_resume_first`.
-        self._reached = self._resume = self._resume_first = 0
+        self._marks = [0]  # the first register of each
+        self._places = [0]
 
     def value(self) -> bytes:
         """Return the string."""
@@ -133,33 +146,47 @@ class Sparse:
 
         -1: there is no run before it. Raises Corrupt.
         """
-        runs = self.runs
-        if index < self._reached:
-            self._resume = self._resume_first = self._reached = 0
-        start, first = self._resume, self._resume_first
-        rest, earlier, before = index - first, -1, -1
-        places = enumerate(runs[start:], start)
-        for place, byte in places:
-            span = SPANS[byte]
-            if not span:
-                _, low = next(places, (0, None))
-                if low is None:
-                    break
-                span = ((byte & 63) << 8 | low) + 1
-            if rest < span:
-                first = index - rest
-                if earlier >= 0:  # whatever is merged now leaves the run before the one before as it is
-                    self._reached = first
-                    self._resume, self._resume_first = earlier, first - self._span(before) - self._span(earlier)
-                return place, first, before
-            rest -= span
-            earlier, before = before, place
+        # From the last mark but one, because the run before the one that is found must be known.
+        mark = max(0, bisect_right(self._marks, index) - 2)
+        runs, place = self.runs, self._places[mark]
+        rest, before = index - self._marks[mark], -1
+        while block := runs[place : place + MARKED_BYTES]:
+            end = place + len(block)
+            if LONG_RUN(block) is None:  # each byte is a run: they are added up at once, in a fifth of the time
+                span = sum(block.translate(SPAN_TABLE))
+                if rest >= span:
+                    rest -= span
+                    before, place = end - 1, end
+                    self._mark(place, index - rest)
+                    continue
+            places = enumerate(block, place)
+            for place, byte in places:
+                span = SPANS[byte]
+                if not span:
+                    if place + 1 == len(runs):
+                        raise Corrupt
+                    span = ((byte & 63) << 8 | runs[place + 1]) + 1
+                    next(places, None)
+                if rest < span:
+                    return place, index - rest, before
+                rest -= span
+                before = place
+            place = before + (2 if LONG_ZEROS <= runs[before] < VALUE else 1)
+            self._mark(place, index - rest)
         raise Corrupt
 
-    def _span(self, place: int) -> int:
-        """Return the number of registers of the run at a place."""
-        byte = self.runs[place]
-        return SPANS[byte] or ((byte & 63) << 8 | self.runs[place + 1]) + 1
+    def _mark(self, place: int, first: int) -> None:
+        """Remember the place of a run, unless the one before it that is remembered is near."""
+        at = bisect_left(self._places, place)
+        if place >= self._places[at - 1] + MARKED_BYTES and (at == len(self._places) or self._places[at] > place):
+            self._places.insert(at, place)
+            self._marks.insert(at, first)
+
+    def _move_marks(self, place: int, end: int, more: int) -> None:
+        """Remove the marks behind a place, up to `end`; those behind it have moved by `more` bytes."""
+        first, last = bisect_right(self._places, place), bisect_right(self._places, end)
+        self._places[first:] = [each + more for each in self._places[last:]]
+        del self._marks[first:last]
 
     def set(self, index: int, rank: int) -> bool | None:
         """Raise a register to a rank. Return True if it has changed; None, and change nothing, if it needs density.
@@ -184,8 +211,11 @@ class Sparse:
         new = _run(value, index - first) + _run(rank, 1) + _run(value, first + span - 1 - index)
         if len(new) > size and HEAD_BYTES + len(runs) + len(new) - size > SPARSE_BYTES:
             return None
+        known = len(runs)
         runs[place : place + size] = new
-        self._merge(max(before, 0))
+        before = max(before, 0)
+        self._merge(before)
+        self._move_marks(before, place + CHANGED_BYTES, len(runs) - known)
         return True
 
     def _merge(self, place: int) -> None:

@@ -22,7 +22,7 @@ MOST_LANES = 64
 # A lane is 128 bits wide: 64 for a hash, 64 for what a multiplication puts above it. For so many lanes:
 LANES = [int.from_bytes((b"\xff" * 8 + bytes(8)) * count, "little") for count in range(MOST_LANES + 1)]
 ONES = [int.from_bytes((b"\1" + bytes(15)) * count, "little") for count in range(MOST_LANES + 1)]
-LANE_HASHES = [Struct("<" + "Q8x" * count).unpack for count in range(MOST_LANES + 1)]
+LANE_WORDS = [Struct("<" + "Q8x" * count) for count in range(MOST_LANES + 1)]
 
 
 def hash_of(element: bytes) -> int:
@@ -69,17 +69,19 @@ def hashes_of(elements: Sequence[bytes]) -> Sequence[int]:
     Elements of one length are hashed at once, each in its lane of one long integer: a fifth of the time.
     """
     count, size = len(elements), len(elements[0])
-    if count < 4 or size >= TABLED or any(len(element) != size for element in elements):
+    if count < 4 or size >= TABLED or set(map(len, elements)) != {size}:
         return list(map(hash_of, elements))
-    lanes = LANES[count]
+    lanes, lane_words = LANES[count], LANE_WORDS[count]
     number = FIRST[size] * ONES[count]
-    for start in range(0, size, 8):
-        words = b"".join([element[start : start + 8].ljust(16, b"\0") for element in elements])
-        word = int.from_bytes(words, "little")
-        if start + 8 <= size:
+    padding = bytes(-size % 8)
+    blocks = (size + 7) // 8
+    words = unpack_from(f"<{blocks * count}Q", padding.join(elements) + padding)
+    for block in range(blocks):
+        word = int.from_bytes(lane_words.pack(*words[block::blocks]), "little")
+        if block < size // 8:
             word = word * FACTOR & lanes
             word = (word ^ word >> SHIFT & lanes) * FACTOR & lanes
         number = (number ^ word) * FACTOR & lanes
     number = (number ^ number >> SHIFT & lanes) * FACTOR & lanes
     number ^= number >> SHIFT & lanes
-    return LANE_HASHES[count](number.to_bytes(16 * count, "little"))
+    return lane_words.unpack(number.to_bytes(16 * count, "little"))

@@ -141,8 +141,8 @@ def test_thousands_of_elements_are_added_in_slices_and_logged_in_parts() -> None
     elements = [b"element%d" % number for number in range(6000)]
     reply, steps = driven(work_of(run_one(bench.engine, bench.new_session(), [b"PFADD", b"k", *elements])))
     assert (reply, steps > 20, len(bench.log.records) > 10) == (1, True, True)
-    for start in range(0, len(elements), 1000):
-        run_one(plain.engine, plain.new_session(), [b"PFADD", b"k", *elements[start : start + 1000]])
+    for start in range(0, len(elements), 500):
+        run_one(plain.engine, plain.new_session(), [b"PFADD", b"k", *elements[start : start + 500]])
     assert state_of(bench.store) == state_of(plain.store) == state_of(replayed(bench).store)
     known = len(bench.log.records)
     reply, _ = driven(work_of(run_one(bench.engine, bench.new_session(), [b"PFADD", b"k", *elements])))

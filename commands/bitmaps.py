@@ -15,8 +15,8 @@ from collections.abc import Callable, Generator, Sequence
 from operator import and_, or_, xor
 from typing import NamedTuple
 
-from commands import DENYOOM, FAST, FIRST, READONLY, WRITE, Keys, command, fold
-from commands.arguments import parse_integer
+from commands import DENYOOM, FAST, FIRST, READONLY, WRITE, Keys, command, fold, for_many
+from commands.arguments import all_alike, parse_integer
 from commands.bitfields import String, parse_bit_offset
 from commands.keyspace_walk import at_once
 from commands.long_commands import HUGE_BYTES, PART_WORDS, is_long, lock_keys, run_locked
@@ -57,6 +57,44 @@ def setbit(session: Session, argv: list[bytes]) -> Reply:
         known, value = 0, overwritten(value, index, BYTES[BITS[bit] and mask])
     db.done(key, value, b"SETBIT", key, place, bit)
     return known
+
+
+@for_many("SETBIT")
+def setbit_many(
+    session: Session, keys: Sequence[bytes], places: Sequence[bytes], bits: Sequence[bytes]
+) -> Sequence[Reply] | None:
+    """Run SETBITs of one key."""
+    if not all_alike(keys):
+        return None
+    db, key = session.db, keys[0]
+    try:
+        offsets = list(map(parse_bit_offset, places))
+        wanted = [BITS[bit] for bit in bits]
+        value: String = db.create(key, STRING)
+    except (CommandError, KeyError):
+        return None
+    if max(offsets) >> 3 >= len(value):  # it may grow
+        return None
+    buffer: bytearray | LongString
+    if isinstance(value, LongString):
+        buffer = value
+        value.own([offset >> 3 for offset in offsets])  # if there is no memory for it, nothing has changed yet
+    else:
+        buffer = bytearray(value) if len(value) <= CHUNK_BYTES else LongString(value)
+    replies: list[Reply] = []
+    effects = []
+    for offset, bit, place, word in zip(offsets, wanted, places, bits):  # noqa: B905 - as many as there are keys
+        byte, mask = buffer[offset >> 3], 128 >> (offset & 7)
+        known = 1 if byte & mask else 0
+        replies.append(known)
+        if known != bit:
+            buffer[offset >> 3] = byte ^ mask
+            effects.append((b"SETBIT", key, place, word))
+    if effects:
+        db.done(key, bytes(buffer) if isinstance(buffer, bytearray) else buffer)
+        for effect in effects:
+            db.effect(*effect)
+    return replies
 
 
 @command("GETBIT", "key offset", arity=3, flags=READONLY | FAST, keys=FIRST, since="2.2.0")

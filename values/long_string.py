@@ -14,7 +14,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Union
 
 from replies import LongBulk
@@ -110,6 +110,11 @@ class LongString(LongBulk):
         for index in range(chunks, len(self._chunks)):
             self._replace(index, ZEROS)
         del self._chunks[chunks:], self._own[chunks:]
+
+    def own(self, places: Iterable[int]) -> None:
+        """Copy what writes of bytes at these places will have to copy."""
+        for index in {place // CHUNK_BYTES for place in places}:
+            self._owned(index)
 
     def _owned(self, index: int) -> bytearray:
         """Return the chunk at a place, for writing."""

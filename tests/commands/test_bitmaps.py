@@ -8,7 +8,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from instances import Bench, Client, driven, run_one, state_of, work_of
+from instances import Bench, Client, driven, run_all, run_one, state_of, work_of
 
 import errors
 from errors import CommandError
@@ -127,6 +127,29 @@ def test_a_value_of_another_type_is_refused(line: str) -> None:
     bench.store.databases[0].put(b"l", [], NO_DEADLINE)
     assert asked(client, line) == errors.WRONG_TYPE
     assert asked(client, "EXISTS d") == 0
+
+
+@pytest.mark.parametrize("size", [0, 3, 100, 65_000, 66_000, 300_000])
+def test_a_pipeline_does_what_its_requests_do_one_by_one(size: int) -> None:
+    chance = Random(size)
+    one, other = Bench(default_ttl="0"), Bench(default_ttl="0")
+    sessions = one.new_session(), other.new_session()
+    for bench, session in zip((one, other), sessions, strict=True):
+        run_one(bench.engine, session, [b"SET", b"a", bytes(size)])
+        run_one(bench.engine, session, [b"COPY", b"a", b"kept"])
+    for number in range(40):
+        keys = [b"a"] if number % 4 else [b"a", b"b"]
+        places = [b"%d" % chance.randrange(size * 9 + 9) for _ in range(15)] + [
+            chance.choice([b"07", b"x", b"0", b"1"])
+        ]
+        bits = chance.choices([b"0", b"1"], k=15) + [chance.choice([b"0", b"1", b"2"])]
+        requests = [[b"SETBIT", chance.choice(keys), *words] for words in zip(places, bits, strict=True)]
+        together = run_all(one.engine, sessions[0], requests)
+        single = [run_one(other.engine, sessions[1], argv) for argv in requests]
+        assert [getattr(each, "text", each) for each in together] == [getattr(each, "text", each) for each in single]
+        assert one.log.records == other.log.records
+    assert state_of(one.store) == state_of(other.store)
+    assert content(one, "kept") == bytes(size)
 
 
 # ---- long bitmaps

@@ -142,7 +142,7 @@ def test_a_pipeline_does_what_its_requests_do_one_by_one(size: int) -> None:
         places = [b"%d" % chance.randrange(size * 9 + 9) for _ in range(15)] + [
             chance.choice([b"07", b"x", b"0", b"1"])
         ]
-        bits = chance.choices([b"0", b"1"], k=15) + [chance.choice([b"0", b"1", b"2"])]
+        bits = [*chance.choices([b"0", b"1"], k=15), chance.choice([b"0", b"1", b"2"])]
         requests = [[b"SETBIT", chance.choice(keys), *words] for words in zip(places, bits, strict=True)]
         together = run_all(one.engine, sessions[0], requests)
         single = [run_one(other.engine, sessions[1], argv) for argv in requests]

@@ -46,6 +46,7 @@ from commands import (
     DENYOOM,
     HIDDEN,
     LONGEST_NAME_BYTES,
+    MAY_REPLICATE,
     NO_AUTH,
     READONLY,
     TABLE,
@@ -247,7 +248,7 @@ class Engine:
         if db >= len(self.replaying.store.databases):
             raise CommandError(b"ERR DB index is out of range (start with a greater --databases)")
         row = self.lookup(argv).of(argv)
-        if not row.flags & WRITE or not row.accepts(len(argv)):
+        if not row.flags & (WRITE | MAY_REPLICATE) or not row.accepts(len(argv)):
             raise CommandError(b"ERR '%b' is no command that a log holds" % argv[0][:64])
         reply = self.run_logged(db, argv)
         while isinstance(reply, Generator):

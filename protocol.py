@@ -557,11 +557,6 @@ def encode_command(argv: Sequence[bytes]) -> bytes:
         return FIVE_WORDS % (
             *(len(name), name, len(key), key, len(word), word),
             *(len(field), field, len(value), value),
-    if len(argv) == 4:  # HSET, ZADD, SETBIT: 0.4 µs less
-        name, key, word, last = argv
-        return b"*4\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n" % (
-            *(len(name), name, len(key), key),
-            *(len(word), word, len(last), last),
         )
     return b"".join(command_pieces(argv))
 

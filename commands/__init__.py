@@ -73,6 +73,7 @@ NO_ASYNC_LOADING = 1024
 BLOCKING = 2048
 NO_MULTI = 4096
 ALONE = 1 << 20  # the command changes how replies are encoded, so earlier replies are encoded first; COMMAND omits it
+MAY_REPLICATE = 1 << 21  # the command reads, and may log that it changed something; Redis logs it; COMMAND omits it
 FLAG_NAMES = {
     WRITE: b"write",
     READONLY: b"readonly",

@@ -12,7 +12,7 @@ from collections.abc import Generator, Sequence
 from itertools import compress
 from typing import Any
 
-from commands import ALL, DENYOOM, FAST, FIRST, READONLY, WRITE, command, for_many
+from commands import ALL, DENYOOM, FAST, FIRST, MAY_REPLICATE, READONLY, WRITE, command, for_many
 from commands.arguments import all_alike
 from commands.keyspace_walk import at_once
 from commands.long_commands import PART_WORDS, copies_in_slices, is_long, lock_keys, run_locked
@@ -152,7 +152,7 @@ def _add_parts(db: Keyspace, log: EffectLog, argv: list[bytes]) -> Work:
     return int(bool(effects))
 
 
-@command("PFCOUNT", "key [key ...]", arity=-2, flags=READONLY, keys=ALL, since="2.8.9")
+@command("PFCOUNT", "key [key ...]", arity=-2, flags=READONLY | MAY_REPLICATE, keys=ALL, since="2.8.9")
 def pfcount(session: Session, argv: list[bytes]) -> Reply:
     """Estimate the number of distinct elements of a HyperLogLog, or of all of several ones.
 

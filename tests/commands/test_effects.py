@@ -24,7 +24,7 @@ from random_commands import FAMILIES, Command, random_command
 from shrinking import shortest
 from soak import THOROUGHNESS
 
-from commands import READONLY, TABLE, WRITE, fold
+from commands import MAY_REPLICATE, READONLY, TABLE, WRITE, fold
 from errors import CommandError
 from store import Keyspace, Store
 from values import rebuild
@@ -200,9 +200,6 @@ SOME_WORDS = [b"1"] * 9
 PAUSES_MS = [1, 499, 1000, 100_000_000, 10_000_000_000]
 
 
-WRITING_READS = {b"PFCOUNT"}  # which stores its estimate in the value
-
-
 class Step(NamedTuple):
     """A command, or time that passes before it."""
 
@@ -275,7 +272,7 @@ class Followed:
         self._follow()
         if not logged:
             return ""
-        if isinstance(reply, CommandError) or row is None or not (row.flags & WRITE or row.name in WRITING_READS):
+        if isinstance(reply, CommandError) or row is None or not row.flags & (WRITE | MAY_REPLICATE):
             return f"{reply!r}, and yet {logged}"
         # Who names a word twice may undo what he did, as LMOVE k k of a list of equal elements.
         is_same = len(set(argv)) == len(argv) and bool(keys) and all(held(db, key) == before[key] for key in keys)

@@ -93,6 +93,16 @@ def test_corrupt_runs_are_an_error_and_nothing_changes(line: str) -> None:
     assert len(bench.log.records) == 1
 
 
+def test_a_count_in_redis_log_is_replayed_as_a_count() -> None:
+    bench, other = Bench(default_ttl="0"), Bench(default_ttl="0")
+    client = bench.connect()
+    client.ask("PFADD", "k", "a", "b")
+    client.ask("PFCOUNT", "k")
+    for argv in ([b"PFADD", b"k", b"a", b"b"], [b"PFCOUNT", b"k"]):
+        other.engine.apply(0, argv)
+    assert state_of(bench.store) == state_of(other.store)
+
+
 def test_where_a_read_may_not_write_the_estimate_is_not_stored() -> None:
     bench = Bench(default_ttl="0")
     client = bench.connect()

@@ -30,7 +30,7 @@ Options:
   --tls-protocols VERSIONS   TLSv1.2, TLSv1.3, or both in quotes; both if not given.
   --tls-client-cert-file FILE  What ping shows, if not the server's certificate …
   --tls-client-key-file FILE   … and the key of that.
-  --log PATH                 The append-only log (default: log.txt).
+  --log PATH                 The append-only log, or a Redis's data directory to go on with (default: log.txt).
   --data-dir DIR             Lock the first free numbered directory in DIR, and log there: for instances that run at
                              the same time and share a volume, each with data of its own.
   --no-log                   Keep everything in memory only.

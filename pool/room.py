@@ -41,7 +41,8 @@ LONG_ENTRY_BYTES = 128  # the tuple of a long string, and the head of its `bytes
 THREADS_BYTES = 12 * (72 << 20)  # of address space: a thread reserves 8 MB for its stack, and glibc 64 MB for its heap
 CONTAINER_BYTES = 2000  # of a container that leaves its compact form, without its elements
 OPENED_BYTES = 10_000  # of a chunk of a list that leaves its packed form
-ELEMENT_BYTES = 64  # what an element may take that has two bytes in a payload, and compressed ones fewer
+SHORT_PAYLOAD_BYTES = 1 << 14  # a shorter payload may be a collection that Redis compressed as a whole
+PAYLOAD_GROWTH, SHORT_PAYLOAD_GROWTH = 64, 256  # bytes in memory for a byte of a payload, at most
 CGROUPS = "/sys/fs/cgroup"
 OWN_CGROUPS = "/proc/self/cgroup"
 
@@ -144,7 +145,8 @@ def _sort(db: Keyspace, argv: list[bytes]) -> tuple[int, int]:
 def _restore(_db: Keyspace, argv: list[bytes]) -> tuple[int, int]:
     payload = argv[3]
     size = string_bytes(payload)
-    return size, max(size, ELEMENT_BYTES * len(payload))
+    growth = SHORT_PAYLOAD_GROWTH if len(payload) < SHORT_PAYLOAD_BYTES else PAYLOAD_GROWTH
+    return size, max(size, growth * len(payload))
 
 
 def _first(sizes: list[int]) -> int:

@@ -8,6 +8,7 @@ import old_forms
 import pytest
 from canonical import answer
 from instances import Bench
+from old_values import HAND_MADE
 
 from commands import DENYOOM
 from commands.introspection import all_rows
@@ -173,6 +174,8 @@ PAYLOADS = [
     old_forms.payload(0, old_forms.compressed(LARGE.encode())),
     old_forms.payload(0, b"\xc3\x05"),
     old_forms.payload(11, old_forms.string(old_forms.intset(range(1000), 2))),
+    old_forms.payload(16, old_forms.compressed(old_forms.listpack([b"%05d" % (each // 2) for each in range(256)]))),
+    *[old_forms.payload(kind, body) for kind, body, _ in HAND_MADE],
 ]
 WRITES["RESTORE"] = [["n", "0", payload.decode("latin-1"), "REPLACE"] for payload in PAYLOADS]
 CASES = [[*name.split(), *words] for name, examples in WRITES.items() for words in examples]

@@ -234,6 +234,10 @@ class Group:
         self._totals.pending -= len(consumer.pending)
         self._totals.held_bytes -= CONSUMER_BYTES + len(name) + PENDING_BYTES * len(consumer.pending)
 
+    def leave(self) -> None:
+        """Count in no stream any more."""
+        self._totals = Totals()
+
     def __len__(self) -> int:
         """Return the number of parts to free."""
         return len(self.consumers) + len(self.pending)

@@ -356,6 +356,7 @@ class Stream:
         group = self.groups.pop(name)
         self.totals.held_bytes -= group.size_bytes() + len(name)
         self.totals.pending -= len(group.pending)
+        group.leave()
         return group
 
     def has_deleted_from(self, start: int) -> bool:
@@ -510,8 +511,9 @@ def _commands(key: bytes, stream: Stream) -> Iterator[Sequence[bytes]]:
     XCLAIM makes an entry pending only if it exists. So a pending entry that was deleted is made first, claimed, and
     trimmed off again, because a trim leaves no trace but the last ID, which XSETID sets back.
     """
-    gone: dict[bytes, list[int]] = {name: [] for name in stream.groups}
-    for name, group in stream.groups.items():
+    groups = {name: stream.groups[name] for name in sorted(stream.groups)}  # the same whatever order they were made in
+    gone: dict[bytes, list[int]] = {name: [] for name in groups}
+    for name, group in groups.items():
         pending = (entry_id for entry_id, _ in group.pending.items())
         while ids := list(islice(pending, EXAMINED_IDS)):
             found = stream.find(ids)
@@ -526,19 +528,22 @@ def _commands(key: bytes, stream: Stream) -> Iterator[Sequence[bytes]]:
     for name, ids in gone.items():
         if ids:
             yield (b"XGROUP", b"CREATE", key, name, b"0-0")
-            yield from _claims(key, name, stream.groups[name], ids)
+            yield from _claims(key, name, groups[name], ids)
     if lost:
         yield (b"XTRIM", key, b"MAXLEN", b"0")
         yield (b"XSETID", key, b"0-0")
     for entry_id, fields in stream.entries():
         yield (b"XADD", key, format_id(entry_id), *fields)
     added, deleted = b"%d" % stream.entries_added, format_id(stream.max_deleted_id)
-    yield (b"XSETID", key, format_id(stream.last_id), b"ENTRIESADDED", added, b"MAXDELETEDID", deleted)
-    for name, group in stream.groups.items():
+    top_id = format_id(max(stream.last_id, stream.max_deleted_id))
+    yield (b"XSETID", key, top_id, b"ENTRIESADDED", added, b"MAXDELETEDID", deleted)
+    if stream.last_id < stream.max_deleted_id:  # as an earlier XSETID has left it
+        yield (b"XSETID", key, format_id(stream.last_id))
+    for name, group in groups.items():
         read = b"%d" % group.entries_read
         how = b"SETID" if gone[name] else b"CREATE"
         yield (b"XGROUP", how, key, name, format_id(group.last_id), b"ENTRIESREAD", read)
-        for consumer in group.consumers:
+        for consumer in sorted(group.consumers):
             yield (b"XGROUP", b"CREATECONSUMER", key, name, consumer)
         lost_here = set(gone[name])
         yield from _claims(key, name, group, (each for each, _ in group.pending.items() if each not in lost_here))

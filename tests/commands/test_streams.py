@@ -402,6 +402,7 @@ def test_a_long_reply_has_the_bytes_of_a_short_one(tmp_path: Path, line: str, he
         f"{THREE}; XTRIM k MAXLEN 0",
         READ,
         GONE,
+        "XADD k 9 f v; XDEL k 9; XSETID k 5; XADD k 7 f v",
         f"{READ}; XTRIM k MAXLEN 0; XGROUP CREATE k other 7 ENTRIESREAD 9",
         f"{READ}; XDEL k 1 2 3; XADD k 9 f v; XREADGROUP GROUP g d STREAMS k >; XGROUP CREATECONSUMER k g idle",
         f"{READ}; XREADGROUP GROUP g c STREAMS k 0; XCLAIM k g d 0 2; XSETID k 50 ENTRIESADDED 60 MAXDELETEDID 40",

@@ -137,7 +137,10 @@ class Machine(RuleBasedStateMachine):
     def add_or_remove_group(self, which: int, name: bytes) -> None:
         stream, model = self.pick(which)
         if name in model.groups:
-            assert isinstance(stream.remove_group(name), Group)
+            group = stream.remove_group(name)
+            assert isinstance(group, Group)
+            while group:
+                group.free_some()
             del model.groups[name]
         else:
             stream.add_group(name, 0, UNKNOWN)

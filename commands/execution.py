@@ -12,7 +12,7 @@ from collections.abc import Generator
 from commands import HIDDEN, TABLE, fold
 from commands.keyspace_walk import at_once
 from errors import INTERNAL, NO_MEMORY, CommandError
-from replies import Reply
+from replies import LongArray, Reply
 from session import Instance, Session
 
 logger = logging.getLogger("godis")
@@ -26,6 +26,8 @@ def execute(session: Session, argv: list[bytes]) -> Reply:
         reply = row.run(session, argv)
         while isinstance(reply, Generator):
             reply = at_once(reply)
+        if isinstance(reply, LongArray):  # it becomes a part of another array
+            reply = reply.members()
     except CommandError as error:
         reply = refuse(session.instance, error)
     except MemoryError:

@@ -163,6 +163,17 @@ def test_a_long_pop_is_sent_in_parts(line: str, first: int) -> None:
     bench.store.databases[0].get(b"k").check()
 
 
+def test_a_long_reply_is_a_part_of_that_of_a_transaction() -> None:
+    _, client = filled(1000)
+    members = [b"%d" % number for number in range(1000)]
+    client.ask("MULTI")
+    client.ask("LRANGE", "k", "0", "-1")
+    client.ask("LPOP", "k", "900")
+    client.ask("RPUSH", "d", *members)
+    client.ask("LMPOP", "1", "d", "LEFT", "COUNT", "1000")
+    assert client.ask("EXEC") == [members, members[:900], 1000, [b"d", members]]
+
+
 def test_a_trimmed_list_is_freed_in_slices() -> None:
     bench, client = filled(100_000)
     client.ask("LTRIM", "k", "0", "9")

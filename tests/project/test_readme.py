@@ -189,14 +189,25 @@ class Reader:
             self.server.wait(PATIENCE_SECONDS)
             self.server = None
 
-    def run_redis(self, port: int) -> None:
+    def run_redis(self, port: int, *options: str) -> None:
         """Have a Redis run in the project's directory, in place of the last one."""
         if self.redis is not None:
             self.redis.kill()
             self.redis.wait()
-        argv = [require_program("redis-server"), "--port", str(port), "--save", ""]
+        argv = [require_program("redis-server"), "--port", str(port), "--save", "", *options]
         self.redis = self._popen(argv, subprocess.DEVNULL, subprocess.DEVNULL)
         wait_until(lambda: self.ask_redis(port, "SET", "from", "redis") == b"+OK\r\n", 10, "Redis answers")
+
+    def leave_redis(self) -> None:
+        """Have a Redis with an AOF run in `redis-copy`, and stop it."""
+        (self.project / "redis-copy").mkdir()
+        options = ["--dir", "redis-copy", "--appendonly", "yes"]
+        self.run_redis(6390, *options)
+        assert self.ask_redis(6390, "SET", "more", "1") + self.ask_redis(6390, "SAVE") == b"+OK\r\n+OK\r\n"
+        assert self.redis is not None
+        self.redis.terminate()
+        self.redis.wait(PATIENCE_SECONDS)
+        self.redis = None
 
     def ask_redis(self, port: int, *words: str) -> bytes:
         """Ask the server on a port; empty if there is none."""
@@ -232,17 +243,18 @@ def prepare(reader: Reader, heading: str, commands: list[str], directory: Path) 
             shutil.copy(made.key(name), reader.project / f"{copy}.key")
     elif heading == "Tools for the log":
         reader.interrupt()
-    elif heading == "After kill -9":
-        for name in ("log.txt*", "before.txt*"):  # as in a directory without a log
+        reader.leave_redis()
+        shutil.copy(reader.project / "redis-copy" / "dump.rdb", reader.project)
+    elif heading in ("Import", "After kill -9"):
+        for name in ("log.txt*", "before.txt*", "dump.rdb"):  # as in a directory without a log
             for path in reader.project.glob(name):
                 path.unlink()
     elif heading == "From the original Go program":
         reader.type("redis-cli shutdown; wait")
         (reader.project / "old-log.txt").write_text("SET from original\n")
-    elif heading.startswith("From Redis"):
+    elif heading.startswith("From Redis") and not (reader.project / "dump.rdb").exists():
         assert reader.ask_redis(6379, "GET", "from") == b"$8\r\noriginal\r\n"
-        reader.interrupt()
-        reader.run_redis(6379)
+        shutil.copy(reader.project / "redis-copy" / "dump.rdb", reader.project)
     elif heading == "From Godis into a running Redis":
         reader.run_redis(6380)
 

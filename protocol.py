@@ -678,18 +678,19 @@ def encode_short(replies: Sequence[Any], resp3: bool) -> list[bytes] | None:
 
 
 def encode_strings(reply: Strings | FlatMap, is_map: bool = False) -> bytes | None:
-    """Encode strings at once; return None if there are many, or one is long."""
+    """Encode strings at once; return None if there are many, or they are long."""
     size = b"%%%d" % (len(reply) // 2) if is_map else b"*%d" % len(reply)
     if not reply:
         return size + CRLF
-    if len(reply) > SHORT_STRINGS:
+    if len(reply) > SHORT_STRINGS or len(reply) * len(reply[0]) > BLOCK_BYTES:
         return None
     try:
         if len(reply[0]) == len(reply[-1]) and len(set(map(len, reply))) == 1:  # a third of the time again
             head = HEADERS[len(reply[0])]
             return b"%b\r\n%b%b\r\n" % (size, head, (CRLF + head).join(reply))
         heads = HEADERS
-        return b"%b\r\n%b\r\n" % (size, CRLF.join([heads[len(member)] + member for member in reply]))
+        members = CRLF.join([heads[len(member)] + member for member in reply])
+        return b"%b\r\n%b\r\n" % (size, members) if len(members) <= 2 * BLOCK_BYTES else None
     except IndexError:
         return None
 

@@ -19,6 +19,7 @@ from servers import RedisProcess
 import protocol
 from errors import CommandError
 from protocol import (
+    BLOCK_BYTES,
     MAX_BULK_BYTES,
     MAX_BULK_BYTES_BEFORE_AUTH,
     MAX_ELEMENTS,
@@ -670,4 +671,5 @@ def test_an_array_of_strings_is_spelled_as_any_array(count: int, sizes: list[int
     encode(members, pieces.append, resp3=False)
     short = encode_short([Strings(members)], resp3=False)
     assert short is None or b"".join(short) == b"".join(pieces)
-    assert (short is None) == (count > SHORT_STRINGS or max(sizes[:count], default=0) >= TABLED)
+    is_long = max(sizes[:count], default=0) >= TABLED or count * sizes[0] > BLOCK_BYTES
+    assert (short is None) == (count > SHORT_STRINGS or is_long)

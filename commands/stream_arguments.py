@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from commands import fold
 from commands.arguments import MAX_INTEGER, MIN_INTEGER, MOST_OPTION_WORDS, parse_bounded, parse_integer
+from commands.blocking import wait_for
 from commands.long_commands import PART_WORDS, run_locked
 from errors import (
     GROUP_MISSING,
@@ -39,7 +40,7 @@ from keyspace.key_locks import KeyLock
 from replies import NULL_ARRAY, Entries, LongEntries, PairMap, Reply
 from session import Session
 from values.consumer_groups import Group
-from values.streams import MOST_ID, MOST_SEQUENCE, SEQUENCE_BITS, Stream, format_id
+from values.streams import MOST_ID, MOST_SEQUENCE, SEQUENCE_BITS, STREAM, Stream, format_id
 
 T = TypeVar("T")
 
@@ -50,6 +51,7 @@ NEXT_ID = re.compile(NUMBER + rb"-\*")
 LONGEST_ID = 127
 
 AT_ONCE_ENTRIES = 1024
+MOST_SECONDS = 10**9  # of a timeout: thirty years
 MOST_READ_WORDS = 2048  # of XREAD and XREADGROUP, which read a thousand streams then
 DEFAULT_LIMIT = 10_000  # entries that MAXLEN ~ or MINID ~ deletes at most
 
@@ -279,6 +281,7 @@ class Reading(NamedTuple):
     block_ms: int | None
     group: bytes
     consumer: bytes
+    is_group: bool
     is_noack: bool
     keys: list[bytes]
     ids: list[bytes]
@@ -317,7 +320,7 @@ def parse_read(argv: list[bytes], is_group: bool) -> Reading:
     if is_group and group is None:
         raise CommandError(GROUP_MISSING)
     half = len(rest) // 2
-    return Reading(count, block_ms, group or b"", consumer, is_noack, rest[:half], rest[half:])
+    return Reading(count, block_ms, group or b"", consumer, is_group, is_noack, rest[:half], rest[half:])
 
 
 def _only_in_xreadgroup(word: bytes, is_group: bool) -> None:
@@ -332,6 +335,16 @@ def _parse_timeout(word: bytes) -> int:
     return timeout_ms
 
 
-def nothing_to_read(reading: Reading) -> Reply:
-    """Return the reply to a read that found nothing. A read with BLOCK will wait here."""
-    return NULL_ARRAY
+def nothing_to_read(session: Session, reading: Reading, ids: Sequence[bytes]) -> Reply:
+    """Return the reply to a read that found nothing behind these IDs: null, or with BLOCK that the client waits."""
+    if reading.block_ms is None:
+        return NULL_ARRAY
+    id_of = dict(zip(reading.keys, ids, strict=True))
+    options = [b"BLOCK", b"%d" % reading.block_ms, b"COUNT", b"%d" % reading.most]
+    if reading.is_noack:
+        options.append(b"NOACK")
+    name = [b"XREADGROUP", b"GROUP", reading.group, reading.consumer] if reading.is_group else [b"XREAD"]
+    seconds = min(reading.block_ms / 1000, MOST_SECONDS)
+    return wait_for(
+        session, reading.keys, STREAM, seconds, NULL_ARRAY, lambda key: [*name, *options, b"STREAMS", key, id_of[key]]
+    )

@@ -314,10 +314,7 @@ class Changes:
     since="5.0.0",
 )
 def xreadgroup(session: Session, argv: list[bytes]) -> Reply:
-    """Deliver the entries of streams that follow the last delivered one, or list what is pending at a consumer.
-
-    Differs from Redis: with BLOCK the command does not wait, but replies at once.
-    """
+    """Deliver the entries of streams behind the last delivered one, or list what is pending at a consumer."""
     reading = parse_read(argv, is_group=True)
     entries = 0
     starts: list[int | None] = []  # None: new entries
@@ -360,7 +357,7 @@ def _read_groups(session: Session, reading: Reading, starts: list[int | None]) -
         entries = LongArray(chunks)
         if is_served or entries.size:
             pairs.append((key, entries.members() if entries.size <= AT_ONCE_ENTRIES else entries))
-    return pairs if pairs else nothing_to_read(reading)
+    return pairs if pairs else nothing_to_read(session, reading, reading.ids)
 
 
 def _read_part(

@@ -286,10 +286,7 @@ def xsetid(session: Session, argv: list[bytes]) -> Reply:
     since="5.0.0",
 )
 def xread(session: Session, argv: list[bytes]) -> Reply:
-    """List the entries of streams that follow an ID of each.
-
-    Differs from Redis: with BLOCK the command does not wait, but replies at once.
-    """
+    """List the entries of streams that follow an ID of each; with BLOCK, wait for one if there is none."""
     request = parse_read(argv, is_group=False)
     streams = []
     for key, word in zip(request.keys, request.ids, strict=True):
@@ -304,4 +301,6 @@ def xread(session: Session, argv: list[bytes]) -> Reply:
     found = [
         (key, stream, after) for key, stream, after in streams if stream is not None and after < stream.newest_id()
     ]
-    return read_reply(found, request.most) if found else nothing_to_read(request)
+    if not found:
+        return nothing_to_read(session, request, [format_id(after) for _, _, after in streams])
+    return read_reply(found, request.most)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from instances import START_MS, Bench, Client, driven, work_of
-from servers import GodisProcess, encode, parse
+from servers import PATIENCE_SECONDS, GodisProcess, encode, parse, wait_until
 
 import errors
 from commands import stream_arguments
@@ -96,7 +96,6 @@ CASES: list[tuple[str, str, Any, list[str]]] = [  # before, command, reply, effe
     (THREE, "XREAD COUNT 1 STREAMS k none 1 0", PairMap([(b"k", [B])]), []),
     (THREE, "XREAD STREAMS k k 2 2", PairMap([(b"k", [C]), (b"k", [C])]), []),
     (THREE, "XREAD STREAMS k $", NullArray, []),
-    (THREE, "XREAD BLOCK 1 STREAMS k $", NullArray, []),
     (THREE, "XREAD BLOCK -1 STREAMS k $", errors.NEGATIVE_TIMEOUT, []),
     (THREE, "XREAD STREAMS k >", errors.NEW_IN_XREAD, []),
     (THREE, "XREAD STREAMS k k 1", errors.UNBALANCED_STREAMS, []),
@@ -388,6 +387,53 @@ def test_a_long_reply_has_the_bytes_of_a_short_one(tmp_path: Path, line: str, he
         else:
             assert [tuple(pair) for pair in found] == pairs
         assert raw.ask("PING") == b"+PONG\r\n"
+
+
+# ---- waiting
+
+
+WAITS = [  # request that waits, what ends it, its reply
+    ("XREAD BLOCK 0 STREAMS k $", "XADD k 9 f v", [[b"k", [[b"9-0", [b"f", b"v"]]]]]),
+    ("XREAD BLOCK 0 STREAMS none k $ 3", "XADD k 9 f v", [[b"k", [[b"9-0", [b"f", b"v"]]]]]),
+    ("XREAD BLOCK 0 STREAMS new 0", "XADD new 1 f v", [[b"new", [[b"1-0", [b"f", b"v"]]]]]),
+    ("XREAD BLOCK 0 STREAMS new 0", "RENAME k new", [[b"new", [[b"%d-0" % n, [b"f", b"v"]] for n in (1, 2, 3)]]]),
+    ("XREAD BLOCK 30 STREAMS k $", "PING", None),
+    ("XREADGROUP GROUP g c BLOCK 0 STREAMS k >", "XADD k 9 f v", [[b"k", [[b"9-0", [b"f", b"v"]]]]]),
+    ("XREADGROUP GROUP g c BLOCK 0 NOACK STREAMS k >", "XADD k 9 f v", [[b"k", [[b"9-0", [b"f", b"v"]]]]]),
+    ("XREADGROUP GROUP g c BLOCK 30 STREAMS k >", "XADD other 9 f v", None),
+]
+
+
+@pytest.mark.parametrize(("waits", "ends", "reply"), WAITS)
+def test_a_client_waits_for_an_entry(tmp_path: Path, waits: str, ends: str, reply: Any) -> None:
+    with GodisProcess(tmp_path, "--default-ttl", "0") as godis, godis.raw() as client, godis.raw() as other:
+        for number in (1, 2, 3):
+            other.ask("XADD", "k", number, "f", "v")
+        other.ask("XGROUP", "CREATE", "k", "g", "3")
+        client.send(encode(*waits.split()))
+        blocked = b"blocked_clients:1"
+        if reply is not None:
+            wait_until(lambda: blocked in other.ask("INFO"), PATIENCE_SECONDS, "the client waits")
+            other.ask("XSETID", "k", "5")  # the key changes, and there is nothing to read
+            assert blocked in other.ask("INFO")
+        assert not other.ask(*ends.split()).startswith(b"-")
+        assert parse(client.read_reply()) == reply
+        pending = 1 if reply and "GROUP" in waits and "NOACK" not in waits else 0
+        if reply and ends.startswith("XADD k"):
+            assert parse(other.ask("XPENDING", "k", "g"))[0] == pending
+            godis.kill9()
+            godis.start()
+            with godis.raw() as again:
+                assert parse(again.ask("XPENDING", "k", "g"))[0] == pending
+
+
+def test_a_group_that_is_deleted_ends_the_waiting(tmp_path: Path) -> None:
+    with GodisProcess(tmp_path) as godis, godis.raw() as client, godis.raw() as other:
+        other.ask("XGROUP", "CREATE", "k", "g", "$", "MKSTREAM")
+        client.send(encode("XREADGROUP", "GROUP", "g", "c", "BLOCK", "0", "STREAMS", "k", ">"))
+        wait_until(lambda: b"blocked_clients:1" in other.ask("INFO"), PATIENCE_SECONDS, "the client waits")
+        other.ask("XGROUP", "DESTROY", "k", "g")
+        assert client.read_reply().startswith(b"-NOGROUP ")
 
 
 # ---- made anew

@@ -11,11 +11,12 @@ from math import isnan
 import commands.sorted_set_algebra
 import commands.sorted_set_pops
 import commands.sorted_set_ranges  # noqa: F401  (the modules fill the table when imported)
-from commands import DENYOOM, FAST, FIRST, READONLY, WRITE, command, fold
+from commands import DENYOOM, FAST, FIRST, READONLY, WRITE, command, fold, for_many
 from commands.arguments import (
     MAX_INTEGER,
     MIN_INTEGER,
     MOST_OPTION_WORDS,
+    all_alike,
     parse_integer,
 )
 from commands.long_commands import PART_WORDS, in_parts_of_key, is_long
@@ -78,6 +79,31 @@ def zadd(session: Session, argv: list[bytes]) -> Reply:
         members.put(member, score, known)
         db.done(key, members, b"ZADD", key, text, member)
     return 1 if known is None else 0
+
+
+@for_many("ZADD")
+def zadd_many(session: Session, keys: Sequence[bytes], *columns: Sequence[bytes]) -> Sequence[Reply] | None:
+    """Run ZADDs of one member each to one sorted set. They are logged as one ZADD."""
+    db, key = session.db, keys[0]
+    if len(columns) != 2 or not all_alike(keys) or db.usage is not None or db.listener is not None:
+        return None  # a client may wait for the first member
+    texts, names = columns
+    try:
+        scores = list(map(parse_float, texts))
+        members: SortedSet = db.create(key, SORTED_SET)
+    except (ValueError, CommandError):
+        return None
+    replies: list[int] = []
+    changed: list[bytes] = []
+    for score, name, text in zip(scores, names, texts, strict=True):
+        known = members.get(name)
+        replies.append(1 if known is None else 0)
+        if known != score:
+            members.put(name, score, known)
+            changed += text, name
+    if changed:
+        db.done(key, members, b"ZADD", key, *changed)
+    return replies
 
 
 @command("ZINCRBY", "key increment member", arity=4, flags=WRITE | DENYOOM | FAST, keys=FIRST, since="1.2.0")
@@ -215,6 +241,25 @@ def zscore(session: Session, argv: list[bytes]) -> Reply:
     return None if members is None else members.get(member)
 
 
+def _read_many(session: Session, keys: Sequence[bytes], columns: Sequence[Sequence[bytes]]) -> SortedSet | None:
+    """Return the sorted set of which each request of a pipeline reads a member, and count the hits; else None."""
+    db = session.db
+    if len(columns) != 1 or db.usage is not None or not all_alike(keys):
+        return None
+    members = db.peek(keys[0])
+    if type(members) is not SortedSet:
+        return None
+    db.store.hits += len(keys)
+    return members
+
+
+@for_many("ZSCORE")
+def zscore_many(session: Session, keys: Sequence[bytes], *columns: Sequence[bytes]) -> Sequence[Reply] | None:
+    """Run ZSCOREs of one sorted set."""
+    members = _read_many(session, keys, columns)
+    return None if members is None else list(map(members.getter(), columns[0]))
+
+
 @command("ZMSCORE", "key member [member ...]", arity=-3, flags=READONLY | FAST, keys=FIRST, since="6.2.0")
 def zmscore(session: Session, argv: list[bytes]) -> Reply:
     """Return the score of each member; null for one that is not there."""
@@ -238,6 +283,16 @@ def _scores_in_slices(session: Session, members: SortedSet, names: list[bytes]) 
 def zrank(session: Session, argv: list[bytes]) -> Reply:
     """Return the index of a member of a sorted set, counted from the lowest score."""
     return _rank(session, argv, reverse=False)
+
+
+@for_many("ZRANK")
+def zrank_many(session: Session, keys: Sequence[bytes], *columns: Sequence[bytes]) -> Sequence[Reply] | None:
+    """Run ZRANKs of one sorted set."""
+    members = _read_many(session, keys, columns)
+    if members is None:
+        return None
+    rank, scores = members.by_rank.rank, map(members.getter(), columns[0])
+    return [None if score is None else rank(score, name) for score, name in zip(scores, columns[0], strict=True)]
 
 
 @command("ZREVRANK", "key member [WITHSCORE]", arity=-3, flags=READONLY | FAST, keys=FIRST, since="2.0.0")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from canonical import all_of
 from fakes import Dialogue
-from instances import Bench, Client, Replay, driven, work_of
+from instances import Bench, Client, Replay, driven, run_all, work_of
 from servers import GodisProcess
 
 import commands.scored
@@ -185,6 +185,46 @@ def test_a_person_reads_a_member_and_its_score_in_a_line() -> None:
     reply = Pairs([b"a b", 1.0, b"\xff", 0.5])
     assert b"".join(text_pieces(reply)) == b"a b 1\r\n\\xff 0.5\r\n"
     assert b"".join(text_pieces(Pairs())) == b"(empty array)\r\n"
+
+
+PIPELINES = [
+    ["ZADD k 1 a", "ZADD k 2 b", "ZADD k 1 a", "ZADD k 3 a"],
+    ["ZADD k 1 a", "ZADD k x b", "ZADD k 2 b"],
+    ["ZADD k 1 a", "ZADD j 1 a"],
+    ["ZADD k CH 1 a", "ZADD k CH 2 a"],
+    ["ZADD k NX 1", "ZADD k NX 2"],
+    ["ZADD s 1 a", "ZADD s 2 a"],
+    ["ZADD k 5 old", "ZADD k 5 old"],
+    ["ZSCORE k old", "ZSCORE k none", "ZSCORE k old"],
+    ["ZSCORE none old", "ZSCORE none old"],
+    ["ZSCORE s old", "ZSCORE s old"],
+    ["ZRANK k old", "ZRANK k none", "ZRANK k older"],
+    ["ZRANK k old WITHSCORE", "ZRANK k old WITHSCORE"],
+    [f"ZADD k {number % 7} m{number % 40}" for number in range(100)],
+]
+
+
+@pytest.mark.parametrize("lines", PIPELINES, ids=lambda lines: lines[0])
+@pytest.mark.parametrize("limit", ["0", "1gb"])
+def test_a_pipeline_does_what_its_requests_do(lines: list[str], limit: str) -> None:
+    clients = [Bench(default_ttl="0", maxmemory=limit).connect() for _ in range(2)]
+    for client in clients:
+        client.ask("ZADD", "k", "5", "old", "4", "older")
+        client.ask("SET", "s", "v")
+    one, other = clients
+    requests = [line.encode().split() for line in lines]
+    expected = [one.ask(*request) for request in requests]
+    replies = run_all(other.bench.engine, other.session, requests)
+    assert list(map(repr, replies)) == list(map(repr, expected))
+    assert all_of(other.bench.store) == all_of(one.bench.store) == replayed(other)
+    assert (other.bench.store.hits, other.bench.store.misses) == (one.bench.store.hits, one.bench.store.misses)
+    other.bench.store.databases[0].check()
+
+
+def test_a_pipeline_of_zadd_is_logged_as_one() -> None:
+    client = Bench().connect()
+    run_all(client.bench.engine, client.session, [b"ZADD k 1 a".split(), b"ZADD k 1 a".split(), b"ZADD k 2 b".split()])
+    assert client.bench.log.records == [b"ZADD k 1 a 2 b".split()]
 
 
 # ---- chance

@@ -396,7 +396,7 @@ def _search(session: Session, argv: list[bytes], key: bytes, members: SortedSet 
     if members is None:
         return [] if destination is None else store_result(session.db, destination, SortedSet(), ())
     order = members.by_rank
-    is_quick = sum(stop - start for start, stop in _spans(order, query.area)) <= AT_ONCE_MEMBERS
+    is_quick = sum(stop - start for start, stop in _spans(order, query.area)) <= AT_ONCE_MEMBERS // 2
     if destination is None:
         if is_quick:
             return _spell_all(run_at_once(_find(order, query)), query)

@@ -37,7 +37,9 @@ from session import Session
 from values import Commands, is_large, rebuild
 from values.entry import NO_DEADLINE, value_of
 
-LONG_BYTES = 1 << 14  # a longer string or payload is handled in slices
+LONG_BYTES = 1 << 16  # a longer string or payload is handled in slices
+AT_ONCE_COMMANDS = 32  # of some dozen elements each; a value of more is restored in slices
+AT_ONCE_STEPS = 2 * AT_ONCE_COMMANDS + 8  # read and run so many commands, and check and expand a short payload
 MOST_FREQUENCY = 255
 
 
@@ -110,7 +112,14 @@ def restore(session: Session, argv: list[bytes]) -> Reply:
     _require_free(session, key, options)
     deadline_ms = _parse_ttl(ttl, options, session.store.now_ms)
     work = _restore(session, key, payload, deadline_ms, options)
-    return work if len(payload) > LONG_BYTES else at_once(work)
+    if len(payload) > LONG_BYTES:
+        return work
+    try:
+        for _ in range(AT_ONCE_STEPS):
+            next(work)
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]
+    return work  # a short payload may be a long value, since it may be compressed
 
 
 def _parse_options(words: Sequence[bytes]) -> Options:
@@ -153,11 +162,11 @@ def _parse_ttl(text: bytes, options: Options, now_ms: int) -> int:
 
 
 def _restore(session: Session, key: bytes, payload: bytes, deadline_ms: int, options: Options) -> Work:
-    """Read the payload, then replace the key, in steps; small values in one step, so that no key need be locked."""
+    """Read the payload, then replace the key, in steps. A small value is made in one step: no key need be locked."""
     commands = yield from _read(payload, key)
     steps = _replace(session, key, commands, deadline_ms, options)
-    if len(payload) <= LONG_BYTES:
-        return (yield from steps)
+    if len(commands) <= AT_ONCE_COMMANDS and len(payload) <= LONG_BYTES:
+        return at_once(steps)
     lock = KeyLock(session.store.log.begin())
     lock.add([key])
     return (yield from run_locked(session, lock, _collected(session, lock, steps)))
@@ -196,19 +205,20 @@ def _replace(session: Session, key: bytes, commands: list[Sequence[bytes]], dead
     """Delete the key, then run the commands that make it, and set its deadline. A step is one command."""
     _require_free(session, key, options)  # again: another client may have made the key while the payload was read
     db = session.db
-    if db.remove(key) is not None:
-        db.effect(b"DEL", key)
-    if NO_DEADLINE < deadline_ms <= session.store.expired_until_ms:
-        return OK
-    for argv in commands:
-        if argv[0] == b"SET":  # by the command it would get the default TTL
-            db.put(key, argv[2], deadline_ms)
-            db.store.log.append_set(db.index, key, argv[2], deadline_ms)
-            deadline_ms = NO_DEADLINE
-        else:
+    has_ended = NO_DEADLINE < deadline_ms <= session.store.expired_until_ms
+    if commands[0][0] == b"SET" and not has_ended:  # as the command it would get the default TTL
+        value = commands[0][2]
+        db.put(key, value, deadline_ms)
+        db.store.log.append_set(db.index, key, value, deadline_ms)
+    else:
+        if db.remove(key) is not None:
+            db.effect(b"DEL", key)
+        if has_ended:
+            return OK
+        for argv in commands:
             TABLE[argv[0]].run(session, list(argv))
-        yield
-    if deadline_ms != NO_DEADLINE:
-        db.end_at(key, deadline_ms)
+            yield
+        if deadline_ms != NO_DEADLINE and db.get(key) is not None:  # the fields of a hash may all have ended
+            db.end_at(key, deadline_ms)
     db.restore_use(key, options.idle_seconds, options.frequency)
     return OK

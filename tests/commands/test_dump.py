@@ -22,7 +22,7 @@ CASES = [
     ([], [b"9223372036854775807", TEXT], b"OK", [b"SET k text PXAT 9223372036854775807"]),
     ([b"SET k old"], [b"0", TEXT], errors.BUSY_KEY, []),
     ([b"SET k old"], [b"-1", b"junk"], errors.BUSY_KEY, []),
-    ([b"SET k old"], [b"0", TEXT, b"replace"], b"OK", [b"DEL k", b"SET k text"]),
+    ([b"SET k old"], [b"0", TEXT, b"replace"], b"OK", [b"SET k text"]),
     ([b"SET k old"], [b"5", TEXT, b"REPLACE", b"ABSTTL"], b"OK", [b"DEL k"]),
     ([b"SET k old"], [b"0", b"junk", b"REPLACE"], errors.WRONG_PAYLOAD, []),
     ([], [b"-1", TEXT], errors.INVALID_TTL, []),
@@ -113,7 +113,7 @@ def test_a_long_payload_is_restored_in_slices_and_as_one(client: Client) -> None
     assert reply == b"OK"
     assert steps > 5
     assert all(seen)
-    assert [record[:2] for record in client.bench.log.records[-2:]] == [[b"DEL", b"k"], [b"SET", b"k"]]
+    assert [record[:2] for record in client.bench.log.records[-2:]] == [[b"SET", b"k"], [b"SET", b"k"]]
 
 
 def test_a_long_payload_that_is_bad_changes_nothing(client: Client) -> None:
@@ -142,3 +142,41 @@ def test_a_long_string_is_dumped_in_slices_as_it_was(client: Client) -> None:
     assert steps > 10
     assert done(client.ask("RESTORE", "copy", "0", bytes(reply))) == b"OK"
     assert client.ask("GET", "copy") == value
+
+
+def test_a_short_payload_of_a_long_value_is_restored_in_slices(client: Client) -> None:
+    node = old_forms.compressed(old_forms.listpack([b"ab"] * 40_000))
+    payload = old_forms.payload(18, old_forms.length(1) + old_forms.length(2) + node)
+    assert len(payload) < LONG_BYTES
+    seen: list[bool] = []
+    work = work_of(client.ask("RESTORE", "k", "0", payload))
+    reply, steps = driven(
+        work,
+        lambda: seen.append(client.bench.store.key_lock is not None or not client.bench.store.databases[0].entries),
+    )
+    assert (reply, all(seen)) == (b"OK", True)
+    assert steps > 1000
+    assert client.ask("LLEN", "k") == 40_000
+
+
+def test_a_container_in_the_way_is_replaced_and_its_deadline_goes(client: Client) -> None:
+    client.ask("RPUSH", "k", "a")
+    client.ask("EXPIRE", "k", "100")
+    client.bench.log.records.clear()
+    payload = old_forms.payload(2, old_forms.length(1) + old_forms.string(b"x"))
+    assert client.ask("RESTORE", "k", "0", payload, "REPLACE") == b"OK"
+    assert client.bench.log.records == [[b"DEL", b"k"], [b"SADD", b"k", b"x"]]
+    assert client.ask("TTL", "k") == -1
+
+
+def test_fields_keep_their_deadlines_and_some_may_have_ended(client: Client) -> None:
+    client.ask("HSET", "k", "f", "v", "g", "w", "h", "x")
+    client.ask("HPEXPIREAT", "k", str(START_MS + 1000), "FIELDS", "1", "f")
+    client.ask("HPEXPIREAT", "k", str(START_MS + 5000), "FIELDS", "1", "g")
+    payload = client.ask("DUMP", "k")
+    assert client.ask("RESTORE", "copy", "0", payload) == b"OK"
+    times = [b"HPEXPIRETIME", b"copy", b"FIELDS", b"3", b"f", b"g", b"h"]
+    assert client.ask(*times) == [START_MS + 1000, START_MS + 5000, -1]
+    client.bench.advance(2)
+    assert client.ask("RESTORE", "late", "0", payload) == b"OK"
+    assert client.ask("HLEN", "late") == 2

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from canonical import all_of, answer, check, held
-from grammars import grammar
+from grammars import ALL, grammar
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -317,7 +317,7 @@ def first_difference(family: str, seed: int) -> tuple[list[Step], Difference] | 
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [*FAMILIES, ALL])
 def test_the_effects_of_random_commands_make_the_same_store(family: str, seed: int) -> None:
     if found := first_difference(family, seed):
         listing = "\n".join(f"{step.pause_ms or ''} {' '.join(map(repr, step.argv))}" for step in found[0])

@@ -194,5 +194,31 @@ class Grammar:
 
 @cache
 def grammar(family: str) -> Grammar:
-    """Return the grammar of a family."""
-    return Grammar(family)
+    """Return the grammar of a family, or of ALL."""
+    return Mixed() if family == ALL else Grammar(family)
+
+
+ALL = "all"  # not a module: the commands of every family on the same keys
+TAKE_AWAY = {b"RESET", b"FLUSHDB", b"SWAPDB"}  # too much, too often
+MOST_BYTES = 40_000  # of a string: LCS and HyperLogLogs do not take long ones
+
+
+class Mixed(Grammar):
+    """The commands of all families, but for the payloads of RESTORE."""
+
+    def __init__(self) -> None:
+        super().__init__("strings")
+        self.parts = [grammar(family) for family in FAMILIES if family != "dump"]
+        for part in self.parts:
+            self.lenient |= part.lenient
+            self.settles |= part.settles
+            self.repeats |= part.repeats
+
+    def command(self, random: Random, for_redis: bool = False) -> Command:
+        """Make up one command of any family."""
+        while True:
+            argv = random.choice(self.parts).command(random, for_redis)
+            name = argv[0].upper()
+            is_long = sum(map(len, argv)) > MOST_BYTES or (name == b"SETRANGE" and len(b" ".join(argv[2:3])) > 4)
+            if name not in TAKE_AWAY | {b"LCS"} and not is_long:
+                return argv

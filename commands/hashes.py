@@ -207,7 +207,7 @@ def hset_many(session: Session, keys: Sequence[bytes], *columns: Sequence[bytes]
     if len(columns) != 2 or (fields := _hash_of_many(session, keys, is_created=True)) is None:
         return None
     names, values = columns
-    replies = list(map(int, map(fields.set, names, values)))
+    replies: Sequence[Reply] = fields.set_each(names, values)
     session.db.done(keys[0], fields, b"HSET", keys[0], *chain.from_iterable(zip(names, values, strict=True)))
     return replies
 

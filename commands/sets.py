@@ -4,6 +4,8 @@
 2. Up to AT_ONCE_MEMBERS members are handled at once. A command of more members is work in slices: a read works on
    copies of its sets, which are cheap (`values/table.py`), a write locks its keys.
 3. SUNIONSTORE, SINTERSTORE and SDIFFSTORE log themselves, or the members that they store if these are shorter.
+
+The module has more than 500 lines because each of the seventeen commands has a form for sets of millions.
 """
 
 from __future__ import annotations

@@ -36,6 +36,7 @@ LAST_REGISTER = REGISTERS - 1
 INDEX_BITS = 14
 HASH_BITS = 64 - INDEX_BITS
 HASH_END = 1 << HASH_BITS
+BELOW = [(1 << rank) - 1 << INDEX_BITS for rank in range(64)]  # the bits of a hash that are 0 for a greater rank
 HEAD_BYTES = 16
 DENSE_BYTES = HEAD_BYTES + REGISTERS * 6 // 8
 SPARSE_BYTES = 3000  # of the whole string: the default of Redis's hll-sparse-max-bytes
@@ -84,32 +85,40 @@ class Added(NamedTuple):
 
 def add(value: bytes, hashes: Sequence[int]) -> Added:
     """Add elements by their hashes. The cached cardinality becomes stale if a register changes. Raises Corrupt."""
-    new: bytearray | None = None
-    changes = []
-    sparse: Sparse | None = None
-    is_sparse = value[4] == SPARSE
-    for number in hashes:
-        index = number & LAST_REGISTER
-        bits = number >> INDEX_BITS | HASH_END
-        rank = (bits & -bits).bit_length()
-        if is_sparse:
-            sparse = sparse or Sparse(value)
-            changed = sparse.set(index, rank)
-            if changed is None:
-                new, sparse, is_sparse, changed = bytearray(densified(sparse.value())), None, False, True
-                _set(new, index, rank)
-        else:
-            place = HEAD_BYTES + (index * 6 >> 3)
-            known = int.from_bytes((value if new is None else new)[place : place + 2], "little") >> (index * 6 & 7) & 63
-            changed = rank > known
-            if changed:
-                if new is None:
-                    new = bytearray(value)
-                _set(new, index, rank)
+    if value[4] == DENSE:
+        return _add_dense(value, hashes)
+    sparse = Sparse(value)
+    changes: list[bool] = []
+    for place, number in enumerate(hashes):
+        changed = sparse.set(number & LAST_REGISTER, _rank(number))
+        if changed is None:
+            rest = _add_dense(densified(sparse.value()), hashes[place:])
+            return Added(rest.value, changes + rest.changes)
         changes.append(changed)
-    if sparse is not None:
-        return Added(stale(sparse.value()) if True in changes else value, changes)
-    return Added(value if new is None else stale(new), changes)
+    return Added(stale(sparse.value()) if True in changes else value, changes)
+
+
+def _add_dense(value: bytes, hashes: Sequence[int]) -> Added:
+    known_bytes: bytes | bytearray = value
+    changes = []
+    for number in hashes:
+        bit = (number & LAST_REGISTER) * 6
+        place = HEAD_BYTES + (bit >> 3)
+        known = int.from_bytes(known_bytes[place : place + 2], "little") >> (bit & 7) & 63
+        # The rank is less than or equal to `known` if one of so many bits is 1: that is the usual case.
+        changed = not number & BELOW[known] and _rank(number) > known
+        if changed:
+            if known_bytes is value:
+                known_bytes = bytearray(value)
+            _set(known_bytes, number & LAST_REGISTER, _rank(number))  # type: ignore[arg-type]
+        changes.append(changed)
+    return Added(value if known_bytes is value else stale(known_bytes), changes)
+
+
+def _rank(number: int) -> int:
+    """Return the rank of a hash: the place of the lowest bit that is 1 above those that select the register."""
+    bits = number >> INDEX_BITS | HASH_END
+    return (bits & -bits).bit_length()
 
 
 def _set(dense: bytearray, index: int, rank: int) -> None:

@@ -357,6 +357,18 @@ class Keyspace:
         The command passes the changed value to `done` within the same step. If it changes nothing, it need not call
         `done`. The access counts as neither a hit nor a miss, as in Redis.
         """
+        # The usual case of what follows, inline: 0.3 µs less of an LPUSH, which takes 2.5 in the engine.
+        if self.usage is None and not self.expiry.is_due:
+            entry = self.entries.get(key)
+            if entry is None:
+                return None
+            if type(entry) is bytes:
+                if kind is STRING:
+                    return entry[:-TAIL_BYTES]
+            elif not self.views and not self.store.shared.readers:
+                value = entry[0]
+                if type(value) is kind.python_type or (type(value) is LongString and kind is STRING):
+                    return value
         value = self.get(key)
         if value is None or (type(value) is bytes and kind is STRING):  # `bytes` never change in place
             return value
@@ -404,7 +416,11 @@ class Keyspace:
         if type(value) is bytes:
             self.replace(key, value)
         else:
-            self._store_container(key, value)
+            entry = self.entries.get(key)
+            is_in_place = type(entry) is tuple and entry[0] is value
+            # Usually there is nobody to tell of a value that has changed in place.
+            if not (is_in_place and value and self.usage is None and self.listener is None and self.fields is None):
+                self._store_container(key, value)
         if effect:
             self.store.log.append(self.index, effect)
 

@@ -35,21 +35,21 @@ class SharedValues:
 
     def __init__(self, garbage: list[Any]) -> None:
         self._garbage = garbage
-        self._readers: dict[int, int] = {}  # id of a value -> number of views that read it; the views refer to it
+        self.readers: dict[int, int] = {}  # id of a value -> number of views that read it; the views refer to it
         self._dropped: set[int] = set()  # ids of values that only views refer to
 
     def __contains__(self, value: object) -> bool:
-        return id(value) in self._readers
+        return id(value) in self.readers
 
     def share(self, value: Any) -> None:
         """Count one more view that reads a value. The view keeps a reference to it until `end_sharing`."""
-        self._readers[id(value)] = self._readers.get(id(value), 0) + 1
+        self.readers[id(value)] = self.readers.get(id(value), 0) + 1
 
     def end_sharing(self, value: Any) -> None:
         """Count one view less that reads a value. If it was the last, free a dropped value."""
-        self._readers[id(value)] -= 1
-        if not self._readers[id(value)]:
-            del self._readers[id(value)]
+        self.readers[id(value)] -= 1
+        if not self.readers[id(value)]:
+            del self.readers[id(value)]
             if id(value) in self._dropped:
                 self._dropped.discard(id(value))
                 self._free(value)

@@ -178,7 +178,7 @@ def test_a_log_that_is_rewritten_while_all_types_change_says_what_the_keyspace_h
     assert rig.instance.rewrite.last_failure == ""
     check(rig.store)
     assert all_types.replayed() == all_types.held()
-    assert rig.store.shared._readers == {}
+    assert rig.store.shared.readers == {}
 
 
 @pytest.mark.usefixtures("_large")

@@ -477,7 +477,7 @@ def filled_rig(directory: str) -> Rig:
 
 
 def assert_nothing_is_shared(rig: Rig) -> None:
-    assert rig.store.shared._readers == {}
+    assert rig.store.shared.readers == {}
     assert rig.store.shared._dropped == set()
 
 
@@ -507,7 +507,7 @@ def test_a_rewrite_that_is_given_up_shares_nothing_any_more(rig: Rig) -> None:
     rig.end_turn()
     rig.ask("LPOP", "k")
     rig.step()
-    assert len(rig.store.shared._readers) == 1
+    assert len(rig.store.shared.readers) == 1
     rig.rewriter.abandon()
     assert_nothing_is_shared(rig)
     [copied] = [each for each in rig.store.garbage if type(each) is List]
@@ -623,7 +623,7 @@ def test_a_snapshot_of_a_pool_is_that_of_its_entry_while_lists_change(
     pieces += walk
     snapshot.end()
     assert b"".join(pieces) == expected
-    assert member.store.shared._readers == {}
+    assert member.store.shared.readers == {}
     other = copy_of(member)
     assert other.replica.dump() == member.replica.dump()
     for mine, theirs in zip(member.store.databases, other.store.databases, strict=True):

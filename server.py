@@ -295,7 +295,7 @@ def take_over(log: AppendOnlyLog, config: Config, files: RedisFiles, engine: Eng
     logger.info("there is no log %s yet: taking over the files of a Redis, which stay as they are", config.log)
     try:
         with loading(files.parts[0]) as progress:
-            report = make_log(log, files, engine.apply, now_ms, progress)
+            report = make_log(log, files, engine.apply, engine.apply_many, now_ms, progress)
     except DamagedLog as error:
         raise DamagedLog(f"{error}. To start without these files, move them away or give another --log") from error
     for part in files.parts:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from functools import partial
 from time import time
@@ -60,6 +60,10 @@ class Keys:
         while len(databases) <= min(highest, MOST_DATABASES):
             databases.append(Keyspace(self._store, len(databases)))
         self._engine.apply(db, argv)
+
+    def apply_many(self, db: int, batch: Sequence[list[bytes]]) -> bool:
+        """Run many effects at once. Return False, and do nothing, if they must be run one by one."""
+        return db < len(self._store.databases) and self._engine.apply_many(db, batch)
 
     def count(self) -> int:
         """Return the number of keys, expired or not."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from time import time
 
@@ -24,15 +24,14 @@ from log.export import is_text, no_progress, open_existing, whole_units
 from log.kept import keep
 from log.lock import newest_claimed, written_at
 from log.redis_files import RedisFiles, RedisReport, find, read
-from log.replay import Player, ReplayReport, cannot_use
+from log.replay import Apply, ApplyMany, Player, ReplayReport, cannot_use
 from net.rate_limit import printable
+from values.entry import NO_DEADLINE
 
 BATCH_PIECES = 512
 LOG_NAME = "log.txt"
 
 logger = logging.getLogger("godis")
-
-Apply = Callable[[int, "list[bytes]"], None]
 
 
 def import_redis(config: Config, path: str, replace: bool) -> int:
@@ -50,7 +49,7 @@ def import_redis(config: Config, path: str, replace: bool) -> int:
         keys = Keys(config, now_ms)
         progress = Progress(f"reading {path}")
         try:
-            report = make_log(log, files, keys.apply, now_ms, progress.show)
+            report = make_log(log, files, keys.apply, keys.apply_many, now_ms, progress.show)
         finally:
             progress.clear()
     except BaseException:
@@ -109,7 +108,12 @@ def _require_no_keys(config: Config) -> None:
 
 
 def make_log(
-    log: AppendOnlyLog, files: RedisFiles, apply: Apply, now_ms: int, progress: Callable[[int, int], None]
+    log: AppendOnlyLog,
+    files: RedisFiles,
+    apply: Apply,
+    apply_many: ApplyMany,
+    now_ms: int,
+    progress: Callable[[int, int], None],
 ) -> RedisReport:
     """Apply all commands of a Redis's files, and put a log of them in the place of an open one. Raises LogError."""
     try:
@@ -124,8 +128,16 @@ def make_log(
         if len(successor.pieces) >= BATCH_PIECES or len(successor.pieces[-1]) > LARGE_BYTES:
             _write(successor, now_ms)
 
+    def run_sets(database: int, batch: Sequence[list[bytes]]) -> bool:
+        if not apply_many(database, batch):
+            return False
+        _, names, values = zip(*batch, strict=True)
+        successor.append_sets(database, names, values, NO_DEADLINE)
+        _write(successor, now_ms)
+        return True
+
     try:
-        report = read(files, run, progress)
+        report = read(files, run, run_sets, progress)
         _write(successor, now_ms)
         successor.fsync()
         if successor.failure is not None:

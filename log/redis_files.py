@@ -19,7 +19,7 @@ from typing import BinaryIO, NamedTuple
 
 from errors import CommandError, DamagedLog, LogError
 from log.reader import BLOCK_BYTES, Fault, Kind, units
-from log.replay import Apply, Player, Refused, ReplayReport
+from log.replay import Apply, ApplyMany, Player, Refused, ReplayReport
 from rdb.snapshot import HEAD_BYTES, Snapshot, is_snapshot
 from rdb.source import BadFormat
 from wire.files import NotRegular, open_regular
@@ -31,6 +31,9 @@ ESCAPED = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"a": b"\a", b"b": b"\b"}
 MOST_MANIFEST_BYTES = 1 << 20
 BASE, PART = b"b", b"i"  # the types of a manifest; the third, history, is not read
 FUNCTION = b"FUNCTION"
+SET, SET_WORDS = b"SET", 3  # without a deadline
+MOST_SETS = 256  # run together
+LONG_BYTES = 1 << 12  # a longer value is run alone
 
 Progress = Callable[[int, int], None]
 
@@ -130,13 +133,16 @@ def _unquoted(word: bytes) -> bytes:
 # ---- reading
 
 
-def read(files: RedisFiles, apply: Apply, progress: Progress) -> RedisReport:
-    """Pass every command of all parts to `apply(database, argv)`. Raises DamagedLog and LogError."""
+def read(files: RedisFiles, apply: Apply, apply_many: ApplyMany, progress: Progress) -> RedisReport:
+    """Pass every command of all parts to `apply(database, argv)`. Raises DamagedLog and LogError.
+
+    Many SETs of a snapshot are passed to `apply_many` first, which returns False if it has done nothing.
+    """
     report, total, before = RedisReport(), files.size_bytes(), 0
     for path in files.parts:
         with _open(path) as file:
             size = os.fstat(file.fileno()).st_size
-            part = _Part(path, file, size, apply, report)
+            part = _Part(path, file, size, apply, apply_many, report)
             try:
                 part.read(partial(_shift, progress, before, total), is_last=path == files.parts[-1])
             except OSError as error:
@@ -153,11 +159,14 @@ def _shift(progress: Progress, before: int, total: int, done: int) -> None:
 class _Part:
     """One file."""
 
-    def __init__(self, path: str, file: BinaryIO, size: int, apply: Apply, report: RedisReport) -> None:
+    def __init__(
+        self, path: str, file: BinaryIO, size: int, apply: Apply, apply_many: ApplyMany, report: RedisReport
+    ) -> None:
         self._path = path
         self._file = file
         self._size = size
         self._apply = apply
+        self._apply_many = apply_many
         self._report = report
 
     def read(self, progress: Callable[[int], None], is_last: bool) -> None:
@@ -175,13 +184,32 @@ class _Part:
         self._report.highest_database = max(self._report.highest_database, database)
         self._apply(database, argv)
 
+    def _run_sets(self, database: int, batch: list[list[bytes]]) -> None:
+        """Run SETs without a deadline together: most keys of most snapshots."""
+        if len(batch) > 1 and self._apply_many(database, batch):
+            self._report.commands += len(batch)
+            self._report.highest_database = max(self._report.highest_database, database)
+        else:
+            for argv in batch:
+                self._run(database, argv)
+        batch.clear()
+
     def _read_snapshot(self, progress: Callable[[int], None]) -> int:
         snapshot = Snapshot(self._file, self._size)
+        sets: list[list[bytes]] = []
+        sets_database = 0
         try:
-            for number, (database, argv) in enumerate(snapshot.commands()):
-                self._run(database, argv)
-                if not number % 1000:
+            for database, argv in snapshot.commands():
+                is_set = argv[0] == SET and len(argv) == SET_WORDS and len(argv[2]) <= LONG_BYTES
+                if sets and (not is_set or database != sets_database or len(sets) == MOST_SETS):
+                    self._run_sets(sets_database, sets)
                     progress(snapshot.position)
+                if is_set:
+                    sets_database = database
+                    sets.append(argv)
+                else:
+                    self._run(database, argv)
+            self._run_sets(sets_database, sets)
         except BadFormat as error:
             raise DamagedLog(f"the snapshot {self._path} cannot be read: {error}") from error
         except CommandError as error:

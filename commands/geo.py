@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any
 
 from commands import DENYOOM, FIRST, FIRST_TWO, READONLY, WRITE, StoreOption, command, fold
 from commands.arguments import check_option_words, parse_integer
@@ -381,13 +381,8 @@ def _search_radius(session: Session, argv: list[bytes], may_store: bool, by_memb
 
 # ---- searching
 
-
-class Found(NamedTuple):
-    """A member that was found."""
-
-    distance_m: float
-    score: float
-    member: bytes
+# Distance in meters, score, member. Python's garbage collector does not track a plain tuple of such values.
+Found = tuple[float, float, bytes]
 
 
 def _search(session: Session, argv: list[bytes], key: bytes, members: SortedSet | None, query: Query) -> Reply:
@@ -429,7 +424,7 @@ def _find(order: ScoreOrder, query: Query) -> Generator[None, None, list[Found]]
             for score, member in zip(*order.slice(begin, min(stop, begin + SLICE_MEMBERS)), strict=True):
                 distance = area.distance_m(decode(score))
                 if distance is not None:
-                    found.append(Found(distance, score, member))
+                    found.append((distance, score, member))
                     if len(found) == limit:
                         break
             yield
@@ -446,10 +441,10 @@ def _find(order: ScoreOrder, query: Query) -> Generator[None, None, list[Found]]
 def _sort(found: list[Found], descending: bool) -> Generator[None, None, list[Found]]:
     """Sort by distance; where distances are equal, what was found first comes first."""
     if len(found) <= AT_ONCE_MEMBERS:
-        return sorted(found, key=lambda each: each.distance_m, reverse=descending)
+        return sorted(found, key=lambda each: each[0], reverse=descending)
     order = ScoreOrder([0.0], [b""])  # the number of each as a member; the first element is removed again
     for index, each in enumerate(found):
-        order.insert(-each.distance_m if descending else each.distance_m, b"%016x" % index)
+        order.insert(-each[0] if descending else each[0], b"%016x" % index)
         if not index % SLICE_MEMBERS:
             yield
     order.remove(0.0, b"")
@@ -462,15 +457,16 @@ def _sort(found: list[Found], descending: bool) -> Generator[None, None, list[Fo
 
 def _spell_row(each: Found, query: Query) -> Any:
     """Return what the reply has of a member."""
+    distance, score, member = each
     if not query.shown:
-        return each.member
-    row: list[Any] = [each.member]
+        return member
+    row: list[Any] = [member]
     if b"WITHDIST" in query.shown:
-        row.append(_spell(each.distance_m / query.unit_m))
+        row.append(_spell(distance / query.unit_m))
     if b"WITHHASH" in query.shown:
-        row.append(int(each.score))
+        row.append(int(score))
     if b"WITHCOORD" in query.shown:
-        row.append(list(map(Plain, decode(each.score))))
+        row.append(list(map(Plain, decode(score))))
     return row
 
 
@@ -506,8 +502,8 @@ def _gather(session: Session, key: bytes, query: Query) -> Steps:
 
 def _collect(found: Sequence[Found], query: Query) -> Steps:
     result = SortedSet()
-    for number, each in enumerate(found):
-        result.set(each.member, each.distance_m / query.unit_m if query.stores_distance else each.score)
+    for number, (distance, score, member) in enumerate(found):
+        result.set(member, distance / query.unit_m if query.stores_distance else score)
         if not number % SLICE_MEMBERS:
             yield
     result = yield from result.arrange()

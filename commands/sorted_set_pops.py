@@ -12,7 +12,7 @@ from commands import FAST, FIRST, WRITE, Counted, command, fold
 from commands.arguments import MAX_INTEGER, parse_bounded
 from commands.scored import AT_ONCE_MEMBERS, pairs, take_in_slices
 from errors import COUNT_NEGATIVE, COUNT_NOT_POSITIVE, NUMKEYS_NOT_POSITIVE, SYNTAX, CommandError
-from replies import NULL_ARRAY, LongPairs, Reply, Work
+from replies import NULL_ARRAY, LongArray, LongPairs, Reply, Work
 from session import Session
 from values.score_order import Part
 from values.sorted_sets import SORTED_SET, SortedSet
@@ -123,8 +123,11 @@ def pop_first(session: Session, keys: Sequence[bytes], highest: bool, count: int
 def _pop_first_in_slices(session: Session, key: bytes, keys: Sequence[bytes], highest: bool, count: int) -> Work:
     popped = yield from _pop_in_slices(session, key, count, highest)
     if popped.size:
-        chunks = popped.chunks
-        return [key, [pair for chunk in chunks for pair in zip(chunk[::2], chunk[1::2], strict=True)]]
+        chunks = []
+        for chunk in popped.chunks:
+            chunks.append(tuple(zip(chunk[::2], chunk[1::2], strict=True)))
+            yield
+        return LongArray(chunks).behind(key)
     reply = pop_first(session, keys, highest, count)  # the key has ended before it was locked
     if isinstance(reply, Generator):
         reply = yield from reply

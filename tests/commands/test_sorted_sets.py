@@ -398,7 +398,8 @@ def test_many_members_are_popped_in_order(line: str, numbers: range, is_mpop: bo
     reply, steps = driven(work_of(client.ask(*words)))
     assert steps > 1
     if is_mpop:
-        assert reply == [b"a", [(b"m%d" % number, float(number)) for number in numbers]]
+        assert type(reply) is LongArray
+        assert reply.members() == [b"a", [(b"m%d" % number, float(number)) for number in numbers]]
     else:
         assert type(reply) is LongPairs
         assert reply.members() == pairs_of(numbers)
@@ -519,5 +520,7 @@ def test_many_members_with_scores_flow_to_a_client(shared_godis: GodisProcess) -
         for client in (resp2, resp3):
             assert [tuple(pair) for pair in client.zrange("flowing", 0, -1, withscores=True)] == expected
             assert [tuple(pair) for pair in client.zrange("flowing", 0, 9, withscores=True)] == expected[:10]
+        key, popped = resp3.zmpop(1, ["flowing"], max=True, count=AT_ONCE_MEMBERS + 1)
+        assert (key, [tuple(pair) for pair in popped]) == (b"flowing", expected[: -AT_ONCE_MEMBERS - 2 : -1])
         raw.send(b"ZRANGE flowing 0 -1 WITHSCORES\n")
         assert [raw.read_line() for _ in range(3)] == [b"m00000 0", b"m00001 0.5", b"m00002 1"]

@@ -40,7 +40,9 @@ from keyspace.key_locks import KeyLock
 from replies import NULL_ARRAY, Entries, LongEntries, PairMap, Reply
 from session import Session
 from values.consumer_groups import Group
-from values.streams import MOST_ID, MOST_SEQUENCE, SEQUENCE_BITS, STREAM, Stream, format_id
+from values.stream_chunks import MOST_ID, MOST_SEQUENCE, SEQUENCE_BITS, format_id
+from values.stream_type import STREAM
+from values.streams import Stream
 
 T = TypeVar("T")
 
@@ -196,24 +198,47 @@ def named_group(stream: Stream, key: bytes, name: bytes) -> Group:
 # ---- writes that take long
 
 
-def locked(session: Session, keys: Sequence[bytes], work: Generator[None, None, T]) -> Generator[None, None, T]:
-    """Do work of which each step is a command of its own, with its keys locked; log the effects of all as one."""
-    lock = KeyLock(session.store.log.begin())
-    lock.add(keys)
-    result = yield from run_locked(session, lock, _collected(session, lock, work))
+def locked(session: Session, key: bytes, work: Generator[None, None, T]) -> Generator[None, None, T]:
+    """Do work of which each step is a command of its own, with its key locked; log the effects of all as one."""
+    (result,) = yield from all_locked(session, [(key, work)])
     return result
 
 
-def _collected(session: Session, lock: KeyLock, work: Generator[None, None, T]) -> Generator[None, None, T]:
-    """Do work, and collect its effects in a lock."""
-    while True:
-        with session.store.collecting(lock.effects):
-            try:
-                next(work)
-            except StopIteration as end:
-                result: T = end.value
-                return result
-        yield
+def all_locked(
+    session: Session, works: Sequence[tuple[bytes, Generator[None, None, T]]]
+) -> Generator[None, None, list[T]]:
+    """Do works of which each step is a command of its own on a key, with all keys locked; return their results."""
+    lock = KeyLock(session.store.log.begin())
+    lock.add([key for key, _ in works])
+    results = yield from run_locked(session, lock, _collected(session, lock, works))
+    return results
+
+
+def _collected(
+    session: Session, lock: KeyLock, works: Sequence[tuple[bytes, Generator[None, None, T]]]
+) -> Generator[None, None, list[T]]:
+    """Do works, and collect their effects in a lock.
+
+    A locked key may expire, and then its DEL is in the log before all effects. Those on this key are dropped then:
+    XCLAIM and XGROUP would fail where there is no key.
+    """
+    db, log, results = session.db, session.store.log, []
+    collected = [(key, log.begin()) for key, _ in works]
+    try:
+        for (_, work), (_, effects) in zip(works, collected, strict=True):
+            while True:
+                with session.store.collecting(effects):
+                    try:
+                        next(work)
+                    except StopIteration as end:
+                        results.append(end.value)
+                        break
+                yield
+        return results
+    finally:
+        for key, effects in collected:
+            if db.peek(key) is not None:
+                lock.effects.commit(effects, lock.sets, [])
 
 
 def ids_in_parts(words: list[bytes]) -> Generator[None, None, tuple[list[int], CommandError | None]]:

@@ -1,18 +1,12 @@
-"""Commands of consumer groups.
+"""Commands of consumer groups. Those that claim are in `stream_claims.py`; `group_changes.py` says what is logged.
 
-1. A delivery is logged as XCLAIM … FORCE JUSTID, with the time and the number of deliveries that came out, and the
-   group's position as XGROUP SETID. Entries with the same record share one XCLAIM.
-2. A pending entry whose message is deleted is logged, when a claim drops it, as XACK.
-3. When a consumer was there is not logged; Redis does not log it either.
-4. A command that may touch thousands of entries runs in slices with its key locked, each slice as a command of its own.
+A command that may touch thousands of entries runs in slices with its key locked, each slice as a command of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Sequence
 from itertools import islice
 from operator import itemgetter
-from typing import NamedTuple
 
 from commands import (
     BLOCKING,
@@ -28,7 +22,8 @@ from commands import (
     container,
     fold,
 )
-from commands.arguments import MAX_INTEGER, MIN_INTEGER, check_option_words, parse_bounded, parse_integer
+from commands.arguments import MAX_INTEGER, check_option_words, parse_integer
+from commands.group_changes import STEP_ENTRIES, Changes, log_effects, position_of, present_group
 from commands.introspection import describe_subcommands
 from commands.key_positions import Keys
 from commands.keyspace_walk import at_once
@@ -36,6 +31,7 @@ from commands.long_commands import PART_WORDS, is_long
 from commands.stream_arguments import (
     AT_ONCE_ENTRIES,
     Reading,
+    all_locked,
     entry_reply,
     group_of,
     ids_in_parts,
@@ -51,25 +47,20 @@ from errors import (
     DOLLAR_IN_XREADGROUP,
     ENTRIES_READ_INVALID,
     GROUP_EXISTS,
-    INVALID_CLAIM_ARGUMENT,
     NO_GROUP_TO_READ,
     NO_STREAM_FOR_GROUP,
-    QUOTED_BYTES,
-    STREAM_COUNT_NOT_POSITIVE,
     SYNTAX,
-    UNKNOWN_CLAIM_OPTION,
     UNKNOWN_OR_WRONG_SUBCOMMAND,
     CommandError,
 )
 from replies import NULL_ARRAY, OK, LongArray, PairMap, Reply, Work
 from session import Session
 from values.consumer_groups import UNKNOWN, Group, IdMap, Pending
-from values.streams import MOST_ID, STREAM, Stream, claim, format_id
+from values.stream_chunks import MOST_ID, format_id
+from values.stream_type import STREAM
+from values.streams import Stream
 
 KEY_SECOND = Keys(2, 2, 1)
-STEP_ENTRIES = 64  # of one step of a command that runs in slices
-MOST_CLAIMED = MAX_INTEGER // 16
-ATTEMPTS = 10  # XAUTOCLAIM examines so many pending entries for each that it may return
 
 
 # ---- XGROUP
@@ -153,14 +144,8 @@ def xgroup_setid(session: Session, argv: list[bytes]) -> Reply:
     last_id = stream.last_id if word == b"$" else parse_id(word)
     if (group.last_id, group.entries_read) != (last_id, entries_read):
         group.last_id, group.entries_read = last_id, entries_read
-        session.db.done(key, stream, *_position(key, name, group))
+        session.db.done(key, stream, *position_of(key, name, group))
     return OK
-
-
-def _position(key: bytes, name: bytes, group: Group) -> list[bytes]:
-    """Return the command that sets what a group has delivered last."""
-    option = [] if group.entries_read == UNKNOWN else [b"ENTRIESREAD", b"%d" % group.entries_read]
-    return [b"XGROUP", b"SETID", key, name, format_id(group.last_id), *option]
 
 
 @command("XGROUP|DESTROY", "key groupname", arity=4, flags=WRITE, keys=KEY_SECOND, since="5.0.0")
@@ -205,24 +190,24 @@ def xgroup_delconsumer(session: Session, argv: list[bytes]) -> Reply:
         return 0
     work = _delete_consumer(session, key, name, consumer)
     if len(group.consumers[consumer].pending) > AT_ONCE_ENTRIES:
-        return locked(session, [key], work)
+        return locked(session, key, work)
     return at_once(work)
 
 
 def _delete_consumer(session: Session, key: bytes, name: bytes, consumer: bytes) -> Work:
     dropped = 0
-    while (group := _present_group(session, key, name)) is not None and consumer in group.consumers:
+    while (group := present_group(session, key, name)) is not None and consumer in group.consumers:
         pending = group.consumers[consumer].pending
         ids = [entry_id for entry_id, _ in islice(pending.items(), PART_WORDS)]
         for entry_id in ids:
             group.acknowledge(entry_id)
         dropped += len(ids)
         if pending:
-            _log(session, key, [])
+            log_effects(session, key, [])
             yield
             continue
         group.remove_consumer(consumer)
-        _log(session, key, [[b"XGROUP", b"DELCONSUMER", key, name, consumer]])
+        log_effects(session, key, [[b"XGROUP", b"DELCONSUMER", key, name, consumer]])
     return dropped
 
 
@@ -230,76 +215,6 @@ def _delete_consumer(session: Session, key: bytes, name: bytes, consumer: bytes)
 def xgroup_help(session: Session, argv: list[bytes]) -> Reply:
     """List the subcommands."""
     return describe_subcommands(b"XGROUP")
-
-
-# ---- a step of a command
-
-
-def _present_group(session: Session, key: bytes, name: bytes) -> Group | None:
-    """Return a group for a change, or None: the key may have ended between two steps."""
-    stream: Stream | None = session.db.change(key, STREAM)
-    return None if stream is None else stream.groups.get(name)
-
-
-def _log(session: Session, key: bytes, effects: Iterable[Sequence[bytes]]) -> None:
-    """Store the stream that has changed, and log the effects."""
-    db = session.db
-    db.done(key, db.peek(key))
-    for effect in effects:
-        db.effect(*effect)
-
-
-class Changes:
-    """What one step of a command changed of a group's pending entries."""
-
-    def __init__(self, key: bytes, name: bytes, group: Group) -> None:
-        self.key = key
-        self.name = name
-        self.group = group
-        self.before = group.last_id, group.entries_read
-        self.records: dict[int, Pending] = {}
-        self.dropped: list[int] = []
-        self.created: bytes | None = None  # a consumer
-
-    def consumer(self, name: bytes, now_ms: int, is_active: bool = False) -> None:
-        """Note that a consumer is there; create it if it is new."""
-        if name not in self.group.consumers:
-            self.created = name
-        consumer = self.group.consumer(name, now_ms)
-        if is_active:
-            consumer.active_ms = now_ms
-
-    def deliver(self, entry_id: int, record: Pending) -> None:
-        """Make an entry pending, or replace its record."""
-        if self.group.pending.get(entry_id) != record:
-            self.group.deliver(entry_id, record)
-            self.records[entry_id] = record
-
-    def drop(self, entry_id: int) -> None:
-        """Drop a pending entry whose message does not exist any more."""
-        self.group.acknowledge(entry_id)
-        self.dropped.append(entry_id)
-
-    def effects(self) -> list[Sequence[bytes]]:
-        """Return the commands that change the same."""
-        found: list[Sequence[bytes]] = []
-        if self.dropped:
-            found.append([b"XACK", self.key, self.name, *map(format_id, self.dropped)])
-        if self.created is not None and not self.records:
-            found.append([b"XGROUP", b"CREATECONSUMER", self.key, self.name, self.created])
-        by_record: dict[Pending, list[bytes]] = {}
-        for entry_id, record in self.records.items():
-            by_record.setdefault(record, []).append(format_id(entry_id))
-        found += [claim(self.key, self.name, record, ids) for record, ids in by_record.items()]
-        if self.before != (self.group.last_id, self.group.entries_read):
-            found.append(_position(self.key, self.name, self.group))
-        return found
-
-    def log(self, session: Session) -> None:
-        """Store and log the changes, if there are any."""
-        effects = self.effects()
-        if effects:
-            _log(session, self.key, effects)
 
 
 # ---- XREADGROUP
@@ -326,8 +241,21 @@ def xreadgroup(session: Session, argv: list[bytes]) -> Reply:
         after = MOST_ID if word == b">" else parse_id(word)
         starts.append(None if after == MOST_ID else after + 1)
         entries += _count(stream, group, reading, after)
-    work = _read_groups(session, reading, starts)
-    return locked(session, reading.keys, work) if entries > AT_ONCE_ENTRIES else at_once(work)
+    works = [(key, _read_group(session, reading, key, start)) for key, start in zip(reading.keys, starts, strict=True)]
+    if entries > AT_ONCE_ENTRIES:
+        return _read_in_slices(session, reading, works)
+    return _read_reply(session, reading, [at_once(work) for _, work in works])
+
+
+def _read_in_slices(session: Session, reading: Reading, works: list[tuple[bytes, Work]]) -> Work:
+    found = yield from all_locked(session, works)
+    return _read_reply(session, reading, found)
+
+
+def _read_reply(session: Session, reading: Reading, found: list[Reply]) -> Reply:
+    """Return the entries of all streams that have any; null where nothing was read."""
+    pairs = PairMap((key, entries) for key, entries in zip(reading.keys, found, strict=True) if entries is not None)
+    return pairs if pairs else nothing_to_read(session, reading, reading.ids)
 
 
 def _count(stream: Stream | None, group: Group, reading: Reading, after: int) -> int:
@@ -341,30 +269,28 @@ def _count(stream: Stream | None, group: Group, reading: Reading, after: int) ->
     return stream.count_from(group.last_id + 1, AT_ONCE_ENTRIES)
 
 
-def _read_groups(session: Session, reading: Reading, starts: list[int | None]) -> Work:
-    pairs = PairMap()
-    for key, start in zip(reading.keys, starts, strict=True):
-        chunks: list[tuple[Reply, ...]] = []
-        begin, is_served = start, start is not None
-        left = reading.most or MAX_INTEGER
-        while left:
-            part, begin = _read_part(session, reading, key, begin, min(left, STEP_ENTRIES))
-            chunks.append(tuple(part))
-            left -= len(part)
-            if len(part) < STEP_ENTRIES:
-                break
-            yield
-        entries = LongArray(chunks)
-        if is_served or entries.size:
-            pairs.append((key, entries.members() if entries.size <= AT_ONCE_ENTRIES else entries))
-    return pairs if pairs else nothing_to_read(session, reading, reading.ids)
+def _read_group(session: Session, reading: Reading, key: bytes, start: int | None) -> Work:
+    """Read the entries of one stream; None if there is no new one."""
+    chunks: list[tuple[Reply, ...]] = []
+    is_served, left = start is not None, reading.most or MAX_INTEGER
+    while left:
+        part, start = _read_part(session, reading, key, start, min(left, STEP_ENTRIES))
+        chunks.append(tuple(part))
+        left -= len(part)
+        if len(part) < STEP_ENTRIES:
+            break
+        yield
+    entries = LongArray(chunks)
+    if not is_served and not entries.size:
+        return None
+    return entries if entries.size > AT_ONCE_ENTRIES else entries.members()
 
 
 def _read_part(
     session: Session, reading: Reading, key: bytes, start: int | None, most: int
 ) -> tuple[list[Reply], int | None]:
     """Read at most `most` entries: new ones, or pending ones from `start` on. Return them, and the next start."""
-    group = _present_group(session, key, reading.group)
+    group = present_group(session, key, reading.group)
     if group is None:
         return [], start
     stream: Stream = session.db.peek(key)
@@ -406,23 +332,23 @@ def xack(session: Session, argv: list[bytes]) -> Reply:
     """Acknowledge pending entries of a group; returns how many there were."""
     key, name = argv[1:3]
     if is_long(argv):
-        return locked(session, [key], _acknowledge_in_parts(session, key, name, argv[3:]))
-    if _present_group(session, key, name) is None:
+        return locked(session, key, _acknowledge_in_parts(session, key, name, argv[3:]))
+    if present_group(session, key, name) is None:
         return 0
     return _acknowledge(session, key, name, list(map(parse_id, argv[3:])))
 
 
 def _acknowledge(session: Session, key: bytes, name: bytes, ids: list[int]) -> int:
-    group = _present_group(session, key, name)
+    group = present_group(session, key, name)
     done = [] if group is None else [entry_id for entry_id in ids if group.acknowledge(entry_id)]
     if done:
-        _log(session, key, [[b"XACK", key, name, *map(format_id, done)]])
+        log_effects(session, key, [[b"XACK", key, name, *map(format_id, done)]])
     return len(done)
 
 
 def _acknowledge_in_parts(session: Session, key: bytes, name: bytes, words: list[bytes]) -> Work:
     ids, error = yield from ids_in_parts(words)
-    if _present_group(session, key, name) is None:
+    if present_group(session, key, name) is None:
         return 0
     if error is not None:
         raise error
@@ -431,216 +357,6 @@ def _acknowledge_in_parts(session: Session, key: bytes, name: bytes, words: list
         count += _acknowledge(session, key, name, ids[start : start + PART_WORDS])
         yield
     return count
-
-
-# ---- XCLAIM and XAUTOCLAIM
-
-
-class Claim(NamedTuple):
-    """What XCLAIM asks for."""
-
-    key: bytes
-    group: bytes
-    consumer: bytes
-    least_idle_ms: int
-    ids: list[int]
-    last_id: int
-    delivered_ms: int
-    deliveries: int  # -1: not given
-    is_forced: bool
-    is_just_id: bool
-
-
-@command(
-    "XCLAIM",
-    "key group consumer min-idle-time id [id ...] [IDLE ms] [TIME unix-time-milliseconds] [RETRYCOUNT count] [FORCE] "
-    "[JUSTID] [LASTID id]",
-    arity=-6,
-    flags=WRITE | FAST,
-    keys=FIRST,
-    since="5.0.0",
-)
-def xclaim(session: Session, argv: list[bytes]) -> Reply:
-    """Make pending entries those of another consumer; returns those that it got."""
-    work = _xclaim(session, argv)
-    return work if is_long(argv) else at_once(work)
-
-
-def _xclaim(session: Session, argv: list[bytes]) -> Work:
-    key, name = argv[1:3]
-    group_of(session.db.value(key, STREAM), key, name)
-    request = yield from _parse_claim(session, argv)
-    work = _claim_all(session, request)
-    return (yield from (locked(session, [key], work) if is_long(argv) else work))
-
-
-def _parse_claim(session: Session, argv: list[bytes]) -> Generator[None, None, Claim]:
-    key, name, consumer, least_idle = argv[1:5]
-    least_idle_ms = max(_parse_number(least_idle, b"min-idle-time", b"XCLAIM"), 0)
-    ids: list[int] = []
-    now_ms = session.store.now_ms
-    place = 5
-    for place in range(5, len(argv)):
-        try:
-            ids.append(parse_id(argv[place]))
-        except CommandError:
-            break
-        if place % PART_WORDS == 0:
-            yield
-    else:
-        place = len(argv)
-    last_id, delivered_ms, deliveries, is_forced, is_just_id = 0, now_ms, -1, False, False
-    check_option_words([argv[0], *argv[place:]])
-    while place < len(argv):
-        option, has_more = fold(argv[place]), place + 1 < len(argv)
-        if option == b"FORCE":
-            is_forced = True
-        elif option == b"JUSTID":
-            is_just_id = True
-        elif option in (b"IDLE", b"TIME", b"RETRYCOUNT") and has_more:
-            place += 1
-            number = _parse_number(argv[place], option + b" option", b"XCLAIM")
-            if option == b"RETRYCOUNT":
-                deliveries = number
-            else:
-                delivered_ms = number if option == b"TIME" else now_ms - number
-        elif option == b"LASTID" and has_more:
-            place += 1
-            last_id = parse_id(argv[place])
-        else:
-            raise CommandError(UNKNOWN_CLAIM_OPTION % argv[place][:QUOTED_BYTES])
-        place += 1
-    is_replay = not session.store.expired_until_ms
-    if delivered_ms < 0 or (delivered_ms > now_ms and not is_replay):
-        delivered_ms = now_ms
-    return Claim(key, name, consumer, least_idle_ms, ids, last_id, delivered_ms, deliveries, is_forced, is_just_id)
-
-
-def _parse_number(word: bytes, what: bytes, command_name: bytes) -> int:
-    return parse_bounded(word, MIN_INTEGER, MAX_INTEGER, INVALID_CLAIM_ARGUMENT % (what, command_name))
-
-
-def _claim_all(session: Session, request: Claim) -> Work:
-    chunks: list[tuple[Reply, ...]] = []
-    for start in range(0, len(request.ids) or 1, STEP_ENTRIES):
-        if start:
-            yield
-        chunks.append(tuple(_claim_some(session, request, request.ids[start : start + STEP_ENTRIES])))
-    claimed = LongArray(chunks)
-    return claimed if claimed.size > AT_ONCE_ENTRIES else claimed.members()
-
-
-def _claim_some(session: Session, request: Claim, ids: list[int]) -> list[Reply]:
-    group = _present_group(session, request.key, request.group)
-    if group is None:
-        return []
-    changes = Changes(request.key, request.group, group)
-    found = session.db.peek(request.key).find(ids)
-    now_ms = session.store.now_ms
-    group.last_id = max(group.last_id, request.last_id)
-    claimed: list[Reply] = []
-    for entry_id in ids:
-        pending = group.pending.get(entry_id)
-        if entry_id not in found:
-            if pending is not None:
-                changes.drop(entry_id)
-            continue
-        if pending is None and not request.is_forced:
-            continue
-        if pending is not None and request.least_idle_ms and now_ms - pending.delivered_ms < request.least_idle_ms:
-            continue
-        deliveries = request.deliveries
-        if deliveries < 0:
-            deliveries = (1 if pending is None else pending.deliveries) + (not request.is_just_id)
-        changes.consumer(request.consumer, now_ms, is_active=True)
-        changes.deliver(entry_id, Pending(request.consumer, request.delivered_ms, deliveries))
-        claimed.append(format_id(entry_id) if request.is_just_id else entry_reply(entry_id, found[entry_id]))
-    changes.log(session)
-    return claimed
-
-
-class AutoClaim(NamedTuple):
-    """What XAUTOCLAIM asks for."""
-
-    key: bytes
-    group: bytes
-    consumer: bytes
-    least_idle_ms: int
-    start: int
-    most: int
-    is_just_id: bool
-
-
-@command(
-    "XAUTOCLAIM",
-    "key group consumer min-idle-time start [COUNT count] [JUSTID]",
-    arity=-6,
-    flags=WRITE | FAST,
-    keys=FIRST,
-    since="6.2.0",
-)
-def xautoclaim(session: Session, argv: list[bytes]) -> Reply:
-    """Make entries that have been pending for long those of another consumer; returns where to go on, and those."""
-    check_option_words(argv)
-    key, name, consumer, least_idle = argv[1:5]
-    least_idle_ms = max(_parse_number(least_idle, b"min-idle-time", b"XAUTOCLAIM"), 0)
-    start, count, is_just_id, place = parse_start(argv[5]), 100, False, 6
-    while place < len(argv):
-        option = fold(argv[place])
-        if option == b"COUNT" and place + 1 < len(argv):
-            place += 1
-            count = parse_bounded(argv[place], 1, MOST_CLAIMED, STREAM_COUNT_NOT_POSITIVE)
-        elif option == b"JUSTID":
-            is_just_id = True
-        else:
-            raise CommandError(SYNTAX)
-        place += 1
-    group = group_of(session.db.value(key, STREAM), key, name)
-    work = _autoclaim(session, AutoClaim(key, name, consumer, least_idle_ms, start, count, is_just_id))
-    is_short = min(count * ATTEMPTS, len(group.pending)) <= AT_ONCE_ENTRIES
-    return at_once(work) if is_short else locked(session, [key], work)
-
-
-def _autoclaim(session: Session, request: AutoClaim) -> Work:
-    claimed: list[Reply] = []
-    deleted: list[Reply] = []
-    start: int | None = request.start
-    attempts = request.most * ATTEMPTS
-    while start is not None and attempts > 0 and len(claimed) + len(deleted) < request.most:
-        most = min(attempts, STEP_ENTRIES)
-        start = _autoclaim_some(session, request, start, most, claimed, deleted)
-        attempts -= most
-        if attempts > 0:
-            yield
-    return [format_id(start or 0), claimed, deleted]
-
-
-def _autoclaim_some(
-    session: Session, request: AutoClaim, start: int, most: int, claimed: list[Reply], deleted: list[Reply]
-) -> int | None:
-    """Examine `most` pending entries. Return the first that was not examined, or None if there is none."""
-    group = _present_group(session, request.key, request.group)
-    if group is None:
-        return None
-    changes = Changes(request.key, request.group, group)
-    now_ms = session.store.now_ms
-    pending = list(islice(group.pending.items(start), most + 1))
-    found = session.db.peek(request.key).find([entry_id for entry_id, _ in pending])
-    next_start = None
-    for number, (entry_id, known) in enumerate(pending):
-        if number == most or len(claimed) + len(deleted) >= request.most:
-            next_start = entry_id
-            break
-        if entry_id not in found:
-            changes.drop(entry_id)
-            deleted.append(format_id(entry_id))
-        elif now_ms - known.delivered_ms >= request.least_idle_ms or not request.least_idle_ms:
-            changes.consumer(request.consumer, now_ms, is_active=True)
-            deliveries = known.deliveries + (not request.is_just_id)
-            changes.deliver(entry_id, Pending(request.consumer, now_ms, deliveries))
-            claimed.append(format_id(entry_id) if request.is_just_id else entry_reply(entry_id, found[entry_id]))
-    changes.log(session)
-    return next_start
 
 
 # ---- XPENDING

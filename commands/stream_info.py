@@ -13,12 +13,14 @@ from commands import LOADING, READONLY, STALE, command, container, fold
 from commands.arguments import parse_integer
 from commands.introspection import describe_subcommands
 from commands.key_positions import Keys
-from commands.stream_arguments import entry_reply, named_group
+from commands.stream_arguments import entry_reply, named_group, range_reply
 from errors import NO_SUCH_KEY, UNKNOWN_OR_WRONG_SUBCOMMAND, CommandError
 from replies import Reply
 from session import Session
 from values.consumer_groups import UNKNOWN, Consumer, Group
-from values.streams import STREAM, Stream, format_id
+from values.stream_chunks import MOST_ID, format_id
+from values.stream_type import STREAM
+from values.streams import Stream
 
 KEY_SECOND = Keys(2, 2, 1)
 SHOWN = 10  # entries and pending entries of XINFO STREAM FULL without COUNT
@@ -54,7 +56,7 @@ def xinfo_stream(session: Session, argv: list[bytes]) -> Reply:
     count = parse_integer(options[2]) if options[1:] else SHOWN
     if count < 0:
         count = SHOWN
-    entries = [entry_reply(*entry) for entry in islice(stream.entries(), count or None)]
+    entries = range_reply(stream, 0, MOST_ID, count)
     groups = [_full(stream, name, group, count or None) for name, group in _sorted(stream.groups)]
     return {**_numbers(stream), b"entries": entries, b"groups": groups}
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import commands.stream_claims
 import commands.stream_groups
 import commands.stream_info  # noqa: F401  (their rows)
 from commands import BLOCKING, DENYOOM, FAST, FIRST, READONLY, WRITE, AfterWord, command, fold, for_many
@@ -42,7 +43,9 @@ from errors import (
 )
 from replies import NULL_ARRAY, OK, Reply, Work
 from session import Session
-from values.streams import MOST_ID, SEQUENCE_BITS, STREAM, Stream, format_id
+from values.stream_chunks import MOST_ID, SEQUENCE_BITS, format_id
+from values.stream_type import STREAM
+from values.streams import Stream
 
 AUTO = b"*"
 
@@ -177,7 +180,7 @@ def xdel(session: Session, argv: list[bytes]) -> Reply:
     """Delete entries of a stream; returns how many there were."""
     key = argv[1]
     if is_long(argv):
-        return locked(session, [key], _delete_in_parts(session, key, argv[2:]))
+        return locked(session, key, _delete_in_parts(session, key, argv[2:]))
     if session.db.change(key, STREAM) is None:
         return 0
     return _delete(session, key, list(map(parse_id, argv[2:])))

@@ -265,8 +265,10 @@ class Connection(Outbox):
             return pieces
         if isinstance(reply, LongArray):
             return self._send_long(reply, pieces, is_text)
-        if isinstance(reply, PairMap) and any(isinstance(value, LongArray) for _, value in reply):
-            return self._send_pairs(reply, pieces, is_text)
+        if isinstance(reply, (PairMap, dict)):
+            pairs = list(reply.items()) if isinstance(reply, dict) else reply
+            if any(isinstance(value, LongArray) for _, value in pairs):
+                return self._send_pairs(reply, pairs, pieces, is_text)
         if not is_text:
             return self._encode(reply, pieces)
         row = self.engine.table.get(fold(argv[0]))
@@ -424,16 +426,19 @@ class Connection(Outbox):
     def _begin_slice(self) -> None:
         self.logged = len(self.turn.log.pieces)  # the reply waits for the effects of the work's last slice
 
-    def _send_pairs(self, reply: PairMap, pieces: list[bytes], is_text: bool) -> list[bytes]:
-        """Encode pairs of which some values are long arrays."""
+    def _send_pairs(
+        self, reply: Reply, pairs: Iterable[tuple[bytes, Reply]], pieces: list[bytes], is_text: bool
+    ) -> list[bytes]:
+        """Encode a reply that is a map, of which some values are long arrays."""
         resp3 = self.session.resp3
         if not is_text:
             pieces.append(aggregate(reply, resp3)[0])
-        for name, value in reply:
+        is_nested = isinstance(reply, PairMap) and not resp3
+        for name, value in pairs:
             if is_text:
                 pieces = self._spell_text(text_pieces(name), pieces)
             else:
-                pieces += () if resp3 else (b"*2\r\n",)
+                pieces += (b"*2\r\n",) if is_nested else ()
                 encode(name, pieces.append, resp3)
             if isinstance(value, LongArray):
                 pieces = self._send_long(value, pieces, is_text)

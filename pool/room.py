@@ -29,7 +29,8 @@ from values.entry import value_of
 from values.hyperloglog import DENSE_BYTES
 from values.lists import List
 from values.long_string import most_growth
-from values.streams import ENTRY_BYTES, FIELD_BYTES, STREAM_BYTES, Stream
+from values.stream_chunks import ENTRY_BYTES, FIELD_BYTES
+from values.streams import STREAM_BYTES, Stream
 from values.table import CAP, Table
 
 Growth = Callable[[Keyspace, "list[bytes]"], "tuple[int, int]"]

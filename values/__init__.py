@@ -17,7 +17,7 @@ from values.long_string import LONG_STRING, LongString
 from values.row import Commands, ValueType, made_anew
 from values.sets import SET_TYPE
 from values.sorted_sets import SORTED_SET
-from values.streams import STREAM
+from values.stream_type import STREAM
 from values.strings import STRING
 
 __all__ = [

@@ -1,12 +1,10 @@
 """The type of streams: entries ordered by ID, and the consumer groups that read them (`consumer_groups.py`).
 
-1. An ID is an int: milliseconds << 64 | sequence number. So IDs compare as Redis's do.
-2. The fields of an entry are one tuple: name, value, name, value, … It never changes.
-3. Entries are in chunks of at most CHUNK. The last chunk is open: two lists, to which an entry is appended in O(1).
-   All others are sealed: one `bytes` (`_pack`), which takes a quarter of the memory. A sealed chunk never changes, so
-   copies share it: the copy of a million entries takes 0.3 ms. To delete an entry makes its chunk anew.
-4. A chunk whose entries are long is sealed as a tuple, because packing would copy what it does not make smaller.
-5. Entries that are trimmed off the first chunk stay in it (`_skip`) until the chunk goes. So a stream that keeps its
+1. The fields of an entry are one tuple: name, value, name, value, … It never changes.
+2. Entries are in chunks of at most CHUNK. The last chunk is open: two lists, to which an entry is appended in O(1).
+   All others are sealed: one `bytes` (`stream_chunks.py`). A sealed chunk never changes, so copies share it: the copy
+   of a million entries takes 0.3 ms. To delete an entry makes its chunk anew.
+3. Entries that are trimmed off the first chunk stay in it (`_skip`) until the chunk goes. So a stream that keeps its
    last thousand entries drops one a command, in O(1).
 
     append                       O(1); a chunk is sealed every CHUNK entries, 0.1 ms
@@ -22,42 +20,34 @@ no account knows of.
 
 from __future__ import annotations
 
-import marshal
-from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import accumulate, chain, islice, repeat
-from sys import getsizeof
-from typing import Any, Union
 
 from values.consumer_groups import GROUP_BYTES, UNKNOWN, Group, Totals
-from values.row import Commands, ValueType, made_anew
+from values.stream_chunks import (
+    ENTRY_BYTES,
+    FIELD_BYTES,
+    ID_TEXT,
+    MOST_ID,
+    SEQUENCE_BITS,
+    Chunk,
+    bytes_of,
+    columns_of,
+    format_id,
+    open_bytes_of,
+    pack,
+    unpack,
+)
 
-Chunk = Union[bytes, "tuple[tuple[int, ...], tuple[tuple[bytes, ...], ...]]"]
 Span = tuple[int, int, int]  # a chunk, and the part of it from one index to before another
 
 CHUNK = 64  # entries
 CHUNK_BYTES = 1 << 14  # an open chunk of more is sealed
-PACKED_BYTES = 1024  # an entry; entries that are longer on average are not packed
 LARGE = 1000  # entries, or pending ones
 LARGE_BYTES = 1 << 16
 STREAM_BYTES = 560  # an empty one, measured
-ENTRY_BYTES = 128  # an open entry beside its fields: its ID, its tuple, its places in two lists
-FIELD_BYTES = 41 + 7  # a word of a field beside its bytes: its object, rounded up by malloc, and its place in the tuple
 CHUNK_SHARE_BYTES = 100  # a sealed chunk beside its own size
 FREED_CHUNKS = 16  # in one step
-REBUILT_IDS = 38  # of one command that makes entries pending
-EXAMINED_IDS = 1024  # in one step
-
-SEQUENCE_BITS = 64
-MOST_SEQUENCE = (1 << SEQUENCE_BITS) - 1
-ID_TEXT = b"%d-%d"
-MOST_ID = (1 << 2 * SEQUENCE_BITS) - 1
-
-
-def format_id(entry_id: int) -> bytes:
-    """Return the text of an ID."""
-    return ID_TEXT % (entry_id >> SEQUENCE_BITS, entry_id & MOST_SEQUENCE)
 
 
 class Stream:
@@ -134,7 +124,7 @@ class Stream:
         if place == len(self._chunks):
             return self._ids, self._rows
         chunk = self._chunks[place]
-        ids, rows = _unpack(chunk) if isinstance(chunk, bytes) else chunk
+        ids, rows = unpack(chunk) if isinstance(chunk, bytes) else chunk
         return (ids[self._skip :], rows[self._skip :]) if place == 0 and self._skip else (ids, rows)
 
     def _places(self, start: int, end: int, is_reverse: bool) -> Iterable[int]:
@@ -172,7 +162,7 @@ class Stream:
             chunk = self._chunks[place] if place + 1 < len(self._chunks) else ()
             is_whole = isinstance(chunk, bytes) and self._firsts[place] >= start and self._firsts[place + 1] <= end
             if isinstance(chunk, bytes) and is_whole and (place or not self._skip):
-                times, sequences, rows = _columns(chunk)
+                times, sequences, rows = columns_of(chunk)
                 texts = list(map(ID_TEXT.__mod__, zip(times, sequences)))  # noqa: B905
             else:
                 ids, rows = self._load(place)
@@ -268,11 +258,11 @@ class Stream:
             self._seal()
 
     def _seal(self) -> None:
-        chunk = _pack(self._ids, self._rows, self._open_bytes)
+        chunk = pack(self._ids, self._rows, self._open_bytes)
         self._chunks.append(chunk)
         self._firsts.append(self._ids[0])
         self._counts.append(len(self._ids))
-        self._sealed_bytes += _bytes_of(chunk)
+        self._sealed_bytes += bytes_of(chunk)
         self._ids, self._rows, self._open_bytes = [], [], 0
 
     def delete(self, ids: Iterable[int]) -> list[int]:
@@ -292,15 +282,15 @@ class Stream:
     def _replace(self, place: int, ids: list[int], rows: list[tuple[bytes, ...]]) -> None:
         """Give a chunk other entries, some of those that it has."""
         if place == len(self._chunks):
-            self._ids, self._rows, self._open_bytes = ids, rows, sum(map(_open_bytes_of, rows))
+            self._ids, self._rows, self._open_bytes = ids, rows, sum(map(open_bytes_of, rows))
             return
-        self._sealed_bytes -= _bytes_of(self._chunks[place])
+        self._sealed_bytes -= bytes_of(self._chunks[place])
         if place == 0:
             self._skip = 0
         if ids:
-            self._chunks[place] = chunk = _pack(ids, rows, sum(map(_open_bytes_of, rows)))
+            self._chunks[place] = chunk = pack(ids, rows, sum(map(open_bytes_of, rows)))
             self._counts[place] = len(ids)
-            self._sealed_bytes += _bytes_of(chunk)
+            self._sealed_bytes += bytes_of(chunk)
         else:
             del self._chunks[place], self._firsts[place], self._counts[place]
 
@@ -317,14 +307,14 @@ class Stream:
             whole += 1
         dropped = self._chunks[:whole]
         if whole:
-            self._sealed_bytes -= sum(map(_bytes_of, dropped))
+            self._sealed_bytes -= sum(map(bytes_of, dropped))
             self._skip = 0
             del self._chunks[:whole], self._firsts[:whole], counts[:whole]
         if excess and counts:
             self._skip += excess
             counts[0] -= excess
         elif excess:
-            self._open_bytes -= sum(map(_open_bytes_of, self._rows[:excess]))
+            self._open_bytes -= sum(map(open_bytes_of, self._rows[:excess]))
             del self._ids[:excess], self._rows[:excess]
         return dropped
 
@@ -433,150 +423,10 @@ class Stream:
         assert all(first <= self._load(place)[0][0] for place, first in enumerate(self._firsts))
         assert self._firsts == sorted(self._firsts)
         assert len(self._ids) == len(self._rows) < CHUNK
-        assert self._open_bytes == sum(map(_open_bytes_of, self._rows))
-        assert self._sealed_bytes == sum(map(_bytes_of, self._chunks))
+        assert self._open_bytes == sum(map(open_bytes_of, self._rows))
+        assert self._sealed_bytes == sum(map(bytes_of, self._chunks))
         assert not ids or ids[-1] <= self.last_id
         assert self.totals.pending == sum(len(group.pending) for group in self.groups.values())
         assert self.totals.held_bytes == sum(len(name) + group.size_bytes() for name, group in self.groups.items())
         for group in self.groups.values():
             group.check()
-
-
-# ---- chunks
-
-
-def _open_bytes_of(fields: tuple[bytes, ...]) -> int:
-    return ENTRY_BYTES + FIELD_BYTES * len(fields) + sum(map(len, fields))
-
-
-def _bytes_of(chunk: Chunk) -> int:
-    if isinstance(chunk, bytes):
-        return getsizeof(chunk)
-    return sum(map(_open_bytes_of, chunk[1]))
-
-
-def _pack(ids: Sequence[int], rows: Sequence[tuple[bytes, ...]], open_bytes: int) -> Chunk:
-    """Seal a chunk: as `bytes`, or as a tuple if its entries are long.
-
-    Times are stored as differences, and integers in the least number of bytes. Names that all entries have in common
-    are stored once, and values by column.
-    """
-    if open_bytes > PACKED_BYTES * len(rows):
-        return tuple(ids), tuple(rows)
-    times = [entry_id >> SEQUENCE_BITS for entry_id in ids]
-    steps = [after - before for before, after in zip(times, times[1:])]  # noqa: B905, RUF007 - the second is shorter
-    sequences = [entry_id & MOST_SEQUENCE for entry_id in ids]
-    head = (times[0], *_shrunk([0, *steps]), *_shrunk(sequences))
-    if len(set(map(len, rows))) == 1:
-        columns = list(zip(*rows, strict=True))
-        if all(column.count(column[0]) == len(column) for column in columns[::2]):
-            names = tuple([column[0] for column in columns[::2]])
-            return marshal.dumps((*head, names, tuple(columns[1::2])), 2)
-    return marshal.dumps((*head, None, tuple(rows)), 2)
-
-
-def _shrunk(numbers: list[int]) -> tuple[str, bytes]:
-    """Return the type code and the bytes of an array of unsigned integers."""
-    most = max(numbers)
-    code = "B" if most < 1 << 8 else "H" if most < 1 << 16 else "I" if most < 1 << 32 else "Q"
-    return code, array(code, numbers).tobytes()
-
-
-def _unpack(chunk: bytes) -> tuple[list[int], Sequence[tuple[bytes, ...]]]:
-    """Return the IDs and the fields of the entries of a packed chunk."""
-    times, sequences, rows = _columns(chunk)
-    return [time_ms << SEQUENCE_BITS | each for time_ms, each in zip(times, sequences)], rows  # noqa: B905
-
-
-def _columns(chunk: bytes) -> tuple[Iterable[int], Iterable[int], Sequence[tuple[bytes, ...]]]:
-    """Return the two halves of the IDs, and the fields, of the entries of a packed chunk."""
-    first_ms, step_code, steps, sequence_code, sequences, names, columns = marshal.loads(chunk)
-    times = accumulate(array(step_code, steps), initial=first_ms)
-    next(times)  # the first step is 0
-    rows = columns if names is None else list(zip(*chain.from_iterable(zip(map(repeat, names), columns))))  # noqa: B905
-    return times, array(sequence_code, sequences), rows
-
-
-# ---- the commands that make a stream anew
-
-
-def rebuild(key: bytes, stream: Stream, deadline_ms: int) -> Commands:
-    """Return the commands that make the stream, as Redis's rewrite of its log has them."""
-    return made_anew(key, _commands(key, stream), deadline_ms)
-
-
-def _commands(key: bytes, stream: Stream) -> Iterator[Sequence[bytes]]:
-    """Yield the commands that make the stream where there is no key.
-
-    XCLAIM makes an entry pending only if it exists. So a pending entry that was deleted is made first, claimed, and
-    trimmed off again, because a trim leaves no trace but the last ID, which XSETID sets back.
-    """
-    groups = {name: stream.groups[name] for name in sorted(stream.groups)}  # the same whatever order they were made in
-    gone: dict[bytes, list[int]] = {name: [] for name in groups}
-    for name, group in groups.items():
-        pending = (entry_id for entry_id, _ in group.pending.items())
-        while ids := list(islice(pending, EXAMINED_IDS)):
-            found = stream.find(ids)
-            gone[name] += [entry_id for entry_id in ids if entry_id not in found]
-            if len(ids) == EXAMINED_IDS:
-                yield (b"DEL", key)  # once more: so that no step takes long
-    lost = sorted({entry_id for ids in gone.values() for entry_id in ids})
-    for entry_id in lost:
-        yield (b"XADD", key, format_id(entry_id), b"", b"")
-    if not stream.length and not lost:
-        yield (b"XADD", key, b"MAXLEN", b"0", b"0-1", b"", b"")  # an empty stream
-    for name, ids in gone.items():
-        if ids:
-            yield (b"XGROUP", b"CREATE", key, name, b"0-0")
-            yield from _claims(key, name, groups[name], ids)
-    if lost:
-        yield (b"XTRIM", key, b"MAXLEN", b"0")
-        yield (b"XSETID", key, b"0-0")
-    for entry_id, fields in stream.entries():
-        yield (b"XADD", key, format_id(entry_id), *fields)
-    added, deleted = b"%d" % stream.entries_added, format_id(stream.max_deleted_id)
-    top_id = format_id(max(stream.last_id, stream.max_deleted_id))
-    yield (b"XSETID", key, top_id, b"ENTRIESADDED", added, b"MAXDELETEDID", deleted)
-    if stream.last_id < stream.max_deleted_id:  # as an earlier XSETID has left it
-        yield (b"XSETID", key, format_id(stream.last_id))
-    for name, group in groups.items():
-        read = b"%d" % group.entries_read
-        how = b"SETID" if gone[name] else b"CREATE"
-        yield (b"XGROUP", how, key, name, format_id(group.last_id), b"ENTRIESREAD", read)
-        for consumer in sorted(group.consumers):
-            yield (b"XGROUP", b"CREATECONSUMER", key, name, consumer)
-        lost_here = set(gone[name])
-        yield from _claims(key, name, group, (each for each, _ in group.pending.items() if each not in lost_here))
-
-
-def _claims(key: bytes, name: bytes, group: Group, ids: Iterable[int]) -> Iterator[Sequence[bytes]]:
-    """Yield the commands that make entries pending, one for several that have the same record."""
-    batch: list[bytes] = []
-    known = None
-    for entry_id in ids:
-        pending = group.pending.get(entry_id)
-        if batch and (pending != known or len(batch) == REBUILT_IDS):
-            yield claim(key, name, known, batch)
-            batch = []
-        known = pending
-        batch.append(format_id(entry_id))
-    if known is not None:
-        yield claim(key, name, known, batch)
-
-
-def claim(key: bytes, group: bytes, pending: Any, ids: Iterable[bytes]) -> Sequence[bytes]:
-    """Return the command that makes existing entries pending with this record."""
-    options = (b"TIME", b"%d" % pending.delivered_ms, b"RETRYCOUNT", b"%d" % pending.deliveries, b"FORCE", b"JUSTID")
-    return (b"XCLAIM", key, group, pending.consumer, b"0", *ids, *options)
-
-
-STREAM = ValueType(
-    name=b"stream",
-    python_type=Stream,
-    encoding=lambda _stream: b"stream",
-    rebuild=rebuild,
-    copy=Stream.copy,
-    size_bytes=Stream.size_bytes,
-    is_large=Stream.is_large,
-    may_be_empty=True,
-)

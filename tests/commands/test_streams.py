@@ -10,7 +10,7 @@ from instances import START_MS, Bench, Client, driven, work_of
 from servers import PATIENCE_SECONDS, GodisProcess, encode, parse, wait_until
 
 import errors
-from commands import stream_arguments
+from commands import stream_arguments, stream_claims, stream_groups
 from errors import CommandError
 from replies import LongEntries, NullArray, PairMap
 from values import rebuild
@@ -262,9 +262,7 @@ def test_claims_are_logged_so_that_replay_ignores_the_clock() -> None:
 
 @pytest.fixture
 def _few_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    from commands import stream_groups  # noqa: PLC0415
-
-    for module in (stream_arguments, stream_groups):
+    for module in (stream_arguments, stream_claims, stream_groups):
         monkeypatch.setattr(module, "AT_ONCE_ENTRIES", 10)
 
 
@@ -369,7 +367,13 @@ def test_a_long_delivery_locks_its_key_and_is_logged_as_one() -> None:
 
 @pytest.mark.parametrize("hello", [2, 3])
 @pytest.mark.parametrize(
-    "line", ["XREAD STREAMS k none k 0 0 4990", "XRANGE k - +", "XREADGROUP GROUP g c STREAMS k >"]
+    "line",
+    [
+        "XREAD STREAMS k none k 0 0 4990",
+        "XRANGE k - +",
+        "XREADGROUP GROUP g c STREAMS k >",
+        "XINFO STREAM k FULL COUNT 0",
+    ],
 )
 def test_a_long_reply_has_the_bytes_of_a_short_one(tmp_path: Path, line: str, hello: int) -> None:
     """Five thousand entries are sent in parts; those of several requests together are the same."""
@@ -382,11 +386,38 @@ def test_a_long_reply_has_the_bytes_of_a_short_one(tmp_path: Path, line: str, he
         found = parse(raw.ask(*line.split()))
         entries = [[b"%d-0" % number, [b"f", b"%d" % number]] for number in range(1, 5001)]
         pairs = [(b"k", entries), (b"k", entries[4990:])] if "none" in line else [(b"k", entries)]
+        if line.startswith("XINFO"):
+            found = dict(found if hello == 3 else zip(found[::2], found[1::2], strict=True))[b"entries"]
         if not line.startswith("XREAD"):
             assert found == entries
         else:
             assert [tuple(pair) for pair in found] == pairs
         assert raw.ask("PING") == b"+PONG\r\n"
+
+
+@pytest.mark.usefixtures("_few_at_once")
+@pytest.mark.parametrize(
+    "line", ["XREADGROUP GROUP g c STREAMS k >", "XAUTOCLAIM k g d 0 0 COUNT 1000", "XGROUP DELCONSUMER k g c"]
+)
+def test_a_key_that_ends_amid_its_lock_leaves_a_log_that_can_be_replayed(line: str) -> None:
+    """Its DEL is logged at once, and the effects behind it must not be on a group that does not exist."""
+    bench, client = many()
+    if "READ" not in line:
+        done(bench, client, "XREADGROUP GROUP g c STREAMS k >")
+    client.ask("PEXPIRE", "k", 1000)
+    [reply] = bench.engine.run(client.session, [line.encode().split()])
+    work = work_of(reply)
+    next(work)
+    next(work)
+    bench.advance(2)
+    bench.store.expire_cycle(lambda: False)
+    driven(work)
+    assert bench.store.databases[0].get(b"k") is None
+    follower = Bench(default_ttl="0")
+    follower.store.begin_replay(START_MS)
+    for argv in bench.log.records:
+        follower.engine.apply(0, argv)
+    assert follower.store.databases[0].entries == {}
 
 
 # ---- waiting

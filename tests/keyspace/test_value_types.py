@@ -41,7 +41,8 @@ from values.hashes import Hash
 from values.lists import LARGE, PART, List
 from values.sets import Set
 from values.sorted_sets import SortedSet
-from values.streams import SEQUENCE_BITS, Stream
+from values.stream_chunks import SEQUENCE_BITS
+from values.streams import Stream
 
 
 def scored(names: Iterable[bytes]) -> SortedSet:

@@ -13,9 +13,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from values import consumer_groups, streams
+from values import consumer_groups, stream_chunks, streams
 from values.consumer_groups import UNKNOWN, Group, IdMap, Pending
-from values.streams import MOST_ID, SEQUENCE_BITS, Stream, format_id
+from values.stream_chunks import MOST_ID, SEQUENCE_BITS, format_id
+from values.streams import Stream
 
 Fields = tuple[bytes, ...]
 STEPS = st.sampled_from([1, 2, 3, 255, 1 << 16, 1 << SEQUENCE_BITS, 3 << SEQUENCE_BITS, 1 << 40 + SEQUENCE_BITS])
@@ -231,8 +232,8 @@ def filled(count: int, fields: Fields = (b"field1", b"value", b"field2", b"value
 @pytest.mark.parametrize("ids", [[1, 2, 3], [5 << 64, 5 << 64 | 2**64 - 1, 9 << 64], [2**127, 2**127 + 1, MOST_ID]])
 def test_a_sealed_chunk_holds_what_was_put_in(rows: list[Fields], ids: list[int]) -> None:
     ids = ids[: len(rows)]
-    chunk = streams._pack(ids, rows, sum(map(streams._open_bytes_of, rows)))
-    unpacked = streams._unpack(chunk) if isinstance(chunk, bytes) else chunk
+    chunk = stream_chunks.pack(ids, rows, sum(map(stream_chunks.open_bytes_of, rows)))
+    unpacked = stream_chunks.unpack(chunk) if isinstance(chunk, bytes) else chunk
     assert (list(unpacked[0]), list(unpacked[1])) == (ids, rows)
 
 
@@ -248,7 +249,7 @@ def test_the_next_id_is_of_now_or_follows_the_last() -> None:
     assert format_id(stream.next_id(7)) == b"7-1"
     assert format_id(stream.next_id(6)) == b"7-1"
     assert format_id(stream.next_id(8)) == b"8-0"
-    stream.last_id = 7 << 64 | streams.MOST_SEQUENCE
+    stream.last_id = 7 << 64 | stream_chunks.MOST_SEQUENCE
     assert format_id(stream.next_id(7)) == b"8-0"
 
 
@@ -273,8 +274,8 @@ def test_a_copy_shares_chunks_and_pending_entries() -> None:
 
 def test_trimming_one_entry_at_a_time_unpacks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = filled(1000)
-    monkeypatch.setattr(streams, "_unpack", None)
-    monkeypatch.setattr(streams, "_pack", None)
+    monkeypatch.setattr(streams, "unpack", None)
+    monkeypatch.setattr(streams, "pack", None)
     for _ in range(500):
         stream.trim(1)
     monkeypatch.undo()

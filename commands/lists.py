@@ -5,7 +5,8 @@
 3. A search in a long list runs in slices. A command that then changes the list locks its key meanwhile, and changes it
    in one step: see `_with_key_locked`. So does a push of thousands of elements: they become a list of their own first.
 
-The commands that wait are in `commands/blocking_lists.py`.
+The commands that wait are in `commands/blocking_lists.py`; they try `pop_first` and `move`. The module is longer than
+most because lists have seventeen commands besides, and what several of them share stands beside them.
 """
 
 from __future__ import annotations

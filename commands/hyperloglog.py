@@ -21,7 +21,7 @@ from keyspace.key_locks import KeyLock
 from replies import HELD_BACK, OK, Reply, Work
 from session import Session
 from store import EffectLog, Keyspace
-from values import STRING, is_string
+from values import STRING, LongString, is_string
 from values.hyperloglog import (
     EMPTY,
     REGISTERS,
@@ -42,16 +42,18 @@ from values.long_string import LONG_STRING
 from values.murmur import MOST_LANES, TABLED, hash_in_steps, hash_of, hashes_of
 
 CARDINALITY = slice(8, 16)  # of a value
+HEAD = slice(0, 16)
 ADDED_AT_ONCE = 512  # words; to add a new element takes 10 µs
 LONG_BYTES = 1 << 16  # elements of so many bytes take some milliseconds
 UNITED_AT_ONCE = 32  # words; to unite two takes 0.1 ms
 
 
-def _checked(value: bytes | None) -> bytes | None:
+def _checked(value: bytes | LongString | None) -> bytes | None:
     """Return a value that is a HyperLogLog, or None. Raises CommandError for another string."""
-    if value is not None and not (type(value) is bytes and is_valid(value)):
-        raise CommandError(NO_HYPERLOGLOG)
-    return value
+    if value is None or (isinstance(value, bytes) and is_valid(value)):
+        return value
+    # None is as long as a LongString: Redis finds out when it reads the runs of a sparse one.
+    raise CommandError(NO_HYPERLOGLOG if isinstance(value, bytes) or not is_valid(value[HEAD]) else CORRUPT_HYPERLOGLOG)
 
 
 @command("PFADD", "key [element ...]", arity=-2, flags=WRITE | DENYOOM | FAST, keys=FIRST, since="2.8.9")

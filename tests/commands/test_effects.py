@@ -239,25 +239,31 @@ class Followed:
     def run(self, steps: list[Step]) -> None:
         """Do all steps. Raises Difference."""
         for number, step in enumerate(steps, 1):
-            if step.pause_ms:
-                self.leader.store.tick(self.leader.store.now_ms + step.pause_ms)
-            if step.expires:
-                self.leader.store.expire_cycle(lambda: False)
-                self._follow()
-            if what := self._ask(step.argv):
-                raise Difference(number, what)
-            if number % 50 == 0 or number == len(steps):
-                mine, theirs = all_of(self.leader.store), all_of(self.follower.store)
-                if mine != theirs:
-                    places = [place for place in mine.keys() | theirs.keys() if mine.get(place) != theirs.get(place)]
-                    shown = [f"{place}: {mine.get(place)} became {theirs.get(place)}" for place in places]
-                    raise Difference(number, "\n".join(["the effects do not say what happened", *shown]))
-                try:
-                    check(self.leader.store)
-                    check(self.follower.store)
-                    assert all_of(rebuilt(self.leader.store)) == mine, "what is rebuilt is something else"
-                except (AssertionError, CommandError) as error:
-                    raise Difference(number, traceback.format_exc()) from error
+            try:
+                self._run(number, step, is_last=number == len(steps))
+            except CommandError as error:
+                raise Difference(number, f"the effects cannot be applied: {error.text!r}") from None
+
+    def _run(self, number: int, step: Step, is_last: bool) -> None:
+        if step.pause_ms:
+            self.leader.store.tick(self.leader.store.now_ms + step.pause_ms)
+        if step.expires:
+            self.leader.store.expire_cycle(lambda: False)
+            self._follow()
+        if what := self._ask(step.argv):
+            raise Difference(number, what)
+        if number % 50 == 0 or is_last:
+            mine, theirs = all_of(self.leader.store), all_of(self.follower.store)
+            if mine != theirs:
+                places = [place for place in mine.keys() | theirs.keys() if mine.get(place) != theirs.get(place)]
+                shown = [f"{place}: {mine.get(place)} became {theirs.get(place)}" for place in places]
+                raise Difference(number, "\n".join(["the effects do not say what happened", *shown]))
+            try:
+                check(self.leader.store)
+                check(self.follower.store)
+                assert all_of(rebuilt(self.leader.store)) == mine, "what is rebuilt is something else"
+            except (AssertionError, CommandError) as error:
+                raise Difference(number, traceback.format_exc()) from error
 
     def _ask(self, argv: Command) -> str:
         """Run a command; return what is wrong with what it logged, or nothing."""

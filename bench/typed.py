@@ -23,7 +23,7 @@ HASHES = 10_000
 SHORT = "x" * 64
 
 Words = Sequence[object]
-Fill = Callable[[int], Iterable[Words]]  # requests -> what is to be there before so many requests of the test
+Fill = Callable[[int], Iterable[Words]]  # so many elements, or keys -> what makes them
 
 
 def elements(name: str, key: str, parts: Iterable[Sequence[object]]) -> Iterator[Words]:
@@ -95,9 +95,9 @@ def stream_of(count: int) -> Iterator[Words]:
     return (["XADD", "mystream", f"{each}-1", "field", SHORT] for each in range(1, count + 1))
 
 
-def many_hashes(_requests: int) -> Iterator[Words]:
+def hashes_of_ten(count: int) -> Iterator[Words]:
     """Make hashes of ten fields."""
-    for each in range(HASHES):
+    for each in range(count):
         yield ["HSET", f"hash:{number(each)}", *(word for field in range(10) for word in (f"field{field}", SHORT[:20]))]
 
 
@@ -108,8 +108,8 @@ class Test(NamedTuple):
     """
 
     words: list[str]
-    before: Fill = nothing
-    each: Fill = nothing
+    before: Fill = nothing  # as many as the case has keys
+    each: Fill = nothing  # as many as there will be requests
     keyspace: int = MEMBERS
     floor_16: float | None = 0.45  # of throughput over redis-server's, at P=16; at P=1 it is FLOOR_1
 
@@ -118,22 +118,22 @@ FLOOR_1 = 0.65
 TESTS: dict[str, Test] = {
     "lpush": Test(["LPUSH", "mylist", SHORT]),
     "rpop": Test(["RPOP", "mylist"], each=list_of),
-    "lrange_100": Test(["LRANGE", "mylist", "0", "99"], lambda _: list_of(MEMBERS), floor_16=None),
+    "lrange_100": Test(["LRANGE", "mylist", "0", "99"], list_of, floor_16=None),
     "sadd": Test(["SADD", "myset", "element:__rand_int__"]),
     "spop": Test(["SPOP", "myset"], each=set_of),
     "hset": Test(["HSET", "myhash", "element:__rand_int__", SHORT]),
-    "hget": Test(["HGET", "myhash", "element:__rand_int__"], lambda _: hash_of(MEMBERS)),
-    "hgetall_10": Test(["HGETALL", "hash:__rand_int__"], many_hashes, keyspace=HASHES, floor_16=None),
+    "hget": Test(["HGET", "myhash", "element:__rand_int__"], hash_of),
+    "hgetall_10": Test(["HGETALL", "hash:__rand_int__"], hashes_of_ten, keyspace=HASHES, floor_16=None),
     "zadd": Test(["ZADD", "myzset", "__rand_int__", "element:__rand_int__"], floor_16=0.35),
-    "zrange_100": Test(["ZRANGE", "myzset", "0", "99"], lambda _: sorted_set_of(MEMBERS), floor_16=None),
+    "zrange_100": Test(["ZRANGE", "myzset", "0", "99"], sorted_set_of, floor_16=None),
     "zrangebyscore_10": Test(
         ["ZRANGEBYSCORE", "myzset", "__rand_int__", "+inf", "LIMIT", "0", "10"],
-        lambda _: sorted_set_of(MEMBERS),
+        sorted_set_of,
         floor_16=None,
     ),
-    "zrank": Test(["ZRANK", "myzset", "element:__rand_int__"], lambda _: sorted_set_of(MEMBERS)),
+    "zrank": Test(["ZRANK", "myzset", "element:__rand_int__"], sorted_set_of),
     "xadd": Test(["XADD", "mystream", "*", "field", SHORT], floor_16=0.35),
-    "xrange_100": Test(["XRANGE", "mystream", "-", "+", "COUNT", "100"], lambda _: stream_of(10_000), floor_16=None),
+    "xrange_100": Test(["XRANGE", "mystream", "-", "+", "COUNT", "100"], stream_of, keyspace=10_000, floor_16=None),
     "setbit": Test([]),
     "pfadd": Test(["PFADD", "myhll", "element:__rand_int__"]),
 }

@@ -24,8 +24,6 @@ from acknowledged import Writer, all_settle
 from contents import contents
 from servers import GODIS, GodisProcess, encode, parse, wait_until
 
-from commands import TABLE
-
 ROUNDS = int(os.environ.get("GODIS_SOAK", "3"))
 SEED = os.environ.get("GODIS_SEED", "")
 REWRITTEN = "the log is rewritten"
@@ -176,7 +174,7 @@ def test_a_transaction_that_was_asked_and_not_answered_is_there_whole_or_not_at_
                 client.mset({f"k{count}:{each}": 1 for each in range(count)})
 
 
-@pytest.mark.parametrize("name", [name for name in MULTIPLE if name.encode() in TABLE])
+@pytest.mark.parametrize("name", MULTIPLE)
 def test_many_elements_that_were_asked_and_not_answered_are_there_all_or_none(tmp_path: Path, name: str) -> None:
     """A request of many elements is one effect of its key, though it is done in slices."""
     with GodisProcess(tmp_path) as godis:

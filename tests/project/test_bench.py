@@ -11,21 +11,13 @@ from pathlib import Path
 import pytest
 from servers import ROOT, require
 
-import engine  # noqa: F401 - it fills the table
-from bench import typed
-from commands import TABLE
-
 SOAK = "GODIS_SOAK" in os.environ  # a pool takes ten seconds to come up and go
-ALL_TYPES = {b"RPUSH", b"HSET", b"SADD", b"ZADD", b"XADD", b"SETBIT"} <= TABLE.keys()
-TYPED = [name for name, test in typed.TESTS.items() if (test.words or ["SETBIT"])[0].encode() in TABLE]
 RUNS = [
     "always --rounds 1 --seconds 0.1 --depths 1",
     "compare --rounds 1 --seconds 0.01 --keyspace 100 --clients 2 --depths 2 --tests set,text-get",
-    *(
-        ["compare --rounds 1 --seconds 0.01 --keyspace 100 --clients 2 --depths 2 --tests " + ",".join(TYPED)]
-        * bool(TYPED)
-    ),
-    *(["growth --sizes 20,40 --seconds 0.001", "footprint --keys 100 --types"] if ALL_TYPES else []),
+    "compare --rounds 1 --seconds 0.01 --keyspace 100 --clients 2 --depths 2 --tests rpop,hgetall_10,setbit",
+    "growth --sizes 20,40 --seconds 0.001",
+    "footprint --keys 100 --types",
     "latency --pairs 1 --rounds 1 --seconds 0.05 --rate 500 --keys 100 --clients 2",
     "footprint --keys 100 --connections 2 --seconds 0.01",
     "replay --commands 100 --rounds 1",

@@ -27,9 +27,6 @@ from typing import Any
 from contents import READS, ask_all
 from servers import GodisProcess, Raw, encode
 
-import engine  # noqa: F401 - it fills the table
-from commands import TABLE
-
 DEFAULT_TTL_MS = 6 * 3600 * 1000
 NO_SUCH_KEY = b"-ERR no such key\r\n"  # of RENAME
 SLACK_MS = 500  # the clock of a turn may be read a little before the request came
@@ -86,7 +83,7 @@ class Writer:
         if self._random.random() < 0.01:
             return [self._flush]
         kinds = kinds if self._random.random() < 0.5 else [*self._on_collections(), kinds[0]]
-        return self._random.choice([request for request in kinds if request[0] in TABLE])
+        return self._random.choice(kinds)
 
     def _on_collections(self) -> list[Request]:
         """Make up a request of each kind on lists, hashes, sets, sorted sets and streams: most are of many elements."""

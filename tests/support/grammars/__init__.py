@@ -137,7 +137,7 @@ class Grammar:
         self.known_to_redis = [line for line in lines if line[0] != "!"]
         self.templates = [line[1:] if line[0] == "!" else line for line in lines]
         self.often = [line.split() for line in getattr(own, "OFTEN", "").strip().splitlines()]
-        others = [line for other, line in generic.OTHER_TYPES if other != family and other in FAMILIES]
+        others = [line for other, line in generic.OTHER_TYPES if other != family]
         self.generic = [line.split() for line in generic.GRAMMAR.strip().splitlines()]
         self.rare = [line.split() for line in [*generic.RARE.strip().splitlines(), *others]]
 

@@ -122,7 +122,7 @@ def time_us(server: Server, request: Request, size: int, seconds: float, takes: 
     """Return the CPU time of a command, in microseconds."""
     random = Random(1)
     most = max(2, size // 4 // DEPTH) if takes else 1 << 30
-    wires = [b"".join(encode(*map(str, request(random, size))) for _ in range(DEPTH)) for _ in range(min(most, 500))]
+    wires = [b"".join(encode(*map(str, request(random, size))) for _ in range(DEPTH)) for _ in range(min(most, 100))]
     with server.raw(timeout=60) as raw:
 
         def ask(wire: bytes) -> None:

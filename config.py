@@ -342,7 +342,7 @@ SETTINGS = [
     Setting(
         "client-output-buffer-limit",
         "output_limits",
-        "normal 1gb 256mb 60 slave 256mb 64mb 60 pubsub 32mb 8mb 60",  # the clients here are normal ones
+        "normal 1gb 256mb 60 slave 256mb 64mb 60 pubsub 32mb 8mb 60",
         parse_output_limits,
         live=True,
         flag=None,

@@ -34,6 +34,7 @@ import commands.introspection
 import commands.keys
 import commands.lists
 import commands.pool
+import commands.pubsub
 import commands.refused
 import commands.server
 import commands.sets
@@ -59,7 +60,7 @@ from commands import (
 from commands.keyspace_walk import at_once
 from commands.long_commands import AT_ONCE_WORDS, logging_in_slices
 from commands.transactions import AT_ONCE, as_one_request, queue, refuse_queued
-from errors import LOG_FAILED, NAMED_BYTES, OUT_OF_MEMORY, UNKNOWN_COMMAND, CommandError
+from errors import LOG_FAILED, NAMED_BYTES, ONLY_SUBSCRIBE, OUT_OF_MEMORY, UNKNOWN_COMMAND, CommandError
 from errors import NO_AUTH as NO_AUTH_TEXT
 from keyspace.eviction import Making
 from replies import HELD_BACK, OK, QUEUED, Deferred, Reply, Work
@@ -72,6 +73,9 @@ logger = logging.getLogger("godis")
 PART_REQUESTS = 64  # one call of `run` executes at most this many; then its caller reads the clock
 PART_REPLY_BYTES = 1 << 20  # `run` ends after this many bytes of replies; then its caller sends them
 SHORT_BYTES = 4096  # `run` does not read the clock after a shorter string
+WHILE_SUBSCRIBED = frozenset(
+    b"SUBSCRIBE UNSUBSCRIBE PSUBSCRIBE PUNSUBSCRIBE SSUBSCRIBE SUNSUBSCRIBE PING QUIT EXIT RESET".split()
+)
 BRIEF_KINDS = frozenset({int, type(None)})
 BULK_KINDS = frozenset({bytes, memoryview, LongString})
 
@@ -226,9 +230,10 @@ class Engine:
         """
         instance = self.instance
         if not session.authenticated and not row.flags & NO_AUTH:
-            if row.subcommands and len(argv) > 1:
-                row.subcommand(argv)  # as in Redis, an unknown subcommand is reported before missing authentication
+            self._resolved(row, argv)
             raise CommandError(NO_AUTH_TEXT)
+        if session.must_only_subscribe and row.name not in WHILE_SUBSCRIBED:
+            raise CommandError(ONLY_SUBSCRIBE % self._resolved(row, argv).name.lower())
         is_queued = session.transaction is not None and row.name not in AT_ONCE
         if session.transaction is not None and row.name == b"EXEC":
             row, argv = as_one_request(session.transaction, row)
@@ -242,6 +247,11 @@ class Engine:
         if instance.read_observer is not None:
             instance.read_observer.observe(session, row, argv)
         return None
+
+    @staticmethod
+    def _resolved(row: Command, argv: list[bytes]) -> Command:
+        """Return the row of a request's subcommand. An unknown one is reported before what else is wrong."""
+        return row.subcommand(argv) if row.subcommands and len(argv) > 1 else row
 
     def apply(self, db: int, argv: list[bytes]) -> None:
         """Run a logged effect from start to end. Raises CommandError if the command refuses it."""

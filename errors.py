@@ -244,6 +244,11 @@ TIMEOUT_OUT_OF_RANGE = b"ERR timeout is out of range"
 UNBLOCK_REASON = b"ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR"
 UNBLOCKED = b"UNBLOCKED client unblocked via CLIENT UNBLOCK"
 
+# publish and subscribe
+ONLY_SUBSCRIBE = (
+    b"ERR Can't execute '%b': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context"
+)
+
 # transactions
 NESTED_MULTI = b"ERR MULTI calls can not be nested"
 EXEC_WITHOUT_MULTI = b"ERR EXEC without MULTI"

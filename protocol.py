@@ -59,6 +59,7 @@ from replies import (
     LongPairs,
     LongSet,
     Members,
+    Messages,
     NoReply,
     NullArray,
     PairMap,
@@ -625,6 +626,9 @@ def encode(reply: Any, put: Put, resp3: bool) -> None:
         put(b"_\r\n" if resp3 else b"*-1\r\n")
     elif isinstance(reply, LongArray):  # within another reply
         encode(reply.members(), put, resp3)
+    elif isinstance(reply, Messages):
+        for message in reply.messages:
+            encode(message, put, resp3)
     elif not isinstance(reply, NoReply):
         raise TypeError(f"not a reply: {reply!r}")
 
@@ -788,6 +792,12 @@ def text_pieces(reply: Any, null: bytes = b"(nil)", signs: bool = False) -> Iter
     elif isinstance(reply, Deleted):
         for value in reply.values:  # a value of another type counts as 1
             yield from text_pieces(value if value is None or isinstance(value, (bytes, LongBulk)) else 1, TEXT_NO_KEY)
+    elif isinstance(reply, Messages):
+        for message in reply.messages:
+            yield from text_pieces(message)
+    elif isinstance(reply, Push):
+        words = [b"".join(text_pieces(word))[:-2] for word in reply]
+        yield b" ".join(words) + CRLF
     elif isinstance(reply, Pairs) and reply:
         for first, second in zip(reply[::2], reply[1::2], strict=True):
             *pieces, _ = text_pieces(first)

@@ -95,6 +95,13 @@ class Push(list[Any]):
     """An out-of-band message: a push in RESP3, an array in RESP2."""
 
 
+class Messages:
+    """The reply of SUBSCRIBE and its kin: a message for each name, one after another, in no array."""
+
+    def __init__(self, messages: list[Push]) -> None:
+        self.messages = messages
+
+
 class Deleted(int):
     """The number of keys that DEL removed, and in `values` the removed value of each key, or None.
 
@@ -210,6 +217,7 @@ Reply = Union[
     dict[Any, Any],
     set[Any],
     LongArray,
+    Messages,
     NullArray,
     NoReply,
     Exception,

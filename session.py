@@ -27,6 +27,8 @@ from keyspace.blocked_clients import BlockedClients
 from keyspace.eviction import Eviction
 from keyspace.key_listeners import KeyListeners, Watch
 from keyspace.key_locks import KeyLock
+from keyspace.subscriptions import KINDS, Subscriptions
+from replies import Push
 from store import EffectLog, Keyspace, Store
 
 # The gates that may defer or refuse a request, in the order in which a request passes them: see `Engine.admit`.
@@ -192,11 +194,14 @@ class Session:
         self.since_ms = instance.store.now_ms
         # until RESET
         self.db: Keyspace = instance.store.databases[0]
+        self.subscribed: dict[str, dict[bytes, None]] = {kind: {} for kind in KINDS}  # names, by the kind
         self.transaction: Transaction | None = None  # changed by `begin_transaction` and `end_transaction`
+        self.resp3 = False
         self.restricted = False  # not authenticated, or in a transaction: `Engine.admit` decides on each request
         self.authenticated = not instance.config.requirepass
         self.watch: Watch | None = None
         self.is_executing = False  # a request of a transaction runs: it must not wait
+        self.push: Callable[[Push], None] = lambda message: None  # sends a message; the connection's
         self.unblock: Callable[[bool], None] | None = None  # ends its waiting for a key; True: with an error
         self.resp3 = False
         self.lines_in_resp = False  # after HELLO an inline command is answered in RESP, too
@@ -226,21 +231,38 @@ class Session:
     @authenticated.setter
     def authenticated(self, authenticated: bool) -> None:
         self._authenticated = authenticated
-        self._update_restricted()
+        self.update_restricted()
 
-    def _update_restricted(self) -> None:
-        self.restricted = not self._authenticated or self.transaction is not None
+    def update_restricted(self) -> None:
+        """Decide again whether `Engine.admit` must look at each request of the client."""
+        self.restricted = not self._authenticated or self.transaction is not None or self.must_only_subscribe
+
+    @property
+    def is_subscribed(self) -> bool:
+        """Return True if the client has subscribed to something."""
+        return any(self.subscribed.values())
+
+    @property
+    def must_only_subscribe(self) -> bool:
+        """Return True if the client's protocol cannot tell a reply from a message, so that it may ask little."""
+        return not self.resp3 and self.is_subscribed
 
     def begin_transaction(self) -> None:
         """Queue the requests that follow."""
         self.transaction = Transaction()
-        self._update_restricted()
+        self.update_restricted()
 
     def end_transaction(self) -> None:
         """Forget the queued requests and the watched keys."""
         self.transaction = None
         self.unwatch()
-        self._update_restricted()
+        self.update_restricted()
+
+    def end(self) -> None:
+        """Take back all that others keep of a client that is gone."""
+        self.no_touch = False
+        self.unwatch()
+        self.instance.subscriptions.remove_all(self)
 
     def unwatch(self) -> None:
         """Forget the watched keys."""
@@ -272,6 +294,7 @@ class Session:
     def reset(self) -> None:
         """Set everything to its default that RESET resets."""
         self.end_transaction()
+        self.instance.subscriptions.remove_all(self)
         self.db = self.store.databases[0]
         self.authenticated = not self.instance.config.requirepass
         self.resp3 = self.lines_in_resp = False
@@ -349,6 +372,7 @@ class Instance:
         self.last_save_second = self.started_ms // 1000  # a log that was read is on the disk
         self.eviction = Eviction(self.store)
         self.key_listeners = KeyListeners(self.store)
+        self.subscriptions = Subscriptions()
         self.blocked = BlockedClients(self.key_listeners, lambda ready: self.gate("blocked clients", closed=ready))
 
     def apply_settings(self) -> None:

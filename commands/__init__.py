@@ -72,6 +72,8 @@ ALLOW_BUSY = 512
 NO_ASYNC_LOADING = 1024
 BLOCKING = 2048
 NO_MULTI = 4096
+PUBSUB = 8192
+EVERYWHERE = 1 << 21  # in a pool every instance runs the command, as it does a write; COMMAND omits it
 ALONE = 1 << 20  # the command changes how replies are encoded, so earlier replies are encoded first; COMMAND omits it
 MAY_REPLICATE = 1 << 21  # the command reads, and may log that it changed something; Redis logs it; COMMAND omits it
 FLAG_NAMES = {
@@ -88,6 +90,7 @@ FLAG_NAMES = {
     NO_ASYNC_LOADING: b"no_async_loading",
     BLOCKING: b"blocking",
     NO_MULTI: b"no_multi",
+    PUBSUB: b"pubsub",
 }
 
 

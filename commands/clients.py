@@ -37,7 +37,7 @@ from errors import (
 from replies import NO_REPLY, OK, Farewell, Reply, Verbatim, Work
 from session import Pause, Session
 
-CLIENT_TYPES = (b"NORMAL", b"MASTER", b"REPLICA", b"SLAVE", b"PUBSUB")  # Godis has only normal clients
+CLIENT_TYPES = (b"NORMAL", b"MASTER", b"REPLICA", b"SLAVE", b"PUBSUB")
 PLAIN = NOSCRIPT | LOADING | STALE
 OVER_OTHERS = ADMIN | PLAIN
 
@@ -136,6 +136,7 @@ def describe(client: Session) -> bytes:
     """Return a client's line of CLIENT LIST; a field without a meaning in Godis is 0."""
     now_ms = client.store.now_ms
     query_bytes, output_bytes = client.query_bytes(), client.output_bytes()
+    sub, psub, ssub = map(len, client.subscribed.values())
     transaction = client.transaction
     queued, queued_bytes = (-1, 0) if transaction is None else (len(transaction.requests), transaction.size_bytes)
     # One format string, because a join of fields takes 55 ms instead of 25 for 10 000 clients.
@@ -143,7 +144,7 @@ def describe(client: Session) -> bytes:
         f"id={client.id} addr={client.address} laddr={client.local_address} fd={client.descriptor} "
         f"name={client.name.decode()} age={(now_ms - client.since_ms) // 1000} "
         f"idle={(now_ms - client.active_ms) // 1000} flags={_flags(client)} db={client.db.index} "
-        f"sub=0 psub=0 ssub=0 multi={queued} qbuf={query_bytes} qbuf-free=0 argv-mem=0 "
+        f"sub={sub} psub={psub} ssub={ssub} multi={queued} qbuf={query_bytes} qbuf-free=0 argv-mem=0 "
         f"multi-mem={queued_bytes} rbs=0 rbp=0 obl=0 oll=0 "
         f"omem={output_bytes} tot-mem={query_bytes + output_bytes} events={'rw' if output_bytes else 'r'} "
         f"cmd={_command_name(client.last_command)} user={DEFAULT_USER.decode()} redir=-1 "
@@ -153,12 +154,8 @@ def describe(client: Session) -> bytes:
 
 
 def _flags(client: Session) -> str:
-    flags = (
-        "x" * (client.transaction is not None)
-        + "b" * client.waiting
-        + "U" * client.on_unix_socket
-        + "c" * client.closing
-    )
+    flags = "P" * client.is_subscribed + "x" * (client.transaction is not None) + "b" * client.waiting
+    flags += "U" * client.on_unix_socket + "c" * client.closing
     return flags + "e" * client.no_evict + "T" * client.no_touch or "N"
 
 
@@ -276,7 +273,7 @@ def _has_id(value: bytes) -> Filter:
 def _of_type(value: bytes) -> Filter:
     if fold(value) not in CLIENT_TYPES:
         raise CommandError(UNKNOWN_CLIENT_TYPE % value[:QUOTED_BYTES])
-    return lambda client: fold(value) == b"NORMAL"
+    return lambda client: fold(value) == (b"PUBSUB" if client.is_subscribed else b"NORMAL")
 
 
 def _of_user(value: bytes) -> Filter:

@@ -64,6 +64,8 @@ def check_client_name(name: bytes) -> None:
 @command("PING", "[message]", arity=-1, flags=FAST, text_signs=True)
 def ping(session: Session, argv: list[bytes]) -> Reply:
     """Return PONG, or the message."""
+    if len(argv) <= 2 and session.must_only_subscribe:
+        return [b"pong", b"".join(argv[1:])]
     if len(argv) == 1:
         return PONG
     if len(argv) == 2:
@@ -107,6 +109,7 @@ def hello(session: Session, argv: list[bytes]) -> Reply:
     if version is not None:
         session.resp3 = version == 3
         session.lines_in_resp = True
+        session.update_restricted()
     return {
         b"server": b"redis",
         b"version": REDIS_VERSION.encode(),

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 
 from commands import LOADING, STALE, command, fold
 from commands.long_commands import PART_WORDS, word_by_word
+from keyspace.subscriptions import CHANNEL, PATTERN, SHARD
 from replies import Reply, Verbatim, Work
 from session import Instance, Session
 from store import Keyspace
@@ -163,6 +164,9 @@ def _stats(instance: Instance) -> Iterable[Field]:
         ("client_query_buffer_limit_disconnections", statistics.query_limit_disconnections),
         ("client_output_buffer_limit_disconnections", statistics.output_limit_disconnections),
         ("total_error_replies", statistics.error_replies),
+        ("pubsub_channels", len(instance.subscriptions.names(CHANNEL))),
+        ("pubsub_patterns", len(instance.subscriptions.names(PATTERN))),
+        ("pubsubshard_channels", len(instance.subscriptions.names(SHARD))),
     ]
 
 

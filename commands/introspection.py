@@ -16,6 +16,7 @@ from commands import (
     FAST,
     FLAG_NAMES,
     LOADING,
+    PUBSUB,
     READONLY,
     STALE,
     TABLE,
@@ -40,6 +41,7 @@ GROUPS = {  # module of commands/ -> Redis's name for the family
     "introspection": "server",
     "pool": "server",
     "transactions": "transactions",
+    "pubsub": "pubsub",
     "lists": "list",
     "blocking_lists": "list",
     "blocking_sorted_sets": "sorted-set",
@@ -79,6 +81,7 @@ FLAG_CATEGORIES = {
     ADMIN: [b"@admin", b"@dangerous"],
     FAST: [b"@fast"],
     BLOCKING: [b"@blocking"],
+    PUBSUB: [b"@pubsub"],
 }
 FURTHER_CATEGORIES = {  # categories in Redis that the rules do not yield
     b"COMMAND": [b"@connection"],  # and its subcommands

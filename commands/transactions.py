@@ -26,6 +26,7 @@ import values
 from commands import (
     ALL,
     ALLOW_BUSY,
+    EVERYWHERE,
     FAST,
     LOADING,
     NO_KEYS,
@@ -221,8 +222,8 @@ def _run_parts(session: Session, transaction: Transaction, lock: KeyLock) -> Gen
 def as_entry(session: Session, transaction: Transaction, watched: list[tuple[int, bytes, bytes]]) -> list[bytes]:
     """Return a transaction as one command for the log of a pool.
 
-    It holds what EXEC compares (`watched`: see `Watch.seen`), and the requests that read or write keys, each with its
-    database and the number of its words. The other requests are about the connection: `merge` runs them.
+    It holds what EXEC compares (`watched`: see `Watch.seen`), and the requests that read or write keys or publish, each
+    with its database and the number of its words. The others are about the connection: `merge` runs them.
 
         EXEC-ENTRY  watched  [db key digest ...]  [db words word ...] ...
     """
@@ -231,7 +232,7 @@ def as_entry(session: Session, transaction: Transaction, watched: list[tuple[int
         entry += (b"%d" % index, key, digest_seen)
     index = session.db.index
     for argv in transaction.requests:
-        if _is_about_keys(argv):
+        if _is_in_entry(argv):
             entry += (b"%d" % index, b"%d" % len(argv), *argv)
         elif fold(argv[0]) == b"SELECT":
             with suppress(CommandError):
@@ -244,14 +245,14 @@ def merge(session: Session, transaction: Transaction, reply: Reply) -> Reply:
     if not isinstance(reply, list):
         return reply
     rest = iter(reply)
-    return [next(rest) if _is_about_keys(argv) else _execute(session, argv) for argv in transaction.requests]
+    return [next(rest) if _is_in_entry(argv) else _execute(session, argv) for argv in transaction.requests]
 
 
-def _is_about_keys(argv: list[bytes]) -> bool:
+def _is_in_entry(argv: list[bytes]) -> bool:
     row = TABLE.get(fold(argv[0]))
     if row is not None and row.subcommands and len(argv) > 1:
         row = row.subcommands.get(fold(argv[1]), row)
-    return row is not None and bool(row.flags & (READONLY | WRITE))
+    return row is not None and bool(row.flags & (READONLY | WRITE | EVERYWHERE))
 
 
 def digest(db: Keyspace, key: bytes) -> bytes:

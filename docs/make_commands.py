@@ -43,6 +43,7 @@ SECTIONS = {  # title -> modules of commands/
     "Geo": ["geo"],
     "Keys": ["keys", "sort", "dump"],
     "Transactions": ["transactions"],
+    "Publish and subscribe": ["pubsub"],
     "Connection": ["connection", "clients"],
     "Server": ["server", "info", "introspection"],
     "Pool": ["pool"],

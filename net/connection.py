@@ -54,7 +54,20 @@ from protocol import (
     entry_pieces,
     text_pieces,
 )
-from replies import Blocked, Deferred, Entries, LongArray, LongBulk, LongPairs, PairMap, Pairs, Reply, Work
+from replies import (
+    Blocked,
+    Deferred,
+    Entries,
+    LongArray,
+    LongBulk,
+    LongPairs,
+    Messages,
+    PairMap,
+    Pairs,
+    Push,
+    Reply,
+    Work,
+)
 from session import Session
 from wire.columns import Columns
 
@@ -69,7 +82,7 @@ logger = logging.getLogger("godis")
 class Connection(Outbox):
     """One client: receives its requests, runs them, and answers them in order."""
 
-    __slots__ = ("engine", "logged", "parser", "run")
+    __slots__ = ("as_text", "engine", "logged", "messages", "messages_bytes", "parser", "run")
 
     def __init__(self, turn: Turn, engine: Engine, sock: socket.socket, session: Session) -> None:
         super().__init__(turn, sock, session)
@@ -78,6 +91,10 @@ class Connection(Outbox):
         self.parser.authenticated = session.authenticated
         self.run = engine.run
         self.logged = 0  # length of the log's batch when this connection began to run in this turn
+        self.as_text = False  # messages go out as lines, because the client has subscribed by one
+        self.messages: list[bytes] = []  # encoded, that came amid a reply; sent behind it
+        self.messages_bytes = 0
+        session.push = self.push
         session.query_bytes = lambda: self.parser.pending_bytes
         session.output_bytes = lambda: self.outbox_bytes
 
@@ -105,6 +122,7 @@ class Connection(Outbox):
                 self.writable.close()
             # The session must not refer to this object, which refers to it: only the collector would free that cycle.
             self.session.query_bytes = self.session.output_bytes = int
+            self.session.push = _send_nothing
 
     def _serve(self) -> None:
         session, parser = self.session, self.parser
@@ -127,6 +145,7 @@ class Connection(Outbox):
                 self.turn.replies.append((self, pieces, self._has_logged()))
             if session.closing:
                 return
+            self._send_messages()
 
     def _receive(self) -> None:
         """Receive and run requests; switch to the greenlet if one waits. Runs in the hub when bytes can be read.
@@ -166,6 +185,25 @@ class Connection(Outbox):
                     turn.replies.append((self, pieces, len(turn.log.pieces) != logged))
                     return
         self.greenlet.switch((requests, replies))
+
+    def push(self, message: Push) -> None:
+        """Send a message: at once, or behind the reply that is being made. It leaves at the end of the turn."""
+        pieces: list[bytes] = []
+        if self.as_text:
+            pieces += text_pieces(message)
+        else:
+            encode(message, pieces.append, self.session.resp3)
+        if self.parked or self.session.unblock is not None:
+            self.turn.replies.append((self, pieces, False))
+        else:
+            self.messages += pieces
+            self.messages_bytes += sum(map(len, pieces))
+            self._check_limit(self.messages_bytes)
+
+    def _send_messages(self) -> None:
+        if self.messages:
+            self.turn.replies.append((self, self.messages, False))
+            self.messages, self.messages_bytes = [], 0
 
     def _answer_all(self, requests: Iterable[list[bytes]], replies: Sequence[Reply] | None) -> list[bytes]:
         """Answer requests in order, and return what is still to be sent. `replies` are those of requests that have run.
@@ -265,10 +303,8 @@ class Connection(Outbox):
             return pieces
         if isinstance(reply, LongArray):
             return self._send_long(reply, pieces, is_text)
-        if isinstance(reply, (PairMap, dict)):
-            pairs = list(reply.items()) if isinstance(reply, dict) else reply
-            if any(isinstance(value, LongArray) for _, value in pairs):
-                return self._send_pairs(reply, pairs, pieces, is_text)
+        if isinstance(reply, Messages):
+            self.as_text = is_text
         if not is_text:
             return self._encode(reply, pieces)
         row = self.engine.table.get(fold(argv[0]))
@@ -513,3 +549,7 @@ class Connection(Outbox):
     def waits_for_server(self) -> bool:
         """Return True if the client waits for a reply that the server has yet to make or to send."""
         return not self.outbox and (not self.parked or self.turn.pending.holds(self))
+
+
+def _send_nothing(message: Push) -> None:
+    """Drop a message to a client that is gone."""

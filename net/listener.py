@@ -201,8 +201,7 @@ class Server:
         finally:
             del self.connections[session.id]
             self.instance.clients.pop(session.id, None)
-            session.no_touch = False
-            session.unwatch()
+            session.end()
 
     def _is_full(self) -> bool:
         return len(self.connections) >= self.config.maxclients
@@ -376,7 +375,7 @@ class Server:
         for connection in list(self.connections.values()):
             if connection.waits_for_server:
                 connection.session.active_ms = self.store.now_ms
-            elif connection.session.active_ms < oldest_ms:
+            elif connection.session.active_ms < oldest_ms and not connection.session.is_subscribed:
                 self._abort(connection)
 
 

@@ -20,6 +20,7 @@ import gevent
 from gevent import getcurrent
 from gevent.event import Event
 
+from config import OutputLimit
 from net.turn import Turn
 from protocol import blocks
 from session import Session
@@ -169,9 +170,12 @@ class Outbox:
             self.turn.slow_readers.add(self)
         self._check_limit(0)
 
+    def _limit(self) -> OutputLimit:
+        return self.turn.config.output_limits["pubsub" if self.session.is_subscribed else "normal"]
+
     def _check_limit(self, more_bytes: int) -> None:
         """Drop the client if its outbox plus `more_bytes` reaches the hard limit."""
-        limit = self.turn.config.output_limits["normal"]
+        limit = self._limit()
         if limit.hard_bytes and self.outbox_bytes + more_bytes >= limit.hard_bytes:
             self.outbox_bytes += more_bytes
             self._drop_slow_reader()
@@ -208,7 +212,7 @@ class Outbox:
 
     def follow_soft_limit(self, now: float) -> None:
         """Drop the client if its outbox exceeded the soft limit for too long. Called each second; `now`: monotonic."""
-        limit = self.turn.config.output_limits["normal"]
+        limit = self._limit()
         if limit.soft_bytes and self.outbox_bytes >= limit.soft_bytes:
             self.soft_limit_since = self.soft_limit_since or now
             if now - self.soft_limit_since >= limit.soft_seconds:

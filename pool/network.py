@@ -19,7 +19,7 @@ from time import monotonic, time
 from typing import TYPE_CHECKING, Any
 
 from aof import NullLog
-from commands import BLOCKING, READONLY, TABLE, WRITE, Command, RunMany, fold
+from commands import BLOCKING, EVERYWHERE, READONLY, TABLE, WRITE, Command, RunMany, fold
 from commands.long_commands import is_long, words_of
 from commands.transactions import as_entry, merge, take
 from engine import Engine
@@ -48,7 +48,7 @@ def pool_table() -> Mapping[bytes, Command]:
 def _pool_row(row: Command) -> Command:
     if row.name == b"EXEC":
         return replace(row, run=_exec)
-    if row.flags & WRITE:
+    if row.flags & (WRITE | EVERYWHERE):
         grows = row.name.partition(b"|")[0] in GROWTH
         return replace(row, run=_grow if grows else lambda _session, _argv: SUBMIT, run_many=None)
     if row.flags & READONLY:
@@ -61,7 +61,7 @@ def _pool_row(row: Command) -> Command:
 def _exec(session: Session, argv: list[bytes]) -> Reply:
     """Submit a transaction that writes, as one command of the log; run one that only reads."""
     transaction = session.transaction
-    if transaction is not None and transaction.flags & WRITE and not transaction.failed:
+    if transaction is not None and transaction.flags & (WRITE | EVERYWHERE) and not transaction.failed:
         for request in transaction.requests:
             if fold(request[0]) in GROWTH:
                 require_room(session, request)
@@ -258,7 +258,7 @@ class PoolConnection(Connection):
     def _is_write(self, argv: list[bytes]) -> bool:
         """Return True if a request may be submitted together with those before it."""
         row = self.engine.table.get(argv[0]) or self.engine.table.get(fold(argv[0]))
-        return row is not None and row.of(argv).flags & (WRITE | BLOCKING) == WRITE
+        return row is not None and bool(row.of(argv).flags & (WRITE | EVERYWHERE)) and not row.flags & BLOCKING
 
     def _submit_all(self, writes: list[list[bytes]], encoded: list[bytes], pieces: list[bytes]) -> list[bytes]:
         """Send earlier replies, submit writes to the log, and return the pieces of their replies."""

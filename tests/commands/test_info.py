@@ -198,6 +198,9 @@ def test_what_happened_is_counted(bench: Bench) -> None:
         "client_query_buffer_limit_disconnections": "2",
         "client_output_buffer_limit_disconnections": "3",
         "total_error_replies": "1",
+        "pubsub_channels": "0",
+        "pubsub_patterns": "0",
+        "pubsubshard_channels": "0",
     }
 
 

@@ -42,6 +42,7 @@ OTHER_SYNTAX = {
     "debug",  # described here only
     "set",  # without IFEQ in 7.0
     "incrbyfloat",  # a double there
+    "psubscribe",  # a block of one there
     # so is the timeout of these
     *("blpop", "brpop", "blmove", "brpoplpush", "blmpop", "bzpopmin", "bzpopmax", "bzmpop"),
     "hincrbyfloat",

@@ -216,6 +216,18 @@ def test_workers_of_all_instances_share_a_queue_and_each_element_goes_to_one(joi
             assert waits.result() == (b"z", b"m", 1.5)
 
 
+def test_a_message_reaches_the_subscribers_of_all_instances_in_one_order(join: Join) -> None:
+    with join() as first, join() as second, first.raw() as here, second.raw() as there, second.raw() as publisher:
+        for raw in (here, there):
+            raw.ask("SUBSCRIBE", "c")
+        for number in range(20):
+            assert publisher.ask("PUBLISH", "c", number) == b":1\r\n", "those of its own instance are counted"
+        for line in ("MULTI", "PUBLISH c 20", "EXEC"):
+            publisher.ask(*line.split())
+        for raw in (here, there):
+            assert [int(parse(raw.read_reply())[2]) for _ in range(21)] == list(range(21))
+
+
 def test_transfers_between_accounts_keep_their_sum(join: Join) -> None:
     """Clients of two instances move money by WATCH, MULTI and EXEC; each retries where another came between."""
     accounts = [f"account:{number}" for number in range(4)]

@@ -1,0 +1,191 @@
+"""Publish and subscribe: SUBSCRIBE, PSUBSCRIBE, SSUBSCRIBE and their opposites, PUBLISH, SPUBLISH, PUBSUB.
+
+1. A message is a `Push`. It goes to a connection at once (`Session.push`), and leaves with the replies of the turn, in
+   order. A client that does not read is dropped by the output-buffer limit of its class, `pubsub`.
+2. Nothing of this is logged: who was not there has missed it, as in Redis.
+3. In RESP2, and in text, a client with a subscription may send nothing but these commands, PING, QUIT and RESET.
+4. In a pool PUBLISH is an entry of the log, so it reaches the subscribers of all instances, in one order. Its reply
+   counts those of the publisher's instance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from commands import EVERYWHERE, FAST, LOADING, NOSCRIPT, PUBSUB, STALE, Keys, command, container
+from commands.introspection import describe_subcommands
+from commands.keyspace_walk import at_once
+from keyspace.subscriptions import CHANNEL, PATTERN, SHARD, Subscriber
+from replies import Messages, Push, Reply, Work
+from session import Session
+from values.glob import Pattern
+
+SUBSCRIBING = PUBSUB | NOSCRIPT | LOADING | STALE
+PUBLISHING = PUBSUB | LOADING | STALE | FAST | EVERYWHERE
+ASKING = PUBSUB | LOADING | STALE
+SHARD_CHANNELS = Keys(1, -1, 1)
+SHARD_CHANNEL = Keys(1, 1, 1)
+AT_ONCE_PATTERNS = 4096
+
+
+def _count(session: Session, kind: str) -> int:
+    """Return the number in a confirmation: shard channels are counted apart."""
+    subscribed = session.subscribed
+    return len(subscribed[SHARD]) if kind == SHARD else len(subscribed[CHANNEL]) + len(subscribed[PATTERN])
+
+
+def _subscribe(session: Session, argv: list[bytes], kind: str) -> Messages:
+    messages: list[Push] = []
+    for name in argv[1:]:
+        session.instance.subscriptions.add(kind, name, session)
+        messages.append(Push([argv[0].lower(), name, _count(session, kind)]))
+    session.update_restricted()
+    return Messages(messages)
+
+
+def _unsubscribe(session: Session, argv: list[bytes], kind: str) -> Messages:
+    messages: list[Push] = []
+    for name in argv[1:] or list(session.subscribed[kind]):
+        session.instance.subscriptions.remove(kind, name, session)
+        messages.append(Push([argv[0].lower(), name, _count(session, kind)]))
+    session.update_restricted()
+    return Messages(messages or [Push([argv[0].lower(), None, _count(session, kind)])])
+
+
+@command("SUBSCRIBE", "channel [channel ...]", arity=-2, flags=SUBSCRIBING, since="2.0.0")
+def subscribe(session: Session, argv: list[bytes]) -> Reply:
+    """Receive what is published on some channels."""
+    return _subscribe(session, argv, CHANNEL)
+
+
+@command("UNSUBSCRIBE", "[channel [channel ...]]", arity=-1, flags=SUBSCRIBING, since="2.0.0")
+def unsubscribe(session: Session, argv: list[bytes]) -> Reply:
+    """End the subscriptions to some channels, or to all."""
+    return _unsubscribe(session, argv, CHANNEL)
+
+
+@command("PSUBSCRIBE", "pattern [pattern ...]", arity=-2, flags=SUBSCRIBING, since="2.0.0")
+def psubscribe(session: Session, argv: list[bytes]) -> Reply:
+    """Receive what is published on the channels that match a pattern."""
+    return _subscribe(session, argv, PATTERN)
+
+
+@command("PUNSUBSCRIBE", "[pattern [pattern ...]]", arity=-1, flags=SUBSCRIBING, since="2.0.0")
+def punsubscribe(session: Session, argv: list[bytes]) -> Reply:
+    """End the subscriptions to some patterns, or to all."""
+    return _unsubscribe(session, argv, PATTERN)
+
+
+@command(
+    "SSUBSCRIBE",
+    "shardchannel [shardchannel ...]",
+    arity=-2,
+    flags=SUBSCRIBING,
+    keys=SHARD_CHANNELS,
+    since="7.0.0",
+)
+def ssubscribe(session: Session, argv: list[bytes]) -> Reply:
+    """Receive what is published on some shard channels."""
+    return _subscribe(session, argv, SHARD)
+
+
+@command(
+    "SUNSUBSCRIBE",
+    "[shardchannel [shardchannel ...]]",
+    arity=-1,
+    flags=SUBSCRIBING,
+    keys=SHARD_CHANNELS,
+    since="7.0.0",
+)
+def sunsubscribe(session: Session, argv: list[bytes]) -> Reply:
+    """End the subscriptions to some shard channels, or to all."""
+    return _unsubscribe(session, argv, SHARD)
+
+
+# ---- publish
+
+
+@command("PUBLISH", "channel message", arity=3, flags=PUBLISHING, since="2.0.0")
+def publish(session: Session, argv: list[bytes]) -> Reply:
+    """Send a message to all who have subscribed to a channel, or to a pattern that matches it; return their number."""
+    _, channel, message = argv
+    work = _publish(session, channel, message)
+    return work if len(session.instance.subscriptions.names(PATTERN)) > AT_ONCE_PATTERNS else at_once(work)
+
+
+def _publish(session: Session, channel: bytes, message: bytes) -> Work:
+    subscriptions = session.instance.subscriptions
+    count = _send(subscriptions.subscribers(CHANNEL, channel), Push([b"message", channel, message]))
+    for found in subscriptions.matching(channel):
+        if found is not None:
+            pattern, subscribers = found
+            count += _send(subscribers, Push([b"pmessage", pattern, channel, message]))
+        yield
+    return count
+
+
+@command("SPUBLISH", "shardchannel message", arity=3, flags=PUBLISHING, keys=SHARD_CHANNEL, since="7.0.0")
+def spublish(session: Session, argv: list[bytes]) -> Reply:
+    """Send a message to all who have subscribed to a shard channel, and return their number."""
+    _, channel, message = argv
+    subscribers = session.instance.subscriptions.subscribers(SHARD, channel)
+    return _send(subscribers, Push([b"smessage", channel, message]))
+
+
+def _send(subscribers: list[Subscriber], message: Push) -> int:
+    for subscriber in subscribers:
+        subscriber.push(message)
+    return len(subscribers)
+
+
+# ---- PUBSUB
+
+
+container("PUBSUB", since="2.8.0")
+
+
+@command("PUBSUB|CHANNELS", "[pattern]", arity=-2, flags=ASKING, since="2.8.0")
+def pubsub_channels(session: Session, argv: list[bytes]) -> Reply:
+    """List the channels that have subscribers, or those that match a pattern."""
+    return _names(session, argv, CHANNEL)
+
+
+@command("PUBSUB|SHARDCHANNELS", "[pattern]", arity=-2, flags=ASKING, since="7.0.0")
+def pubsub_shardchannels(session: Session, argv: list[bytes]) -> Reply:
+    """List the shard channels that have subscribers, or those that match a pattern."""
+    return _names(session, argv, SHARD)
+
+
+def _names(session: Session, argv: list[bytes], kind: str) -> Reply:
+    names = session.instance.subscriptions.names(kind)
+    matches: Callable[[bytes], bool] | None = Pattern(argv[2]).matches if len(argv) > 2 else None
+    return list(filter(matches, names)) if matches else list(names)
+
+
+@command("PUBSUB|NUMSUB", "[channel [channel ...]]", arity=-2, flags=ASKING, since="2.8.0")
+def pubsub_numsub(session: Session, argv: list[bytes]) -> Reply:
+    """Return the number of subscribers of each channel; subscribers to patterns do not count."""
+    return _numbers(session, argv, CHANNEL)
+
+
+@command("PUBSUB|SHARDNUMSUB", "[shardchannel [shardchannel ...]]", arity=-2, flags=ASKING, since="7.0.0")
+def pubsub_shardnumsub(session: Session, argv: list[bytes]) -> Reply:
+    """Return the number of subscribers of each shard channel."""
+    return _numbers(session, argv, SHARD)
+
+
+def _numbers(session: Session, argv: list[bytes], kind: str) -> Reply:
+    subscriptions = session.instance.subscriptions
+    return [each for name in argv[2:] for each in (name, len(subscriptions.subscribers(kind, name)))]
+
+
+@command("PUBSUB|NUMPAT", arity=2, flags=ASKING, since="2.8.0")
+def pubsub_numpat(session: Session, argv: list[bytes]) -> Reply:
+    """Return the number of patterns that have subscribers."""
+    return len(session.instance.subscriptions.names(PATTERN))
+
+
+@command("PUBSUB|HELP", arity=2, flags=LOADING | STALE, since="6.2.0")
+def pubsub_help(session: Session, argv: list[bytes]) -> Reply:
+    """List the subcommands of PUBSUB."""
+    return describe_subcommands(b"PUBSUB")

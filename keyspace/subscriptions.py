@@ -1,0 +1,70 @@
+"""Who has subscribed to which channels and patterns, and so receives what is published.
+
+1. Three kinds of subscription are independent: to a channel, to the channels that match a pattern, and to a shard
+   channel. (Without a cluster a shard channel is a channel of its own kind.)
+2. Receivers are in the order in which they subscribed. It knows neither requests nor connections.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from replies import Push
+from values.glob import Pattern
+
+CHANNEL, PATTERN, SHARD = KINDS = ("channel", "pattern", "shard channel")
+
+
+class Subscriber(Protocol):
+    """A client, with the names to which it has subscribed."""
+
+    subscribed: dict[str, dict[bytes, None]]  # kind -> names
+    push: Callable[[Push], None]  # sends it a message
+
+
+class Subscriptions:
+    """The subscribers of all channels and patterns of an instance."""
+
+    def __init__(self) -> None:
+        self._subscribers: dict[str, dict[bytes, dict[Subscriber, None]]] = {kind: {} for kind in KINDS}
+        self._patterns: dict[bytes, Pattern] = {}
+
+    def add(self, kind: str, name: bytes, subscriber: Subscriber) -> None:
+        """Subscribe a client; no effect if it has. Raises CommandError if a pattern is too long."""
+        if kind == PATTERN and name not in self._patterns:
+            self._patterns[name] = Pattern(name)
+        self._subscribers[kind].setdefault(name, {})[subscriber] = None
+        subscriber.subscribed[kind][name] = None
+
+    def remove(self, kind: str, name: bytes, subscriber: Subscriber) -> None:
+        """End a subscription; no effect if there is none."""
+        if subscriber.subscribed[kind].pop(name, self) is self:
+            return
+        subscribers = self._subscribers[kind][name]
+        del subscribers[subscriber]
+        if not subscribers:
+            del self._subscribers[kind][name]
+            self._patterns.pop(name, None) if kind == PATTERN else None
+
+    def remove_all(self, subscriber: Subscriber) -> None:
+        """End all subscriptions of a client. O(its subscriptions)."""
+        for kind in KINDS:
+            for name in list(subscriber.subscribed[kind]):
+                self.remove(kind, name, subscriber)
+
+    def subscribers(self, kind: str, name: bytes) -> list[Subscriber]:
+        """Return who has subscribed to a name."""
+        return list(self._subscribers[kind].get(name, ()))
+
+    def names(self, kind: str) -> list[bytes]:
+        """Return all names of a kind with subscribers."""
+        return list(self._subscribers[kind])
+
+    def matching(self, channel: bytes) -> Iterator[tuple[bytes, list[Subscriber]] | None]:
+        """Yield each pattern that matches a channel, with its subscribers; None for one that does not. O(patterns)."""
+        for name, pattern in list(self._patterns.items()):
+            if pattern.matches(channel) and name in self._subscribers[PATTERN]:
+                yield name, self.subscribers(PATTERN, name)
+            else:
+                yield None

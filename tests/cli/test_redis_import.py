@@ -270,3 +270,40 @@ def test_a_manifest_may_quote_names_and_list_history(tmp_path: Path) -> None:
     code, said, _ = run(tmp_path, "import", ".")
     assert code == 0
     assert "keys       2 at the end" in said
+
+
+def test_an_older_aof_has_a_snapshot_before_its_commands(tmp_path: Path) -> None:
+    snapshot = old_forms.snapshot(b"\x00" + string(b"k") + string(b"v"))
+    (tmp_path / "appendonly.aof").write_bytes(snapshot + b"#TS:1700000000\r\n" + AOF_OF_TWO)
+    code, said, _ = run(tmp_path, "import", ".")
+    assert code == 0
+    assert "keys       3 at the end" in said
+
+
+def test_an_import_into_a_log_in_use_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "dump.rdb").write_bytes(old_forms.snapshot(b"\x00" + string(b"k") + string(b"v")))
+    with GodisProcess(tmp_path, "--data-dir", "data", log=None):
+        code, _, errors = run(tmp_path, "import", "dump.rdb", "--log", "data/1/log.txt", "--replace")
+    assert code == 2
+    assert "is in use by process" in errors
+
+
+def test_long_and_short_values_and_deadlines_keep_their_order(tmp_path: Path) -> None:
+    pieces = []
+    for number in range(2000):
+        size = (10, 10, 10, 5000, 2_000_000)[number % 5 if number < 10 else number % 4]
+        deadline = b"\xfc" + (4_000_000_000_000 + number).to_bytes(8, "little") if number % 7 == 3 else b""
+        word = b"%d" % number
+        pieces.append(deadline + b"\x00" + string(b"k" + word) + string(word * (size // len(word))))
+        if number == 1000:
+            pieces.append(b"\xfe\x03")
+    (tmp_path / "dump.rdb").write_bytes(old_forms.snapshot(b"".join(pieces)))
+    with GodisProcess(tmp_path) as server:
+        server.kill9()
+        server.start()
+        with server.client() as first, server.client(db=3) as second:
+            assert (first.dbsize(), second.dbsize()) == (1001, 999)
+            assert first.strlen("k4") == 2_000_000
+            assert second.get("k1003") == b"1003" * 1250
+            assert first.pexpiretime("k3") == 4_000_000_000_003
+            assert second.pexpiretime("k1999") == -1

@@ -141,11 +141,16 @@ def xgroup_setid(session: Session, argv: list[bytes]) -> Reply:
     group = named_group(stream, key, name)
     if len(argv) not in (5, 7):
         raise _wrong_subcommand(argv)
-    last_id = stream.last_id if word == b"$" else parse_id(word)
+    last_id = stream.last_id if word == b"$" else _parse_any_id(word)
     if (group.last_id, group.entries_read) != (last_id, entries_read):
         group.last_id, group.entries_read = last_id, entries_read
         session.db.done(key, stream, *position_of(key, name, group))
     return OK
+
+
+def _parse_any_id(word: bytes) -> int:
+    """Parse an ID, `-` for the smallest one or `+` for the greatest."""
+    return {b"-": 0, b"+": MOST_ID}[word] if word in (b"-", b"+") else parse_id(word)
 
 
 @command("XGROUP|DESTROY", "key groupname", arity=4, flags=WRITE, keys=KEY_SECOND, since="5.0.0")

@@ -349,11 +349,11 @@ class Stream:
         group.leave()
         return group
 
-    def has_deleted_from(self, start: int) -> bool:
-        """Return True if an entry of an ID from `start` on may have been deleted, other than by trimming."""
-        return bool(self.length) and 0 < self.max_deleted_id >= start
+    def _has_hole_from(self, start: int) -> bool:
+        """Return True if an entry of an ID from `start` on was deleted, one that trimming did not come to since."""
+        return bool(self.length) and 0 < self.max_deleted_id >= start and self.first_id() <= self.max_deleted_id
 
-    def number_of(self, entry_id: int, first_id: int) -> int:
+    def _number_of(self, entry_id: int, first_id: int) -> int:
         """Return how many entries were added up to an ID, or UNKNOWN. `first_id` is that of the first entry."""
         if not self.entries_added:
             return 0
@@ -363,24 +363,25 @@ class Stream:
             return self.entries_added - self.length + (entry_id == first_id)
         return UNKNOWN
 
-    def entries_read(self, group: Group, ids: Iterable[int]) -> int:
+    def entries_read(self, group: Group, ids: Sequence[int]) -> int:
         """Return how many entries a group has read after it is given the entries of these IDs, or UNKNOWN."""
         read, first_id = group.entries_read, -1
+        last_hole = self.max_deleted_id if self._has_hole_from(ids[0]) else 0
         for entry_id in ids:
-            if read != UNKNOWN and not self.has_deleted_from(entry_id):
+            if read != UNKNOWN and entry_id > last_hole:
                 read += 1
             elif self.entries_added:
                 first_id = self.first_id() if first_id < 0 else first_id
-                read = self.number_of(entry_id, first_id)
+                read = self._number_of(entry_id, first_id)
         return read
 
     def lag(self, group: Group) -> int | None:
         """Return how many entries a group has not read yet; None if nobody knows."""
         if not self.entries_added:
             return 0
-        if group.entries_read != UNKNOWN and not self.has_deleted_from(group.last_id):
+        if group.entries_read != UNKNOWN and not self._has_hole_from(group.last_id):
             return self.entries_added - group.entries_read
-        read = self.number_of(group.last_id, self.first_id())
+        read = self._number_of(group.last_id, self.first_id())
         return None if read == UNKNOWN else self.entries_added - read
 
     # ---- the row

@@ -109,6 +109,7 @@ CASES: list[tuple[str, str, Any, list[str]]] = [  # before, command, reply, effe
     (READ, "XGROUP CREATE k g 0", errors.GROUP_EXISTS, []),
     (READ, "XGROUP SETID k g 1", b"OK", ["XGROUP SETID k g 1-0"]),
     (READ, "XGROUP SETID k g 2 ENTRIESREAD 2", b"OK", []),
+    (READ, "XGROUP SETID k g +", b"OK", ["XGROUP SETID k g 18446744073709551615-18446744073709551615"]),
     (READ, "XGROUP SETID k none 1", errors.NO_GROUP_OF_STREAM % (b"none", b"k"), []),
     (READ, "XGROUP DESTROY k g", 1, ["XGROUP DESTROY k g"]),
     (READ, "XGROUP DESTROY k none", 0, []),

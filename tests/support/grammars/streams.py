@@ -36,7 +36,7 @@ XTRIM key MAXLEN length
 XTRIM key trim_option
 XTRIM key add_option*
 XTRIM key MINID id
-XTRIM key MINID ~ 9999
+XTRIM key MINID ~ 18446744073709551615-9
 XSETID key id
 XSETID key top_id
 XSETID key top_id setid_option*
@@ -161,15 +161,19 @@ SLOTS: dict[str, Slot] = {
     "start": [*IDS, *words("-|-|-|-|(50-1|(0|+|(-"), *ODD_IDS],
     "end": [*IDS, *words("+|+|+|+|(50-6|(0-0|-|(+"), *ODD_IDS],
     "length": words("0|1|2|3|5|100|-1|x"),
+    "bad_limit": words("0|-1|x"),
     "limit": words("0|1|100|-1|x"),
     "group": words("g|g|g|h|"),
     "consumer": words("c|c|d|e|"),
     "idle": words("0|0|1000000|-1|x"),
-    "trim_option": words("MAXLEN length|MAXLEN = length|MAXLEN ~ 0|MAXLEN ~ 9999|MINID id|MINID = id|MINID ~ 9999"),
+    "trim_option": words(
+        "MAXLEN length|MAXLEN = length|MAXLEN ~ 0|MAXLEN ~ 9999|MINID id|MINID = id|MINID ~ 18446744073709551615-9"
+    ),
     # With `~` Redis trims whole nodes only; these thresholds leave nothing, or all.
     "add_option": words(
-        "NOMKSTREAM|nomkstream|MAXLEN length|MAXLEN = length|MAXLEN ~ 0|MAXLEN ~ 9999 LIMIT limit|MINID id|LIMIT limit|"
-        "MINID ~ 0-1|MINID ~ 9999 LIMIT 0|maxlen 4|MAXLEN"
+        "NOMKSTREAM|nomkstream|MAXLEN length|MAXLEN = length|MAXLEN ~ 0|MAXLEN ~ 9999 LIMIT limit|MINID id|"
+        "LIMIT bad_limit|LIMIT bad_limit|"
+        "MINID ~ 0-1|MINID ~ 18446744073709551615-9 LIMIT 0|maxlen 4|MAXLEN"
     ),
     "read_option": words("COUNT count|COUNT 1|NOACK|BLOCK 1|BLOCK -1|BLOCK x|GROUP group consumer|count 3|COUNT|junk"),
     "setid_option": words("ENTRIESADDED number|ENTRIESADDED 30|MAXDELETEDID id|MAXDELETEDID|junk"),

@@ -9,46 +9,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 from commands import DENYOOM, FIRST, FIRST_TWO, READONLY, WRITE, StoreOption, command, fold
-from commands.arguments import check_option_words, parse_integer
+from commands.arguments import check_option_words
+from commands.geo_query import Query, parse_position, parse_unit
 from commands.long_commands import PART_WORDS, is_long
 from commands.scored import (
     AT_ONCE_MEMBERS,
     SLICE_MEMBERS,
-    parse_score,
     run_at_once,
     store_in_slices,
     store_result,
 )
 from commands.sorted_sets import zadd
 from errors import (
-    GEO_ANY_WITHOUT_COUNT,
-    GEO_BOX_NEGATIVE,
-    GEO_COUNT,
-    GEO_NO_MEMBER,
-    GEO_NOT_NUMERIC,
     GEO_ONE_AREA,
     GEO_ONE_CENTER,
-    GEO_POSITION,
-    GEO_RADIUS_NEGATIVE,
-    GEO_STORE_OPTIONS,
-    GEO_UNIT,
     SYNTAX,
     CommandError,
 )
 from replies import NULL_ARRAY, LongArray, Plain, Reply, Work
 from session import Session
 from values.entry import NO_DEADLINE
-from values.geohash import Area, Position, decode, distance_m, encode, is_valid, to_text
+from values.geohash import Area, decode, distance_m, encode, to_text
 from values.score_order import ScoreOrder
 from values.sorted_sets import SORTED_SET, SortedSet, Steps, rebuild
 from wire.doubles import format_float
 
-UNITS_M = {b"M": 1.0, b"KM": 1000.0, b"FT": 0.3048, b"MI": 1609.34}
 GEOADD_OPTIONS = frozenset((b"NX", b"XX", b"CH"))
 
 
@@ -80,19 +69,12 @@ def _add(session: Session, argv: list[bytes], start: int) -> Work:
     for begin in range(start, len(argv), 3 * PART_WORDS):
         part = argv[begin : begin + 3 * PART_WORDS]
         for longitude, latitude, member in zip(part[::3], part[1::3], part[2::3], strict=True):
-            words += format_float(encode(_parse_position(longitude, latitude))), member
+            words += format_float(encode(parse_position(longitude, latitude))), member
         yield
     reply = zadd(session, words)
     if isinstance(reply, Generator):
         reply = yield from reply
     return reply
-
-
-def _parse_position(longitude: bytes, latitude: bytes) -> Position:
-    position = parse_score(longitude), parse_score(latitude)
-    if not is_valid(position):
-        raise CommandError(GEO_POSITION % position)
-    return position
 
 
 @command("GEOPOS", "key [member [member ...]]", arity=-2, flags=READONLY, keys=FIRST, since="3.2.0")
@@ -131,128 +113,15 @@ def geodist(session: Session, argv: list[bytes]) -> Reply:
     """Return the distance of two members; null if one of them is not there."""
     if len(argv) > 5:
         raise CommandError(SYNTAX)
-    unit_m = _parse_unit(argv[4]) if len(argv) == 5 else 1.0
+    unit_m = parse_unit(argv[4]) if len(argv) == 5 else 1.0
     members: SortedSet = session.db.value(argv[1], SORTED_SET) or SortedSet()
     one, other = map(members.get, argv[2:4])
     return None if one is None or other is None else _spell(distance_m(decode(one), decode(other)) / unit_m)
 
 
-def _parse_unit(text: bytes) -> float:
-    unit_m = UNITS_M.get(fold(text))
-    if unit_m is None:
-        raise CommandError(GEO_UNIT)
-    return unit_m
-
-
 def _spell(distance: float) -> bytes:
     """Return a distance with four digits behind the point, rounded as in Redis: half a digit to an even one."""
     return b"%d.%04d" % divmod(round(distance * 10000.0), 10000)
-
-
-# ---- the arguments of a search
-
-
-@dataclass
-class Query:
-    """What a search asks for. The center is None while it is not known; without an area, `width` is None."""
-
-    destination: bytes | None = None
-    center: Position | None = None
-    has_member: bool = False
-    has_position: bool = False
-    unit_m: float = 1.0
-    width: float | None = None
-    height: float | None = None
-    shown: frozenset[bytes] = frozenset()
-    order: bytes = b""  # ASC or DESC
-    count: int = 0
-    any: bool = False
-    stores_distance: bool = False
-
-    def set_radius(self, radius: bytes, unit: bytes) -> None:
-        """Search in a circle."""
-        self.width, self.height = parse_score(radius, GEO_NOT_NUMERIC % b"radius"), None
-        if self.width < 0:
-            raise CommandError(GEO_RADIUS_NEGATIVE)
-        self.unit_m = _parse_unit(unit)
-
-    def set_box(self, width: bytes, height: bytes, unit: bytes) -> None:
-        """Search in a box."""
-        self.width = parse_score(width, GEO_NOT_NUMERIC % b"width")
-        self.height = parse_score(height, GEO_NOT_NUMERIC % b"height")
-        if self.width < 0 or self.height < 0:
-            raise CommandError(GEO_BOX_NEGATIVE)
-        self.unit_m = _parse_unit(unit)
-
-    def set_center(self, members: SortedSet | None, name: bytes) -> None:
-        """Search around a member."""
-        self.has_member = True
-        if members is not None:
-            score = members.get(name)
-            if score is None:
-                raise CommandError(GEO_NO_MEMBER)
-            self.center = decode(score)
-
-    def take_option(self, words: list[bytes], may_store: bool) -> bool:
-        """Remove an option that all searches have, or STORE; return False if the first word is none."""
-        option = fold(words[0])
-        if option in (b"WITHCOORD", b"WITHDIST", b"WITHHASH"):
-            self.shown |= {option}
-        elif option == b"ANY":
-            self.any = True
-        elif option in (b"ASC", b"DESC"):
-            self.order = option
-        elif option == b"COUNT" and len(words) > 1:
-            self.count = parse_integer(words.pop(1))
-            if self.count <= 0:
-                raise CommandError(GEO_COUNT)
-        elif may_store and option in (b"STORE", b"STOREDIST") and len(words) > 1:
-            self.destination = words.pop(1)
-            self.stores_distance = option == b"STOREDIST"
-        else:
-            return False
-        del words[0]
-        return True
-
-    def take_area(self, words: list[bytes], members: SortedSet | None) -> bool:
-        """Remove the center or the area of a GEOSEARCH; return False if the first word is none of their options."""
-        option, left = fold(words[0]), len(words) - 1
-        if option == b"STOREDIST" and self.destination is not None:
-            self.stores_distance = True
-            taken = 0
-        elif option == b"FROMMEMBER" and left >= 1 and not self.has_position:
-            self.set_center(members, words[1])
-            taken = 1
-        elif option == b"FROMLONLAT" and left >= 2 and not self.has_member:
-            self.center, self.has_position = _parse_position(*words[1:3]), True
-            taken = 2
-        elif option == b"BYRADIUS" and left >= 2 and self.height is None:
-            self.set_radius(*words[1:3])
-            taken = 2
-        elif option == b"BYBOX" and left >= 3 and (self.width is None or self.height is not None):
-            self.set_box(*words[1:4])
-            taken = 3
-        else:
-            return False
-        del words[: taken + 1]
-        return True
-
-    def check_store(self, name: bytes) -> None:
-        """Raise CommandError if a search that stores its result should also show something of it."""
-        if self.destination is not None and self.shown:
-            raise CommandError(GEO_STORE_OPTIONS % name)
-
-    def check_any(self) -> None:
-        """Raise CommandError for ANY without COUNT."""
-        if self.any and not self.count:
-            raise CommandError(GEO_ANY_WITHOUT_COUNT)
-
-    @property
-    def area(self) -> Area:
-        """Return the area. Only if there is a set."""
-        assert self.center is not None
-        assert self.width is not None
-        return Area(self.center, self.unit_m, self.width, self.height)
 
 
 # ---- the commands that search
@@ -368,7 +237,7 @@ def _search_radius(session: Session, argv: list[bytes], may_store: bool, by_memb
             query.set_radius(argv[3], argv[4])
         words = argv[5:]
     else:
-        query.center = _parse_position(argv[2], argv[3])
+        query.center = parse_position(argv[2], argv[3])
         query.set_radius(argv[4], argv[5])
         words = argv[6:]
     while words:

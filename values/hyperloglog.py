@@ -33,8 +33,7 @@ from typing import NamedTuple
 
 REGISTERS = 1 << 14
 LAST_REGISTER = REGISTERS - 1
-INDEX_BITS = 14
-HASH_BITS = 64 - INDEX_BITS
+INDEX_BITS, HASH_BITS = 14, 50
 HASH_END = 1 << HASH_BITS
 BELOW = [(1 << rank) - 1 << INDEX_BITS for rank in range(64)]  # the bits of a hash that are 0 for a greater rank
 HEAD_BYTES = 16

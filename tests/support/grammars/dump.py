@@ -64,7 +64,7 @@ SLOTS = {
     "payload": GOOD,
     "bad": BAD,
     "ttl": words("0|-1|abc||1.5|100000000000|4611686018427387904|9223372036854775808"),  # Redis lets a sum overflow
-    "at_ms": words("4000000000000|4000000000001|1|1600000000000|0|-1|abc"),
+    "at_ms": words("4000000000000|4000000000001|1600000000000|0|-1|abc"),
     "life": lambda random: b"%d" % random.randrange(10**8, 10**11),
     "restore_option": words("REPLACE|ABSTTL|IDLETIME 100|FREQ 5|IDLETIME ttl|FREQ count|replace|idletime|junk"),
 }

@@ -23,6 +23,7 @@ COPY keyspace ./keyspace
 COPY log ./log
 COPY net ./net
 COPY pool ./pool
+COPY rdb ./rdb
 COPY values ./values
 COPY wire ./wire
 RUN python -m compileall -q . && install -d -o 10001 -g 10001 /data

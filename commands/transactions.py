@@ -139,7 +139,7 @@ def watch(session: Session, argv: list[bytes]) -> Reply:
     """Let the next EXEC run only if none of these keys changes before it.
 
     Differs from Redis: a client watches at most 65536 keys. In a pool EXEC compares what the keys hold, so a key that
-    was changed and changed back counts as unchanged.
+    was changed and changed back may count as unchanged.
     """
     if session.transaction is not None:
         return refuse(session.instance, CommandError(WATCH_IN_MULTI))  # as in `multi`

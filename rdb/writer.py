@@ -37,7 +37,6 @@ def serialize(commands: Commands, now_ms: int) -> Generator[None, None, Serializ
     `now_ms` is when the consumers of a stream were last seen, because no command says it.
     """
     count, kind, end = 0, STRING, 0
-    count, kind = 0, STRING
     pieces: list[bytes] = []
     texts: list[bytes] = []
     deadlines: dict[bytes, int] = {}

@@ -19,6 +19,7 @@ import redis
 from instances import Bench
 from servers import PATIENCE_SECONDS, ROOT, GodisProcess, Raw, RedisProcess, parse, require
 
+import commands
 from commands import ALONE, TABLE, Command
 from commands.introspection import GROUPS, all_rows
 from commands.syntax import arguments
@@ -129,6 +130,14 @@ def plain(reply: Any) -> Any:
     if isinstance(reply, list):
         return [plain(member) for member in reply]
     return reply
+
+
+def test_each_flag_is_a_bit_of_its_own() -> None:
+    numbers = {name: value for name, value in vars(commands).items() if name.isupper() and type(value) is int}
+    flags = {name: value for name, value in numbers.items() if not name.endswith("_BYTES")}
+    assert {"WRITE", "EVERYWHERE", "MAY_REPLICATE"} <= flags.keys()
+    assert len(set(flags.values())) == len(flags)
+    assert all(value.bit_count() == 1 for value in flags.values())
 
 
 @pytest.mark.parametrize("line", REFUSED)

@@ -39,6 +39,7 @@ from errors import (
 from keyspace.key_locks import KeyLock
 from replies import NULL_ARRAY, Entries, LongEntries, PairMap, Reply
 from session import Session
+from store import Store
 from values.consumer_groups import Group
 from values.stream_chunks import MOST_ID, MOST_SEQUENCE, SEQUENCE_BITS, format_id
 from values.stream_type import STREAM
@@ -130,16 +131,22 @@ class Options(NamedTuple):
     makes_stream: bool
     behind: int  # position of the first word that is no option
 
-    def trimming(self, is_required: bool = False) -> Trimming | None:
-        """Return the trimming that is asked for. Raises CommandError if the options do not fit each other."""
+    def trimming(self, store: Store, is_required: bool = False) -> Trimming | None:
+        """Return the trimming that is asked for. Raises CommandError if the options do not fit each other.
+
+        redis-server logs the length that a trimming with LIMIT left, and leaves the LIMIT there: replay ignores it.
+        """
         if self.limit and not self.strategy:
             raise CommandError(LIMIT_WITHOUT_STRATEGY)
         if is_required and not self.strategy:
             raise CommandError(NO_STRATEGY)
-        if self.limit is not None and not self.is_approximate:
+        is_replay = store.expired_until_ms == 0
+        if self.limit is not None and not self.is_approximate and not is_replay:
             raise CommandError(LIMIT_WITHOUT_TILDE)
         if not self.strategy:
             return None
+        if is_replay:
+            return Trimming(self.strategy == b"MINID", self.threshold, 0)
         limit = (DEFAULT_LIMIT if self.is_approximate else 0) if self.limit is None else self.limit
         return Trimming(self.strategy == b"MINID", self.threshold, limit)
 

@@ -74,7 +74,7 @@ def xadd(session: Session, argv: list[bytes]) -> Reply:
             next_of_ms = parse_time_of_next(word)
             asked = parse_id(word) if next_of_ms is None else 0
         if place > 2:
-            trimming = options.trimming()
+            trimming = options.trimming(session.store)
     fields = tuple(argv[place + 1 :])
     if not fields or len(fields) % 2:
         raise CommandError(WRONG_ARITY % b"xadd")
@@ -225,7 +225,7 @@ def xtrim(session: Session, argv: list[bytes]) -> Reply:
     options = parse_options(argv, is_add=False)
     if options.behind < len(argv):
         raise CommandError(SYNTAX)
-    trimming = options.trimming(is_required=True)
+    trimming = options.trimming(session.store, is_required=True)
     db = session.db
     stream: Stream | None = db.change(key, STREAM)
     excess = 0 if stream is None or trimming is None else trimming.excess(stream)

@@ -495,3 +495,15 @@ def test_a_stream_is_rebuilt_with_all_that_commands_can_see(before: str) -> None
         other.engine.apply(0, list(argv))
     assert other.store.databases[0].get(b"k") == value
     other.store.databases[0].get(b"k").check()
+
+
+def test_a_log_of_redis_may_hold_a_limit_whose_tilde_is_gone() -> None:
+    """redis-server logs `MAXLEN ~ 9 LIMIT 1` as the length that was left, and keeps the LIMIT; replay ignores it."""
+    follower = Bench(default_ttl="0")
+    follower.store.begin_replay(START_MS)
+    for number in range(1, 6):
+        follower.engine.apply(0, [b"XADD", b"k", b"%d-0" % number, b"f", b"v"])
+    follower.engine.apply(0, b"XADD k MAXLEN = 4 LIMIT 1 6-0 f v".split())
+    assert follower.connect().ask("XLEN", "k") == 4
+    follower.engine.apply(0, b"XTRIM k MAXLEN = 1 LIMIT 1".split())
+    assert follower.connect().ask("XLEN", "k") == 1

@@ -15,7 +15,7 @@ Commands build these values and never wire bytes. Only `protocol` knows how each
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any, Union
 
 
@@ -182,12 +182,13 @@ class Deferred(NoReply):
 class Blocked(Deferred):
     """The request waits until a key holds a value of a type, and then runs again for this key, as `request(key)`.
 
-    `null` is the reply when `timeout_seconds` are over; 0: it waits for ever.
+    `keys` says what each of them was when the request ran (`blocked_clients.state_of`). `null` is the reply when
+    `timeout_seconds` are over; 0: it waits for ever.
     """
 
     def __init__(
         self,
-        keys: Sequence[bytes],
+        keys: Mapping[bytes, object],
         python_type: type,
         timeout_seconds: float,
         null: Any,

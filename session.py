@@ -373,7 +373,9 @@ class Instance:
         self.eviction = Eviction(self.store)
         self.key_listeners = KeyListeners(self.store)
         self.subscriptions = Subscriptions()
-        self.blocked = BlockedClients(self.key_listeners, lambda ready: self.gate("blocked clients", closed=ready))
+        self.blocked = BlockedClients(
+            self.store, self.key_listeners, lambda ready: self.gate("blocked clients", closed=ready)
+        )
 
     def apply_settings(self) -> None:
         """Propagate the settings to all objects that keep a copy of one. Called at the start and after CONFIG SET."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from errors import TIMEOUT_NEGATIVE, TIMEOUT_NOT_A_FLOAT, TIMEOUT_OUT_OF_RANGE, CommandError
+from keyspace.blocked_clients import state_of
 from replies import Blocked, Reply
 from session import Session
 from values import ValueType
@@ -44,4 +45,5 @@ def wait_for(
     """Let a client wait until one of the keys holds a value of a type; then `request(key)` runs."""
     if session.is_executing:
         return null  # type: ignore[no-any-return]
-    return Blocked(keys, kind.python_type, timeout_seconds, null, request)
+    states = {key: state_of(session.db, key, kind.python_type) for key in keys}
+    return Blocked(states, kind.python_type, timeout_seconds, null, request)

@@ -4,6 +4,7 @@
 2. A change of a key that somebody waits for makes it ready. `serve` tries the clients of the ready keys again, in the
    order in which the keys became ready. It runs before the next request runs and at the end of the turn. So a client
    is served within the turn in which the element came, and no later request can take that element first.
+   While a long command has locked its keys, nobody is served: half of what it does must not be seen.
 3. It knows neither requests nor connections: `Waiter.serve` tries a client's request again.
 
 A key that nobody waits for costs nothing, and one that somebody waits for a look-up a change.
@@ -11,28 +12,38 @@ A key that nobody waits for costs nothing, and one that somebody waits for a loo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from keyspace.key_listeners import KeyListeners
-from store import Keyspace
+from store import Keyspace, Store
 
 
 class Waiter:
-    """A client that waits for one of some keys to hold a value of a type."""
+    """A client that waits for one of some keys to hold a value of a type. `keys`: what `state_of` a key was."""
 
     __slots__ = ("db", "keys", "python_type", "serve")
 
-    def __init__(self, db: Keyspace, keys: Sequence[bytes], python_type: type, serve: Callable[[bytes], bool]) -> None:
+    def __init__(
+        self, db: Keyspace, keys: Mapping[bytes, object], python_type: type, serve: Callable[[bytes], bool]
+    ) -> None:
         self.db = db
-        self.keys = list(dict.fromkeys(keys))
+        self.keys = keys
         self.python_type = python_type
         self.serve = serve  # tries again, for the key that is ready; returns True if the client waits no more
+
+
+def state_of(db: Keyspace, key: bytes, python_type: type) -> object:
+    """Return what differs if a key has got something since: the last ID of a stream; None without such a value."""
+    value: Any = db.peek(key)
+    return getattr(value, "last_id", True) if type(value) is python_type else None
 
 
 class BlockedClients:
     """All clients that wait for keys. `set_ready(True)` is called when a client may be served, then `serve` must be."""
 
-    def __init__(self, listeners: KeyListeners, set_ready: Callable[[bool], None]) -> None:
+    def __init__(self, store: Store, listeners: KeyListeners, set_ready: Callable[[bool], None]) -> None:
+        self._store = store
         self._listeners = listeners
         self._set_ready = set_ready
         self._waiters: dict[tuple[int, bytes], dict[Waiter, None]] = {}  # in the order in which they came
@@ -42,13 +53,13 @@ class BlockedClients:
     def add(self, waiter: Waiter) -> None:
         """Let a client wait. O(keys)."""
         self.count += 1
-        for key in waiter.keys:
+        for key, state in waiter.keys.items():
             place = (waiter.db.index, key)
             if place not in self._waiters:
                 self._waiters[place] = {}
                 self._listeners.add(waiter.db, key, self)
             self._waiters[place][waiter] = None
-            if type(waiter.db.peek(key)) is waiter.python_type:  # it came after the request had run
+            if state_of(waiter.db, key, waiter.python_type) != state:  # it came after the request had run
                 self.key_changed(waiter.db, key)
 
     def remove(self, waiter: Waiter) -> None:
@@ -71,6 +82,8 @@ class BlockedClients:
 
     def serve(self) -> None:
         """Try the clients that wait for ready keys again. A client that is served may make another key ready."""
+        if self._store.key_lock is not None:
+            return
         while self._ready:
             place = next(iter(self._ready))
             self._serve_key(self._ready.pop(place), place)

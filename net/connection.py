@@ -377,6 +377,7 @@ class Connection(Outbox):
         """
         if pieces:
             self.turn.replies.append((self, pieces, self._has_logged()))
+        self._send_messages()
         self.stop_reading()
         session, all_blocked, served = self.session, self.turn.instance.blocked, Event()
         replies: list[Reply] = []
@@ -384,11 +385,12 @@ class Connection(Outbox):
         def end(reply: Reply) -> None:
             replies.append(reply)
             all_blocked.remove(waiter)
+            session.unblock = None
             served.set()
             self.turn.wake()
 
         def serve(key: bytes) -> bool:
-            if self._has_hung_up():
+            if session.closing or self._has_hung_up():  # `closing`: it was dropped, and its greenlet ends in a later turn
                 all_blocked.remove(waiter)
                 self.abort()
                 return True
@@ -419,7 +421,10 @@ class Connection(Outbox):
         return execute(self.session, argv)
 
     def _receive_nothing(self) -> None:
-        """Notice that a client that waits is gone. What else it sends stays in the socket until it is served."""
+        """Notice that a client that waits is gone. What else it sends stays in the socket until it is served.
+
+        Behind bytes that stay there its end cannot be seen: `follow_waiting` looks for it.
+        """
         try:
             is_gone = not socket.socket.recv(self.sock, 1, socket.MSG_PEEK)
         except BlockingIOError:
@@ -430,6 +435,11 @@ class Connection(Outbox):
             self.abort()
         else:
             self.readable.stop()
+
+    def follow_waiting(self) -> None:
+        """Drop a client that waits for a key and is gone. Called each second."""
+        if self.session.unblock is not None and not self.readable.active and self._has_hung_up():
+            self.abort()
 
     def _has_hung_up(self) -> bool:
         """Return True if the client has closed its side, also if requests that it sent before are still unread."""

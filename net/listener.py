@@ -304,6 +304,7 @@ class Server:
             self.rewriter.consider,
             self.turn.each_second,
             self._follow_slow_readers,
+            self._follow_waiting,
             self._drop_idle,
         )
         next_second = monotonic() + 1
@@ -366,6 +367,10 @@ class Server:
         now = monotonic()
         for connection in list(self.turn.slow_readers):
             connection.follow_soft_limit(now)
+
+    def _follow_waiting(self) -> None:
+        for connection in list(self.connections.values()):
+            connection.follow_waiting()
 
     def _drop_idle(self) -> None:
         """Drop clients that have neither sent nor read anything for `timeout`, unless they wait for the server."""

@@ -250,6 +250,7 @@ class Outbox:
         with suppress(OSError):
             socket.socket.shutdown(self.sock, socket.SHUT_WR)
         self.parked = self.closing = False
+        self.session.closing = True
         self.readable.stop()
         if self.writable is not None:
             self.writable.stop()

@@ -117,6 +117,62 @@ def test_who_hangs_up_takes_nothing(godis: GodisProcess) -> None:
             wait_for_blocked(other, 0)
 
 
+def test_who_hangs_up_behind_a_request_that_is_not_read_frees_its_place(godis: GodisProcess) -> None:
+    with godis.raw() as other:
+        with godis.raw() as leaving:
+            leaving.send(encode("BLPOP", "k", 0) + encode("PING"))
+            wait_for_blocked(other, 1)
+        wait_for_blocked(other, 0)
+
+
+def test_who_is_killed_takes_nothing_of_what_comes_in_the_same_turn(godis: GodisProcess) -> None:
+    with godis.raw() as client, godis.raw() as other:
+        number = parse(client.ask("CLIENT", "ID"))
+        client.send(encode("BLPOP", "k", 0))
+        wait_for_blocked(other, 1)
+        other.send(encode("CLIENT", "KILL", "ID", number) + encode("RPUSH", "k", "a") + encode("LLEN", "k"))
+        assert [parse(other.read_reply()) for _ in range(3)] == [1, 1, 1]
+
+
+def test_who_waits_sees_nothing_of_a_long_command_before_its_end(godis: GodisProcess) -> None:
+    """Served earlier, its pop would stand before the push in the log, and a restart would bring the element again."""
+    words, keys = [str(number) for number in range(20_000)], [f"x{number}" for number in range(5_000)]
+    transaction = [("RPUSH", "k", "a"), *[("SET", key, "v") for key in keys], ("RPUSH", "k", "b"), ("LLEN", "k")]
+    with godis.raw() as client, godis.raw() as other, godis.raw() as third:
+        client.send(encode("BLPOP", "k", 0))
+        wait_for_blocked(third, 1)
+        assert other.ask("RPUSH", "k", *words) == b":20000\r\n"
+        assert parse(client.read_reply()) == [b"k", b"0"]
+        assert third.ask("DEL", "k") == b":1\r\n"
+        client.send(encode("BLPOP", "k", 0))
+        wait_for_blocked(third, 1)
+        other.send(b"".join(encode(*words) for words in [("MULTI",), *transaction, ("EXEC",)]))
+        for _ in range(1 + len(transaction)):
+            other.read_reply()
+        assert parse(other.read_reply())[-2:] == [2, 2]
+        assert parse(client.read_reply()) == [b"k", b"a"]
+        godis.kill9()
+    godis.start()
+    with godis.raw() as client:
+        assert parse(client.ask("LRANGE", "k", 0, -1)) == [b"b"]
+
+
+def test_who_begins_to_wait_wakes_nobody_else(godis: GodisProcess) -> None:
+    """Each of 400 that tried all before it again would take a minute."""
+    with contextlib.ExitStack() as stack:
+        other = stack.enter_context(godis.raw())
+        other.ask("XADD", "s", "1-1", "f", "v")
+        other.ask("XGROUP", "CREATE", "s", "g", "$")
+        tries = info(other, "blocked_clients")
+        clients = [stack.enter_context(godis.raw()) for _ in range(400)]
+        for client in clients:
+            client.send(encode("XREAD", "BLOCK", 0, "STREAMS", "s", "$"))
+        wait_for_blocked(other, 400 + tries)
+        other.ask("XADD", "s", "1-2", "f", "v")
+        for client in clients:
+            assert parse(client.read_reply()) == [[b"s", [[b"1-2", [b"f", b"v"]]]]]
+
+
 def test_client_unblock_ends_the_waiting(godis: GodisProcess) -> None:
     with godis.raw() as client, godis.raw() as other:
         number = parse(client.ask("CLIENT", "ID"))
@@ -128,7 +184,8 @@ def test_client_unblock_ends_the_waiting(godis: GodisProcess) -> None:
             client.send(encode("BLPOP", "k", 0))
             wait_for_blocked(other, 1)
             assert b" flags=b " in parse(other.ask("CLIENT", "LIST"))
-            assert other.ask("CLIENT", "UNBLOCK", number, *reason) == b":1\r\n"
+            other.send(encode("CLIENT", "UNBLOCK", number, *reason) * 2)
+            assert [other.read_reply(), other.read_reply()] == [b":1\r\n", b":0\r\n"]
             assert client.read_reply() == reply
         assert other.ask("CLIENT", "UNBLOCK", number) == b":0\r\n"
         assert other.ask("RPUSH", "k", "a") == b":1\r\n"

@@ -390,7 +390,7 @@ class Connection(Outbox):
             self.turn.wake()
 
         def serve(key: bytes) -> bool:
-            if session.closing or self._has_hung_up():  # `closing`: it was dropped, and its greenlet ends in a later turn
+            if session.closing or self._has_hung_up():  # it was dropped, or is gone
                 all_blocked.remove(waiter)
                 self.abort()
                 return True

@@ -197,7 +197,7 @@ class Session:
         self.subscribed: dict[str, dict[bytes, None]] = {kind: {} for kind in KINDS}  # names, by the kind
         self.transaction: Transaction | None = None  # changed by `begin_transaction` and `end_transaction`
         self.resp3 = False
-        self.restricted = False  # not authenticated, or in a transaction: `Engine.admit` decides on each request
+        self.restricted = False  # not authenticated, in a transaction, or subscribed: `Engine.admit` decides
         self.authenticated = not instance.config.requirepass
         self.watch: Watch | None = None
         self.is_executing = False  # a request of a transaction runs: it must not wait

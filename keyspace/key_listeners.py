@@ -1,4 +1,4 @@
-"""Who is informed when a key changes: for now the clients that WATCH it.
+"""Who is informed when a key changes: the clients that WATCH it, and those that wait for it (`blocked_clients.py`).
 
 1. It is the `ChangeListener` of the store while somebody is registered. With nobody registered the store has no
    listener, and a change costs one test of an attribute.

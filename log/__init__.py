@@ -1,1 +1,1 @@
-"""The parts of `aof.py`: the log's format, its lock, effects, replay, rewrite, and the checks of a log."""
+"""The parts of `aof.py`: format, lock, effects, replay, rewrite, checks, export, kept logs, and Redis's files."""

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from aof import NullLog
 from commands import BLOCKING, EVERYWHERE, READONLY, TABLE, WRITE, Command, RunMany, fold
 from commands.long_commands import is_long, words_of
-from commands.transactions import as_entry, merge, take
+from commands.transactions import as_entry, merge, refuse_queued, take
 from engine import Engine
 from errors import POOL_STALE, POOL_TOO_LARGE, CommandError
 from net.connection import Connection
@@ -59,13 +59,15 @@ def _pool_row(row: Command) -> Command:
 
 
 def _exec(session: Session, argv: list[bytes]) -> Reply:
-    """Submit a transaction that writes, as one command of the log; run one that only reads."""
+    """Submit a transaction that writes, as one command of the log; run one that only reads, as `_read` does."""
     transaction = session.transaction
     if transaction is not None and transaction.flags & (WRITE | EVERYWHERE) and not transaction.failed:
         for request in transaction.requests:
             if fold(request[0]) in GROWTH:
                 require_room(session, request)
         return SUBMIT
+    if transaction is not None and transaction.flags & READONLY and not transaction.failed and session.linearizable:
+        return CONFIRM
     return TABLE[b"EXEC"].run(session, argv)
 
 
@@ -144,7 +146,10 @@ class PoolConnection(Connection):
         if deferred is CONFIRM:
             if not self._confirmed:
                 pieces = self._confirm(pieces)
-            deferred = self._plain.run(self.session, requests[:1])[0] if self._confirmed else CommandError(POOL_STALE)
+            if self._confirmed:
+                deferred = self._plain.run(self.session, requests[:1])[0]
+            else:
+                deferred = refuse_queued(self.session, requests[0], CommandError(POOL_STALE))
         return super()._settle(requests, deferred, pieces)
 
     def _submit(self, requests: Sequence[list[bytes]], pieces: list[bytes]) -> tuple[int, list[bytes]]:

@@ -1,1 +1,1 @@
-"""The parts of the wire format beside `protocol.py`: requests by column, telnet's commands, files named by users."""
+"""The parts of the wire format beside `protocol.py`: requests by column, doubles, telnet in lines, files of users."""

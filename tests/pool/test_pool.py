@@ -190,6 +190,15 @@ def test_a_transaction_is_one_entry_and_watch_sees_what_others_write(join: Join)
         assert parse(one.ask("EXEC")) == [b"mine", 1], "one that only reads needs no entry"
 
 
+def test_a_linearizable_transaction_that_only_reads_sees_what_was_acknowledged_anywhere(join: Join) -> None:
+    with join().raw() as one, join("--pool-reads", "linearizable").raw() as two:
+        for number in range(50):
+            assert one.ask("SET", "k", number) == b"+OK\r\n"
+            two.send(encode("MULTI") + encode("GET", "k") + encode("EXEC"))
+            replies = [two.read_reply() for _ in range(3)]
+            assert parse(replies[2]) == [b"%d" % number]
+
+
 def test_workers_of_all_instances_share_a_queue_and_each_element_goes_to_one(join: Join) -> None:
     with join() as first, join() as second, ThreadPoolExecutor(6) as pool:
         done: list[bytes] = []
@@ -418,6 +427,8 @@ def test_without_etcd_writes_are_refused_reads_go_on_and_it_recovers(join: Join,
         wait_until(lambda: two.ask("GET", "k") == b"-%b\r\n" % POOL_STALE, 10, "the strict one knows")
         assert one.ask("READMODE", "linearizable") == b"+OK\r\n"
         assert one.ask("GET", "k") == b"-%b\r\n" % POOL_STALE
+        one.send(encode("MULTI") + encode("GET", "k") + encode("EXEC") + encode("EXEC"))
+        assert [one.read_line().split()[0] for _ in range(4)] == [b"+OK", b"+QUEUED", b"-EXECABORT", b"-ERR"]
         one.send(b"RESET\r\nGET k\r\nREADMODE linearizable\r\nGET k\r\n")
         assert [one.read_line() for _ in range(4)] == [b"RESET", b"v", b"OK", POOL_STALE]
         assert three.read_line() == POOL_UNKNOWN

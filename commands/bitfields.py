@@ -12,7 +12,7 @@ from collections.abc import Generator
 from typing import Any, NamedTuple
 
 from commands import DENYOOM, FAST, FIRST, READONLY, WRITE, command, fold
-from commands.arguments import parse_bounded, parse_integer
+from commands.arguments import MIN_INTEGER, parse_bounded, parse_integer
 from commands.keyspace_walk import at_once
 from commands.long_commands import PART_WORDS, is_long, run_locked
 from errors import BIT_OFFSET, BITFIELD_READ_ONLY, BITFIELD_TYPE, OVERFLOW_TYPE, SYNTAX, CommandError
@@ -77,6 +77,10 @@ class Field(NamedTuple):
         if overflow == SATURATE:
             return min(max(number, least), most)
         return (number - least & (1 << self.bits) - 1) + least
+
+    def is_mistaken(self, number: int) -> bool:
+        """Return True for a number so small that Redis takes it for one that is too large: its test overflows."""
+        return self.bits < MOST_BITS and number < MIN_INTEGER + (1 << self.bits - 1)
 
 
 class Operation(NamedTuple):
@@ -236,6 +240,8 @@ def _write(db: Keyspace, argv: list[bytes], request: Request, log: EffectLog) ->
             wanted = operation.amount + (known if operation.name == b"INCRBY" else 0)
             if not field.signed and operation.name == b"SET":
                 wanted &= (1 << MOST_BITS) - 1  # Redis reads a negative number as a large one
+            elif operation.name == b"SET" and operation.overflow == SATURATE and field.is_mistaken(wanted):
+                wanted = -wanted
             number = field.fit(wanted, operation.overflow)
             if number is not None and number != known:
                 value, changed = field.written(value, number), True

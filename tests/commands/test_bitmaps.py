@@ -89,6 +89,12 @@ CASES: list[tuple[str, str, Any, list[str]]] = [  # before, command, reply, effe
         [6, 15],
         ["BITFIELD k OVERFLOW SAT SET u4 0 -5 GET u4 0"],
     ),
+    (
+        "SET k a",
+        "BITFIELD k OVERFLOW SAT SET i8 0 -9223372036854775808 GET i8 0",
+        [97, 127],
+        ["BITFIELD k OVERFLOW SAT SET i8 0 -9223372036854775808 GET i8 0"],
+    ),
     ("SET k a", "BITFIELD k INCRBY i4 #1 9", [-6], ["BITFIELD k INCRBY i4 #1 9"]),
     ("", "BITFIELD k GET u64 0", errors.BITFIELD_TYPE, []),
     ("", "BITFIELD k SET u8 0 1 GET i65 0", errors.BITFIELD_TYPE, []),

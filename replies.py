@@ -11,6 +11,9 @@ Commands build these values and never wire bytes. Only `protocol` knows how each
     float         double                     Status    simple string
     Pairs         array of pairs             FlatMap   map
     CommandError  error, returned or raised
+    Push          a message of publish and subscribe; Messages: several, as the reply to SUBSCRIBE
+
+A reply that is not ready is `Work` (a generator, which returns it), or a `Deferred`, of which `Blocked` is one.
 """
 
 from __future__ import annotations

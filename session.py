@@ -7,6 +7,8 @@
 
     session.closing      close the connection once its replies are sent
     session.muted        replies may have to be dropped (CLIENT REPLY): see `Session.suppress`
+    session.push         send a message to the client; the connection provides the function
+    session.unblock      end the waiting for a key (CLIENT UNBLOCK); the connection provides the function
     instance.kill        close another client's connection; the server provides the function
     instance.shutdown    end the process
     instance.rewrite     rewrite the log

@@ -1,7 +1,8 @@
 """The table of commands, and the decorator that fills it.
 
 1. A command is a plain function `(session, argv) -> Reply` under `@command`, in the module of its family.
-2. It unpacks `argv` on its first line. It returns a Python value (see `replies`) or raises CommandError.
+2. It unpacks `argv` on its first line. It returns a Python value (see `replies`) or raises CommandError. Long work is a
+   generator (`long_commands.py`). A command that waits returns `wait_for(…)` (`blocking.py`).
 3. It logs the effect of every change, with `db.done`, `db.end_at`, `db.effect` or the log itself.
 4. It does not know the dialect, the socket or the clock.
 

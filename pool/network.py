@@ -7,7 +7,9 @@ It owns the differences from an instance that runs alone, and knows nothing of h
    alone.
 2. A connection puts adjacent writes of a pipeline into one submission, parks until their entry is applied, and replies.
    Requests behind them run later, so each client sees its own writes.
-3. The time of a turn is the later one of the log's clock and the wall clock.
+3. A transaction that writes or publishes is one submission. A command that blocks is submitted again after each change
+   of one of its keys. A command with the flag EVERYWHERE (PUBLISH) is submitted as a write is.
+4. The time of a turn is the later one of the log's clock and the wall clock.
 """
 
 from __future__ import annotations

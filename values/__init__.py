@@ -1,7 +1,7 @@
 """The types of values: a row for each type (`row.py`), and the table that finds the row of a value.
 
-1. TYPE, OBJECT, SCAN TYPE, COPY, MEMORY USAGE, the account of memory, the log's rewrite and the snapshots of a pool
-   use nothing of a type but its row.
+1. TYPE, OBJECT, SCAN TYPE, COPY, DUMP, MEMORY USAGE, the account of memory, the log's rewrite and the snapshots of a
+   pool use nothing of a type but its row.
 2. Nothing here knows sessions, the keyspace, requests or files.
 """
 

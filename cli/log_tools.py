@@ -195,7 +195,7 @@ def keys_of(place: str, argv: list[bytes]) -> list[str]:
     """Return a line for each key that a command may change."""
     row = TABLE.get(argv[0].upper())
     row = row and row.of(argv)
-    if row is None:  # the name is damaged, or it is MULTI or EXEC
+    if row is None or row.name in (b"MULTI", b"EXEC"):  # None: the name is damaged
         keys = argv[1:2]
     elif not row.has_keys:
         return [f"{place}: all that {row.name.decode()} changes"]

@@ -199,7 +199,7 @@ GROWTH: dict[bytes, Growth] = {
     b"SADD": _add,
     **dict.fromkeys((b"LPUSH", b"RPUSH", b"LPUSHX", b"RPUSHX"), _create),
     **dict.fromkeys((b"LSET", b"LINSERT"), _open_chunk),
-    **dict.fromkeys((b"LMOVE", b"RPOPLPUSH"), _move),
+    **dict.fromkeys((b"LMOVE", b"RPOPLPUSH", b"BLMOVE", b"BRPOPLPUSH"), _move),
     b"RESTORE": _restore,
     b"SORT": _sort,
     b"SUNIONSTORE": _made_of(lambda argv: argv[2:], sum),

@@ -599,7 +599,7 @@ def test_before_auth_every_command_but_these_is_refused(locked: tuple[GodisProce
             if row.flags & NO_AUTH:
                 allowed.add(row.name)
             else:
-                assert client.ask(*smallest_request(row)) == b"-%b\r\n" % NO_AUTH_TEXT, row.name
+                assert client.ask(*smallest_request(row)).endswith(b"%b\r\n" % NO_AUTH_TEXT), row.name
         assert allowed == {b"AUTH", b"HELLO", b"QUIT", b"EXIT", b"RESET"}
         assert client.ask("HELLO", "3").startswith(
             b"-NOAUTH HELLO must be called with the client already authenticated"

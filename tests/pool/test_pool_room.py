@@ -74,6 +74,8 @@ WRITES = {
     "RPUSHX": [["new", "v"], ["short", "v"], ["long", LARGE]],
     "LSET": [["short", "0", LARGE], ["long", "200", "v"], ["long", "200", LARGE], ["long", "0", LARGE]],
     "LINSERT": [["short", "BEFORE", "5", LARGE], ["long", "BEFORE", "200", "v"], ["long", "AFTER", "200", LARGE]],
+    "BLMOVE": [["short", "new", "LEFT", "LEFT", "0"], ["none", "new", "LEFT", "LEFT", "0"]],
+    "BRPOPLPUSH": [["short", "new", "0"]],
     "LMOVE": [["short", "new", "LEFT", "LEFT"], ["big", "new", "LEFT", "LEFT"], ["big", "short", "LEFT", "RIGHT"]],
     "SORT": [
         ["long", "STORE", "new"],

@@ -519,7 +519,7 @@ REPLIES: list[tuple[Any, bytes, bytes, bytes]] = [
     ({b"a": 1}, b"*2\r\n$1\r\na\r\n:1\r\n", b"%1\r\n$1\r\na\r\n:1\r\n", b"a\r\n1\r\n"),
     ({}, b"*0\r\n", b"%0\r\n", b"(empty array)\r\n"),
     ({b"a"}, b"*1\r\n$1\r\na\r\n", b"~1\r\n$1\r\na\r\n", b"a\r\n"),
-    (Push([b"a", 1]), b"*2\r\n$1\r\na\r\n:1\r\n", b">2\r\n$1\r\na\r\n:1\r\n", b"a\r\n1\r\n"),
+    (Push([b"a", 1]), b"*2\r\n$1\r\na\r\n:1\r\n", b">2\r\n$1\r\na\r\n:1\r\n", b"a 1\r\n"),
     (CommandError(b"ERR no"), b"-ERR no\r\n", b"-ERR no\r\n", b"ERR no\r\n"),
     (CommandError(b"ERR 'a\r\n+OK'"), b"-ERR 'a  +OK'\r\n", b"-ERR 'a  +OK'\r\n", b"ERR 'a  +OK'\r\n"),
     ([CommandError(b"ERR no")], b"*1\r\n-ERR no\r\n", b"*1\r\n-ERR no\r\n", b"ERR no\r\n"),

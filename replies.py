@@ -99,9 +99,12 @@ class Push(list[Any]):
 
 
 class Messages:
-    """The reply of SUBSCRIBE and its kin: a message for each name, one after another, in no array."""
+    """Messages and replies, one after another, in no array: SUBSCRIBE and its kin return a message for each name.
 
-    def __init__(self, messages: list[Push]) -> None:
+    PUBLISH of a client that receives its own message returns the message and its reply.
+    """
+
+    def __init__(self, messages: list[Reply]) -> None:
         self.messages = messages
 
 

@@ -35,7 +35,7 @@ def _count(session: Session, kind: str) -> int:
 
 
 def _subscribe(session: Session, argv: list[bytes], kind: str) -> Messages:
-    messages: list[Push] = []
+    messages: list[Reply] = []
     for name in argv[1:]:
         session.instance.subscriptions.add(kind, name, session)
         messages.append(Push([argv[0].lower(), name, _count(session, kind)]))
@@ -44,7 +44,7 @@ def _subscribe(session: Session, argv: list[bytes], kind: str) -> Messages:
 
 
 def _unsubscribe(session: Session, argv: list[bytes], kind: str) -> Messages:
-    messages: list[Push] = []
+    messages: list[Reply] = []
     for name in argv[1:] or list(session.subscribed[kind]):
         session.instance.subscriptions.remove(kind, name, session)
         messages.append(Push([argv[0].lower(), name, _count(session, kind)]))
@@ -115,13 +115,14 @@ def publish(session: Session, argv: list[bytes]) -> Reply:
 
 def _publish(session: Session, channel: bytes, message: bytes) -> Work:
     subscriptions = session.instance.subscriptions
-    count = _send(subscriptions.subscribers(CHANNEL, channel), Push([b"message", channel, message]))
+    own: list[Reply] = []
+    count = _send(session, subscriptions.subscribers(CHANNEL, channel), Push([b"message", channel, message]), own)
     for found in subscriptions.matching(channel):
         if found is not None:
             pattern, subscribers = found
-            count += _send(subscribers, Push([b"pmessage", pattern, channel, message]))
+            count += _send(session, subscribers, Push([b"pmessage", pattern, channel, message]), own)
         yield
-    return count
+    return Messages([*own, count]) if own else count
 
 
 @command("SPUBLISH", "shardchannel message", arity=3, flags=PUBLISHING, keys=SHARD_CHANNEL, since="7.0.0")
@@ -129,12 +130,18 @@ def spublish(session: Session, argv: list[bytes]) -> Reply:
     """Send a message to all who have subscribed to a shard channel, and return their number."""
     _, channel, message = argv
     subscribers = session.instance.subscriptions.subscribers(SHARD, channel)
-    return _send(subscribers, Push([b"smessage", channel, message]))
+    own: list[Reply] = []
+    count = _send(session, subscribers, Push([b"smessage", channel, message]), own)
+    return Messages([*own, count]) if own else count
 
 
-def _send(subscribers: list[Subscriber], message: Push) -> int:
+def _send(session: Session, subscribers: list[Subscriber], message: Push, own: list[Reply]) -> int:
+    """Send a message; append it to `own` for the publisher itself, whose earlier replies come before it."""
     for subscriber in subscribers:
-        subscriber.push(message)
+        if subscriber is session:
+            own.append(message)
+        else:
+            subscriber.push(message)
     return len(subscribers)
 
 

@@ -300,7 +300,9 @@ class Connection(Outbox):
         session = self.session
         is_text = type(argv) is TextRequest and not session.lines_in_resp
         if session.muted and session.suppress():
-            return pieces
+            if not isinstance(reply, Messages):
+                return pieces
+            reply = Messages([message for message in reply.messages if isinstance(message, Push)])
         if isinstance(reply, LongArray):
             return self._send_long(reply, pieces, is_text)
         if isinstance(reply, Messages):

@@ -96,6 +96,30 @@ def conversation(raws: list[Raw], requests: list[tuple[int, list[str]]], protoco
 # ---- what is Godis's own
 
 
+ORDERED = [  # what is sent at once, after HELLO 3
+    "SUBSCRIBE a; PUBLISH a x; PING",
+    "SUBSCRIBE a; PSUBSCRIBE a; PING; PUBLISH a x; PING",
+    "SSUBSCRIBE a; SPUBLISH a x; PING",
+    "MULTI; SUBSCRIBE a; PUBLISH a x; PING; EXEC",
+    "CLIENT REPLY OFF; SUBSCRIBE a; PUBLISH a x; PING; CLIENT REPLY ON",
+    "CLIENT REPLY SKIP; SUBSCRIBE a; PING",
+    "SUBSCRIBE a; CLIENT REPLY SKIP; PUBLISH a x; PING",
+]
+
+
+@pytest.mark.parametrize("requests", ORDERED)
+def test_messages_are_among_the_replies_of_a_pipeline_where_redis_has_them(
+    godis: GodisProcess, redis_server: RedisProcess, requests: str
+) -> None:
+    received = []
+    for server in (redis_server, godis):
+        with server.raw() as raw:
+            raw.ask("HELLO", "3")
+            raw.send(b"".join(encode(*line.split()) for line in (*requests.split("; "), "QUIT")))
+            received.append(raw.read_all())
+    assert received[0] == received[1]
+
+
 def test_a_person_at_telnet_can_subscribe_and_watch(godis: GodisProcess) -> None:
     with godis.raw() as person, godis.raw() as other:
         person.send(b"SUBSCRIBE news sport\r\n")

@@ -235,7 +235,7 @@ class Engine:
         if session.must_only_subscribe and row.name not in WHILE_SUBSCRIBED:
             raise CommandError(ONLY_SUBSCRIBE % self._resolved(row, argv).name.lower())
         is_queued = session.transaction is not None and row.name not in AT_ONCE
-        if session.transaction is not None and row.name == b"EXEC":
+        if instance.needs_checks and session.transaction is not None and row.name == b"EXEC":
             row, argv = as_one_request(session.transaction, row)
         checked = row.of(argv)
         for name in instance.closed_gates:

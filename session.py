@@ -29,7 +29,7 @@ from keyspace.blocked_clients import BlockedClients
 from keyspace.eviction import Eviction
 from keyspace.key_listeners import KeyListeners, Watch
 from keyspace.key_locks import KeyLock
-from keyspace.subscriptions import KINDS, Subscriptions
+from keyspace.subscriptions import KINDS, Leaving, Subscriptions
 from replies import Push
 from store import EffectLog, Keyspace, Store
 
@@ -254,23 +254,35 @@ class Session:
         self.transaction = Transaction()
         self.update_restricted()
 
-    def end_transaction(self) -> None:
-        """Forget the queued requests and the watched keys."""
-        self.transaction = None
+    def end_transaction(self) -> Transaction | None:
+        """End the transaction, forget the watched keys, and return what was queued."""
+        transaction, self.transaction = self.transaction, None
         self.unwatch()
         self.update_restricted()
+        return transaction
+
+    def drop_transaction(self) -> None:
+        """End the transaction, and forget the watched keys and what was queued, which is freed in slices."""
+        transaction = self.end_transaction()
+        if transaction is not None and transaction.requests:
+            self.store.garbage.append(transaction.requests)
 
     def end(self) -> None:
         """Take back all that others keep of a client that is gone."""
         self.no_touch = False
-        self.unwatch()
-        self.instance.subscriptions.remove_all(self)
+        self.drop_transaction()
+        self._free(Leaving(self.instance.subscriptions, self))
 
     def unwatch(self) -> None:
         """Forget the watched keys."""
         if self.watch is not None:
-            self.watch.end()
+            self._free(self.watch)
             self.watch = None
+
+    def _free(self, registered: Watch | Leaving) -> None:
+        registered.free_some()
+        if registered:
+            self.store.garbage.append(registered)
 
     @property
     def on_unix_socket(self) -> bool:
@@ -295,7 +307,7 @@ class Session:
 
     def reset(self) -> None:
         """Set everything to its default that RESET resets."""
-        self.end_transaction()
+        self.drop_transaction()
         self.instance.subscriptions.remove_all(self)
         self.db = self.store.databases[0]
         self.authenticated = not self.instance.config.requirepass

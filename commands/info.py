@@ -164,9 +164,9 @@ def _stats(instance: Instance) -> Iterable[Field]:
         ("client_query_buffer_limit_disconnections", statistics.query_limit_disconnections),
         ("client_output_buffer_limit_disconnections", statistics.output_limit_disconnections),
         ("total_error_replies", statistics.error_replies),
-        ("pubsub_channels", len(instance.subscriptions.names(CHANNEL))),
-        ("pubsub_patterns", len(instance.subscriptions.names(PATTERN))),
-        ("pubsubshard_channels", len(instance.subscriptions.names(SHARD))),
+        ("pubsub_channels", instance.subscriptions.count(CHANNEL)),
+        ("pubsub_patterns", instance.subscriptions.count(PATTERN)),
+        ("pubsubshard_channels", instance.subscriptions.count(SHARD)),
     ]
 
 

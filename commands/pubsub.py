@@ -25,7 +25,8 @@ PUBLISHING = PUBSUB | LOADING | STALE | FAST | EVERYWHERE
 ASKING = PUBSUB | LOADING | STALE
 SHARD_CHANNELS = Keys(1, -1, 1)
 SHARD_CHANNEL = Keys(1, 1, 1)
-AT_ONCE_PATTERNS = 4096
+AT_ONCE_NAMES = 4096
+Change = Callable[[str, bytes, Session], None]  # of `Subscriptions`: add, remove
 
 
 def _count(session: Session, kind: str) -> int:
@@ -34,22 +35,32 @@ def _count(session: Session, kind: str) -> int:
     return len(subscribed[SHARD]) if kind == SHARD else len(subscribed[CHANNEL]) + len(subscribed[PATTERN])
 
 
-def _subscribe(session: Session, argv: list[bytes], kind: str) -> Messages:
+def _subscribe(session: Session, argv: list[bytes], kind: str) -> Reply:
+    return _change(session, argv[0], argv[1:], kind, session.instance.subscriptions.add)
+
+
+def _unsubscribe(session: Session, argv: list[bytes], kind: str) -> Reply:
+    names = argv[1:] or list(session.subscribed[kind])
+    if not names:
+        return Messages([Push([argv[0].lower(), None, _count(session, kind)])])
+    return _change(session, argv[0], names, kind, session.instance.subscriptions.remove)
+
+
+def _change(session: Session, command: bytes, names: list[bytes], kind: str, change: Change) -> Reply:
+    work = _change_each(session, command.lower(), names, kind, change)
+    return work if len(names) > AT_ONCE_NAMES else at_once(work)
+
+
+def _change_each(session: Session, command: bytes, names: list[bytes], kind: str, change: Change) -> Work:
     messages: list[Reply] = []
-    for name in argv[1:]:
-        session.instance.subscriptions.add(kind, name, session)
-        messages.append(Push([argv[0].lower(), name, _count(session, kind)]))
-    session.update_restricted()
+    try:
+        for name in names:
+            change(kind, name, session)
+            messages.append(Push([command, name, _count(session, kind)]))
+            yield
+    finally:
+        session.update_restricted()
     return Messages(messages)
-
-
-def _unsubscribe(session: Session, argv: list[bytes], kind: str) -> Messages:
-    messages: list[Reply] = []
-    for name in argv[1:] or list(session.subscribed[kind]):
-        session.instance.subscriptions.remove(kind, name, session)
-        messages.append(Push([argv[0].lower(), name, _count(session, kind)]))
-    session.update_restricted()
-    return Messages(messages or [Push([argv[0].lower(), None, _count(session, kind)])])
 
 
 @command("SUBSCRIBE", "channel [channel ...]", arity=-2, flags=SUBSCRIBING, since="2.0.0")
@@ -110,7 +121,7 @@ def publish(session: Session, argv: list[bytes]) -> Reply:
     """Send a message to all who have subscribed to a channel, or to a pattern that matches it; return their number."""
     _, channel, message = argv
     work = _publish(session, channel, message)
-    return work if len(session.instance.subscriptions.names(PATTERN)) > AT_ONCE_PATTERNS else at_once(work)
+    return work if session.instance.subscriptions.count(PATTERN) > AT_ONCE_NAMES else at_once(work)
 
 
 def _publish(session: Session, channel: bytes, message: bytes) -> Work:
@@ -165,8 +176,19 @@ def pubsub_shardchannels(session: Session, argv: list[bytes]) -> Reply:
 
 def _names(session: Session, argv: list[bytes], kind: str) -> Reply:
     names = session.instance.subscriptions.names(kind)
-    matches: Callable[[bytes], bool] | None = Pattern(argv[2]).matches if len(argv) > 2 else None
-    return list(filter(matches, names)) if matches else list(names)
+    if len(argv) == 2:
+        return list(names)
+    work = _matching(names, Pattern(argv[2]))
+    return work if len(names) > AT_ONCE_NAMES else at_once(work)
+
+
+def _matching(names: list[bytes], pattern: Pattern) -> Work:
+    found: list[Reply] = []
+    for name in names:
+        if pattern.matches(name):
+            found.append(name)
+        yield
+    return found
 
 
 @command("PUBSUB|NUMSUB", "[channel [channel ...]]", arity=-2, flags=ASKING, since="2.8.0")
@@ -189,7 +211,7 @@ def _numbers(session: Session, argv: list[bytes], kind: str) -> Reply:
 @command("PUBSUB|NUMPAT", arity=2, flags=ASKING, since="2.8.0")
 def pubsub_numpat(session: Session, argv: list[bytes]) -> Reply:
     """Return the number of patterns that have subscribers."""
-    return len(session.instance.subscriptions.names(PATTERN))
+    return session.instance.subscriptions.count(PATTERN)
 
 
 @command("PUBSUB|HELP", arity=2, flags=LOADING | STALE, since="6.2.0")

@@ -106,7 +106,7 @@ def as_one_request(transaction: Transaction, row: Command) -> tuple[Command, lis
 def refuse_queued(session: Session, argv: list[bytes], error: CommandError) -> CommandError:
     """Record that a request was refused in a transaction, or that EXEC was; return the error to reply."""
     if fold(argv[0]) == b"EXEC":
-        session.end_transaction()
+        session.drop_transaction()
         return CommandError(EXEC_REFUSED % error.text.removeprefix(b"ERR "))
     if session.transaction is not None:
         session.transaction.failed = True
@@ -130,7 +130,7 @@ def discard(session: Session, argv: list[bytes]) -> Reply:
     """Drop the queued requests and end the transaction."""
     if session.transaction is None:
         raise CommandError(DISCARD_WITHOUT_MULTI)
-    session.end_transaction()
+    session.drop_transaction()
     return OK
 
 
@@ -174,10 +174,10 @@ def take(session: Session) -> Transaction | Reply:
     if transaction is None:
         return refuse(session.instance, CommandError(EXEC_WITHOUT_MULTI))
     is_stale = watched is not None and watched.has_changed()
-    session.end_transaction()
-    if transaction.failed:
-        return refuse(session.instance, CommandError(EXEC_ABORTED))
-    return NULL_ARRAY if is_stale else transaction
+    if not (transaction.failed or is_stale):
+        return session.end_transaction()
+    session.drop_transaction()
+    return refuse(session.instance, CommandError(EXEC_ABORTED)) if transaction.failed else NULL_ARRAY
 
 
 def run(session: Session, transaction: Transaction) -> Reply:

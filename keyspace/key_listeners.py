@@ -11,6 +11,8 @@ from typing import Protocol
 
 from store import Keyspace, Store
 
+FORGOTTEN_AT_ONCE = 256  # keys of a watch
+
 
 class KeyListener(Protocol):
     """What is registered for keys."""
@@ -80,11 +82,11 @@ class Watch:
             self._keys[db.index, key] = (db, exists, digest)
             self._listeners.add(db, key, self)
 
-    def end(self) -> None:
-        """Watch no key any more. O(keys)."""
-        for (_, key), (db, _, _) in self._keys.items():
+    def free_some(self) -> None:
+        """Watch some keys no more. It is called until none is left: see `Store.garbage`."""
+        for _ in range(min(FORGOTTEN_AT_ONCE, len(self._keys))):
+            (_, key), (db, _, _) = self._keys.popitem()
             self._listeners.remove(db, key, self)
-        self._keys.clear()
 
     def has_changed(self) -> bool:
         """Return True if a key has changed since it is watched, or has expired. O(keys)."""

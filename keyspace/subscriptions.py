@@ -8,11 +8,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Protocol
 
 from replies import Push
 from values.glob import Pattern
 
+LEFT_AT_ONCE = 256
 CHANNEL, PATTERN, SHARD = KINDS = ("channel", "pattern", "shard channel")
 
 
@@ -57,6 +59,10 @@ class Subscriptions:
         """Return who has subscribed to a name."""
         return list(self._subscribers[kind].get(name, ()))
 
+    def count(self, kind: str) -> int:
+        """Return how many names of a kind have subscribers."""
+        return len(self._subscribers[kind])
+
     def names(self, kind: str) -> list[bytes]:
         """Return all names of a kind with subscribers."""
         return list(self._subscribers[kind])
@@ -68,3 +74,20 @@ class Subscriptions:
                 yield name, self.subscribers(PATTERN, name)
             else:
                 yield None
+
+
+class Leaving:
+    """The subscriptions of a client that is gone. They end in slices (`Store.garbage`): there may be a million."""
+
+    def __init__(self, subscriptions: Subscriptions, subscriber: Subscriber) -> None:
+        self._subscriptions = subscriptions
+        self._subscriber = subscriber
+
+    def __len__(self) -> int:
+        return sum(map(len, self._subscriber.subscribed.values()))
+
+    def free_some(self) -> None:
+        """End some of the subscriptions."""
+        for kind, names in self._subscriber.subscribed.items():
+            for name in list(islice(names, LEFT_AT_ONCE)):
+                self._subscriptions.remove(kind, name, self._subscriber)

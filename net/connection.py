@@ -26,6 +26,7 @@ import socket
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from itertools import islice
 from time import monotonic, time
+from typing import Any
 
 import gevent
 from gevent.event import Event
@@ -305,7 +306,7 @@ class Connection(Outbox):
             reply = Messages([message for message in reply.messages if isinstance(message, Push)])
         if isinstance(reply, LongArray):
             return self._send_long(reply, pieces, is_text)
-        if isinstance(reply, Messages):
+        if isinstance(reply, Messages) or (is_text and session.is_subscribed):  # also by EXEC
             self.as_text = is_text
         if not is_text:
             return self._encode(reply, pieces)
@@ -332,11 +333,14 @@ class Connection(Outbox):
     def _encode(self, reply: Reply, pieces: list[bytes]) -> list[bytes]:
         """Append any reply in RESP to `pieces`; a long or large list in parts, one a turn."""
         resp3 = self.session.resp3
-        if not isinstance(reply, (list, dict)):
+        if not isinstance(reply, (list, dict, Messages)):
             encode(reply, pieces.append, resp3)
             return self._drain(pieces) if isinstance(reply, (memoryview, LongBulk)) else pieces
-        head, members = aggregate(reply, resp3)
-        pieces.append(head)
+        if isinstance(reply, Messages):
+            members: Iterable[Any] = reply.messages
+        else:
+            head, members = aggregate(reply, resp3)
+            pieces.append(head)
         rest, made, own_end, passed = iter(members), 0, time() + OWN_SECONDS, False
         while part := list(islice(rest, MEMBERS)):
             before = len(pieces)

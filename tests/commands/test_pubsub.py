@@ -127,6 +127,10 @@ def test_a_person_at_telnet_can_subscribe_and_watch(godis: GodisProcess) -> None
         assert person.read_line() == b"subscribe sport 2"
         assert other.ask("PUBLISH", "news", "hello\nworld") == b":1\r\n"
         assert person.read_line() == rb"message news hello\nworld"
+        person.send(b"RESET\r\nMULTI\r\nSUBSCRIBE news sport\r\nEXEC\r\n")
+        assert [person.read_line() for _ in range(5)][-2:] == [b"subscribe news 1", b"subscribe sport 2"]
+        assert other.ask("PUBLISH", "news", "hello") == b":1\r\n"
+        assert person.read_line() == b"message news hello"
         person.send(b"GET k\r\n")
         assert person.read_line().startswith(b"ERR Can't execute 'get'")
         person.send(b"UNSUBSCRIBE\r\n")
@@ -167,6 +171,23 @@ def test_a_subscriber_that_does_not_read_is_dropped_and_others_go_on(godis: Godi
             assert parse(hearing.read_reply())[2] == message
             assert sent < 1000
         assert other.ask("PUBLISH", "c", "end") == b":1\r\n"
+
+
+def test_thousands_of_names_are_confirmed_in_order_and_ended_with_their_client(godis: GodisProcess) -> None:
+    names = [b"%d" % number for number in range(20_000)]
+    with godis.raw() as other:
+        with godis.raw() as raw:
+            for kind, count in ((b"subscribe", 0), (b"psubscribe", len(names))):
+                raw.send(encode(kind, *names))
+                for number, name in enumerate(names):
+                    assert parse(raw.read_reply()) == [kind, name, count + number + 1]
+            assert parse(other.ask("PUBLISH", "7", "x")) == 2
+            assert [parse(raw.read_reply())[0] for _ in range(2)] == [b"message", b"pmessage"]
+            assert sorted(parse(other.ask("PUBSUB", "CHANNELS", "1999?"))) == names[19990:]
+            raw.send(encode("UNSUBSCRIBE"))
+            assert {parse(raw.read_reply())[1] for _ in names} == set(names)
+            assert parse(other.ask("PUBSUB", "CHANNELS")) == []
+        wait_until(lambda: parse(other.ask("PUBSUB", "NUMPAT")) == 0, PATIENCE_SECONDS, "its patterns are forgotten")
 
 
 def test_who_leaves_has_no_subscription_left(godis: GodisProcess) -> None:

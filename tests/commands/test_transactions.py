@@ -77,6 +77,24 @@ def test_what_fails_in_a_transaction_does_not_stop_the_rest() -> None:
     assert bench.log.records == [[b"SET", b"k", b"text"], [b"APPEND", b"k", b"s"]]
 
 
+def test_thousands_of_watched_keys_are_forgotten_in_slices() -> None:
+    bench = Bench(default_ttl="0")
+    client = bench.connect()
+    client.ask("WATCH", *[f"k{number}" for number in range(1000)])
+    watch = client.session.watch
+    assert watch is not None
+    assert client.ask("UNWATCH") == b"OK"
+    assert len(watch) > 0, "it takes long, so it is not done at once"
+    assert client.ask("WATCH", "k0") == b"OK"
+    while bench.store.garbage:
+        bench.store.expire_cycle(lambda: True)
+    assert len(watch) == 0
+    client.ask("MULTI")
+    bench.connect().ask("SET", "k0", "v")
+    assert client.ask("EXEC") is NULL_ARRAY
+    assert bench.store.databases[0].listener is None
+
+
 def test_a_key_that_expires_while_it_is_watched_has_changed() -> None:
     for read_first in (False, True):
         bench = Bench()

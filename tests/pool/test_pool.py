@@ -134,16 +134,6 @@ def test_what_is_written_at_one_is_read_at_the_other(join: Join) -> None:
             assert parse(one.ask("INCR", "n")) == 2 * number + 2
 
 
-def test_a_transaction_that_only_reads_is_linearizable_where_that_was_asked_for(join: Join) -> None:
-    with join().raw() as one, join().raw() as two:
-        assert two.ask("READMODE", "linearizable") == b"+OK\r\n"
-        for number in range(50):
-            assert one.ask("SET", "k", number) == b"+OK\r\n"
-            two.send(encode("MULTI") + encode("GET", "k") + encode("EXEC"))
-            assert [two.read_reply() for _ in range(2)] == [b"+OK\r\n", b"+QUEUED\r\n"]
-            assert parse(two.read_reply()) == [b"%d" % number]
-
-
 def test_a_pipeline_is_answered_in_order_and_reads_see_the_writes_before_them(join: Join) -> None:
     with join().raw() as raw:
         requests = b"".join(

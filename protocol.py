@@ -65,6 +65,7 @@ from replies import (
     PairMap,
     Pairs,
     Push,
+    Replies,
     Status,
     Strings,
     Verbatim,
@@ -674,7 +675,7 @@ def encode_short(replies: Sequence[Any], resp3: bool) -> list[bytes] | None:
         elif type(reply) is Strings and (encoded := encode_strings(reply)):
             pieces.append(encoded)
         elif (
-            (type(reply) is list or (type(reply) is Pairs and not resp3))
+            (type(reply) is list or type(reply) is Replies or (type(reply) is Pairs and not resp3))
             and 0 < len(reply) <= SHORT_LIST
             and (members := encode_short(reply, resp3))
         ):

@@ -55,6 +55,10 @@ class NullArray:
     """The null array of RESP2 (`*-1`); a plain null in RESP3."""
 
 
+class Replies(list[Any]):
+    """The replies to the requests of a transaction: an array, of which a member may be a long array."""
+
+
 class Members(list[Any]):
     """A set whose members are ordered or not hashable: a set in RESP3, an array in RESP2."""
 

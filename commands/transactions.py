@@ -6,8 +6,8 @@
    has all of their effects in one batch: after a crash it holds all or none.
 3. WATCH remembers whether a key has changed since. If one has, EXEC runs nothing and returns null.
 
-    EXEC of few words     runs at once, within a turn, and the effects of a turn are one batch
-    EXEC of many words    runs in slices, with all of its keys locked; its effects are committed as one
+    EXEC of few requests and words    runs at once, within a turn, and the effects of a turn are one batch
+    EXEC of many                      runs in slices, with all of its keys locked; its effects are committed as one
 
 In a pool EXEC is one command of one entry of the log: see `as_entry`. There WATCH compares what a key holds, by a
 digest, with what it held: every instance finds the same answer in its store. (Refused: the number of the entry that
@@ -60,7 +60,7 @@ from errors import (
 from keyspace.key_listeners import Watch
 from keyspace.key_locks import KeyLock
 from protocol import encode_command
-from replies import NULL_ARRAY, OK, QUEUED, NoReply, Reply, Work
+from replies import NULL_ARRAY, OK, QUEUED, NoReply, Replies, Reply, Work
 from session import Session, Transaction
 from store import Keyspace
 
@@ -68,7 +68,8 @@ ANYTIME = NOSCRIPT | LOADING | STALE | FAST | ALLOW_BUSY
 AT_ONCE = frozenset((b"MULTI", b"EXEC", b"DISCARD", b"WATCH", b"QUIT", b"EXIT", b"RESET"))  # not queued
 MOST_WATCHED = 1 << 16  # keys of a client: to forget them takes 20 ms
 REQUEST_BYTES = 64  # of a queued request, besides its words
-SLICE_REQUESTS = 64
+AT_ONCE_REQUESTS = 64  # each may take some hundred microseconds
+SLICE_REQUESTS = 16
 ENTRY = b"EXEC-ENTRY"
 
 
@@ -182,8 +183,8 @@ def take(session: Session) -> Transaction | Reply:
 
 def run(session: Session, transaction: Transaction) -> Reply:
     """Run the requests of a transaction; return their replies, or the work that returns them."""
-    if transaction.words <= AT_ONCE_WORDS:
-        return [_execute(session, argv) for argv in transaction.requests]
+    if transaction.words <= AT_ONCE_WORDS and len(transaction.requests) <= AT_ONCE_REQUESTS:
+        return Replies(_execute(session, argv) for argv in transaction.requests)
     return _run_in_slices(session, transaction)
 
 
@@ -208,7 +209,7 @@ def _run_in_slices(session: Session, transaction: Transaction) -> Work:
 
 
 def _run_parts(session: Session, transaction: Transaction, lock: KeyLock) -> Generator[None, None, list[Reply]]:
-    replies: list[Reply] = []
+    replies: list[Reply] = Replies()
     for start in range(0, len(transaction.requests), SLICE_REQUESTS):
         with session.store.collecting(lock.effects):
             replies += [_execute(session, argv) for argv in transaction.requests[start : start + SLICE_REQUESTS]]
@@ -245,7 +246,7 @@ def merge(session: Session, transaction: Transaction, reply: Reply) -> Reply:
     if not isinstance(reply, list):
         return reply
     rest = iter(reply)
-    return [next(rest) if _is_in_entry(argv) else _execute(session, argv) for argv in transaction.requests]
+    return Replies(next(rest) if _is_in_entry(argv) else _execute(session, argv) for argv in transaction.requests)
 
 
 def _is_in_entry(argv: list[bytes]) -> bool:

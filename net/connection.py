@@ -66,6 +66,7 @@ from replies import (
     PairMap,
     Pairs,
     Push,
+    Replies,
     Reply,
     Work,
 )
@@ -76,6 +77,7 @@ TURN_OUTPUT_BYTES = 1 << 20  # a connection sends its replies before it makes mo
 OWN_SECONDS = 0.0003  # a connection may take so long even in a late turn: waiting for the next costs a tenth of it
 NEVER = -1  # no length of the log's batch
 MEMBERS = 500  # members of a list that are encoded before the clock is read
+MEMBERS_OF_EXEC = 4  # the same of EXEC's reply, where each may be a list
 
 logger = logging.getLogger("godis")
 
@@ -342,13 +344,17 @@ class Connection(Outbox):
             head, members = aggregate(reply, resp3)
             pieces.append(head)
         rest, made, own_end, passed = iter(members), 0, time() + OWN_SECONDS, False
-        while part := list(islice(rest, MEMBERS)):
+        while part := list(islice(rest, MEMBERS_OF_EXEC if type(reply) is Replies else MEMBERS)):
             before = len(pieces)
             if type(reply) is Entries:
                 pieces += entry_pieces(part)
             else:
                 for member in part:
-                    encode(member, pieces.append, resp3)
+                    if type(reply) is Replies and isinstance(member, (list, dict)) and len(member) > MEMBERS:
+                        pieces = self._encode(member, pieces)
+                        before = len(pieces)
+                    else:
+                        encode(member, pieces.append, resp3)
             made += sum(map(len, pieces[before:]))
             late = (now := time()) > own_end and now > self.turn.instance.turn_ends
             if late or made > TURN_OUTPUT_BYTES:

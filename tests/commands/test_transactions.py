@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from instances import Bench, Client
+from servers import GodisProcess, encode
 
 import errors
 from commands import long_commands, transactions
@@ -242,3 +244,27 @@ def test_a_long_command_in_a_long_transaction_runs_within_its_lock() -> None:
     assert finish(work) == [*[1] * 20, b"OK", 2]
     assert bench.store.key_lock is None
     assert [record[0] for record in bench.log.records] == [*[b"INCRBY"] * 20, *[b"SET"] * 30, b"INCRBY"]
+
+
+def test_many_requests_run_in_slices_though_they_have_few_words() -> None:
+    client = Bench(default_ttl="0").connect()
+    client.ask("RPUSH", "l", *range(500))
+    count = transactions.AT_ONCE_REQUESTS + 1
+    work = begin(client, ["LRANGE l 0 -1"] * count)
+    assert [len(reply) for reply in finish(work)] == [500] * count
+
+
+def test_a_transaction_whose_replies_are_long_is_answered_as_its_requests_are(tmp_path: Path) -> None:
+    requests = [("LRANGE", "l", 0, -1), ("HGETALL", "h"), ("SMEMBERS", "s"), ("GET", "k"), ("KEYS", "*"), ("INCR", "l")]
+    with GodisProcess(tmp_path, "--default-ttl", "0") as godis, godis.raw() as raw:
+        raw.ask("RPUSH", "l", *range(3000))
+        raw.ask("HSET", "h", *range(3000))
+        raw.ask("SADD", "s", *range(3000))
+        for protocol in ("2", "3"):
+            raw.ask("HELLO", protocol)
+            alone = [raw.ask(*words) for words in requests]
+            for times in (1, 20):
+                raw.send(b"".join(encode(*words) for words in [("MULTI",), *requests * times, ("EXEC",)]))
+                for _ in range(1 + len(requests) * times):
+                    raw.read_reply()
+                assert raw.read_reply() == b"*%d\r\n" % (len(requests) * times) + b"".join(alone * times)

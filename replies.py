@@ -128,6 +128,8 @@ class LongArray:
     Or they are of a form that `unpack` makes members of when the chunk is sent; then `size` is the number of members.
     """
 
+    kind: type[list[Any]] = list  # of `members`
+
     def __init__(
         self,
         chunks: list[Any],
@@ -153,32 +155,32 @@ class LongArray:
 
     def members(self) -> list[Any]:
         """Return the reply, with all members that are not sent yet, as one list."""
-        members = [member for chunk in self.chunks for member in (self.unpack(chunk) if self.unpack else chunk)]
+        members = self.kind([each for chunk in self.chunks for each in (self.unpack(chunk) if self.unpack else chunk)])
         return members if self.before is None else [self.before, members]
 
 
 class LongEntries(LongArray):
     """Many entries of a stream, as `Entries`."""
 
+    kind = Entries
+
 
 class LongSet(LongArray):
     """A long array that is a set in RESP3."""
+
+    kind = Members
 
 
 class LongPairs(LongArray):
     """A long array of pairs, as `Pairs`. A chunk holds whole pairs."""
 
-    def members(self) -> list[Any]:
-        """Return all members that are not sent yet."""
-        return Pairs(super().members())
+    kind = Pairs
 
 
 class LongMap(LongPairs):
     """A long `FlatMap`. A chunk holds whole pairs."""
 
-    def members(self) -> list[Any]:
-        """Return all members that are not sent yet."""
-        return FlatMap(super().members())
+    kind = FlatMap
 
 
 class NoReply:

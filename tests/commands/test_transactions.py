@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from instances import Bench, Client
-from servers import GodisProcess, encode
+from servers import GodisProcess, encode, parse
 
 import errors
 from commands import long_commands, transactions
@@ -255,11 +255,17 @@ def test_many_requests_run_in_slices_though_they_have_few_words() -> None:
 
 
 def test_a_transaction_whose_replies_are_long_is_answered_as_its_requests_are(tmp_path: Path) -> None:
-    requests = [("LRANGE", "l", 0, -1), ("HGETALL", "h"), ("SMEMBERS", "s"), ("GET", "k"), ("KEYS", "*"), ("INCR", "l")]
+    requests: list[tuple[str | int, ...]] = [
+        *[("LRANGE", "l", 0, -1), ("HGETALL", "h"), ("SMEMBERS", "s"), ("GET", "k"), ("KEYS", "*"), ("INCR", "l")],
+        *[("XRANGE", "x", "-", "+"), ("XREAD", "STREAMS", "x", 0), ("ZRANGE", "z", 0, -1, "WITHSCORES")],
+    ]
     with GodisProcess(tmp_path, "--default-ttl", "0") as godis, godis.raw() as raw:
         raw.ask("RPUSH", "l", *range(3000))
         raw.ask("HSET", "h", *range(3000))
         raw.ask("SADD", "s", *range(3000))
+        raw.ask("ZADD", "z", *range(6000))
+        raw.send(b"".join(encode("XADD", "x", f"1-{number + 1}", "f", "v") for number in range(3000)))
+        assert [parse(raw.read_reply()) for _ in range(3000)][-1] == b"1-3000"
         for protocol in ("2", "3"):
             raw.ask("HELLO", protocol)
             alone = [raw.ask(*words) for words in requests]

@@ -255,10 +255,10 @@ def test_many_requests_run_in_slices_though_they_have_few_words() -> None:
 
 
 def test_a_transaction_whose_replies_are_long_is_answered_as_its_requests_are(tmp_path: Path) -> None:
-    requests: list[tuple[str | int, ...]] = [
-        *[("LRANGE", "l", 0, -1), ("HGETALL", "h"), ("SMEMBERS", "s"), ("GET", "k"), ("KEYS", "*"), ("INCR", "l")],
-        *[("XRANGE", "x", "-", "+"), ("XREAD", "STREAMS", "x", 0), ("ZRANGE", "z", 0, -1, "WITHSCORES")],
-    ]
+    lines = (
+        "LRANGE l 0 -1;HGETALL h;SMEMBERS s;GET k;KEYS *;INCR l;XRANGE x - +;XREAD STREAMS x 0;ZRANGE z 0 -1 WITHSCORES"
+    )
+    requests = [line.split() for line in lines.split(";")]
     with GodisProcess(tmp_path, "--default-ttl", "0") as godis, godis.raw() as raw:
         raw.ask("RPUSH", "l", *range(3000))
         raw.ask("HSET", "h", *range(3000))
@@ -270,7 +270,7 @@ def test_a_transaction_whose_replies_are_long_is_answered_as_its_requests_are(tm
             raw.ask("HELLO", protocol)
             alone = [raw.ask(*words) for words in requests]
             for times in (1, 20):
-                raw.send(b"".join(encode(*words) for words in [("MULTI",), *requests * times, ("EXEC",)]))
+                raw.send(b"".join(encode(*words) for words in [["MULTI"], *requests * times, ["EXEC"]]))
                 for _ in range(1 + len(requests) * times):
                     raw.read_reply()
                 assert raw.read_reply() == b"*%d\r\n" % (len(requests) * times) + b"".join(alone * times)

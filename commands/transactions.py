@@ -88,6 +88,11 @@ def queue(session: Session, row: Command, argv: list[bytes]) -> Reply:
     if transaction.size_bytes > session.instance.config.query_buffer_bytes:
         session.closing = True
         raise CommandError(TRANSACTION_TOO_LARGE)
+    _add(transaction, row, argv)
+    return QUEUED
+
+
+def _add(transaction: Transaction, row: Command, argv: list[bytes]) -> None:
     transaction.requests.append(argv)
     transaction.words += len(argv)
     transaction.flags |= row.flags
@@ -95,7 +100,6 @@ def queue(session: Session, row: Command, argv: list[bytes]) -> Reply:
         transaction.keys += row.key_arguments(argv)
     elif row.flags & (READONLY | WRITE):
         transaction.has_keyless = True
-    return QUEUED
 
 
 def as_one_request(transaction: Transaction, row: Command) -> tuple[Command, list[bytes]]:
@@ -280,6 +284,12 @@ def exec_entry(session: Session, argv: list[bytes]) -> Reply:
     transaction = Transaction()
     for index in words:
         transaction.requests.append([b"SELECT", index])
-        transaction.requests.append(list(islice(words, int(next(words)))))
-    replies = [_execute(session, argv) for argv in transaction.requests]
+        request = list(islice(words, int(next(words))))
+        _add(transaction, TABLE[fold(request[0])].of(request), request)
+    reply = run(session, transaction)
+    return _without_selects(reply) if isinstance(reply, Generator) else reply[1::2]  # type: ignore[index]
+
+
+def _without_selects(work: Generator[None, None, list[Reply]]) -> Work:
+    replies = yield from work
     return replies[1::2]

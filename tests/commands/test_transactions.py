@@ -274,3 +274,26 @@ def test_a_transaction_whose_replies_are_long_is_answered_as_its_requests_are(tm
                 for _ in range(1 + len(requests) * times):
                     raw.read_reply()
                 assert raw.read_reply() == b"*%d\r\n" % (len(requests) * times) + b"".join(alone * times)
+
+
+@pytest.mark.usefixtures("_short_limit")
+@pytest.mark.parametrize("count", [3, 30])
+def test_an_entry_of_a_pool_runs_in_slices_where_it_is_long(count: int) -> None:
+    bench = Bench(default_ttl="0")
+    client = bench.connect()
+    client.ask("MULTI")
+    for number in range(count):
+        client.ask("SELECT", number % 2)
+        client.ask("INCR", f"k{number // 2}")
+    transaction = client.session.transaction
+    assert transaction is not None
+    entry = transactions.as_entry(client.session, transaction, [])
+    reply = bench.engine.run_logged(0, entry)
+    if count > 3:
+        assert isinstance(reply, Generator)
+        while bench.store.key_lock is None:
+            next(reply)
+        assert bench.engine.run(bench.connect().session, [[b"GET", b"k0"]])[0] is HELD_BACK
+        reply = finish(reply)
+    assert reply == [1] * count
+    assert [len(db) for db in bench.store.databases[:2]] == [(count + 1) // 2, count // 2]

@@ -202,6 +202,7 @@ class Session:
         self.restricted = False  # not authenticated, in a transaction, or subscribed: `Engine.admit` decides
         self.authenticated = not instance.config.requirepass
         self.watch: Watch | None = None
+        self.is_gone = False
         self.is_executing = False  # a request of a transaction runs: it must not wait
         self.push: Callable[[Push], None] = lambda message: None  # sends a message; the connection's
         self.unblock: Callable[[bool], None] | None = None  # ends its waiting for a key; True: with an error
@@ -268,7 +269,8 @@ class Session:
             self.store.garbage.append(transaction.requests)
 
     def end(self) -> None:
-        """Take back all that others keep of a client that is gone."""
+        """Take back all that others keep of a client that is gone. A transaction may go on, and calls it at its end."""
+        self.is_gone = True
         self.no_touch = False
         self.drop_transaction()
         self._free(Leaving(self.instance.subscriptions, self))

@@ -209,6 +209,8 @@ def _run_in_slices(session: Session, transaction: Transaction) -> Work:
     lock.all_keys = transaction.has_keyless
     replies = yield from run_locked(session, lock, _run_parts(session, transaction, lock))
     session.store.garbage.append(transaction.requests)
+    if session.is_gone:
+        session.end()
     return replies
 
 

@@ -13,6 +13,7 @@ from servers import GodisProcess, encode, parse
 import errors
 from commands import long_commands, transactions
 from errors import CommandError
+from keyspace.subscriptions import KINDS
 from replies import HELD_BACK, NULL_ARRAY, QUEUED
 
 CASES: list[tuple[str, Any]] = [  # requests of one client, the last one's reply
@@ -244,6 +245,16 @@ def test_a_long_command_in_a_long_transaction_runs_within_its_lock() -> None:
     assert finish(work) == [*[1] * 20, b"OK", 2]
     assert bench.store.key_lock is None
     assert [record[0] for record in bench.log.records] == [*[b"INCRBY"] * 20, *[b"SET"] * 30, b"INCRBY"]
+
+
+def test_a_client_that_is_killed_amid_its_exec_leaves_no_subscription(_short_limit: None) -> None:
+    client = Bench(default_ttl="0").connect()
+    work = begin(client, ["SET k v"] * 10 + ["SUBSCRIBE c", "PSUBSCRIBE p"])
+    next(work)
+    client.session.end()
+    assert len(finish(work)) == 12
+    subscriptions = client.bench.instance.subscriptions
+    assert [subscriptions.count(kind) for kind in KINDS] == [0, 0, 0]
 
 
 def test_many_requests_run_in_slices_though_they_have_few_words() -> None:

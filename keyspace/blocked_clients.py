@@ -5,14 +5,16 @@
    order in which the keys became ready. It runs before the next request runs and at the end of the turn. So a client
    is served within the turn in which the element came, and no later request can take that element first.
    While a long command has locked its keys, nobody is served: half of what it does must not be seen.
-3. It knows neither requests nor connections: `Waiter.serve` tries a client's request again.
+3. In a pool a client that tries again submits an entry, and takes something only when that is applied (`is_pool`). So
+   no more clients try at once than a list or a sorted set has elements, and whoever has tried calls `try_again`.
+4. It knows neither requests nor connections: `Waiter.serve` tries a client's request again.
 
 A key that nobody waits for costs nothing, and one that somebody waits for a look-up a change.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from keyspace.key_listeners import KeyListeners
@@ -47,6 +49,7 @@ class BlockedClients:
         self._listeners = listeners
         self._set_ready = set_ready
         self._waiters: dict[tuple[int, bytes], dict[Waiter, None]] = {}  # in the order in which they came
+        self.is_pool = False
         self._ready: dict[tuple[int, bytes], Keyspace] = {}
         self.count = 0
 
@@ -75,6 +78,12 @@ class BlockedClients:
                 self._listeners.remove(waiter.db, key, self)
         self.count -= 1
 
+    def try_again(self, db: Keyspace, keys: Iterable[bytes]) -> None:
+        """Make keys ready that still hold something, because a client that tried may have left it. O(keys)."""
+        for key in keys:
+            if (db.index, key) in self._waiters:
+                self.key_changed(db, key)
+
     @property
     def is_ready(self) -> bool:
         """Return True if a key has changed that somebody waits for."""
@@ -90,12 +99,14 @@ class BlockedClients:
         self._set_ready(False)
 
     def _serve_key(self, db: Keyspace, place: tuple[int, bytes]) -> None:
+        tried = 0
         for waiter in list(self._waiters.get(place, ())):
-            value = db.peek(place[1])
-            if value is None:
+            value: Any = db.peek(place[1])
+            if value is None or (self.is_pool and not hasattr(value, "last_id") and tried >= len(value)):
                 return
             if type(value) is waiter.python_type and waiter in self._waiters.get(place, ()) and waiter.serve(place[1]):
                 self.remove(waiter)
+                tried += 1
 
     # ---- as a KeyListener
 

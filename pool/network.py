@@ -236,6 +236,14 @@ class PoolConnection(Connection):
 
         Each attempt is an entry. The clients of all instances compete, and the log decides who gets an element.
         """
+        db, row = self.session.db, self._row(argv)
+        keys = row.key_arguments(argv) if row.names_keys(argv) else []
+        try:
+            return self._submit_until_served(argv, pieces)
+        finally:
+            self.turn.instance.blocked.try_again(db, keys)
+
+    def _submit_until_served(self, argv: list[bytes], pieces: list[bytes]) -> tuple[list[bytes], Reply]:
         session, end, seconds = self.session, 0.0, 0.0
         while True:
             encoded: list[bytes] = []
@@ -297,6 +305,7 @@ class PoolServer(Server):
         self._null_log = log
         self._quiet_rounds = 0
         super().__init__(instance, Engine(instance, pool_table()), log, tls)
+        instance.blocked.is_pool = True
 
     def _make_turn(self) -> Turn:
         return PoolTurn(self.instance, self._null_log, self._pool)

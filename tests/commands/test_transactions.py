@@ -247,7 +247,8 @@ def test_a_long_command_in_a_long_transaction_runs_within_its_lock() -> None:
     assert [record[0] for record in bench.log.records] == [*[b"INCRBY"] * 20, *[b"SET"] * 30, b"INCRBY"]
 
 
-def test_a_client_that_is_killed_amid_its_exec_leaves_no_subscription(_short_limit: None) -> None:
+@pytest.mark.usefixtures("_short_limit")
+def test_a_client_that_is_killed_amid_its_exec_leaves_no_subscription() -> None:
     client = Bench(default_ttl="0").connect()
     work = begin(client, ["SET k v"] * 10 + ["SUBSCRIBE c", "PSUBSCRIBE p"])
     next(work)

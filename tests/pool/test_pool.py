@@ -893,6 +893,25 @@ def test_a_full_etcd_is_named_and_writes_go_on_when_there_is_space(tmp_path: Pat
         node.stop()
 
 
+def test_of_many_clients_that_wait_few_try_for_an_element(join: Join) -> None:
+    """Each attempt is an entry: if all tried, a hundred elements would take thousands."""
+    process, clients = join(), []
+    with process.raw() as other:
+        for _ in range(100):
+            clients.append(process.raw())
+            clients[-1].send(encode("BLPOP", "a", "q", 0))
+        wait_until(lambda: b"blocked_clients:100\r" in other.ask("INFO", "clients"))
+        before = int(pool_info(other)["pool_commands_appended"])
+        for number in range(50):
+            assert parse(other.ask("RPUSH", "q", number)) <= number + 1
+        for number in range(50, 100):
+            assert parse(other.ask("RPUSH", "aq"[number % 2], number)) <= number + 1
+        assert {int(parse(client.read_reply())[1]) for client in clients} == set(range(100))
+        assert int(pool_info(other)["pool_commands_appended"]) - before < 1000
+        for client in clients:
+            client.close()
+
+
 def test_a_client_that_is_killed_while_it_waits_hurts_nobody(join: Join, node: EtcdNode) -> None:
     process = join()
     with process.raw() as raw, process.raw() as other:

@@ -10,7 +10,7 @@ import redis
 from redis_values import SIZES, TYPES, ask_all, content, requests
 from servers import GodisProcess, Raw, RedisProcess, parse
 
-HUGE = 100_000
+HUGE = 30_000
 CASES = [(kind, "integers", size) for kind in TYPES for size in SIZES] + [(kind, "mixed", 130) for kind in TYPES]
 
 

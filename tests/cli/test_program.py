@@ -375,7 +375,7 @@ def test_an_address_in_use_is_told_before_the_log_is_opened(tmp_path: Path, in_u
 
 
 def test_nobody_is_served_before_the_log_is_loaded(tmp_path: Path) -> None:
-    count = 100_000
+    count = 20_000
     write_log(tmp_path / "log.txt", [[set_(b"k%d" % number, b"v")] for number in range(count)])
     with GodisProcess(tmp_path) as godis:
         for _ in range(3):

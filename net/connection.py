@@ -444,7 +444,8 @@ class Connection(Outbox):
         except OSError:
             is_gone = True
         if is_gone:
-            self.abort()
+            if time() < self.turn.instance.turn_ends:  # as in `_receive`
+                self.abort()
         else:
             self.readable.stop()
 

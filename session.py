@@ -206,7 +206,6 @@ class Session:
         self.is_executing = False  # a request of a transaction runs: it must not wait
         self.push: Callable[[Push], None] = lambda message: None  # sends a message; the connection's
         self.unblock: Callable[[bool], None] | None = None  # ends its waiting for a key; True: with an error
-        self.resp3 = False
         self.lines_in_resp = False  # after HELLO an inline command is answered in RESP, too
         self.name = b""
         self.muted = False  # `suppress` must be called for each reply

@@ -257,9 +257,7 @@ def merge(session: Session, transaction: Transaction, reply: Reply) -> Reply:
 
 def _is_in_entry(argv: list[bytes]) -> bool:
     row = TABLE.get(fold(argv[0]))
-    if row is not None and row.subcommands and len(argv) > 1:
-        row = row.subcommands.get(fold(argv[1]), row)
-    return row is not None and bool(row.flags & (READONLY | WRITE | EVERYWHERE))
+    return row is not None and bool(row.of(argv).flags & (READONLY | WRITE | EVERYWHERE))
 
 
 def digest(db: Keyspace, key: bytes) -> bytes:

@@ -200,16 +200,12 @@ class PoolConnection(Connection):
         pieces, refused = self._encode_write(request, encoded, pieces)
         reply: Reply = refused
         if refused is None:
-            if pieces:
-                self.turn.replies.append((self, pieces, False))
-            self.stop_reading()
             taken = sum(taken_bytes(session.db, each) for each in transaction.requests)
             eviction.pending_bytes += taken
             try:
-                (reply,) = self._pool.writer.submit(session.db.index, 1, encoded)
+                pieces, (reply,) = self._wait_for_entry(1, encoded, pieces)
             finally:
                 eviction.pending_bytes -= taken
-            pieces = self._go_on()
             reply = merge(session, transaction, reply)
         if isinstance(reply, CommandError):
             self.turn.instance.statistics.count_error(reply.text)
@@ -244,17 +240,13 @@ class PoolConnection(Connection):
             self.turn.instance.blocked.try_again(db, keys)
 
     def _submit_until_served(self, argv: list[bytes], pieces: list[bytes]) -> tuple[list[bytes], Reply]:
-        session, end, seconds = self.session, 0.0, 0.0
+        end = seconds = 0.0
         while True:
             encoded: list[bytes] = []
             pieces, refused = self._encode_write(argv, encoded, pieces)
             if refused is not None:
                 return pieces, refused
-            if pieces:
-                self.turn.replies.append((self, pieces, False))
-            self.stop_reading()
-            (reply,) = self._pool.writer.submit(session.db.index, 1, encoded)
-            pieces = self._go_on()
+            pieces, (reply,) = self._wait_for_entry(1, encoded, pieces)
             if not isinstance(reply, Blocked):
                 return pieces, reply
             if reply.timeout_seconds:
@@ -275,13 +267,19 @@ class PoolConnection(Connection):
         row = self.engine.table.get(argv[0]) or self.engine.table.get(fold(argv[0]))
         return row is not None and bool(row.of(argv).flags & (WRITE | EVERYWHERE)) and not row.flags & BLOCKING
 
-    def _submit_all(self, writes: list[list[bytes]], encoded: list[bytes], pieces: list[bytes]) -> list[bytes]:
-        """Send earlier replies, submit writes to the log, and return the pieces of their replies."""
+    def _wait_for_entry(
+        self, commands: int, encoded: list[bytes], pieces: list[bytes]
+    ) -> tuple[list[bytes], list[Reply]]:
+        """Send earlier replies, submit commands, and wait until they are applied; return pieces and their replies."""
         if pieces:
             self.turn.replies.append((self, pieces, False))
         self.stop_reading()
-        replies = self._pool.writer.submit(self.session.db.index, len(writes), encoded)
-        pieces = self._go_on()
+        replies = self._pool.writer.submit(self.session.db.index, commands, encoded)
+        return self._go_on(), replies
+
+    def _submit_all(self, writes: list[list[bytes]], encoded: list[bytes], pieces: list[bytes]) -> list[bytes]:
+        """Send earlier replies, submit writes to the log, and return the pieces of their replies."""
+        pieces, replies = self._wait_for_entry(len(writes), encoded, pieces)
         for reply in replies:
             if isinstance(reply, CommandError):
                 self.turn.instance.statistics.count_error(reply.text)

@@ -18,12 +18,14 @@ from functools import partial
 from time import time
 from types import GeneratorType
 
+import commands.acl
 import commands.bitmaps
 import commands.blocking_lists
 import commands.blocking_sorted_sets
 import commands.clients
 import commands.connection
 import commands.dump
+import commands.functions
 import commands.geo
 import commands.hash_deadlines
 import commands.hashes
@@ -33,16 +35,20 @@ import commands.info
 import commands.introspection
 import commands.keys
 import commands.lists
+import commands.monitoring
 import commands.pool
 import commands.pubsub
 import commands.refused
+import commands.scripting
 import commands.server
 import commands.sets
 import commands.sort
 import commands.sorted_sets
 import commands.streams
 import commands.strings
-import commands.transactions  # noqa: F401  (the modules fill the table when imported)
+import commands.tracking
+import commands.transactions
+import commands.waits  # noqa: F401  (the modules fill the table when imported)
 from commands import (
     DENYOOM,
     HIDDEN,

@@ -42,6 +42,12 @@ GROUPS = {  # module of commands/ -> Redis's name for the family
     "pool": "server",
     "transactions": "transactions",
     "pubsub": "pubsub",
+    "scripting": "scripting",
+    "functions": "scripting",
+    "acl": "server",
+    "monitoring": "server",
+    "tracking": "connection",
+    "waits": "generic",
     "lists": "list",
     "blocking_lists": "list",
     "blocking_sorted_sets": "sorted-set",
@@ -74,6 +80,7 @@ GROUP_CATEGORIES = {
     "hyperloglog": b"@hyperloglog",
     "geo": b"@geo",
     "transactions": b"@transaction",
+    "scripting": b"@scripting",
 }
 FLAG_CATEGORIES = {
     WRITE: [b"@write"],

@@ -41,11 +41,12 @@ SECTIONS = {  # title -> modules of commands/
     "Bitmaps": ["bitmaps", "bitfields"],
     "HyperLogLog": ["hyperloglog"],
     "Geo": ["geo"],
-    "Keys": ["keys", "sort", "dump"],
+    "Keys": ["keys", "sort", "dump", "waits"],
     "Transactions": ["transactions"],
     "Publish and subscribe": ["pubsub"],
-    "Connection": ["connection", "clients"],
-    "Server": ["server", "info", "introspection"],
+    "Scripts": ["scripting", "functions"],
+    "Connection": ["connection", "clients", "tracking"],
+    "Server": ["server", "info", "introspection", "monitoring", "acl"],
     "Pool": ["pool"],
 }
 OPENING = """\

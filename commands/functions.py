@@ -1,0 +1,1 @@
+"""Functions: libraries of scripts that stay."""

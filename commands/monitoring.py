@@ -1,0 +1,1 @@
+"""What the server did: MONITOR, SLOWLOG, LATENCY."""

@@ -1,0 +1,1 @@
+"""Scripts: EVAL, EVALSHA and SCRIPT."""

@@ -1,0 +1,1 @@
+"""Client-side caching: CLIENT TRACKING and its relatives."""

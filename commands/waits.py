@@ -1,0 +1,1 @@
+"""WAIT and WAITAOF."""

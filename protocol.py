@@ -177,7 +177,9 @@ class RequestParser:
         chunk = bytes(data[:size])
         if self._chunk or self._taken_bytes or not self.authenticated or self.error is not None or not chunk:
             return self._continue(chunk)
-        if chunk.rfind(b"*") == 0:  # probably one RESP request, the most frequent case
+        star = chunk.rfind(b"*")
+        # Probably one RESP request, the most frequent case; an XADD has one star more, with which no request begins.
+        if star == 0 or (star == chunk.find(b"*", 1) and chunk.startswith(b"*\r\n", star)):
             argv = _one_request(chunk) if size < self._short_bytes else None
             return [argv] if argv is not None else self._parse_rest(chunk)
         return self._parse_all(chunk)
@@ -546,20 +548,28 @@ def blocks(pieces: Iterable[bytes]) -> Iterator[bytes]:
         yield b"".join(block)
 
 
-FIVE_WORDS = b"*5\r\n" + b"$%d\r\n%b\r\n" * 5
+BETWEEN = [CRLF + header for header in HEADERS]  # from the end of a word to the next one
 
 
 def encode_command(argv: Sequence[bytes]) -> bytes:
-    """Return a request as a RESP array of bulk strings."""
-    if len(argv) == 3:  # most effects other than SET: 0.2 µs instead of 0.4; an INCR takes 2 in the engine
-        name, key, word = argv
-        return b"*3\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n" % (len(name), name, len(key), key, len(word), word)
-    if len(argv) == 5:  # XADD, most often: 0.4 µs instead of 0.8
-        name, key, word, field, value = argv
-        return FIVE_WORDS % (
-            *(len(name), name, len(key), key, len(word), word),
-            *(len(field), field, len(value), value),
-        )
+    """Return a request, or the fields of an entry, as a RESP array of bulk strings.
+
+    The lengths of most effects are unrolled: 0.24, 0.28 and 0.35 µs instead of 0.6, 0.8 and 1.0, of some 4 in all.
+    """
+    try:
+        if len(argv) == 3:
+            a, b, c = argv
+            return b"".join((b"*3", BETWEEN[len(a)], a, BETWEEN[len(b)], b, BETWEEN[len(c)], c, CRLF))
+        if len(argv) == 4:
+            a, b, c, d = argv
+            begin = (b"*4", BETWEEN[len(a)], a, BETWEEN[len(b)], b)
+            return b"".join((*begin, BETWEEN[len(c)], c, BETWEEN[len(d)], d, CRLF))
+        if len(argv) == 5:
+            a, b, c, d, e = argv
+            begin = (b"*5", BETWEEN[len(a)], a, BETWEEN[len(b)], b)
+            return b"".join((*begin, BETWEEN[len(c)], c, BETWEEN[len(d)], d, BETWEEN[len(e)], e, CRLF))
+    except IndexError:  # a size is beyond the table
+        pass
     return b"".join(command_pieces(argv))
 
 
@@ -572,21 +582,15 @@ def command_pieces(argv: Sequence[bytes]) -> list[bytes]:
     return pieces
 
 
-def entry_pieces(entries: Iterable[tuple[bytes, tuple[bytes, ...]]]) -> list[bytes]:
-    """Return entries of a stream, a piece each. It takes a quarter of the time of `encode` for each member."""
-    pieces: list[bytes] = []
-    for entry_id, fields in entries:
-        if len(fields) == 2:
-            name, value = fields
-            words = (len(entry_id), entry_id, len(name), name, len(value), value)
-            pieces.append(b"*2\r\n$%d\r\n%b\r\n*2\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n" % words)
-        else:
-            parts = [b"*2\r\n", HEADERS[len(entry_id)], entry_id, b"\r\n*%d\r\n" % len(fields)]
-            for word in fields:
-                size = len(word)
-                parts += (HEADERS[size] if size < TABLED else b"$%d\r\n" % size, word, CRLF)
-            pieces.append(b"".join(parts))
-    return pieces
+def entry_pieces(entries: Sequence[tuple[bytes, tuple[bytes, ...]]]) -> list[bytes]:
+    """Return entries of a stream, a piece each: with `encode` for each member it takes eight times as long."""
+    try:  # the usual entries have one field
+        return [
+            b"".join((b"*2", BETWEEN[len(key)], key, b"\r\n*2", BETWEEN[len(a)], a, BETWEEN[len(b)], b, CRLF))
+            for key, (a, b) in entries
+        ]
+    except (IndexError, ValueError):
+        return [b"*2%b%b\r\n%b" % (BETWEEN[len(key)], key, encode_command(fields)) for key, fields in entries]
 
 
 def encode(reply: Any, put: Put, resp3: bool) -> None:
@@ -674,6 +678,8 @@ def encode_short(replies: Sequence[Any], resp3: bool) -> list[bytes] | None:
             pieces += (b",", text, CRLF) if resp3 else (HEADERS[len(text)], text, CRLF)
         elif type(reply) is Strings and (encoded := encode_strings(reply)):
             pieces.append(encoded)
+        elif type(reply) is Entries and (entries := _short_entries(reply)):
+            pieces += entries
         elif (
             (type(reply) is list or type(reply) is Replies or (type(reply) is Pairs and not resp3))
             and 0 < len(reply) <= SHORT_LIST
@@ -704,6 +710,14 @@ def encode_strings(reply: Strings | FlatMap, is_map: bool = False) -> bytes | No
         return b"%b\r\n%b\r\n" % (size, members) if len(members) <= 2 * BLOCK_BYTES else None
     except IndexError:
         return None
+
+
+def _short_entries(reply: Entries) -> list[bytes] | None:
+    """Encode entries of a stream; return None if they are many, or long."""
+    if not 0 < len(reply) <= SHORT_LIST or len(reply) * len(reply[0][1][-1]) > BLOCK_BYTES:
+        return None
+    pieces = entry_pieces(reply)
+    return [b"*%d\r\n" % len(reply), *pieces] if sum(map(len, pieces)) <= 2 * BLOCK_BYTES else None
 
 
 def encode_head(reply: LongArray, put: Put, is_text: bool, resp3: bool) -> None:

@@ -273,11 +273,8 @@ def range_reply(
 ) -> Entries | LongEntries:
     """Return the entries of a range, at most `count` (0: all)."""
     found = Entries()
-    for ids, rows in stream.texts(start, end, is_reverse):
-        if 0 < count <= len(found) + len(ids):
-            found += zip(ids[: count - len(found)], rows)  # noqa: B905
-            return found
-        found += zip(ids, rows)  # noqa: B905
+    for part in stream.texts(start, end, count or stream.length, is_reverse):
+        found += part
         if len(found) > AT_ONCE_ENTRIES:
             return _long_range(stream.copy(), start, end, count or stream.length, is_reverse)
     return found

@@ -11,14 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from protocol import HEADERS, command_pieces, encode_command
+from protocol import BETWEEN, HEADERS, command_pieces, encode_command
 from wire.columns import CRLF, TABLED
 
 SET = b"*3\r\n$3\r\nSET\r\n"
 SET_PXAT = b"*5\r\n$3\r\nSET\r\n"
 SET_HEADS = [SET + header for header in HEADERS]  # up to and with the header of the key
 SET_PXAT_HEADS = [SET_PXAT + header for header in HEADERS]
-BETWEEN = [CRLF + header for header in HEADERS]  # from the end of the key to the value
 NO_DATABASE = -1
 LARGE_BYTES = 1 << 20  # a larger record is not copied once more for its batch
 

@@ -22,23 +22,25 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 
 from values.consumer_groups import GROUP_BYTES, UNKNOWN, Group, Totals
 from values.stream_chunks import (
     ENTRY_BYTES,
     FIELD_BYTES,
-    ID_TEXT,
     MOST_ID,
     SEQUENCE_BITS,
     Chunk,
     bytes_of,
     columns_of,
     format_id,
+    format_ids,
     open_bytes_of,
     pack,
     unpack,
 )
 
+Entry = tuple[bytes, "tuple[bytes, ...]"]  # its ID as text, and its fields
 Span = tuple[int, int, int]  # a chunk, and the part of it from one index to before another
 
 CHUNK = 64  # entries
@@ -151,10 +153,8 @@ class Stream:
                 ids, rows = ids[low:high], rows[low:high]
                 yield (ids[::-1], rows[::-1]) if is_reverse else (ids, rows)
 
-    def texts(
-        self, start: int, end: int, is_reverse: bool
-    ) -> Iterator[tuple[Sequence[bytes], Sequence[tuple[bytes, ...]]]]:
-        """Do what `parts` does, with the IDs as text.
+    def texts(self, start: int, end: int, count: int, is_reverse: bool) -> Iterator[list[Entry]]:
+        """Yield the first `count` entries of a range, both ends included, in parts, with their IDs as text.
 
         The time of a chunk that is in the range as a whole is half of what its IDs as numbers, and then as text, take.
         """
@@ -163,13 +163,18 @@ class Stream:
             is_whole = isinstance(chunk, bytes) and self._firsts[place] >= start and self._firsts[place + 1] <= end
             if isinstance(chunk, bytes) and is_whole and (place or not self._skip):
                 times, sequences, rows = columns_of(chunk)
-                texts = list(map(ID_TEXT.__mod__, zip(times, sequences)))  # noqa: B905
+                texts = format_ids(times, sequences)
             else:
-                ids, rows = self._load(place)
+                ids, present = self._load(place)
                 low, high = bisect_left(ids, start), bisect_right(ids, end)
-                texts, rows = list(map(format_id, ids[low:high])), rows[low:high]
-            if texts:
-                yield (texts[::-1], rows[::-1]) if is_reverse else (texts, rows)
+                texts, rows = map(format_id, ids[low:high]), present[low:high]
+            entries = zip(texts, rows)  # noqa: B905
+            part = list(entries)[: -count - 1 : -1] if is_reverse else list(islice(entries, count))
+            count -= len(part)
+            if part:
+                yield part
+            if not count:
+                return
 
     def spans(self, start: int, end: int, count: int, is_reverse: bool) -> tuple[list[Span], int]:
         """Return where the first `count` entries of a range are, chunk by chunk, and how many these are. O(chunks)."""
@@ -187,7 +192,7 @@ class Stream:
                 left -= high - low
         return found, count - left
 
-    def read_span(self, span: Span, is_reverse: bool) -> list[tuple[bytes, tuple[bytes, ...]]]:
+    def read_span(self, span: Span, is_reverse: bool) -> list[Entry]:
         """Return the entries of a part that `spans` has found, with their IDs as text."""
         place, low, high = span
         ids, rows = self._load(place)

@@ -6,6 +6,7 @@ import gc
 import tracemalloc
 from bisect import bisect_left
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -104,7 +105,8 @@ class Machine(RuleBasedStateMachine):
         assert list(stream.entries(start, end)) == expected
         assert list(stream.entries(start, end, is_reverse=True)) == expected[::-1]
         for is_reverse in (False, True):
-            found = [pair for ids, rows in stream.texts(start, end, is_reverse) for pair in zip(ids, rows, strict=True)]
+            found = [entry for part in stream.texts(start, end, stream.length, is_reverse) for entry in part]
+            assert list(chain.from_iterable(stream.texts(start, end, last, is_reverse))) == found[:last]
             spelled = [(format_id(entry_id), fields) for entry_id, fields in expected]
             assert found == (spelled[::-1] if is_reverse else spelled)
             spans, size = stream.spans(start, end, last, is_reverse)

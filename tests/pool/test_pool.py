@@ -87,6 +87,7 @@ def join(node: EtcdNode, address: str, tmp_path: Path) -> Iterator[Join]:
         directory = tmp_path / name
         directory.mkdir(exist_ok=True)
         pool = () if "--pool" in args else ("--pool", address)
+        Member.spawner = len(started)
         started.append(Member(directory, *pool, "--instance-id", name, *args, times=times or PATIENT, more=more))
         return started[-1]
 

@@ -28,6 +28,8 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from spawner import Spawned, can_spawn, spawner
+
 HOST = "127.0.0.1"
 ROOT = Path(__file__).resolve().parents[2]
 GODIS = ROOT / "godis.py"
@@ -235,6 +237,7 @@ class ServerProcess:
     """
 
     name = "server"
+    spawner = 0
 
     def __init__(self, directory: Path, *args: str, port: int = 0, env: dict[str, str] | None = None) -> None:
         self.directory = directory
@@ -242,7 +245,7 @@ class ServerProcess:
         self.args = args
         self.env = env or {}
         self.stderr_path = directory / f"{self.name}-{self.port}.stderr"
-        self.process: subprocess.Popen[bytes]
+        self.process: subprocess.Popen[bytes] | Spawned
         self.start()
 
     def command(self) -> list[str]:
@@ -266,11 +269,15 @@ class ServerProcess:
     def launch(self) -> None:
         """Start the process and do not wait for anything."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("GODIS_")}
+        argv, environment = self.command(), inherited | self.env
         with open(self.stderr_path, "ab") as stderr:
+            if can_spawn(argv, environment):
+                self.process = spawner(self.spawner).spawn(argv, self.directory, environment, stderr.fileno())
+                return
             self.process = subprocess.Popen(
-                dies_with_parent(self.command()),
+                dies_with_parent(argv),
                 cwd=self.directory,
-                env=inherited | self.env,
+                env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=stderr,
                 stderr=stderr,

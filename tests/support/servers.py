@@ -27,7 +27,6 @@ import pytest
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
-
 from spawner import Spawned, can_spawn, spawner
 
 HOST = "127.0.0.1"

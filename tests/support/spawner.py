@@ -1,14 +1,16 @@
 """Starts Godis by forking a process that has loaded Python and all modules, which takes a tenth of the CPU of a start.
 
 Run as a program, it is that process: it reads requests from the socket that is its stdin, forks a child for each, and
-reports how each child ended. A child has its own directory, environment, arguments and output, and runs the program from
-its first line on. All children of one spawner have the seed of its hashes in common, so instances of a pool are
-children of different ones. The children end with the process of the tests.
+reports how each child ended. A child has its own directory, environment, arguments and output. All children of one
+spawner have the seed of its hashes in common, so instances of a pool are children of different ones. The children end
+with the process of the tests. What is tested of the start itself is tested with a start from nothing: by `run` of
+program.py, and under strace and faketime.
 """
 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import json
 import os
 import select
@@ -23,7 +25,15 @@ from typing import Any, NoReturn
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = str(ROOT / "godis.py")
-PRELOADED = "server", "net.tls", "pool.network", "pool.pool"
+PRELOADED = (
+    "server",
+    "net.tls",
+    "pool.network",
+    "pool.pool",
+    "gevent.threadpool",
+    "gevent.libev.corecext",
+    "gevent.resolver.thread",
+)
 REQUEST_BYTES = 1 << 18
 # What Python or the system's loader looks at before the program begins.
 EARLY = "PYTHON", "LD_", "MALLOC_"
@@ -32,7 +42,9 @@ FORKS = sys.platform == "linux"
 
 def can_spawn(argv: list[str], environment: Mapping[str, str]) -> bool:
     """Return True if a fork does what this command would: it is Godis, or Python with a program in its words."""
-    return FORKS and argv[0] == sys.executable and argv[1] in (PROGRAM, "-c") and _early(environment) == _early(os.environ)
+    return (
+        FORKS and argv[0] == sys.executable and argv[1] in (PROGRAM, "-c") and _early(environment) == _early(os.environ)
+    )
 
 
 def _early(environment: Mapping[str, str]) -> dict[str, str]:
@@ -85,7 +97,7 @@ class Spawner:
 
     def __init__(self) -> None:
         self._requests, end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._process = subprocess.Popen([sys.executable, __file__], stdin=end)
+        self._process = subprocess.Popen([sys.executable, __file__], stdin=end.fileno())
         end.close()
         atexit.register(self.close)
 
@@ -138,7 +150,7 @@ def serve(requests: socket.socket) -> None:
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                 for other in (requests, woken, wake, report, *running.values()):
                     other.close()
-                _become(*json.loads(request), output)
+                _become(output, *json.loads(request))
                 return
             os.close(output)
             report.sendall(b"%d\n" % pid)
@@ -150,11 +162,8 @@ def _report_ends(running: dict[int, socket.socket]) -> None:
         pid, status = os.waitpid(-1, os.WNOHANG)
         if not pid:
             return
-        with running.pop(pid) as report:
-            try:
-                report.sendall(b"%d\n" % os.waitstatus_to_exitcode(status))
-            except BrokenPipeError:  # nobody waits for it
-                pass
+        with running.pop(pid) as report, contextlib.suppress(BrokenPipeError):  # then nobody waits for it
+            report.sendall(b"%d\n" % os.waitstatus_to_exitcode(status))
 
 
 def _end(running: dict[int, socket.socket]) -> NoReturn:
@@ -163,7 +172,7 @@ def _end(running: dict[int, socket.socket]) -> NoReturn:
     os._exit(0)
 
 
-def _become(argv: list[str], directory: str, environment: dict[str, str], output: int) -> None:
+def _become(output: int, argv: list[str], directory: str, environment: dict[str, str]) -> None:
     os.chdir(directory)
     os.environ.clear()
     os.environ.update(environment)

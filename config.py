@@ -160,6 +160,23 @@ def parse_query_limit(text: str) -> int:
     return size
 
 
+ALL_EVENT_CLASSES = "g$lshzxetd"  # what A stands for
+EVENT_CLASSES = ALL_EVENT_CLASSES + "nKEm"  # in the order of Redis
+
+
+def parse_event_classes(text: str) -> str:
+    """Parse the classes of events, and return them without A, in order."""
+    if not set(text) <= {*EVENT_CLASSES, "A"}:
+        raise ValueError("Invalid event class character. Use 'Ag$lshzxeKEtdmn'.")
+    return "".join(each for each in EVENT_CLASSES if each in text or ("A" in text and each in ALL_EVENT_CLASSES))
+
+
+def show_event_classes(classes: str) -> str:
+    """Format classes as CONFIG GET does. As in Redis 7.0, `n` is not shown beside `A`."""
+    is_all = set(ALL_EVENT_CLASSES) <= set(classes)
+    return "A" + "".join(each for each in "KEm" if each in classes) if is_all else classes
+
+
 @dataclass(frozen=True)
 class OutputLimit:
     """The unsent bytes at which a client is closed: `hard_bytes`, or `soft_bytes` for some seconds; 0 means never."""
@@ -319,6 +336,14 @@ SETTINGS = [
     Setting("maxmemory-samples", "maxmemory_samples", "5", parse_integer(1, MAX_SAMPLES), live=True),
     Setting("lfu-log-factor", "lfu_log_factor", "10", parse_integer(0, MAX_INT), live=True),
     Setting("lfu-decay-time", "lfu_decay_minutes", "1", parse_integer(0, MAX_INT), live=True),
+    Setting(
+        "notify-keyspace-events",
+        "event_classes",
+        "",
+        parse_event_classes,
+        live=True,
+        show=show_event_classes,
+    ),
     Setting("pool", "pool", "", parse_pool, show=show_pool),
     Setting("pool-ca-file", "pool_ca_file", "", parse_text),
     Setting("pool-cert-file", "pool_cert_file", "", parse_text),
@@ -424,6 +449,7 @@ class Config:
     maxmemory_samples: int
     lfu_log_factor: int
     lfu_decay_minutes: int
+    event_classes: str
     pool: PoolAddress | None
     pool_ca_file: str
     pool_cert_file: str

@@ -62,7 +62,9 @@ from commands import (
     RunMany,
     execution,
     fold,
+    observing,
 )
+from commands.execution import run_row
 from commands.keyspace_walk import at_once
 from commands.long_commands import AT_ONCE_WORDS, logging_in_slices
 from commands.transactions import AT_ONCE, as_one_request, queue, refuse_queued
@@ -96,6 +98,7 @@ class Engine:
         self.table = {**table, **{name.lower(): row for name, row in table.items()}}
         self.replaying = Session(instance, 0)
         self.replaying.authenticated = True
+        observing.attach(instance)
 
     def lookup(self, argv: list[bytes]) -> Command:
         """Return the table's row for a request. Raises CommandError, with Redis's text, for an unknown command."""
@@ -120,6 +123,8 @@ class Engine:
         """
         if self.instance.no_touch_clients:
             self.instance.store.tracks_access = not session.no_touch
+        if self.instance.observer is not None:
+            return [self._run_observed(session, requests[0])]
         if len(requests) > 1:
             replies_by_column = self._run_by_column(session, requests)
             if replies_by_column is not None:
@@ -167,6 +172,22 @@ class Engine:
                 break
         return replies
 
+    def _run_observed(self, session: Session, argv: list[bytes]) -> Reply:
+        """Run one request while others want to know what requests change; return its reply."""
+        try:
+            row = self.lookup(argv)
+            if not row.accepts(len(argv)):
+                raise row.wrong_arity()
+            if (self.instance.needs_checks or session.restricted) and (waits := self.admit(session, row, argv)):
+                return waits
+            return run_row(session, row, argv)
+        except CommandError as error:
+            return self.refuse(refuse_queued(session, argv, error))
+        except MemoryError:
+            return self.no_memory(argv[0])
+        except Exception:
+            return self.internal_error(argv[0])
+
     def run_huge(self, session: Session, argv: list[bytes]) -> Reply:
         """Run a request of many megabytes; return its reply, or work that writes its effects to the log in slices."""
         if len(argv[0]) > LONGEST_NAME_BYTES:  # hashing a name of many megabytes takes long
@@ -181,7 +202,7 @@ class Engine:
         """Run a request from start to end, and log its effects in slices, during which its keys are locked."""
         if (self.instance.needs_checks or session.restricted) and (waits := self.admit(session, row, argv)):
             return (yield from waits) if isinstance(waits, Generator) else waits
-        reply = yield from logging_in_slices(session, row.key_arguments(argv), partial(row.run, session, argv))
+        reply = yield from logging_in_slices(session, row.key_arguments(argv), partial(run_row, session, row, argv))
         return (yield from reply) if isinstance(reply, Generator) else reply  # the command itself takes slices, too
 
     def _run_by_column(self, session: Session, requests: Sequence[list[bytes]]) -> Sequence[Reply] | None:
@@ -279,7 +300,7 @@ class Engine:
         row = self.lookup(argv)
         if not row.accepts(len(argv)):
             raise row.wrong_arity()
-        return row.run(session, argv)
+        return run_row(session, row, argv)
 
     def apply_many(self, db: int, batch: Sequence[list[bytes]]) -> bool:
         """Run a batch of effects by column. Return False, and do nothing, if they must be applied one by one."""

@@ -46,6 +46,8 @@ Options:
   --maxmemory-samples N      How many keys to choose from for each that goes (default: 5).
   --lfu-log-factor N         How slowly the counters of LFU grow (default: 10).
   --lfu-decay-time MINUTES   How long until they shrink by one; 0: never (default: 1).
+  --notify-keyspace-events CLASSES  Publish what happens to keys: K and E for the two kinds of channel, and classes of
+                             events, such as A for nearly all; none if not given.
   --pool ADDRESS             Be a member of a pool, whose log is in etcd: etcd://[user:password@]host:port,…[/prefix],
                              or etcds:// for TLS. There is no local log then.
   --pool-ca-file FILE        The authorities to trust for etcds://; those of the system if not given.

@@ -29,8 +29,9 @@ from keyspace.blocked_clients import BlockedClients
 from keyspace.eviction import Eviction
 from keyspace.key_listeners import KeyListeners, Watch
 from keyspace.key_locks import KeyLock
+from keyspace.notifications import Notifications, Running
 from keyspace.subscriptions import KINDS, Leaving, Subscriptions
-from replies import Push
+from replies import Push, Reply
 from store import EffectLog, Keyspace, Store
 
 # The gates that may defer or refuse a request, in the order in which a request passes them: see `Engine.admit`.
@@ -57,6 +58,12 @@ class ReadObserver(Protocol):
     def observe_keys(self, session: Session, keys: Sequence[bytes]) -> None: ...
 
     def observe_any_key(self, session: Session) -> None: ...
+
+
+class RequestObserver(Protocol):
+    """Runs a request of a row while others want to know what requests change: see `commands/observing.py`."""
+
+    def run(self, session: Session, row: Any, argv: list[bytes]) -> Reply: ...
 
 
 @dataclass
@@ -374,6 +381,7 @@ class Instance:
     rewrite: RewriteState = field(default_factory=RewriteState)
     closed_gates: tuple[str, ...] = ()  # a subset of GATES, in their order: see `Engine.admit`
     read_observer: ReadObserver | None = None  # is called before each request runs
+    observer: RequestObserver | None = None  # runs each request, because others want to know what it changes
     needs_checks: bool = False  # a gate is closed or a read observer is set
     resumed: Callable[[], None] = lambda: None  # the scheduler's: deferred requests may run now
     shutdown: bool = False
@@ -388,6 +396,8 @@ class Instance:
         self.eviction = Eviction(self.store)
         self.key_listeners = KeyListeners(self.store)
         self.subscriptions = Subscriptions()
+        self.running = Running()
+        self.notifications = Notifications(self.subscriptions, self.running)
         self.blocked = BlockedClients(
             self.store, self.key_listeners, lambda ready: self.gate("blocked clients", closed=ready)
         )
@@ -397,6 +407,7 @@ class Instance:
         self.store.default_ttl_ms = self.config.default_ttl_seconds * 1000
         self.store.tick(self.store.now_ms)  # for the commands that follow in this turn
         self.follow_memory_limit()
+        self.notifications.classes = self.config.event_classes
         if not self.config.requirepass:
             for client in self.clients.values():
                 client.authenticated = True

@@ -77,6 +77,12 @@ class ChangeListener(Protocol):
     def all_changed(self, db: Keyspace) -> None:
         """Handle a change of any number of keys: a flush, or a swap of two databases."""
 
+    def event(self, db: Keyspace, key: bytes, name: bytes) -> None:
+        """Handle what a change alone does not tell, named as in Redis: new, expired, evicted, keymiss, xtrim, …
+
+        `new` is reported before the change that creates the key.
+        """
+
 
 class Store:
     """All databases of an instance, and the time and the random numbers that commands use."""
@@ -277,15 +283,16 @@ class Keyspace:
 
     def look(self, key: bytes) -> Any:
         """Do what `peek` does, and count a hit or a miss."""
-        return self._count(self.peek(key))
+        return self._count(key, self.peek(key))
 
     def read(self, key: bytes) -> Any:
         """Do what `get` does, and count a hit or a miss."""
-        return self._count(self.get(key))
+        return self._count(key, self.get(key))
 
-    def _count(self, value: Any) -> Any:
+    def _count(self, key: bytes, value: Any) -> Any:
         if value is None:
             self.store.misses += 1
+            self.event(key, b"keymiss")
         else:
             self.store.hits += 1
         return value
@@ -481,11 +488,15 @@ class Keyspace:
                 expiry.volatile_count += 1
                 self.key_order.add(key)
                 expiry.add(key, deadline_ms)
+                if self.listener is not None:
+                    self.listener.event(self, key, b"new")
             return
         known_ms = deadline_of(entries.get(key)) if expiry.volatile_count else NO_DEADLINE
         entries[key] = entry
         if len(entries) != size:
             self.key_order.add(key)
+            if self.listener is not None:
+                self.listener.event(self, key, b"new")
         expiry.volatile_count += (deadline_ms != NO_DEADLINE) - (known_ms != NO_DEADLINE)
         if deadline_ms != NO_DEADLINE and (known_ms == NO_DEADLINE or deadline_ms < known_ms):
             expiry.add(key, deadline_ms)
@@ -556,6 +567,7 @@ class Keyspace:
         """Delete an existing key, expired or not, to free memory, and log a DEL."""
         self._discard(key)
         self.store.evicted_keys += 1
+        self.event(key, b"evicted")
         self._log_end(key)
 
     def flush(self) -> None:
@@ -588,9 +600,19 @@ class Keyspace:
             if db.listener is not None:
                 db.listener.all_changed(db)
 
+    def touched(self, key: bytes) -> None:
+        """Report that a command has written a key what it held before: Redis counts that as a change."""
+        if self.listener is not None:
+            self.listener.changed(self, key)
+
     def effect(self, *argv: bytes) -> None:
         """Log the effect of a command on this database, as a command that repeats exactly this effect."""
         self.store.log.append(self.index, argv)
+
+    def event(self, key: bytes, name: bytes) -> None:
+        """Inform the listener of what it cannot conclude from a change: see `ChangeListener.event`."""
+        if self.listener is not None:
+            self.listener.event(self, key, name)
 
     # ---- expiry
 
@@ -599,6 +621,7 @@ class Keyspace:
             return
         self._discard(key)
         self.store.expired_keys += 1
+        self.event(key, b"expired")
         self._log_end(key)
 
     def _log_end(self, key: bytes) -> None:
@@ -647,6 +670,7 @@ class Keyspace:
         self.store.expired_fields += len(expired)
         self.fields.forget(key)  # `done` notes it again
         self.done(key, value, *((b"HDEL", key, *expired) if is_logged else ()))
+        self.event(key, b"hexpired")
         return bool(value.due_count(until_ms))
 
     def expire_alike(self, last_second: int) -> Iterator[None]:
@@ -659,6 +683,7 @@ class Keyspace:
         def delete(key: bytes) -> None:
             self._discard(key)
             self.store.expired_keys += 1
+            self.event(key, b"expired")
 
         yield from self.expiry.expire_alike(last_second, delete)
         if self.fields is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Generator
 
-from commands import HIDDEN, TABLE, fold
+from commands import HIDDEN, TABLE, Command, fold
 from commands.keyspace_walk import at_once
 from errors import INTERNAL, NO_MEMORY, CommandError
 from replies import LongArray, Reply
@@ -23,7 +23,7 @@ def execute(session: Session, argv: list[bytes]) -> Reply:
     name = fold(argv[0])
     row = TABLE.get(name) or HIDDEN[name]
     try:
-        reply = row.run(session, argv)
+        reply = run_row(session, row, argv)
         while isinstance(reply, Generator):
             reply = at_once(reply)
         if isinstance(reply, LongArray):  # it becomes a part of another array
@@ -35,6 +35,12 @@ def execute(session: Session, argv: list[bytes]) -> Reply:
     except Exception:
         reply = internal_error(session.instance, name)
     return reply
+
+
+def run_row(session: Session, row: Command, argv: list[bytes]) -> Reply:
+    """Run a request of a row, under the eyes of those who want to know what it changes. Raises CommandError."""
+    observer = session.instance.observer
+    return row.run(session, argv) if observer is None else observer.run(session, row, argv)
 
 
 def refuse(instance: Instance, error: CommandError) -> CommandError:

@@ -84,6 +84,8 @@ class Changes:
         effects = self.effects()
         if effects:
             log_effects(session, self.key, effects)
+        if self.created is not None:
+            session.db.event(self.key, b"xgroup-createconsumer")
 
 
 def position_of(key: bytes, name: bytes, group: Group) -> list[bytes]:

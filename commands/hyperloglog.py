@@ -235,7 +235,7 @@ def _merge(db: Keyspace, log: EffectLog, argv: list[bytes]) -> Work:
     key = argv[1]
     values: list[Any] = []
     for start in range(1, len(argv), PART_WORDS):
-        values += map(db.get, argv[start : start + PART_WORDS])
+        values += map(db.read, argv[start : start + PART_WORDS])
         yield
     registers, are_sparse = yield from _union(values)
     known = values[0]
@@ -244,4 +244,6 @@ def _merge(db: Keyspace, log: EffectLog, argv: list[bytes]) -> Work:
         db.change(key, STRING)
         db.done(key, new)
         log.append(db.index, (b"SET", key, new, b"KEEPTTL") if is_long(argv) else [b"PFMERGE", *argv[1:]])
+    else:
+        db.touched(key)
     return OK

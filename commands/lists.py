@@ -319,6 +319,7 @@ def move(db: Keyspace, source: bytes, destination: bytes, from_left: bool, to_le
     if items is None:
         return None
     if source == destination and (len(items) == 1 or from_left == to_left):  # it changes nothing
+        db.touched(source)
         return items[0 if from_left else len(items) - 1]  # type: ignore[no-any-return]
     target = items if source == destination else db.create(destination, LIST)
     element: bytes = items.pop_left() if from_left else items.pop_right()
@@ -476,6 +477,8 @@ def lset(session: Session, argv: list[bytes]) -> Reply:
     if items[index] != element:
         items[index] = element
         session.db.done(key, items, b"LSET", key, number, element)
+    else:
+        session.db.touched(key)
     return OK
 
 
@@ -493,6 +496,8 @@ def ltrim(session: Session, argv: list[bytes]) -> Reply:
         session.db.done(key, items, b"LTRIM", key, first, last)
         if len(dropped) > MANY_CHUNKS:
             session.store.garbage.append(dropped)
+    else:
+        session.db.touched(key)
     return OK
 
 

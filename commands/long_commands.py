@@ -125,6 +125,10 @@ def look_up(session: Session, view: PointInTimeView, keys: list[bytes], is_use: 
     db, misses = session.db, found.count(None)
     db.store.misses += misses
     db.store.hits += len(found) - misses
+    if misses and db.listener is not None:
+        for key, entry in zip(keys, found, strict=True):
+            if entry is None:
+                db.event(key, b"keymiss")
     if is_use and db.usage is not None and db.usage.uses is not None:
         db.usage.uses.record_uses(filter(db.entries.__contains__, keys))
     return found

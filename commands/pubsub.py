@@ -127,11 +127,10 @@ def publish(session: Session, argv: list[bytes]) -> Reply:
 def _publish(session: Session, channel: bytes, message: bytes) -> Work:
     subscriptions = session.instance.subscriptions
     own: list[Reply] = []
-    count = _send(session, subscriptions.subscribers(CHANNEL, channel), Push([b"message", channel, message]), own)
-    for found in subscriptions.matching(channel):
-        if found is not None:
-            pattern, subscribers = found
-            count += _send(session, subscribers, Push([b"pmessage", pattern, channel, message]), own)
+    count = 0
+    for delivery in subscriptions.deliveries(channel, message):
+        if delivery is not None:
+            count += _send(session, [delivery[0]], delivery[1], own)
         yield
     return Messages([*own, count]) if own else count
 

@@ -128,8 +128,10 @@ def smove(session: Session, argv: list[bytes]) -> Reply:
     if not found.discard(member):
         return 0
     db.done(source, found)
-    target.add(member)
-    db.done(destination, target, b"SMOVE", source, destination, member)
+    if target.add(member):
+        db.done(destination, target, b"SMOVE", source, destination, member)
+    else:
+        db.effect(b"SMOVE", source, destination, member)
     return 1
 
 

@@ -145,6 +145,7 @@ def xgroup_setid(session: Session, argv: list[bytes]) -> Reply:
     if (group.last_id, group.entries_read) != (last_id, entries_read):
         group.last_id, group.entries_read = last_id, entries_read
         session.db.done(key, stream, *position_of(key, name, group))
+    session.db.event(key, b"xgroup-setid")
     return OK
 
 
@@ -338,7 +339,7 @@ def xack(session: Session, argv: list[bytes]) -> Reply:
     key, name = argv[1:3]
     if is_long(argv):
         return locked(session, key, _acknowledge_in_parts(session, key, name, argv[3:]))
-    if present_group(session, key, name) is None:
+    if session.db.look(key) is None or present_group(session, key, name) is None:
         return 0
     return _acknowledge(session, key, name, list(map(parse_id, argv[3:])))
 

@@ -100,6 +100,7 @@ def xadd(session: Session, argv: list[bytes]) -> Reply:
     if trimming is not None and (excess := trimming.excess(stream)):
         _trim(session, stream, excess)
         db.done(key, stream, b"XADD", key, b"MAXLEN", b"=", b"%d" % stream.length, entry_id, *fields)
+        db.event(key, b"xtrim")
     else:
         db.done(key, stream, b"XADD", key, entry_id, *fields)
     return entry_id
@@ -274,6 +275,7 @@ def xsetid(session: Session, argv: list[bytes]) -> Reply:
     stream.max_deleted_id = deleted_id or stream.max_deleted_id
     if before != (stream.last_id, stream.entries_added, stream.max_deleted_id):
         db.done(key, stream, b"XSETID", *argv[1:])
+    db.event(key, b"xsetid")
     return OK
 
 

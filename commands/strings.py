@@ -459,6 +459,7 @@ def append(session: Session, argv: list[bytes]) -> Reply:
     if value is None:
         value = tail
     elif not tail:
+        db.touched(key)
         return len(value)
     else:
         _check_length(len(value) + len(tail))

@@ -3,13 +3,15 @@
 1. It is the `ChangeListener` of the store while somebody is registered. With nobody registered the store has no
    listener, and a change costs one test of an attribute.
 2. A listener is registered for keys, each in one database, by its number: SWAPDB changes what stands there.
+3. Keyspace notifications and client-side caching listen to all keys, while they are on.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
-from store import Keyspace, Store
+from store import ChangeListener, Keyspace, Store
 
 FORGOTTEN_AT_ONCE = 256  # keys of a watch
 
@@ -31,12 +33,21 @@ class KeyListeners:
         self._store = store
         self._by_key: list[dict[bytes, list[KeyListener]]] = [{} for _ in store.databases]
         self._count = 0
+        self._of_all: tuple[ChangeListener, ...] = ()
+
+    def listen_to_all(self, listeners: Sequence[ChangeListener]) -> None:
+        """Set the listeners to all changes and events, in place of those of before."""
+        self._of_all = tuple(listeners)
+        self._follow()
+
+    def _follow(self) -> None:
+        self._store.listen(self if self._count or self._of_all else None)
 
     def add(self, db: Keyspace, key: bytes, listener: KeyListener) -> None:
         """Register a listener for a key. O(1)."""
-        if not self._count:
-            self._store.listen(self)
         self._count += 1
+        if self._count == 1:
+            self._follow()
         self._by_key[db.index].setdefault(key, []).append(listener)
 
     def remove(self, db: Keyspace, key: bytes, listener: KeyListener) -> None:
@@ -47,7 +58,7 @@ class KeyListeners:
             del self._by_key[db.index][key]
         self._count -= 1
         if not self._count:
-            self._store.listen(None)
+            self._follow()
 
     # ---- as the store's ChangeListener
 
@@ -55,12 +66,21 @@ class KeyListeners:
         """Inform the listeners of a key."""
         for listener in self._by_key[db.index].get(key, ()):
             listener.key_changed(db, key)
+        for each in self._of_all:
+            each.changed(db, key)
 
     def all_changed(self, db: Keyspace) -> None:
         """Inform the listeners of all keys of a database."""
         for key, listeners in self._by_key[db.index].items():
             for listener in listeners:
                 listener.database_changed(db, key)
+        for each in self._of_all:
+            each.all_changed(db)
+
+    def event(self, db: Keyspace, key: bytes, name: bytes) -> None:
+        """Inform the listeners to all keys."""
+        for each in self._of_all:
+            each.event(db, key, name)
 
 
 class Watch:

@@ -34,6 +34,10 @@ def read_strings(db: Keyspace, keys: Sequence[bytes]) -> list[bytes | None] | No
     misses = entries.count(None) if None in entries else 0
     db.store.misses += misses
     db.store.hits += len(entries) - misses
+    if misses and db.listener is not None:
+        for key, entry in zip(keys, entries, strict=True):
+            if entry is None:
+                db.event(key, b"keymiss")
     if db.usage is not None:
         db.usage.record_uses([key for key, entry in zip(keys, entries, strict=True) if entry is not None])
     return [entry and entry[:-TAIL_BYTES] for entry in entries]

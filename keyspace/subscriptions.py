@@ -75,6 +75,25 @@ class Subscriptions:
             else:
                 yield None
 
+    def deliveries(self, channel: bytes, message: bytes) -> Iterator[tuple[Subscriber, Push] | None]:
+        """Yield who receives what is published on a channel; None for a pattern that does not match. O(patterns)."""
+        push = Push([b"message", channel, message])
+        for subscriber in self.subscribers(CHANNEL, channel):
+            yield subscriber, push
+        for found in self.matching(channel):
+            if found is None:
+                yield None
+            else:
+                push = Push([b"pmessage", found[0], channel, message])
+                for subscriber in found[1]:
+                    yield subscriber, push
+
+    def send(self, channel: bytes, message: bytes) -> None:
+        """Publish a message. O(patterns)."""
+        for delivery in self.deliveries(channel, message):
+            if delivery is not None:
+                delivery[0].push(delivery[1])
+
 
 class Leaving:
     """The subscriptions of a client that is gone. They end in slices (`Store.garbage`): there may be a million."""

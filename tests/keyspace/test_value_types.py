@@ -676,6 +676,9 @@ class Heard:
     def all_changed(self, db: Keyspace) -> None:
         self.keys.append(b"all-of-%d" % db.index)
 
+    def event(self, db: Keyspace, key: bytes, name: bytes) -> None:
+        pass
+
 
 @pytest.mark.parametrize(
     ("line", "heard"),

@@ -55,7 +55,7 @@ class Side:
 
     def events(self) -> list[tuple[bytes, bytes]]:
         """Return the messages of one command: channel and text."""
-        found = []
+        found: list[tuple[bytes, bytes]] = []
         while True:
             kind, _, channel, text = parse(self.subscriber.read_reply().replace(b">", b"*", 1))
             assert kind == b"pmessage"

@@ -78,7 +78,7 @@ class ChangeListener(Protocol):
         """Handle a change of any number of keys: a flush, or a swap of two databases."""
 
     def event(self, db: Keyspace, key: bytes, name: bytes) -> None:
-        """Handle what a change alone does not tell, named as in Redis: new, expired, evicted, keymiss, xtrim, …
+        """Handle what a change alone does not tell, named as in Redis: new, expired, evicted, keymiss, xtrim.
 
         `new` is reported before the change that creates the key.
         """

@@ -3,7 +3,7 @@
 1. SETBIT and BITFIELD write in place once a string is long (`values/long_string.py`).
 2. Bits are counted, searched and combined at C's speed: bytes as one long integer, or a regular expression. Of more
    than HUGE_BYTES this is done in slices.
-3. A command that changes bits logs itself.
+3. A command that changes bits logs itself. A BITOP that redis-server 7.0 does not know is logged as the string it made.
 
 BITFIELD is in `bitfields.py`.
 """
@@ -20,7 +20,7 @@ from commands.arguments import all_alike, parse_integer
 from commands.bitfields import String, parse_bit_offset
 from commands.keyspace_walk import at_once
 from commands.long_commands import HUGE_BYTES, PART_WORDS, is_long, lock_keys, run_locked
-from errors import BIT_NOT_0_OR_1, BITOP_NOT, NOT_A_BIT, SYNTAX, CommandError
+from errors import BIT_NOT_0_OR_1, BITOP_NOT, BITOP_TWO_SOURCES, NOT_A_BIT, SYNTAX, CommandError
 from keyspace.key_locks import KeyLock
 from replies import Reply, Work
 from session import Session
@@ -239,11 +239,18 @@ def _masked(byte: int, mask: int, outside: int) -> int:
 
 
 COMBINE: dict[bytes, Callable[[int, int], int]] = {b"AND": and_, b"OR": or_, b"XOR": xor, b"NOT": xor}
+# of the first string, of what any other string has set, and of what several others have set
+COMBINE_FIRST: dict[bytes, Callable[[int, int, int], int]] = {
+    b"DIFF": lambda first, others, _: first & ~others,
+    b"DIFF1": lambda first, others, _: others & ~first,
+    b"ANDOR": lambda first, others, _: first & others,
+    b"ONE": lambda first, others, several: (first ^ others) & ~several,
+}
 
 
 @command(
     "BITOP",
-    "<AND | OR | XOR | NOT> destkey key [key ...]",
+    "<AND | OR | XOR | NOT | DIFF | DIFF1 | ANDOR | ONE> destkey key [key ...]",
     arity=-4,
     flags=WRITE | DENYOOM,
     keys=Keys(2, -1, 1),
@@ -252,8 +259,10 @@ COMBINE: dict[bytes, Callable[[int, int], int]] = {b"AND": and_, b"OR": or_, b"X
 def bitop(session: Session, argv: list[bytes]) -> Reply:
     """Combine the bits of strings, and store the result; returns its length in bytes."""
     operation = fold(argv[1])
-    if operation not in COMBINE:
+    if operation not in COMBINE and operation not in COMBINE_FIRST:
         raise CommandError(SYNTAX)
+    if operation in COMBINE_FIRST and operation != b"ONE" and len(argv) < 5:
+        raise CommandError(BITOP_TWO_SOURCES % operation)
     if operation == b"NOT" and len(argv) != 4:
         raise CommandError(BITOP_NOT)
     if is_long(argv):
@@ -291,13 +300,22 @@ def _combined(operation: bytes, sources: list[String]) -> Generator[None, None, 
     result: String = b""
     for start in range(0, size, CHUNK_BYTES):
         end = min(start + CHUNK_BYTES, size)
-        number = None if operation != b"NOT" else (1 << 8 * (end - start)) - 1
+        made = None if operation != b"NOT" else (1 << 8 * (end - start)) - 1
+        others = several = 0
         for source in sources:
-            other = int.from_bytes(source[start:end].ljust(end - start, b"\0"), "big")
-            number = other if number is None else COMBINE[operation](number, other)
+            number = int.from_bytes(source[start:end].ljust(end - start, b"\0"), "big")
+            if made is None:
+                made = number
+            elif operation in COMBINE:
+                made = COMBINE[operation](made, number)
+            else:
+                several |= others & number
+                others |= number
             yield
-        assert number is not None
-        result = overwritten(result, start, number.to_bytes(end - start, "big"))
+        assert made is not None
+        if operation in COMBINE_FIRST:
+            made = COMBINE_FIRST[operation](made, others, several)
+        result = overwritten(result, start, made.to_bytes(end - start, "big"))
     return result
 
 
@@ -312,7 +330,7 @@ def _store(
             log.append(db.index, (b"DEL", key))
     else:
         db.put(key, value, NO_DEADLINE)
-        effects = rebuild(key, value, NO_DEADLINE) if is_long(argv) else [[b"BITOP", *argv[1:]]]
-        for effect in effects:
+        is_whole = is_long(argv) or fold(argv[1]) in COMBINE_FIRST
+        for effect in rebuild(key, value, NO_DEADLINE) if is_whole else [[b"BITOP", *argv[1:]]]:
             log.append(db.index, effect)
     return len(value)

@@ -269,6 +269,8 @@ def hgetex(session: Session, argv: list[bytes]) -> Reply:
     if option in EXPIRY_OPTIONS:
         unit_ms, from_now = EXPIRY_OPTIONS[option]
         deadline_ms = _parse_deadline(argv[3], unit_ms, session.store.now_ms if from_now else 0, argv[0])
+        if len(argv) == 5:
+            raise CommandError(WRONG_ARITY % b"hgetex")
         at = 4
     elif option == b"PERSIST":
         at = 3

@@ -396,20 +396,33 @@ def _reply_in_parts(session: Session, copied: Hash, parts: Iterator[Chunk], kind
     return kind(chunks, copied.size_bytes())
 
 
-@command("HSCAN", "key cursor [MATCH pattern] [COUNT count]", arity=-3, flags=READONLY, keys=FIRST, since="2.8.0")
+@command(
+    "HSCAN",
+    "key cursor [MATCH pattern] [COUNT count] [NOVALUES]",
+    arity=-3,
+    flags=READONLY,
+    keys=FIRST,
+    since="2.8.0",
+)
 def hscan(session: Session, argv: list[bytes]) -> Reply:
-    """List some fields of a hash with their values, and the next cursor.
+    """List some fields of a hash with their values, or without, and the next cursor.
 
     Differs from Redis: COUNT is limited to 2048, and to less with a long pattern, so that no call delays other clients.
     """
     fields = session.db.peek(argv[1])
 
-    def spell(items: Items) -> list[bytes]:
-        if fields.deadlines is not None:
-            items = [item for item in items if not is_due(session, fields, item[0])]
-        return [word for item in items for word in item]
+    def present(items: Items) -> Items:
+        if fields.deadlines is None:
+            return items
+        return [item for item in items if not is_due(session, fields, item[0])]
 
-    return scan_table(session, argv, HASH, spell)
+    return scan_table(
+        session,
+        argv,
+        HASH,
+        lambda items: [word for item in present(items) for word in item],
+        lambda items: [name for name, _ in present(items)],
+    )
 
 
 # ---- random fields

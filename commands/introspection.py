@@ -35,6 +35,7 @@ from values.glob import MAX_PATTERN_BYTES, Pattern
 
 GROUPS = {  # module of commands/ -> Redis's name for the family
     "strings": "string",
+    "string_conditions": "string",
     "keys": "generic",
     "clients": "connection",
     "info": "server",

@@ -331,7 +331,7 @@ def scan(session: Session, argv: list[bytes]) -> Reply:
     cursor = parse_cursor(argv[1])
     check_option_words(argv)
     words = argv[2:]
-    pattern, count, type_name = parse_scan_options(words, has_type=True)
+    pattern, count, type_name, _ = parse_scan_options(words, b"TYPE")
     db = session.db
     following, found = db.scan(cursor, min(count, places_at_once(pattern)))
     if type_name is not None:

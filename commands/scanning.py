@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from commands import fold
 from commands.arguments import check_option_words, parse_integer
@@ -33,12 +33,24 @@ def parse_cursor(text: bytes) -> int:
     return cursor % 2**64
 
 
-def parse_scan_options(words: list[bytes], has_type: bool = False) -> tuple[bytes, int, bytes | None]:
-    """Return the pattern, the count, and the type or None. TYPE is an option if `has_type`. Raises CommandError."""
-    pattern, count, type_name = b"*", 10, None
+class ScanOptions(NamedTuple):
+    """The options of SCAN and its like."""
+
+    pattern: bytes
+    most: int
+    type_name: bytes | None
+    has_values: bool
+
+
+def parse_scan_options(words: list[bytes], further: bytes = b"") -> ScanOptions:
+    """Parse the options; TYPE or NOVALUES is one only if it is `further`. Raises CommandError."""
+    pattern, count, type_name, has_values = b"*", 10, None, True
     rest = iter(words)
     for word in rest:
         option = fold(word)
+        if option == b"NOVALUES" and option == further:
+            has_values = False
+            continue
         value = next(rest, None)
         if value is None:
             raise CommandError(SYNTAX)
@@ -48,21 +60,33 @@ def parse_scan_options(words: list[bytes], has_type: bool = False) -> tuple[byte
             count = parse_integer(value)
             if count < 1:
                 raise CommandError(SYNTAX)
-        elif option == b"TYPE" and has_type:
+        elif option == b"TYPE" and option == further:
             type_name = fold(value).lower()
         else:
             raise CommandError(SYNTAX)
-    return pattern, count, type_name
+    return ScanOptions(pattern, count, type_name, has_values)
 
 
-def scan_table(session: Session, argv: list[bytes], kind: ValueType, spell: Callable[[Items], list[Any]]) -> Reply:
-    """Run SSCAN, HSCAN or ZSCAN on a value that is a table. `spell` makes items the second part of the reply."""
+def scan_table(
+    session: Session,
+    argv: list[bytes],
+    kind: ValueType,
+    spell: Callable[[Items], list[Any]],
+    spell_keys: Callable[[Items], list[Any]] | None = None,
+) -> Reply:
+    """Run SSCAN, HSCAN or ZSCAN on a value that is a table.
+
+    `spell` makes items the second part of the reply; with NOVALUES `spell_keys` does, and without it there is no
+    such option.
+    """
     cursor = parse_cursor(argv[2])
     check_option_words(argv)
     table = session.db.value(argv[1], kind)
     if table is None:
         return [b"0", []]
-    pattern, count, _ = parse_scan_options(argv[3:])
+    pattern, count, _, has_values = parse_scan_options(argv[3:], b"NOVALUES" if spell_keys else b"")
+    if spell_keys is not None and not has_values:
+        spell = spell_keys
     following, items = table.scan(cursor, min(count, places_at_once(pattern)))
     if pattern == b"*":
         return [b"%d" % following, spell(items)]

@@ -40,6 +40,7 @@ from commands.long_commands import (
     words_of,
 )
 from commands.long_double import add, parse, to_text
+from commands.string_conditions import VALUE_CONDITIONS, holds
 from errors import (
     DECREMENT_OVERFLOW,
     INVALID_NUMKEYS,
@@ -103,14 +104,14 @@ def get_many(session: Session, keys: Sequence[bytes]) -> Sequence[Reply] | None:
 
 @command(
     "SET",
-    "key value [NX | XX | IFEQ comparison-value] [GET] [EX seconds | PX milliseconds | EXAT unix-time-seconds"
-    " | PXAT unix-time-milliseconds | KEEPTTL]",
+    "key value [NX | XX | IFEQ comparison-value | IFNE comparison-value | IFDEQ digest | IFDNE digest] [GET]"
+    " [EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds | KEEPTTL]",
     arity=-3,
     flags=WRITE | DENYOOM,
     keys=FIRST,
 )
 def set_string(session: Session, argv: list[bytes]) -> Reply:
-    """Set the string value of a key, whatever its type was; with IFEQ, as in Valkey 8.1, if it is a given one.
+    """Set the string value of a key, whatever its type was; with IFEQ and its like, if its value or digest allows it.
 
     Differs from Redis: without a time to live and without KEEPTTL the key gets the default TTL, unless that is 0.
     """
@@ -131,14 +132,15 @@ def _set_with_options(session: Session, argv: list[bytes]) -> Reply:
     deadline_ms = expiry.deadline_ms(session, b"set")
     returns_old = b"GET" in conditions
     old = None
-    if returns_old or b"IFEQ" in conditions:
+    on_value = conditions.keys() & VALUE_CONDITIONS  # one at most
+    if returns_old or on_value:
         old = db.string(key)
     elif conditions or expiry.option == b"KEEPTTL":
         old = db.get(key)
     if (
         (b"NX" in conditions and old is not None)
         or (b"XX" in conditions and old is None)
-        or (b"IFEQ" in conditions and (old is None or old != conditions[b"IFEQ"]))
+        or not all(holds(condition, conditions[condition], old) for condition in on_value)
     ):
         return old if returns_old else None
     if expiry.option == b"KEEPTTL":
@@ -188,11 +190,11 @@ class Expiry(NamedTuple):
         return session.store.default_deadline_ms
 
 
-Conditions = dict[bytes, bytes]  # NX, XX, GET, and IFEQ with its value
+Conditions = dict[bytes, bytes]  # NX, XX, GET, and one on the value with its operand
 
 
 def _parse_set_options(words: list[bytes]) -> tuple[Expiry, Conditions]:
-    return _parse_options(words, without_amount={b"KEEPTTL"}, conditions={b"NX", b"XX", b"GET", b"IFEQ"})
+    return _parse_options(words, without_amount={b"KEEPTTL"}, conditions={b"NX", b"XX", b"GET", *VALUE_CONDITIONS})
 
 
 def _parse_getex_options(words: list[bytes]) -> Expiry:
@@ -208,17 +210,18 @@ def _parse_options(words: list[bytes], without_amount: set[bytes], conditions: s
     for word in rest:
         option = fold(word)
         if option in conditions:
-            value = next(rest, None) if option == b"IFEQ" else b""
-            if value is None or (option == b"IFEQ" and option in met):
+            takes_operand = option in VALUE_CONDITIONS
+            operand = next(rest, None) if takes_operand else b""
+            if operand is None or (takes_operand and option in met):
                 raise CommandError(SYNTAX)
-            met[option] = value
+            met[option] = operand
             continue
         takes_amount = option in EXPIRY_OPTIONS
         amount = next(rest, None) if takes_amount else b""
         if amount is None or not (takes_amount or option in without_amount) or expiry.option not in (b"", option):
             raise CommandError(SYNTAX)
         expiry = Expiry(option, amount)
-    if len(met.keys() & {b"NX", b"XX", b"IFEQ"}) > 1:
+    if len(met.keys() & {b"NX", b"XX", *VALUE_CONDITIONS}) > 1:
         raise CommandError(SYNTAX)
     return expiry, met
 
@@ -282,19 +285,6 @@ def getdel(session: Session, argv: list[bytes]) -> Reply:
         db.remove(key)
         db.effect(b"DEL", key)
     return value
-
-
-@command("DELIFEQ", "key value", arity=3, flags=WRITE | FAST, keys=FIRST, since="9.0.0")
-def delifeq(session: Session, argv: list[bytes]) -> Reply:
-    """Delete a key if its string value is the given one. A command of Valkey."""
-    _, key, value = argv
-    db = session.db
-    known = db.value(key, STRING)
-    if known is None or known != value:
-        return 0
-    db.remove(key)
-    db.effect(b"DEL", key)
-    return 1
 
 
 @command(

@@ -26,7 +26,7 @@ TARGET = ROOT / "docs" / "commands.md"
 README = ROOT / "README.md"
 DIFFERENCE = "Differs from Redis"
 SECTIONS = {  # title -> modules of commands/
-    "Strings": ["strings"],
+    "Strings": ["strings", "string_conditions"],
     "Lists": ["lists", "blocking_lists"],
     "Hashes": ["hashes", "hash_deadlines"],
     "Sets": ["sets"],

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import settings
 from instances import Bench
 from rig.etcd_cluster import EtcdNode, require_etcd
-from servers import GodisProcess, Raw, RedisProcess, require
+from servers import GodisProcess, NewerRedisProcess, Raw, RedisProcess, ValkeyProcess, require
 
 # Else each start of a server compiles it anew, which doubles it: 0.1 s, some hundred times.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -70,6 +70,20 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisProc
     version = subprocess.run([str(program), "--version"], capture_output=True, text=True, check=True).stdout
     require(re.search(r"v=7\.", version), f"this is not Redis 7: {version}")
     with RedisProcess(tmp_path_factory.mktemp("redis"), "--enable-debug-command", "local") as process:
+        yield process
+
+
+@pytest.fixture(scope="session")
+def newer_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NewerRedisProcess]:
+    """A redis-server 8.2: how commands behave that 7.0 does not know."""
+    with NewerRedisProcess(tmp_path_factory.mktemp("newer_redis")) as process:
+        yield process
+
+
+@pytest.fixture(scope="session")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyProcess]:
+    """A valkey-server 9.1: how commands behave that only Valkey knows, or knew first."""
+    with ValkeyProcess(tmp_path_factory.mktemp("valkey")) as process:
         yield process
 
 

@@ -30,7 +30,7 @@ NOT_IN_REDIS_7_0 = {"exit", "client|setinfo", "client|no-touch", "pool", "pool|s
 NOT_IN_REDIS_7_0 |= {
     *("hexpire", "hpexpire", "hexpireat", "hpexpireat", "httl", "hpttl", "hexpiretime", "hpexpiretime", "hpersist"),
     *("hgetdel", "hgetex", "hsetex"),
-    *("delifeq", "msetex"),
+    *("delifeq", "msetex", "delex", "digest"),
 }
 # What Redis says of a command and the table does not, because Godis has no such thing.
 FLAGS_WITHOUT_MEANING = {b"skip_slowlog"}
@@ -41,7 +41,8 @@ OTHER_SYNTAX = {
     "command|getkeys",  # described here only
     "config|get",  # a block of one there
     "debug",  # described here only
-    "set",  # without IFEQ in 7.0
+    "set",  # without IFEQ and its like in 7.0
+    "hscan",  # without NOVALUES in 7.0
     "incrbyfloat",  # a double there
     "psubscribe",  # a block of one there
     # so is the timeout of these

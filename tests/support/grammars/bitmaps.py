@@ -29,6 +29,9 @@ BITPOS key bit place place unit
 BITOP operation key key+
 BITOP operation key key+
 BITOP NOT key key
+! BITOP first_operation key key key+
+! BITOP first_operation key key key+
+! BITOP first_operation key key
 BITFIELD key field_option
 BITFIELD key field_option+
 BITFIELD key field_option field_option field_option field_option
@@ -78,6 +81,7 @@ SLOTS: dict[str, Slot] = {
     "place": words("0|1|2|3|5|7|8|9|15|-1|-2|-3|-7|-8|-9|-100|100|65536|9223372036854775807|-9223372036854775808|abc"),
     "unit": words("BIT|BYTE|bit|byte|Bits"),
     "operation": words("AND|OR|XOR|and|xor|or|NOT|NAND"),
+    "first_operation": words("DIFF|DIFF1|ANDOR|ONE|one|diff"),
     "bytes": _bytes,
     "long": [b"\xff" * 70_000, b"\x00\x81" * 50_000, bytes(131_072)],
     "encoding": words("u1|u2|u5|u8|u16|u32|u63|i1|i2|i5|i8|i16|i32|i63|i64|u64|i65|u0|x8|i|U8|i08"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from comparing import same_items, same_pairs, same_shape
+from comparing import each_close_in_ms, each_close_in_seconds, same_items, same_pairs, same_shape
 
 from grammars import Slot, make_many, words
 
@@ -44,6 +44,8 @@ HRANDFIELD key random_count WITHVALUES
 HRANDFIELD key random_count junk
 HSCAN key hash_cursor hscan_option*
 HSCAN key 0 COUNT count
+! HSCAN key 0 NOVALUES hscan_option*
+! HSCAN key hash_cursor novalues_option*
 ! HEXPIRE key short_seconds fields_option
 ! HEXPIRE key short_seconds condition fields_option
 ! HPEXPIRE key short_ms fields_option
@@ -121,6 +123,7 @@ SLOTS: dict[str, Slot] = {
     "hsetex_option": words(
         "EX short_seconds|PX short_ms|EXAT at_seconds|PXAT at_ms|KEEPTTL|KEEPTTL|FNX|FXX|fnx|PX|junk"
     ),
+    "novalues_option": words("NOVALUES|novalues|MATCH pattern|COUNT 2000|COUNT"),
     "hscan_option": words("MATCH pattern|COUNT count|COUNT 2000|MATCH|TYPE hash|junk"),
 }
 LENIENT = {
@@ -128,5 +131,9 @@ LENIENT = {
     b"HKEYS": (same_items, "no order is promised"),
     b"HVALS": (same_items, "no order is promised"),
     b"HRANDFIELD": (same_shape, "chance"),
+    b"HTTL": (each_close_in_seconds, "the clock goes on between the two"),
+    b"HEXPIRETIME": (each_close_in_seconds, "the clock goes on between the two"),
+    b"HPTTL": (each_close_in_ms, "the clock goes on between the two"),
+    b"HPEXPIRETIME": (each_close_in_ms, "the clock goes on between the two"),
 }
 REPEATS = [b"HSET", b"HMSET", b"HSETEX", b"HEXPIRE", b"HPEXPIRE", b"HEXPIREAT", b"HPEXPIREAT", b"HGETEX"]

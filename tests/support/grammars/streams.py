@@ -20,8 +20,8 @@ XADD key add_option* new_id field value
 XADD key NOMKSTREAM new_id field value
 XADD key MAXLEN = length new_id field value
 XADD key trim_option new_id field value
-! XADD key * field value
-! XADD key MAXLEN ~ 3 * field value
+!! XADD key * field value
+!! XADD key MAXLEN ~ 3 * field value
 XLEN key
 XRANGE key start end
 XRANGE key start end COUNT count

@@ -46,12 +46,20 @@ SET key number
 SET key value set_option+
 SET key value set_option+
 SET key value set_option+
-! SET key value IFEQ value set_option*
-! SET key value GET IFEQ value
-! DELIFEQ key value
-! MSETEX 1 key value msetex_option*
-! MSETEX 2 key value key value msetex_option*
-! MSETEX numkeys key value key value msetex_option?
+!v SET key value IFEQ value set_option*
+!v SET key value IFEQ value set_option*
+!v SET key value GET IFEQ value
+!! SET key value IFNE value set_option*
+!! SET key value digest_option set_option*
+!! DELEX key
+!! DELEX key delex_option
+!! DELEX key delex_option
+!! DELEX key digest_option
+!! DIGEST key
+!v DELIFEQ key value
+!v MSETEX 1 key value msetex_option*
+!v MSETEX 2 key value key value msetex_option*
+!v MSETEX numkeys key value key value msetex_option?
 SETNX key value
 SETEX key seconds value
 PSETEX key ms value
@@ -125,6 +133,11 @@ SLOTS: dict[str, Slot] = {
     "set_option": words("NX|XX|GET|KEEPTTL|nx|keepTTL|EX seconds|PX ms|EXAT at_seconds|PXAT at_ms|EX|px|PXAT|junk"),
     "msetex_option": words("NX|XX|KEEPTTL|EX seconds|PX ms|EXAT at_seconds|PXAT at_ms|EX|GET|junk"),
     "numkeys": words("1|2|3|0|-1|abc|99999999999"),
+    "delex_option": words("IFEQ value|IFNE value|ifeq value|IFEQ|junk value"),
+    # digests of `hello` and of nothing, and what is none
+    "digest_option": words(
+        "IFDEQ 9555e8555c62dcfd|IFDNE 9555e8555c62dcfd|IFDEQ 9555E8555C62DCFD|IFDEQ 2d06800538d394c2|IFDNE junk|IFDEQ"
+    ),
     "getex_option": words("PERSIST|EX seconds|PX ms|EXAT at_seconds|PXAT at_ms|EX|NX|junk"),
     "lcs_option": words("LEN|IDX|WITHMATCHLEN|MINMATCHLEN number|idx|MINMATCHLEN|junk"),
     "word": words("ID|USER|TYPE|SKIPME|LADDR|MAXAGE"),

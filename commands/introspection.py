@@ -61,6 +61,7 @@ GROUPS = {  # module of commands/ -> Redis's name for the family
     "sorted_set_pops": "sorted-set",
     "streams": "stream",
     "stream_claims": "stream",
+    "stream_deletions": "stream",
     "stream_groups": "stream",
     "stream_info": "stream",
     "bitmaps": "bitmap",

@@ -56,6 +56,7 @@ LONGEST_ID = 127
 AT_ONCE_ENTRIES = 1024
 MOST_SECONDS = 10**9  # of a timeout: thirty years
 MOST_READ_WORDS = 2048  # of XREAD and XREADGROUP, which read a thousand streams then
+MODES = KEEPREF, DELREF, ACKED = b"KEEPREF", b"DELREF", b"ACKED"  # what a deletion does to pending entries
 DEFAULT_LIMIT = 10_000  # entries that MAXLEN ~ or MINID ~ deletes at most
 
 
@@ -114,6 +115,7 @@ class Trimming(NamedTuple):
     is_by_id: bool
     threshold: int
     limit: int
+    mode: bytes = KEEPREF
 
     def excess(self, stream: Stream) -> int:
         """Return how many entries are to be deleted."""
@@ -129,6 +131,7 @@ class Options(NamedTuple):
     is_approximate: bool
     limit: int | None
     makes_stream: bool
+    mode: bytes  # of MODES, or nothing
     behind: int  # position of the first word that is no option
 
     def trimming(self, store: Store, is_required: bool = False) -> Trimming | None:
@@ -145,15 +148,13 @@ class Options(NamedTuple):
             raise CommandError(LIMIT_WITHOUT_TILDE)
         if not self.strategy:
             return None
-        if is_replay:
-            return Trimming(self.strategy == b"MINID", self.threshold, 0)
         limit = (DEFAULT_LIMIT if self.is_approximate else 0) if self.limit is None else self.limit
-        return Trimming(self.strategy == b"MINID", self.threshold, limit)
+        return Trimming(self.strategy == b"MINID", self.threshold, 0 if is_replay else limit, self.mode or KEEPREF)
 
 
 def parse_options(argv: Sequence[bytes], is_add: bool) -> Options:
     """Parse the options of XADD, which end before its ID, or of XTRIM. Raises CommandError."""
-    strategy, threshold, is_approximate, makes_stream = b"", 0, False, True
+    strategy, threshold, is_approximate, makes_stream, mode = b"", 0, False, True, b""
     limit: int | None = None
     place = 2
     while place < len(argv):
@@ -177,10 +178,12 @@ def parse_options(argv: Sequence[bytes], is_add: bool) -> Options:
                 raise CommandError(TRIM_LIMIT_NEGATIVE)
         elif word == b"NOMKSTREAM" and is_add:
             makes_stream = False
+        elif word in MODES and not mode:
+            mode = word
         else:
             break
         place += 1
-    return Options(strategy, threshold, is_approximate, limit, makes_stream, place)
+    return Options(strategy, threshold, is_approximate, limit, makes_stream, mode, place)
 
 
 # ---- groups

@@ -2,6 +2,7 @@
 
 1. An XADD is logged with the ID that the entry got, and with the length that trimming left.
 2. What trims is logged as `MAXLEN = length`, whatever the option was: trimming always deletes the first entries.
+   Only with ACKED it may leave some of them (`stream_deletions.py`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from commands import BLOCKING, DENYOOM, FAST, FIRST, READONLY, WRITE, AfterWord,
 from commands.arguments import all_alike, check_option_words, parse_integer
 from commands.long_commands import AT_ONCE_WORDS, PART_WORDS, is_long
 from commands.stream_arguments import (
+    KEEPREF,
     ids_in_parts,
     locked,
     nothing_to_read,
@@ -27,6 +29,7 @@ from commands.stream_arguments import (
     range_reply,
     read_reply,
 )
+from commands.stream_deletions import add_and_trim, trim_by_mode
 from errors import (
     ENTRIES_ADDED_NEGATIVE,
     NEW_IN_XREAD,
@@ -52,7 +55,8 @@ AUTO = b"*"
 
 @command(
     "XADD",
-    "key [NOMKSTREAM] [< <MAXLEN | MINID> [= | ~] threshold [LIMIT count] >] < * | id > field value [field value ...]",
+    "key [NOMKSTREAM] [KEEPREF | DELREF | ACKED] [< <MAXLEN | MINID> [= | ~] threshold [LIMIT count] >] < * | id >"
+    " field value [field value ...]",
     arity=-5,
     flags=WRITE | DENYOOM | FAST,
     keys=FIRST,
@@ -80,6 +84,9 @@ def xadd(session: Session, argv: list[bytes]) -> Reply:
         raise CommandError(WRONG_ARITY % b"xadd")
     if not asked and next_of_ms is None and word != AUTO:
         raise CommandError(STREAM_ID_ZERO)
+    if trimming is not None and trimming.mode != KEEPREF:
+        plain = [argv[0], key, *([] if makes_stream else [b"NOMKSTREAM"]), *argv[place:]]
+        return add_and_trim(session, key, lambda: xadd(session, plain), trimming)
     db = session.db
     stream: Stream | None = db.create(key, STREAM) if makes_stream else db.change(key, STREAM)
     if stream is None:
@@ -211,7 +218,7 @@ def _delete_in_parts(session: Session, key: bytes, words: list[bytes]) -> Work:
 
 @command(
     "XTRIM",
-    "key < <MAXLEN | MINID> [= | ~] threshold [LIMIT count] >",
+    "key < <MAXLEN | MINID> [= | ~] threshold [LIMIT count] > [KEEPREF | DELREF | ACKED]",
     arity=-4,
     flags=WRITE,
     keys=FIRST,
@@ -227,6 +234,8 @@ def xtrim(session: Session, argv: list[bytes]) -> Reply:
     if options.behind < len(argv):
         raise CommandError(SYNTAX)
     trimming = options.trimming(session.store, is_required=True)
+    if trimming is not None and trimming.mode != KEEPREF:
+        return trim_by_mode(session, key, trimming)
     db = session.db
     stream: Stream | None = db.change(key, STREAM)
     excess = 0 if stream is None or trimming is None else trimming.excess(stream)

@@ -12,7 +12,7 @@ from itertools import groupby
 from typing import Any
 
 from comparing import typed
-from contents import contents, differences
+from contents import Contents, contents, differences
 from grammars import JUNK, KEYS, Command, Grammar
 from servers import Raw, encode, parse
 from shrinking import shortest
@@ -53,9 +53,13 @@ class Pair:
                     raise Difference(index + 1, ours, theirs)
                 if argv[0].upper() in rules.settles and ours[:1] != b"-":
                     self._settle(argv, ours, theirs, rules)
-        if found := differences(contents(self.godis), contents(self.redis)):
+        if found := differences(self.contents(self.godis), self.contents(self.redis)):
             place, ours, theirs = found[0]
             raise Difference(len(commands), (place, ours), (place, theirs))
+
+    def contents(self, raw: Raw) -> Contents:
+        """Return what a server holds, as far as the two must be alike."""
+        return contents(raw)
 
     def _replies(
         self, commands: list[Command], rules: Grammar

@@ -37,6 +37,22 @@ XTRIM key trim_option
 XTRIM key add_option*
 XTRIM key MINID id
 XTRIM key MINID ~ 18446744073709551615-9
+! XDELEX key delete_mode? numbered_ids
+! XDELEX key delete_mode numbered_ids
+! XDELEX key numbered_ids delete_mode
+! XDELEX key delete_mode? IDS numids id id
+! XACKDEL key group delete_mode? numbered_ids
+! XACKDEL key group delete_mode numbered_ids
+! XACKDEL key group IDS numids id id
+! XTRIM key DELREF MAXLEN length
+! XTRIM key MAXLEN length DELREF
+! XTRIM key KEEPREF MINID id
+! XTRIM key DELREF MINID id delete_mode?
+! XADD key DELREF MAXLEN length new_id field value
+! XADD key add_option* DELREF new_id field value
+!! XTRIM key ACKED MAXLEN length
+!! XTRIM key MINID id ACKED
+!! XADD key ACKED MAXLEN length new_id field value
 XSETID key id
 XSETID key top_id
 XSETID key top_id setid_option*
@@ -105,6 +121,12 @@ def pairs(random: Random) -> list[bytes]:
     return [word for number in range(random.choice([1, 3, 30])) for word in (b"f%d" % (number % 7), b"v" * number)]
 
 
+def numbered_ids(random: Random) -> list[bytes]:
+    """Make IDS, a number, and so many IDs."""
+    ids = [b"50-%d" % random.randrange(9) for _ in range(random.choice([1, 2, 3, 9]))]
+    return [b"IDS", b"%d" % len(ids), *ids]
+
+
 IDS = words("50-0|50-1|50-2|50-3|50-4|50-5|50-6|50-7|50-9|50|3|7-0|7-1|20|20-1|60-1|0|0-1")
 ODD_IDS = words(
     "007-01|+5| 6|-|+|(5|5-|-5|x|5-x|18446744073709551615|18446744073709551616|9-18446744073709551615|1-2-3|*"
@@ -145,6 +167,9 @@ XGROUP DELCONSUMER key group consumer
 XGROUP SETID key group entry
 """
 SLOTS: dict[str, Slot] = {
+    "delete_mode": words("KEEPREF|DELREF|ACKED|delref|acked|ACKED"),
+    "numbered_ids": numbered_ids,
+    "numids": words("2|2|2|1|3|0|-1|abc"),
     "entry": [b"50-%d" % number for number in range(8)],
     "key": words("a|b|a|b|k:1|\x00\xff\r\n"),
     "field": words("f|g|name||\x00\r\n"),

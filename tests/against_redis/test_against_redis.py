@@ -143,6 +143,7 @@ def test_every_command_is_described_as_redis_describes_it(pair: Pair) -> None:
     assert {name: described(ours[name]) for name in both} == {name: described(theirs[name]) for name in both}
     of_fields = b"hexpire hpexpire hexpireat hpexpireat hexpiretime hpexpiretime httl hpttl hpersist".split()
     later_redis = {*of_fields, *b"hgetdel hgetex hsetex msetex delifeq client|no-touch client|setinfo".split()}
+    later_redis |= {*b"delex digest xdelex xackdel".split()}
     own = {b"exit", b"pool", b"pool|status", b"pool|help", b"readmode"}
     assert ours.keys() - theirs.keys() == later_redis | own
 

@@ -71,7 +71,7 @@ CASES = [
     (MADE, f"HGETEX k pxat {LATER} FIELDS 1 b", [b"2"], [f"HPEXPIREAT k {LATER} FIELDS 1 b"]),
     (MADE, "HGETEX k PX 0 FIELDS 2 b b", [b"2", b"2"], ["HDEL k b"]),
     (MADE, "HGETEX k EX 10 PERSIST FIELDS 1 b", errors.NO_FIELDS_WORD, []),
-    (MADE, "HGETEX k EX 10 FIELDS", errors.NO_FIELDS_WORD, []),
+    (MADE, "HGETEX k EX 10 FIELDS", errors.WRONG_ARITY % b"hgetex", []),
     (MADE, "HGETEX k EX x FIELDS 1 b", errors.NOT_AN_INTEGER, []),
     ("", "HGETEX k EX 10 FIELDS 2 b a", [None, None], []),
     ("", "HSETEX k FIELDS 2 a 1 b 2", 1, ["HSET k a 1 b 2"]),

@@ -93,6 +93,8 @@ CASES = [
     ("SET k v", "HRANDFIELD k", errors.WRONG_TYPE, []),
     ("HSET k a 1 b 2 ab 3", "HSCAN k 0", [b"0", [b"a", b"1", b"b", b"2", b"ab", b"3"]], []),
     ("HSET k a 1 b 2 ab 3", "HSCAN k 0 MATCH a* COUNT 1", [b"0", [b"a", b"1", b"ab", b"3"]], []),
+    ("HSET k a 1 b 2 ab 3", "HSCAN k 0 NOVALUES MATCH a*", [b"0", [b"a", b"ab"]], []),
+    ("HSET k a 1", "HSCAN k 0 NOVALUES COUNT", errors.SYNTAX, []),
     ("", "HSCAN k 0 nonsense", [b"0", []], []),
     ("SET k v", "HSCAN k x", errors.INVALID_CURSOR, []),
     ("SET k v", "HSCAN k 0", errors.WRONG_TYPE, []),

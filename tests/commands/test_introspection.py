@@ -30,7 +30,7 @@ NOT_IN_REDIS_7_0 = {"exit", "client|setinfo", "client|no-touch", "pool", "pool|s
 NOT_IN_REDIS_7_0 |= {
     *("hexpire", "hpexpire", "hexpireat", "hpexpireat", "httl", "hpttl", "hexpiretime", "hpexpiretime", "hpersist"),
     *("hgetdel", "hgetex", "hsetex"),
-    *("delifeq", "msetex", "delex", "digest"),
+    *("delifeq", "msetex", "delex", "digest", "xdelex", "xackdel"),
 }
 # What Redis says of a command and the table does not, because Godis has no such thing.
 FLAGS_WITHOUT_MEANING = {b"skip_slowlog"}
@@ -65,6 +65,7 @@ OTHER_SYNTAX = {
     "geohash",
     *("bitfield_ro", "sort", "sort_ro"),  # the word GET is repeated there, too
     *("xrange", "xrevrange", "xautoclaim", "xpending"),  # `start` and `end` are IDs: strings there
+    *("xadd", "xtrim"),  # without KEEPREF, DELREF and ACKED in 7.0
     "xinfo|stream",  # FULL is the token of a block there
     "pfmerge",  # whose arity says that no source is needed
 }

@@ -18,10 +18,51 @@ from values.entry import NO_DEADLINE, value_of
 
 A, B, C = (b"1-0", (b"f", b"a")), (b"2-0", (b"f", b"b")), (b"3-0", (b"f", b"c"))
 THREE = "XADD k 1 f a; XADD k 2 f b; XADD k 3 f c"
+BOTH = (
+    f"{THREE}; XGROUP CREATE k g 0; XREADGROUP GROUP g c COUNT 2 STREAMS k >"
+    "; XGROUP CREATE k h 0; XREADGROUP GROUP h c COUNT 1 STREAMS k >"
+)
 READ = f"{THREE}; XGROUP CREATE k g 0; XREADGROUP GROUP g c COUNT 2 STREAMS k >"
 NOW = str(START_MS)
 GONE = f"{READ}; XDEL k 2-0"
 CASES: list[tuple[str, str, Any, list[str]]] = [  # before, command, reply, effects
+    # deletions that heed groups
+    (BOTH, "XDELEX k IDS 3 1 9 1", [1, -1, -1], ["XDEL k 1-0"]),
+    (BOTH, "XDELEX k KEEPREF IDS 1 1", [1], ["XDEL k 1-0"]),
+    (BOTH, "XDELEX k DELREF IDS 2 1 2", [1, 1], ["XACK k g 1-0 2-0", "XACK k h 1-0", "XDEL k 1-0 2-0"]),
+    (f"{BOTH}; XDEL k 1", "XDELEX k DELREF IDS 1 1", [-1], ["XACK k g 1-0", "XACK k h 1-0"]),
+    (BOTH, "XDELEX k ACKED IDS 2 1 3", [2, 2], []),
+    (f"{BOTH}; XACK k g 1 2; XACK k h 1", "XDELEX k IDS 2 1 2 acked", [1, 2], ["XDEL k 1-0"]),
+    (f"{BOTH}; XDEL k 1", "XDELEX k ACKED IDS 2 1 9", [2, 2], []),
+    ("", "XDELEX k IDS 2 1 x", [-1, -1], []),
+    (BOTH, "XDELEX k IDS 1 x", errors.INVALID_STREAM_ID, []),
+    (BOTH, "XDELEX k IDS 0 1", errors.NUMIDS_NOT_POSITIVE, []),
+    (BOTH, "XDELEX k IDS 2 1", errors.NUMIDS_DIFFERS, []),
+    (BOTH, "XDELEX k IDS 1 1 2", errors.SYNTAX, []),
+    (BOTH, "XDELEX k DELREF ACKED IDS 1 1", errors.SYNTAX, []),
+    (BOTH, "XDELEX k DELREF KEEPREF 1", errors.SYNTAX, []),
+    ("SET k v", "XDELEX k FOO 1 1", errors.WRONG_TYPE, []),
+    (BOTH, "XACKDEL k g IDS 3 1 3 1", [1, -1, -1], ["XACK k g 1-0", "XDEL k 1-0"]),
+    (BOTH, "XACKDEL k g DELREF IDS 1 1", [1], ["XACK k g 1-0", "XACK k h 1-0", "XDEL k 1-0"]),
+    (BOTH, "XACKDEL k g ACKED IDS 2 1 2", [2, 2], ["XACK k g 1-0 2-0"]),
+    (f"{BOTH}; XACK k g 1", "XACKDEL k h ACKED IDS 1 1", [1], ["XACK k h 1-0", "XDEL k 1-0"]),
+    (f"{BOTH}; XDEL k 1", "XACKDEL k g IDS 1 1", [1], ["XACK k g 1-0"]),
+    (BOTH, "XACKDEL k none IDS 1 x", [-1], []),
+    (BOTH, "XTRIM k MAXLEN 1 DELREF", 2, ["XACK k g 1-0 2-0", "XACK k h 1-0", "XTRIM k MAXLEN = 1"]),
+    (BOTH, "XTRIM k DELREF MINID 2", 1, ["XACK k g 1-0", "XACK k h 1-0", "XTRIM k MAXLEN = 2"]),
+    (BOTH, "XTRIM k ACKED MAXLEN 0", 0, []),
+    (f"{BOTH}; XACK k g 1; XACK k h 1", "XTRIM k ACKED MAXLEN 0", 1, ["XTRIM k MAXLEN = 2"]),
+    (f"{BOTH}; XREADGROUP GROUP h c STREAMS k >; XACK k g 2; XACK k h 2", "XTRIM k MAXLEN 0 ACKED", 1, ["XDEL k 2-0"]),
+    (f"{THREE}", "XTRIM k MAXLEN ~ 0 LIMIT 2 ACKED", 2, ["XTRIM k MAXLEN = 1"]),
+    (BOTH, "XTRIM k MAXLEN 1 KEEPREF", 2, ["XTRIM k MAXLEN = 1"]),
+    (BOTH, "XTRIM k DELREF ACKED MAXLEN 1", errors.SYNTAX, []),
+    (BOTH, "XADD k DELREF MAXLEN 2 4 f v", b"4-0",
+     ["XADD k 4-0 f v", "XACK k g 1-0 2-0", "XACK k h 1-0", "XTRIM k MAXLEN = 2"]),
+    (THREE, "XADD k ACKED MAXLEN 1 4-* f v", b"4-0", ["XADD k 4-0 f v", "XTRIM k MAXLEN = 1"]),
+    ("", "XADD k NOMKSTREAM ACKED MAXLEN 1 4 f v", None, []),
+    (THREE, "XADD k DELREF MAXLEN 1 3 f v", errors.STREAM_ID_TOO_SMALL, []),
+    (THREE, "XADD k DELREF 4 f v", b"4-0", ["XADD k 4-0 f v"]),
+    (THREE, "XADD k DELREF ACKED MAXLEN 1 4 f v", errors.INVALID_STREAM_ID, []),
     # XADD
     ("", "XADD k 5-1 f v", b"5-1", ["XADD k 5-1 f v"]),
     ("", "XADD k 5 f v", b"5-0", ["XADD k 5-0 f v"]),

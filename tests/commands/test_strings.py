@@ -19,6 +19,8 @@ from values.subsequence import MAX_BYTES, MAX_PAIRS, common_length, common_range
 MAX = 2**63 - 1
 MIN = -(2**63)
 
+HELLO = "9555e8555c62dcfd"  # the digest of `hello`
+
 CASES = [
     # before, command, reply, effects
     ("", "SET key value", b"OK", ["SET key value"]),
@@ -57,6 +59,35 @@ CASES = [
     ("SET key v", "SET key w IFEQ v IFEQ v", errors.SYNTAX, []),
     ("SET key v", "SET key w IFEQ v XX", errors.SYNTAX, []),
     ("SET key v", "SET key w NX IFEQ v", errors.SYNTAX, []),
+    ("SET key v", "SET key w IFNE x", b"OK", ["SET key w"]),
+    ("SET key v", "SET key w IFNE v", None, []),
+    ("", "SET key w IFNE v", b"OK", ["SET key w"]),
+    ("SET key hello", f"SET key w IFDEQ {HELLO}", b"OK", ["SET key w"]),
+    ("SET key hello", f"SET key w IFDEQ {HELLO.upper()} GET", b"hello", ["SET key w"]),
+    ("SET key hello", f"SET key w IFDNE {HELLO}", None, []),
+    ("SET key v", f"SET key w IFDNE {HELLO}", b"OK", ["SET key w"]),
+    ("", "SET key w IFDEQ 123", None, []),
+    ("", "SET key w IFDNE 123", b"OK", ["SET key w"]),
+    ("SET key v", "SET key w IFDEQ 123", errors.DIGEST_LENGTH, []),
+    ("SADD key v", "SET key w IFDNE 123", errors.WRONG_TYPE, []),
+    ("SET key v", "SET key w IFEQ v IFNE w", errors.SYNTAX, []),
+    ("SET key hello", "DIGEST key", HELLO.encode(), []),
+    ("SETRANGE key 70000 x", "DIGEST key", b"f68eed0dd3edf561", []),
+    ("", "DIGEST key", None, []),
+    ("SADD key v", "DIGEST key", errors.WRONG_TYPE, []),
+    ("SADD key v", "DELEX key", 1, ["DEL key"]),
+    ("", "DELEX key", 0, []),
+    ("SET key v", "DELEX key IFEQ v", 1, ["DEL key"]),
+    ("SET key v", "DELEX key IFEQ x", 0, []),
+    ("SET key v", "DELEX key ifne x", 1, ["DEL key"]),
+    ("", "DELEX key IFNE x", 0, []),
+    ("SET key hello", f"DELEX key IFDEQ {HELLO}", 1, ["DEL key"]),
+    ("SET key hello", f"DELEX key IFDNE {HELLO}", 0, []),
+    ("", "DELEX key IFDEQ 123", 0, []),
+    ("SET key v", "DELEX key IFDEQ 123", errors.DIGEST_LENGTH, []),
+    ("SADD key v", "DELEX key IFEQ v", errors.DELEX_NOT_A_STRING, []),
+    ("SET key v", "DELEX key IFEQ", errors.WRONG_ARITY % b"delex", []),
+    ("SET key v", "DELEX key NX v", errors.DELEX_CONDITION, []),
     ("SET key v", "DELIFEQ key v", 1, ["DEL key"]),
     ("SET key v", "DELIFEQ key x", 0, []),
     ("", "DELIFEQ key ''", 0, []),

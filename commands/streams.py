@@ -227,7 +227,8 @@ def _delete_in_parts(session: Session, key: bytes, words: list[bytes]) -> Work:
 def xtrim(session: Session, argv: list[bytes]) -> Reply:
     """Delete the first entries of a stream, until it has a length or begins with an ID; returns how many.
 
-    Differs from Redis: trimming with `~` is exact, too, and ACKED sets `max-deleted-entry-id` if it keeps an earlier entry.
+    Differs from Redis: trimming with `~` is exact, too. ACKED that keeps an entry and deletes a later one sets
+    `max-deleted-entry-id`.
     """
     key = argv[1]
     options = parse_options(argv, is_add=False)

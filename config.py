@@ -358,6 +358,8 @@ SETTINGS = [
     Setting("maxclients", "maxclients", "10000", parse_integer(1, 1_000_000), live=True),
     Setting("requirepass", "requirepass", "", parse_text, live=True),
     Setting("requirepass-file", "requirepass_file", "", parse_text),
+    Setting("aclfile", "aclfile", "", parse_text),
+    Setting("acllog-max-len", "acllog_max_len", "128", parse_integer(0, MAX_INT), live=True, flag=None),
     Setting("timeout", "timeout_seconds", "0", parse_duration, live=True),
     Setting("tcp-keepalive", "tcp_keepalive_seconds", "300", parse_integer(0, MAX_SECONDS), live=True, flag=None),
     Setting("protected-mode", "protected_mode", "yes", parse_yes, live=True),
@@ -464,6 +466,8 @@ class Config:
     maxclients: int
     requirepass: str
     requirepass_file: str
+    aclfile: str
+    acllog_max_len: int
     timeout_seconds: int
     tcp_keepalive_seconds: int
     protected_mode: bool
@@ -511,6 +515,11 @@ class Config:
     def hosts(self) -> list[Host]:
         """The addresses to listen on."""
         return [Host(word.removeprefix("-"), word.startswith("-")) for word in self.host.split()]
+
+    @property
+    def password(self) -> bytes:
+        """The password of the default user; empty: none."""
+        return self.requirepass.encode("utf-8", "surrogateescape")
 
     def read_password(self) -> None:
         """Read the password from the first line of `requirepass_file`, if that is set. Raises StartError.

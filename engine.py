@@ -67,12 +67,14 @@ from commands import (
 from commands.execution import run_row
 from commands.keyspace_walk import at_once
 from commands.long_commands import AT_ONCE_WORDS, logging_in_slices
+from commands.permissions import check
 from commands.transactions import AT_ONCE, as_one_request, queue, refuse_queued
 from errors import LOG_FAILED, NAMED_BYTES, ONLY_SUBSCRIBE, OUT_OF_MEMORY, UNKNOWN_COMMAND, CommandError
 from errors import NO_AUTH as NO_AUTH_TEXT
 from keyspace.eviction import Making
 from replies import HELD_BACK, OK, QUEUED, Deferred, Reply, Work
 from session import Instance, Session
+from users.user import User
 from values import LongString
 from wire.columns import Columns, columns_of
 
@@ -97,6 +99,7 @@ class Engine:
         # Clients send a name in upper or lower case. The table holds both; only a mixture has to be folded.
         self.table = {**table, **{name.lower(): row for name, row in table.items()}}
         self.replaying = Session(instance, 0)
+        self.replaying.user = User.unrestricted(b"")
         self.replaying.authenticated = True
         observing.attach(instance)
 
@@ -251,14 +254,16 @@ class Engine:
     def admit(self, session: Session, row: Command, argv: list[bytes]) -> Reply:
         """Return None if a request may run now, else what it waits for, or QUEUED. Raises CommandError if refused.
 
-        A request passes authentication, then the closed gates in the order of `session.GATES`. After MULTI it is then
-        queued. EXEC passes the gates with the flags and keys of all that is queued. A request that may run is reported
-        to the read observer.
+        A request passes authentication, its user's permissions, then the closed gates in the order of `session.GATES`.
+        After MULTI it is then queued. EXEC passes the gates with the flags and keys of all that is queued. A request
+        that may run is reported to the read observer.
         """
         instance = self.instance
         if not session.authenticated and not row.flags & NO_AUTH:
             self._resolved(row, argv)
             raise CommandError(NO_AUTH_TEXT)
+        if session.user.is_restricted:
+            check(session, self._resolved(row, argv), argv)
         if session.must_only_subscribe and row.name not in WHILE_SUBSCRIBED:
             raise CommandError(ONLY_SUBSCRIBE % self._resolved(row, argv).name.lower())
         is_queued = session.transaction is not None and row.name not in AT_ONCE

@@ -299,6 +299,47 @@ NO_KEY_ARGUMENTS = b"ERR The command has no key arguments"
 INVALID_COMMAND = b"ERR Invalid command specified"
 INVALID_ARGUMENTS = b"ERR Invalid arguments specified for command"
 INVALID_COMMAND_ARITY = b"ERR Invalid number of arguments specified for command"
+NOT_PERMITTED = {  # by the reason
+    "command": b"this user has no permissions to run the '%b' command",
+    "key": b"this user has no permissions to access one of the keys used as arguments",
+    "channel": b"this user has no permissions to access one of the channels used as arguments",
+}
+WOULD_BE_DENIED = {
+    "command": b"This user has no permissions to run the '%b' command",
+    "key": b"This user has no permissions to access the '%b' key",
+    "channel": b"This user has no permissions to access the '%b' channel",
+}
+SORT_PATTERN_DENIED = b"ERR %b option of SORT denied due to insufficient ACL permissions"
+UNKNOWN_CATEGORY = b"ERR Unknown category '%b'"
+DEFAULT_USER_STAYS = b"ERR The 'default' user cannot be removed"
+BAD_USER_NAME = b"ERR Usernames can't contain spaces or null characters"
+RULE_REFUSED = b"ERR Error in ACL SETUSER modifier '%b': %b"
+UNMATCHED_PARENTHESIS = b"ERR Unmatched parenthesis in acl selector starting at '%b'."
+RULE_SYNTAX = b"Syntax error"
+RULE_UNKNOWN_COMMAND = b"Unknown command or category name in ACL"
+RULE_OF_SUBCOMMAND = b"Allowing first-arg of a subcommand is not supported"
+RULE_NO_PASSWORD = b"The password you are trying to remove from the user does not exist"
+RULE_BAD_HASH = b"The password hash must be exactly 64 characters and contain only lowercase hexadecimal characters"
+RULE_AFTER_ALL_KEYS = (
+    b"Adding a pattern after the * pattern (or the 'allkeys' flag) is not valid and does not have any effect. "
+    b"Try 'resetkeys' to start with an empty list of patterns"
+)
+RULE_AFTER_ALL_CHANNELS = (
+    b"Adding a pattern after the * pattern (or the 'allchannels' flag) is not valid and does not have any effect. "
+    b"Try 'resetchannels' to start with an empty list of channels"
+)
+GENPASS_BITS = (
+    b"ERR ACL GENPASS argument must be the number of bits for the output password, a positive number up to 4096"
+)
+ACL_NO_SUCH_USER = b"ERR User '%b' not found"
+NO_SUCH_COMMAND = b"ERR Command '%b' not found"
+NO_ACL_FILE = (
+    b"ERR This Redis instance is not configured to use an ACL file. You may want to specify users via the ACL SETUSER "
+    b"command and then issue a CONFIG REWRITE (assuming you have a Redis configuration file set) in order to store "
+    b"users in the Redis configuration."
+)
+ACL_FILE_REFUSED = b"ERR %b WARNING: ACL errors detected, no change to the previously active ACL rules was performed"
+ACL_NOT_SAVED = b"ERR There was an error trying to save the ACLs. Please check the server logs for more information"
 POOL_DOWN = b"POOLDOWN cannot reach the log (etcd), write refused"
 POOL_UNKNOWN = b"POOLUNKNOWN no confirmation in 10 s; the write may still be applied"
 POOL_STALE = b"POOLSTALE cannot reach the log (etcd), so what this instance has may be out of date"

@@ -66,6 +66,7 @@ Options:
   --maxclients N             How many clients at a time (default: 10000).
   --requirepass PASSWORD     Clients must send AUTH with this password.
   --requirepass-file FILE    The same; the password is the first line of FILE, and so not seen in a list of processes.
+  --aclfile FILE             The users and what they may do, a line each, as ACL LIST shows them. ACL SAVE writes it.
   --protected-mode YESNO     Without a password, serve only clients of this machine (default: yes).
   --timeout TIME             Close clients that were idle for so long; 0: never (default: 0).
   --shutdown-timeout TIME    How long clients may take to read their last replies at the end (default: 10).

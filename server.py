@@ -22,6 +22,7 @@ from aof import AppendOnlyLog, NullLog, ReplayReport, claim_directory, replay
 from cli.progress import Progress
 from cli.redis_import import LOG_NAME, files_beside, make_log, remarks
 from commands.info import resident_bytes
+from commands.permissions import catalogue
 from config import LOG_LEVELS, Config
 from engine import Engine
 from errors import DamagedLog, LogError, PoolError, StartError
@@ -35,6 +36,7 @@ from net.listener import GEVENT_VERSION, Server
 from net.turn import THREADS, start_threads
 from session import Instance
 from store import Store
+from users.registry import UserFileError
 from version import VERSION
 
 if TYPE_CHECKING:
@@ -106,6 +108,8 @@ def recover_and_listen(
         store, log, config, config.instance_id, run_id=os.urandom(20).hex(), started_ms=int(time() * 1000)
     )
     engine = Engine(instance)
+    instance.secret_bytes = os.urandom
+    load_users(instance)
     instance.eviction.base_bytes = resident_bytes()
     logger.info("Godis %s, instance %s, pid %d, gevent %s", VERSION, instance.id, os.getpid(), GEVENT_VERSION)
     if isinstance(log, AppendOnlyLog):
@@ -118,6 +122,16 @@ def recover_and_listen(
     for place in network.listen(bound):
         logger.info("serving on %s", place)
     return network
+
+
+def load_users(instance: Instance) -> None:
+    """Read the file of users, if the settings name one. It counts more than --requirepass. Raises StartError."""
+    instance.users.follow_password(instance.config.password)
+    if instance.config.aclfile:
+        try:
+            instance.users.load(instance.config.aclfile, catalogue())
+        except UserFileError as error:
+            raise StartError(f"--aclfile: {error}") from None
 
 
 def load_tls(config: Config) -> ServerTls | None:
@@ -172,6 +186,8 @@ def join_and_listen(config: Config, tls: ServerTls | None, bound: list[Bound]) -
     instance = Instance(
         store, log, config, config.instance_id, run_id=os.urandom(20).hex(), started_ms=int(time() * 1000)
     )
+    instance.secret_bytes = os.urandom
+    load_users(instance)
     instance.eviction.base_bytes = resident_bytes()
     logger.info("Godis %s, instance %s, pid %d, gevent %s", VERSION, instance.id, os.getpid(), GEVENT_VERSION)
     logger.info("a member of a pool: its log is in etcd, and no log of this machine is locked or written")

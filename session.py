@@ -33,6 +33,8 @@ from keyspace.notifications import Notifications, Running
 from keyspace.subscriptions import KINDS, Leaving, Subscriptions
 from replies import Push, Reply
 from store import EffectLog, Keyspace, Store
+from users.registry import Users
+from users.user import User
 
 # The gates that may defer or refuse a request, in the order in which a request passes them: see `Engine.admit`.
 GATES = ("blocked clients", "key locks", "log", "pause", "pool", "memory")
@@ -206,8 +208,9 @@ class Session:
         self.subscribed: dict[str, dict[bytes, None]] = {kind: {} for kind in KINDS}  # names, by the kind
         self.transaction: Transaction | None = None  # changed by `begin_transaction` and `end_transaction`
         self.resp3 = False
-        self.restricted = False  # not authenticated, in a transaction, or subscribed: `Engine.admit` decides
-        self.authenticated = not instance.config.requirepass
+        self.restricted = False  # its requests are not simply run: `Engine.admit` decides
+        self.user: User = instance.users.default
+        self.authenticated = self.user.lets_everybody_in
         self.watch: Watch | None = None
         self.is_gone = False
         self.is_executing = False  # a request of a transaction runs: it must not wait
@@ -244,7 +247,12 @@ class Session:
 
     def update_restricted(self) -> None:
         """Decide again whether `Engine.admit` must look at each request of the client."""
-        self.restricted = not self._authenticated or self.transaction is not None or self.must_only_subscribe
+        self.restricted = (
+            not self._authenticated
+            or self.transaction is not None
+            or self.user.is_restricted
+            or self.must_only_subscribe
+        )
 
     @property
     def is_subscribed(self) -> bool:
@@ -318,7 +326,8 @@ class Session:
         self.drop_transaction()
         self.instance.subscriptions.remove_all(self)
         self.db = self.store.databases[0]
-        self.authenticated = not self.instance.config.requirepass
+        self.user = self.instance.users.default
+        self.authenticated = self.user.lets_everybody_in
         self.resp3 = self.lines_in_resp = False
         self.name = b""
         if not self.skip_replies:  # as in Redis, RESET is not answered behind CLIENT REPLY SKIP
@@ -374,6 +383,7 @@ class Instance:
     started_ms: int
     kill: Callable[[Session], None] = lambda session: None
     sleep: Callable[[float], None] = lambda seconds: None  # blocks the whole process; the server provides it
+    secret_bytes: Callable[[int], bytes] = bytes  # bytes that cannot be guessed; the server provides the function
     clients: dict[int, Session] = field(default_factory=dict)
     no_touch_clients: set[int] = field(default_factory=set)  # ids of the clients in the mode of CLIENT NO-TOUCH
     statistics: Statistics = field(default_factory=Statistics)
@@ -392,6 +402,7 @@ class Instance:
     settings_changed: list[Callable[[], None]] = field(default_factory=list)  # called after CONFIG SET
 
     def __post_init__(self) -> None:
+        self.users = Users()
         self.last_save_second = self.started_ms // 1000  # a log that was read is on the disk
         self.eviction = Eviction(self.store)
         self.key_listeners = KeyListeners(self.store)
@@ -408,7 +419,8 @@ class Instance:
         self.store.tick(self.store.now_ms)  # for the commands that follow in this turn
         self.follow_memory_limit()
         self.notifications.classes = self.config.event_classes
-        if not self.config.requirepass:
+        self.users.follow_password(self.config.password)
+        if self.users.default.lets_everybody_in:
             for client in self.clients.values():
                 client.authenticated = True
         for follow in self.settings_changed:

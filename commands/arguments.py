@@ -1,4 +1,4 @@
-"""Parse the arguments that many commands share: integers, deadlines, database indexes.
+"""Parse the arguments that many commands share: integers, deadlines, database indexes, names.
 
 1. Integers follow Redis's rules, which are stricter than Python's: no space, no plus sign, no leading zero, no
    underscore, at most 64 bits.
@@ -9,13 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from errors import DB_OUT_OF_RANGE, INVALID_EXPIRE, NOT_AN_INT, NOT_AN_INTEGER, TOO_MANY_WORDS, CommandError
+from errors import (
+    CLIENT_NAME_TOO_LONG,
+    DB_OUT_OF_RANGE,
+    INVALID_CLIENT_NAME,
+    INVALID_EXPIRE,
+    NOT_AN_INT,
+    NOT_AN_INTEGER,
+    TOO_MANY_WORDS,
+    CommandError,
+)
 from store import Keyspace, Store
 
 MAX_INTEGER = 2**63 - 1
 MIN_INTEGER = -(2**63)
 MOST_OPTION_WORDS = 128  # in a request with options; no command has nearly as many options
 SMALL_INTEGERS = {b"%d" % number: number for number in range(-128, 1025)}
+LONGEST_CLIENT_NAME_BYTES = 1024
 LONGEST_INTEGER = len(b"%d" % MIN_INTEGER)
 
 # option -> (milliseconds per unit, whether it counts from now)
@@ -78,3 +88,16 @@ def parse_database(text: bytes, store: Store) -> Keyspace:
     if not 0 <= index < len(store.databases):
         raise CommandError(DB_OUT_OF_RANGE)
     return store.databases[index]
+
+
+def is_plain(word: bytes) -> bool:
+    """Return True if a word is visible ASCII without spaces, so that it cannot break a line of CLIENT LIST."""
+    return all(33 <= byte <= 126 for byte in word)
+
+
+def check_client_name(name: bytes) -> None:
+    """Raise CommandError if a connection name is not plain or longer than 1024 bytes."""
+    if len(name) > LONGEST_CLIENT_NAME_BYTES:
+        raise CommandError(CLIENT_NAME_TOO_LONG)
+    if not is_plain(name):
+        raise CommandError(INVALID_CLIENT_NAME)

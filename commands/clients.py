@@ -11,8 +11,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from commands import ADMIN, ALONE, LOADING, NOSCRIPT, STALE, TABLE, command, container, fold
-from commands.arguments import MAX_INTEGER, MIN_INTEGER, check_option_words, parse_bounded, parse_integer
-from commands.connection import DEFAULT_USER, LONGEST_CLIENT_NAME_BYTES, check_client_name, is_plain
+from commands.arguments import (
+    LONGEST_CLIENT_NAME_BYTES,
+    MAX_INTEGER,
+    MIN_INTEGER,
+    check_client_name,
+    check_option_words,
+    is_plain,
+    parse_bounded,
+    parse_integer,
+)
 from commands.introspection import describe_subcommands
 from commands.long_commands import word_by_word
 from errors import (
@@ -147,7 +155,7 @@ def describe(client: Session) -> bytes:
         f"sub={sub} psub={psub} ssub={ssub} multi={queued} qbuf={query_bytes} qbuf-free=0 argv-mem=0 "
         f"multi-mem={queued_bytes} rbs=0 rbp=0 obl=0 oll=0 "
         f"omem={output_bytes} tot-mem={query_bytes + output_bytes} events={'rw' if output_bytes else 'r'} "
-        f"cmd={_command_name(client.last_command)} user={DEFAULT_USER.decode()} redir=-1 "
+        f"cmd={_command_name(client.last_command)} user={client.user.name.decode(errors='surrogateescape')} redir=-1 "
         f"resp={3 if client.resp3 else 2} lib-name={client.library_name.decode()} "
         f"lib-ver={client.library_version.decode()}\n"
     ).encode("utf-8", "surrogateescape")
@@ -232,7 +240,7 @@ def client_kill(session: Session, argv: list[bytes]) -> Reply:
             raise CommandError(NO_SUCH_CLIENT)
         return Farewell(b"OK") if session.closing else OK
     check_option_words(argv)
-    filters, skip_me = _parse_filters(argv[2:])
+    filters, skip_me = _parse_filters(session, argv[2:])
     return _kill(session, filters, skip_me)
 
 
@@ -249,7 +257,7 @@ def _kill(session: Session, filters: list[Filter], skip_me: bool) -> int:
     return killed
 
 
-def _parse_filters(words: list[bytes]) -> tuple[list[Filter], bool]:
+def _parse_filters(session: Session, words: list[bytes]) -> tuple[list[Filter], bool]:
     filters: dict[bytes, Filter] = {}  # as in Redis, the last filter of a kind counts
     skip_me = True
     for position in range(0, len(words), 2):
@@ -258,6 +266,8 @@ def _parse_filters(words: list[bytes]) -> tuple[list[Filter], bool]:
         option, value = fold(words[position]), words[position + 1]
         if option == b"SKIPME" and fold(value) in (b"YES", b"NO"):
             skip_me = fold(value) == b"YES"
+        elif option == b"USER" and value not in session.instance.users.by_name:
+            raise CommandError(NO_SUCH_USER % value[:QUOTED_BYTES])
         elif option in FILTERS:
             filters[option] = FILTERS[option](value)
         else:
@@ -277,9 +287,7 @@ def _of_type(value: bytes) -> Filter:
 
 
 def _of_user(value: bytes) -> Filter:
-    if value != DEFAULT_USER:
-        raise CommandError(NO_SUCH_USER % value[:QUOTED_BYTES])
-    return lambda client: True  # every client is the default user, also before AUTH
+    return lambda client: client.user.name == value
 
 
 def _from_address(value: bytes) -> Filter:

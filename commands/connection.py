@@ -1,23 +1,28 @@
 """Commands about the connection itself: protocol version, authentication, database, end.
 
 1. The state of a connection is in `Session`. CLIENT, which also reads other connections, is in `commands/clients.py`.
-2. There is one user, `default`, as in Redis without ACL rules. Its password is `requirepass`. While that is empty,
+2. Without ACL rules there is one user, `default`, as in Redis. Its password is `requirepass`. While that is empty,
    every client is authenticated.
 """
 
 from __future__ import annotations
 
 import logging
-from hmac import compare_digest
 
 from commands import ALLOW_BUSY, ALONE, FAST, LOADING, NO_AUTH, NOSCRIPT, STALE, command, fold
-from commands.arguments import MAX_INTEGER, MIN_INTEGER, check_option_words, parse_bounded, parse_database
+from commands.arguments import (
+    MAX_INTEGER,
+    MIN_INTEGER,
+    check_client_name,
+    check_option_words,
+    parse_bounded,
+    parse_database,
+)
+from commands.permissions import log_wrong_password
 from errors import (
     AUTH_WITHOUT_PASSWORD,
-    CLIENT_NAME_TOO_LONG,
     HELLO_OPTION,
     HELLO_UNAUTHENTICATED,
-    INVALID_CLIENT_NAME,
     INVALID_PROTOCOL,
     NOPROTO,
     QUOTED_BYTES,
@@ -28,37 +33,25 @@ from errors import (
 )
 from replies import OK, PONG, Farewell, Reply, Status
 from session import Session
+from users.registry import DEFAULT_USER
 from version import REDIS_VERSION
 
 logger = logging.getLogger("godis")
 
-DEFAULT_USER = b"default"
-LONGEST_CLIENT_NAME_BYTES = 1024
 ALWAYS = (
     NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | ALLOW_BUSY
 )  # allowed before AUTH and in every state of the server
 
 
 def authenticate(session: Session, user: bytes, password: bytes) -> None:
-    """Authenticate a client. Raises WRONGPASS. The comparison takes the same time for any wrong password."""
-    required = session.instance.config.requirepass.encode("utf-8", "surrogateescape")
-    if user != DEFAULT_USER or (required and not compare_digest(password, required)):
+    """Make a client a user. Raises WRONGPASS. The comparison takes the same time for any wrong password."""
+    found = session.instance.users.by_name.get(user)
+    if found is None or not found.accepts(password):
         logger.warning("refused a wrong password or user from %s", session.address)
+        log_wrong_password(session, user)
         raise CommandError(WRONG_PASSWORD)
+    session.user = found
     session.authenticated = True
-
-
-def is_plain(word: bytes) -> bool:
-    """Return True if a word is visible ASCII without spaces, so that it cannot break a line of CLIENT LIST."""
-    return all(33 <= byte <= 126 for byte in word)
-
-
-def check_client_name(name: bytes) -> None:
-    """Raise CommandError if a connection name is not plain or longer than 1024 bytes."""
-    if len(name) > LONGEST_CLIENT_NAME_BYTES:
-        raise CommandError(CLIENT_NAME_TOO_LONG)
-    if not is_plain(name):
-        raise CommandError(INVALID_CLIENT_NAME)
 
 
 @command("PING", "[message]", arity=-1, flags=FAST, text_signs=True)
@@ -85,7 +78,7 @@ def auth(session: Session, argv: list[bytes]) -> Reply:
     """Authenticate the connection."""
     if len(argv) > 3:
         raise CommandError(SYNTAX)
-    if len(argv) == 2 and not session.instance.config.requirepass:
+    if len(argv) == 2 and session.instance.users.default.needs_no_password:
         raise CommandError(AUTH_WITHOUT_PASSWORD)
     authenticate(session, argv[1] if len(argv) == 3 else DEFAULT_USER, argv[-1])
     return OK

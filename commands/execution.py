@@ -11,6 +11,7 @@ from collections.abc import Generator
 
 from commands import HIDDEN, TABLE, Command, fold
 from commands.keyspace_walk import at_once
+from commands.permissions import check
 from errors import INTERNAL, NO_MEMORY, CommandError
 from replies import LongArray, Reply
 from session import Instance, Session
@@ -23,6 +24,8 @@ def execute(session: Session, argv: list[bytes]) -> Reply:
     name = fold(argv[0])
     row = TABLE.get(name) or HIDDEN[name]
     try:
+        if session.user.is_restricted:
+            check(session, row.of(argv), argv)
         reply = run_row(session, row, argv)
         while isinstance(reply, Generator):
             reply = at_once(reply)

@@ -25,7 +25,7 @@ Argument = dict[bytes, Any]
 
 TYPES = {
     "key": "key key1 key2 newkey source destination destkey sourcekey src dst",
-    "integer": "bit client-id count cursor db decrement destination-db end entries_added entries_read frequency "
+    "integer": "bit bits client-id count cursor db decrement destination-db end entries_added entries_read frequency "
     "increment index index1 index2 len limit milliseconds ms num-matches numkeys offset protover rank seconds start "
     "stop timeout ttl weight",
     "double": "score min max longitude latitude radius width height",

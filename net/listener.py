@@ -209,7 +209,7 @@ class Server:
     def _is_denied(self, peer: Any) -> bool:
         host = plain_address(peer[0]) if isinstance(peer, tuple) and peer else ""
         local = host.startswith("127.") or host in ("::1", "")
-        return self.config.protected_mode and not self.config.requirepass and not local
+        return self.config.protected_mode and self.instance.users.default.lets_everybody_in and not local
 
     def _refuse(self, sock: socket.socket, refusal: bytes) -> None:
         self.instance.statistics.connections_rejected += 1

@@ -199,6 +199,13 @@ def test_a_file_without_a_password_is_refused(tmp_path: Path, content: bytes | N
     assert run_here(tmp_path, "check", "some.log", env={"GODIS_REQUIREPASS_FILE": "password"}).returncode == 0
 
 
+def test_a_wrong_file_of_users_keeps_the_server_from_starting(tmp_path: Path) -> None:
+    (tmp_path / "users.acl").write_text("user bob on +nosuch\n")
+    refused = run_here(tmp_path, "--aclfile", "users.acl")
+    assert_refused(refused, 1, "--aclfile: users.acl:1: Error in applying operation +nosuch: Unknown command")
+    assert_refused(run_here(tmp_path, "--aclfile", "nosuch"), 1, "--aclfile: nosuch: No such file")
+
+
 def test_two_passwords_are_a_usage_error(tmp_path: Path) -> None:
     (tmp_path / "password").write_text("secret\n")
     refused = run_here(tmp_path, "--requirepass", "other", "--requirepass-file", "password")

@@ -6,6 +6,7 @@ rewrite, that of a turn, and a member of a pool are harnesses as well.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Generator, Sequence
 from random import Random
 from typing import Any, Generic, TypeVar
@@ -150,6 +151,7 @@ class Bench(Harness[RecordedLog]):
         self.slept: list[float] = []
         self.instance.kill = self._kill
         self.instance.sleep = self.slept.append
+        self.instance.secret_bytes = os.urandom
 
     def _kill(self, session: Session) -> None:
         self.killed.append(session)

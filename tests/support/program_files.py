@@ -16,7 +16,7 @@ errors replies version
 rdb
 config wire protocol
 values
-keyspace store
+keyspace store users
 log aof
 session
 commands

@@ -19,6 +19,7 @@ values
 keyspace store users
 log aof
 session
+scripts
 commands
 engine
 net

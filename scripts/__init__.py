@@ -1,0 +1,1 @@
+"""What scripts in Lua run in: their libraries."""

@@ -21,6 +21,7 @@ from grammars import ALL, grammar
 from random_commands import FAMILIES, random_command, words
 from server_pair import ALONE, Pair, alike, report
 from servers import Failure, GodisProcess, Raw, RedisProcess, Simple, encode, parse
+from tables import for_each
 
 from errors import UNBALANCED_QUOTES
 from protocol import shown
@@ -92,7 +93,7 @@ def test_patterns_match_the_same_keys(pair: Pair) -> None:
         assert ours == theirs, pattern
 
 
-@pytest.mark.parametrize(
+@for_each(
     "value",
     [
         *words("|0|-1|01|1.5|+1| 1|-0|12345678901234567890|9223372036854775807|-9223372036854775808"),

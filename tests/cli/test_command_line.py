@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from program import run, run_here
 from servers import GODIS, GodisProcess, encode, require
+from tables import for_each
 
 from cli.command_line import read_variables
 from cli.log_tools import UNUSABLE
@@ -187,7 +188,7 @@ def test_what_kubernetes_sets_for_a_service_named_godis_stops_nothing(tmp_path: 
             assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("name", "value", "warning"),
     [
         ("GODIS_PORT", "tcp://10.43.0.7:6379", "--port sets the port"),

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from instances import Bench, Client, driven, run_all, run_one, state_of, work_of
+from tables import for_each
 
 import errors
 from errors import CommandError
@@ -117,7 +118,7 @@ WRONG_TYPE = [
 ]
 
 
-@pytest.mark.parametrize(("before", "line", "reply", "effects"), CASES)
+@for_each(("before", "line", "reply", "effects"), CASES)
 def test_what_a_command_answers_and_logs(before: str, line: str, reply: Any, effects: list[str]) -> None:
     bench = Bench(default_ttl="0")
     client = bench.connect()
@@ -133,7 +134,7 @@ def test_what_a_command_answers_and_logs(before: str, line: str, reply: Any, eff
     bench.store.databases[0].check()
 
 
-@pytest.mark.parametrize("line", WRONG_TYPE)
+@for_each("line", WRONG_TYPE)
 def test_a_value_of_another_type_is_refused(line: str) -> None:
     bench = Bench()
     client = bench.connect()

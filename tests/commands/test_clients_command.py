@@ -8,6 +8,7 @@ import time
 import pytest
 from instances import Bench, Client
 from servers import GodisProcess, Raw, encode, parse, wait_until
+from tables import for_each
 
 from errors import NO_SUCH_CLIENT, CommandError
 from replies import HELD_BACK, NO_REPLY, OK, Farewell
@@ -78,7 +79,7 @@ def fields(line: bytes) -> dict[bytes, bytes]:
     return dict(field.split(b"=", 1) for field in line[:-1].split(b" "))
 
 
-@pytest.mark.parametrize("line", REFUSED)
+@for_each("line", REFUSED)
 def test_a_refusal_is_worded_as_in_redis(line: str, bench: Bench, real: Raw) -> None:
     wire = bench.connect().wire(*line.split(" "))
     assert wire.startswith(b"-")
@@ -266,7 +267,7 @@ KILLS = [
 ]
 
 
-@pytest.mark.parametrize(("words", "closed"), KILLS)
+@for_each(("words", "closed"), KILLS)
 def test_kill_closes_all_that_meet_every_filter(words: str, closed: list[int], bench: Bench) -> None:
     clients = [bench.connect(f"10.0.0.{number}:1") for number in (1, 2, 3)]
     assert clients[0].ask("CLIENT", "KILL", *words.split()) == len(closed)

@@ -10,6 +10,7 @@ import pytest
 from canonical import all_of
 from fakes import Dialogue
 from instances import Bench, Client, Replay, driven, work_of
+from tables import for_each
 
 import commands.geo
 import commands.scored
@@ -83,7 +84,7 @@ CASES: list[tuple[str, str, Any, list[str]]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("before", "line", "reply", "effects"), CASES)
+@for_each(("before", "line", "reply", "effects"), CASES)
 def test_what_a_command_answers_and_logs(before: str, line: str, reply: Any, effects: list[str]) -> None:
     dialogue = Dialogue()
     for each in filter(None, before.split("; ")):
@@ -148,8 +149,8 @@ def within(distances: dict[bytes, float], radius: float, descending: bool = Fals
 
 
 @pytest.mark.usefixtures("_few")
-@pytest.mark.parametrize("radius", [300, 900, 5000])
-@pytest.mark.parametrize("options", ["", "ASC", "DESC", "COUNT 30", "DESC COUNT 5", "COUNT 25 ANY", "COUNT 3 ANY ASC"])
+@for_each("radius", [300, 900, 5000])
+@for_each("options", ["", "ASC", "DESC", "COUNT 30", "DESC COUNT 5", "COUNT 25 ANY", "COUNT 3 ANY ASC"])
 def test_a_search_among_many_is_of_the_moment_when_it_was_asked(radius: int, options: str) -> None:
     client, distances = filled(300)
     words = f"GEOSEARCH k FROMLONLAT 10 50 BYRADIUS {radius} km {options}".split()

@@ -13,6 +13,7 @@ from fakes import Dialogue
 from instances import START_MS, Bench, Replay, driven, work_of
 from pool_member import START_MS as START_OF_POOL_MS
 from pool_member import Member, copy_of
+from tables import for_each
 
 import commands.hashes
 import errors
@@ -112,7 +113,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("before", "line", "reply", "effects"), CASES)
+@for_each(("before", "line", "reply", "effects"), CASES)
 def test_what_a_command_answers_and_logs(before: str, line: str, reply: object, effects: list[str]) -> None:
     dialogue = Dialogue()
     dialogue.store.tick(START_MS)
@@ -155,7 +156,7 @@ EXPIRED = [  # command, reply, effects: of a hash whose field a has expired, and
 ]
 
 
-@pytest.mark.parametrize(("line", "reply", "effects"), EXPIRED)
+@for_each(("line", "reply", "effects"), EXPIRED)
 def test_a_field_that_has_expired_counts_as_absent(line: str, reply: object, effects: list[str]) -> None:
     dialogue = Dialogue()
     dialogue.ask("HSET k a 1 b 2 c 3", "HPEXPIRE k 10 FIELDS 1 a")

@@ -11,6 +11,7 @@ import pytest
 from canonical import all_of
 from fakes import Dialogue
 from instances import Bench, Client, Replay, driven, work_of
+from tables import for_each
 
 import commands.hashes
 import errors
@@ -106,7 +107,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("before", "line", "reply", "effects"), CASES)
+@for_each(("before", "line", "reply", "effects"), CASES)
 def test_what_a_command_answers_and_logs(before: str, line: str, reply: object, effects: list[str]) -> None:
     dialogue = Dialogue()
     for each in filter(None, before.split("; ")):
@@ -135,7 +136,7 @@ WIRES = [  # command, RESP3, RESP2
 ]
 
 
-@pytest.mark.parametrize(("line", "resp3", "resp2"), WIRES)
+@for_each(("line", "resp3", "resp2"), WIRES)
 def test_the_types_of_replies_are_those_of_redis(line: str, resp3: bytes, resp2: bytes) -> None:
     for protocol, expected in ((3, resp3), (2, resp2)):
         client = Bench().connect()
@@ -227,8 +228,8 @@ def test_many_values_are_of_the_moment_when_they_were_asked() -> None:
 
 
 @pytest.mark.usefixtures("_few_at_once")
-@pytest.mark.parametrize("count", [1, 19, 40, 59, -40, -1000])
-@pytest.mark.parametrize("words", [[], ["WITHVALUES"]])
+@for_each("count", [1, 19, 40, 59, -40, -1000])
+@for_each("words", [[], ["WITHVALUES"]])
 def test_many_random_fields_are_fields(count: int, words: list[str]) -> None:
     client = client_with(k=range(60))
     reply = client.ask("HRANDFIELD", "k", count, *words)
@@ -289,10 +290,8 @@ def test_fields_of_a_small_hash_are_one_plain_reply() -> None:
     assert HASH.is_large(client.bench.store.databases[0].peek(b"k"))
 
 
-@pytest.mark.parametrize(
-    "line", ["DEL k", "UNLINK k", "FLUSHALL", "FLUSHDB", "RENAME small k", "COPY small k REPLACE", "PEXPIRE k 1"]
-)
-@pytest.mark.parametrize("is_viewed", [False, True])
+@for_each("line", ["DEL k", "UNLINK k", "FLUSHALL", "FLUSHDB", "RENAME small k", "COPY small k REPLACE", "PEXPIRE k 1"])
+@for_each("is_viewed", [False, True])
 def test_a_large_hash_is_freed_in_slices_whatever_removes_it(line: str, is_viewed: bool) -> None:
     client = client_with(k=range(2500), small=range(2), other=range(2500))
     bench = client.bench

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from instances import Bench, Client, driven, run_one, state_of, work_of
 from servers import RedisProcess
+from tables import for_each
 
 import errors
 from errors import CommandError
@@ -55,7 +56,7 @@ CASES: list[tuple[str, str, Any, list[str]]] = [  # before, command, reply, effe
 WRONG_TYPE = ["PFADD l a", "PFCOUNT l", "PFCOUNT k l", "PFMERGE l", "PFMERGE d l"]
 
 
-@pytest.mark.parametrize(("before", "line", "reply", "effects"), CASES)
+@for_each(("before", "line", "reply", "effects"), CASES)
 def test_what_a_command_answers_and_logs(before: str, line: str, reply: Any, effects: list[str]) -> None:
     bench = Bench(default_ttl="0")
     client = bench.connect()

@@ -8,6 +8,7 @@ import platform
 import pytest
 from instances import START_MS, Bench, Client
 from servers import Raw
+from tables import for_each
 
 import commands.info
 from commands.info import SECTIONS as ALL_SECTIONS
@@ -56,7 +57,7 @@ def test_fields_are_those_of_redis_or_named_here(bench: Bench, real: Raw) -> Non
         assert fields.keys() - theirs[section].keys() <= OWN_FIELDS | LATER_FIELDS
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("words", "titles"),
     [
         ([], list(SECTIONS)),

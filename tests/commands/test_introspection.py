@@ -18,6 +18,7 @@ import pytest
 import redis
 from instances import Bench
 from servers import PATIENCE_SECONDS, ROOT, GodisProcess, Raw, RedisProcess, parse, require
+from tables import for_each
 
 import commands
 from commands import ALONE, TABLE, Command
@@ -142,7 +143,7 @@ def test_each_flag_is_a_bit_of_its_own() -> None:
     assert all(value.bit_count() == 1 for value in flags.values())
 
 
-@pytest.mark.parametrize("line", REFUSED)
+@for_each("line", REFUSED)
 def test_a_refusal_is_worded_as_in_redis(line: str, real: Raw) -> None:
     wire = Bench().connect().wire(*line.split(" "))
     assert wire.startswith(b"-")
@@ -161,7 +162,7 @@ def test_answers_are_those_of_redis(resp: int, real: Raw) -> None:
 # ---- COMMAND INFO beside Redis's
 
 
-@pytest.mark.parametrize("row", ROWS, ids=named)
+@for_each("row", ROWS, ids=named)
 def test_a_row_agrees_with_redis(row: Command, real_client: Any) -> None:
     (theirs,) = real_client.execute_command("COMMAND INFO", named(row), NEVER_DECODE=True) or [None]
     if named(row) in NOT_IN_REDIS_7_0:
@@ -209,9 +210,7 @@ def test_all_commands_are_described_counted_and_listed() -> None:
     assert {b"get", b"client", b"client|id", b"command|docs"} <= set(names)
 
 
-@pytest.mark.parametrize(
-    "category", ["read", "write", "admin", "dangerous", "fast", "string", "keyspace", "connection"]
-)
+@for_each("category", ["read", "write", "admin", "dangerous", "fast", "string", "keyspace", "connection"])
 def test_filter_by_category_finds_what_redis_finds(category: str, real_client: Any) -> None:
     ours = set(Bench().connect().ask("COMMAND", "LIST", "FILTERBY", "ACLCAT", category))
     theirs = set(real_client.execute_command("COMMAND LIST", "FILTERBY", "ACLCAT", category))
@@ -242,7 +241,7 @@ def hints(described: list[dict[str, Any]]) -> list[Any]:
     ]
 
 
-@pytest.mark.parametrize("row", [row for row in ROWS if named(row) not in NOT_IN_REDIS_7_0], ids=named)
+@for_each("row", [row for row in ROWS if named(row) not in NOT_IN_REDIS_7_0], ids=named)
 def test_docs_describe_a_command_as_redis_does(row: Command, real_client: Any) -> None:
     theirs = plain(real_client.execute_command("COMMAND DOCS", named(row)))[named(row)]
     ours = plain(Bench().connect().ask("COMMAND", "DOCS", named(row)))[named(row)]
@@ -265,7 +264,7 @@ def test_docs_of_all_commands_hold_the_subcommands() -> None:
 # ---- the table
 
 
-@pytest.mark.parametrize("row", ROWS, ids=named)
+@for_each("row", ROWS, ids=named)
 def test_a_row_is_complete(row: Command) -> None:
     assert row.summary.endswith(".")
     assert row.since
@@ -275,7 +274,7 @@ def test_a_row_is_complete(row: Command) -> None:
     assert not (has_flags and row.subcommands and row.arity != -1), "a container has no flags but its subcommands'"
 
 
-@pytest.mark.parametrize("row", [row for row in ROWS if not row.subcommands], ids=named)
+@for_each("row", [row for row in ROWS if not row.subcommands], ids=named)
 def test_arity_agrees_with_syntax(row: Command) -> None:
     """The words that the syntax demands are as many as the arity counts."""
     described = plain(arguments(row.syntax))
@@ -296,7 +295,7 @@ def least_words(argument: dict[str, Any]) -> int:
     return words + ("token" in argument and argument["type"] != "pure-token")
 
 
-@pytest.mark.parametrize("row", ROWS, ids=named)
+@for_each("row", ROWS, ids=named)
 def test_a_wrong_number_of_words_is_refused_by_name(row: Command) -> None:
     client = Bench().connect()
     text = b"ERR wrong number of arguments for '%b' command" % row.name.lower()
@@ -338,7 +337,7 @@ SYNTAXES: list[tuple[str, list[Any]]] = [
 ]
 
 
-@pytest.mark.parametrize(("syntax", "expected"), SYNTAXES)
+@for_each(("syntax", "expected"), SYNTAXES)
 def test_a_syntax_reads_as_arguments(syntax: str, expected: list[Any]) -> None:
     assert hints(plain(arguments(syntax))) == expected
 

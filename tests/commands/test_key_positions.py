@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from servers import Raw, parse
+from tables import for_each
 
 from commands.key_positions import FIRST, NO_KEYS, AfterWord, Counted, Keys, StoreOption
 
@@ -31,7 +32,7 @@ CASES: list[tuple[Any, str, str]] = [  # positions, request, keys
 ]
 
 
-@pytest.mark.parametrize(("positions", "request_", "keys"), CASES)
+@for_each(("positions", "request_", "keys"), CASES)
 def test_the_keys_of_a_request_are_found(positions: Any, request_: str, keys: str) -> None:
     assert b" ".join(positions.find(request_.encode().split())) == keys.encode()
 

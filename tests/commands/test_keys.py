@@ -10,6 +10,7 @@ import pytest
 from fakes import Dialogue
 from instances import Client
 from servers import RedisProcess, parse
+from tables import for_each
 
 import errors
 from commands.keyspace_walk import at_once
@@ -97,7 +98,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("before", "line", "reply", "effects"), CASES)
+@for_each(("before", "line", "reply", "effects"), CASES)
 def test_what_a_command_answers_and_logs(before: list[str], line: str, reply: object, effects: list[str]) -> None:
     dialogue = Dialogue()
     dialogue.ask(*before)
@@ -186,7 +187,7 @@ def test_object_help_is_redis_s(redis_server: RedisProcess) -> None:
 # ---- patterns
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("pattern", "matching", "other"),
     [
         ("h?llo", "hello hallo", "hllo heello"),

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from instances import Bench, Client, driven, run_all, state_of, work_of
 from servers import GodisProcess, encode
+from tables import for_each
 
 import errors
 from commands import lists
@@ -116,7 +117,7 @@ def answer(client: Client, line: str) -> Any:
     return NONE if isinstance(reply, NullArray) else reply
 
 
-@pytest.mark.parametrize(("before", "line", "reply", "effects"), CASES)
+@for_each(("before", "line", "reply", "effects"), CASES)
 def test_what_a_command_answers_and_logs(before: str, line: str, reply: Any, effects: list[str]) -> None:
     bench = Bench(default_ttl="0")
     client = bench.connect()

@@ -7,6 +7,7 @@ import sys
 import pytest
 from instances import START_MS, Bench
 from servers import Raw, RedisProcess, parse
+from tables import for_each
 
 from config import BY_NAME, SETTINGS, OutputLimit
 from errors import DEBUG_REFUSED, LOG_FAILED, NO_AUTH, NOT_A_FLOAT, SHUTDOWN_REFUSED, SLEEP_TOO_LONG, CommandError
@@ -82,7 +83,7 @@ ANSWERED = [
 ]
 
 
-@pytest.mark.parametrize("line", REFUSED, ids=str)
+@for_each("line", REFUSED, ids=str)
 def test_a_refusal_is_worded_as_in_redis(line: str | list[str], bench: Bench, real: Raw) -> None:
     words = line.split(" ") if isinstance(line, str) else line
     wire = bench.connect().wire(*words)
@@ -117,7 +118,7 @@ def test_config_get_star_shows_every_setting(bench: Bench) -> None:
     assert (shown[b"save"], shown[b"appendonly"], shown[b"maxmemory-policy"]) == (b"", b"yes", b"noeviction")
 
 
-@pytest.mark.parametrize("name", [setting.name for setting in SETTINGS])
+@for_each("name", [setting.name for setting in SETTINGS])
 def test_a_setting_can_be_set_to_what_it_is(name: str, bench: Bench) -> None:
     client = bench.connect()
     shown = client.ask("CONFIG", "GET", name)[name.encode()]
@@ -128,7 +129,7 @@ def test_a_setting_can_be_set_to_what_it_is(name: str, bench: Bench) -> None:
 OTHER_VALUES = {int: "77", bool: "no", str: "another", type(None): "etcd://other"}
 
 
-@pytest.mark.parametrize("name", [setting.name for setting in SETTINGS if not setting.live])
+@for_each("name", [setting.name for setting in SETTINGS if not setting.live])
 def test_a_fixed_setting_refuses_another_value(name: str, bench: Bench) -> None:
     client = bench.connect()
     shown = client.ask("CONFIG", "GET", name)
@@ -294,7 +295,7 @@ def test_debug_sleep_takes_a_time_that_ends(text: str, bench: Bench) -> None:
     assert bench.slept == []
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("setting", "address", "allowed"),
     [
         ("local", "127.0.0.1:5", True),

@@ -12,6 +12,7 @@ import pytest
 from canonical import all_of
 from fakes import Dialogue
 from instances import Bench, Client, Replay, driven, run_all, work_of
+from tables import for_each
 
 import commands.sets
 import errors
@@ -128,7 +129,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("before", "line", "reply", "effects"), CASES)
+@for_each(("before", "line", "reply", "effects"), CASES)
 def test_what_a_command_answers_and_logs(before: str, line: str, reply: object, effects: list[str]) -> None:
     dialogue = Dialogue()
     for each in filter(None, before.split("; ")):
@@ -159,7 +160,7 @@ RESP3 = [
 ]
 
 
-@pytest.mark.parametrize(("line", "wire"), RESP3)
+@for_each(("line", "wire"), RESP3)
 def test_a_set_is_a_set_in_resp3_and_an_array_in_resp2(line: str, wire: bytes) -> None:
     for protocol, expected in ((3, wire), (2, wire.replace(b"~", b"*").replace(b"_\r\n", b"$-1\r\n"))):
         client = Bench().connect()
@@ -217,8 +218,8 @@ PIPELINES = [
 ]
 
 
-@pytest.mark.parametrize("lines", PIPELINES)
-@pytest.mark.parametrize("is_late", [False, True])
+@for_each("lines", PIPELINES)
+@for_each("is_late", [False, True])
 def test_a_pipeline_on_one_set_does_what_its_commands_do_one_by_one(lines: str, is_late: bool) -> None:
     ways = []
     for is_piped in (True, False):
@@ -290,7 +291,7 @@ LONG_READS = [
 
 
 @pytest.mark.usefixtures("_few_at_once")
-@pytest.mark.parametrize(("line", "numbers"), LONG_READS)
+@for_each(("line", "numbers"), LONG_READS)
 def test_a_read_of_many_members_is_of_the_moment_when_it_was_asked(line: str, numbers: range) -> None:
     client = client_with(a=range(60), b=range(30, 90))
     changes = iter(["SREM a m3 m31 m40", "SADD a new", "SADD b m2", "DEL b", "SPOP a 50", "SADD a x", "DEL a"] * 99)
@@ -361,9 +362,9 @@ def test_a_store_of_many_members_locks_its_keys_and_logs_itself(line: str, numbe
 
 
 @pytest.mark.usefixtures("_few_at_once")
-@pytest.mark.parametrize("line", ["SUNIONSTORE d a b", "SINTERSTORE d a b", "SDIFFSTORE d a b"])
-@pytest.mark.parametrize("when", range(1, 20, 3))
-@pytest.mark.parametrize("which", ["a", "b"])
+@for_each("line", ["SUNIONSTORE d a b", "SINTERSTORE d a b", "SDIFFSTORE d a b"])
+@for_each("when", range(1, 20, 3))
+@for_each("which", ["a", "b"])
 def test_what_a_store_logs_is_true_though_a_locked_key_expires(line: str, when: int, which: str) -> None:
     client = client_with(a=range(60), b=range(30, 90), d=range(5))
     client.ask("PEXPIRE", which, 1000)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from instances import Bench, Client, driven, work_of
+from tables import for_each
 
 import errors
 from commands import TABLE
@@ -62,7 +63,7 @@ def answer(client: Client, line: str) -> Any:
     return reply.text if isinstance(reply, CommandError) else reply
 
 
-@pytest.mark.parametrize(("before", "line", "reply", "effects"), CASES)
+@for_each(("before", "line", "reply", "effects"), CASES)
 def test_what_a_sort_answers_and_logs(before: str, line: str, reply: Any, effects: list[str]) -> None:
     bench = Bench(default_ttl="0")
     client = bench.connect()

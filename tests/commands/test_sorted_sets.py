@@ -12,6 +12,7 @@ from canonical import all_of
 from fakes import Dialogue
 from instances import Bench, Client, Replay, driven, run_all, work_of
 from servers import GodisProcess
+from tables import for_each
 
 import commands.scored
 import commands.sorted_set_algebra
@@ -136,7 +137,7 @@ CASES: list[tuple[str, str, Any, list[str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("before", "line", "reply", "effects"), CASES)
+@for_each(("before", "line", "reply", "effects"), CASES)
 def test_what_a_command_answers_and_logs(before: str, line: str, reply: Any, effects: list[str]) -> None:
     dialogue = Dialogue()
     for each in filter(None, before.split("; ")):
@@ -172,7 +173,7 @@ WIRES: list[tuple[str, bytes, bytes]] = [  # command, RESP2, RESP3
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("line", "resp2", "resp3"), WIRES)
+@for_each(("line", "resp2", "resp3"), WIRES)
 def test_scores_are_doubles_in_resp3_and_bulk_strings_in_resp2(line: str, resp2: bytes, resp3: bytes) -> None:
     for protocol, expected in ((2, resp2), (3, resp3)):
         client = Bench().connect()
@@ -204,8 +205,8 @@ PIPELINES = [
 ]
 
 
-@pytest.mark.parametrize("lines", PIPELINES, ids=lambda lines: lines[0])
-@pytest.mark.parametrize("limit", ["0", "1gb"])
+@for_each("lines", PIPELINES, ids=lambda lines: lines[0])
+@for_each("limit", ["0", "1gb"])
 def test_a_pipeline_does_what_its_requests_do(lines: list[str], limit: str) -> None:
     clients = [Bench(default_ttl="0", maxmemory=limit).connect() for _ in range(2)]
     for client in clients:
@@ -315,7 +316,7 @@ LONG_READS: list[tuple[str, list[Any]]] = [
 
 
 @pytest.mark.usefixtures("_few")
-@pytest.mark.parametrize(("line", "expected"), LONG_READS)
+@for_each(("line", "expected"), LONG_READS)
 def test_a_read_of_many_members_is_of_the_moment_when_it_was_asked(line: str, expected: list[Any]) -> None:
     client = filled(a=range(60), b=range(30, 90))
     changes = ["ZREM a m3 m31 m40", "ZADD a 7 new", "ZADD b 1 m2", "DEL b", "ZPOPMIN a 9", "ZADD a 1 x", "DEL a"] * 99
@@ -352,7 +353,7 @@ LONG_WRITES: list[tuple[str, int, str, list[bytes]]] = [  # command, reply, key,
 
 
 @pytest.mark.usefixtures("_few")
-@pytest.mark.parametrize(("line", "count", "key", "members"), LONG_WRITES)
+@for_each(("line", "count", "key", "members"), LONG_WRITES)
 def test_a_write_of_many_members_locks_its_keys_and_logs_itself(
     line: str, count: int, key: str, members: list[bytes]
 ) -> None:
@@ -409,9 +410,9 @@ def test_many_members_are_popped_in_order(line: str, numbers: range, is_mpop: bo
 
 
 @pytest.mark.usefixtures("_few")
-@pytest.mark.parametrize("line", [write[0] for write in LONG_WRITES])
-@pytest.mark.parametrize("when", range(0, 20, 3))
-@pytest.mark.parametrize("which", ["a", "b"])
+@for_each("line", [write[0] for write in LONG_WRITES])
+@for_each("when", range(0, 20, 3))
+@for_each("which", ["a", "b"])
 def test_what_is_logged_is_true_though_a_locked_key_expires(line: str, when: int, which: str) -> None:
     client = filled(a=range(60), b=range(30, 90), d=range(5))
     client.ask("PEXPIRE", which, 1000)

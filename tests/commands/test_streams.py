@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from instances import START_MS, Bench, Client, driven, work_of
 from servers import PATIENCE_SECONDS, GodisProcess, encode, parse, wait_until
+from tables import for_each
 
 import errors
 from commands import stream_arguments, stream_claims, stream_groups
@@ -220,7 +221,7 @@ def prepared(before: str) -> tuple[Bench, Client]:
     return bench, client
 
 
-@pytest.mark.parametrize(("before", "line", "reply", "effects"), CASES, ids=[f"{case[1][:60]}" for case in CASES])
+@for_each(("before", "line", "reply", "effects"), CASES, ids=[f"{case[1][:60]}" for case in CASES])
 def test_what_a_command_answers_and_logs(before: str, line: str, reply: Any, effects: list[str]) -> None:
     bench, client = prepared(before)
     known = len(bench.log.records)
@@ -512,7 +513,7 @@ def test_a_group_that_is_deleted_ends_the_waiting(tmp_path: Path) -> None:
 # ---- made anew
 
 
-@pytest.mark.parametrize(
+@for_each(
     "before",
     [
         "XGROUP CREATE k g $ MKSTREAM",

@@ -9,6 +9,7 @@ import pytest
 from fakes import START_MS, Dialogue
 from instances import driven, work_of
 from servers import RedisProcess, parse
+from tables import for_each
 
 import commands.strings
 import errors
@@ -212,7 +213,7 @@ def test_a_string_that_is_written_in_parts_can_be_compared() -> None:
     assert dialogue.client.ask("DELIFEQ", "key", text[1:]) == 1
 
 
-@pytest.mark.parametrize(("before", "line", "reply", "effects"), CASES)
+@for_each(("before", "line", "reply", "effects"), CASES)
 def test_what_a_command_answers_and_logs(before: str, line: str, reply: object, effects: list[str]) -> None:
     dialogue = Dialogue()
     if before:
@@ -222,7 +223,7 @@ def test_what_a_command_answers_and_logs(before: str, line: str, reply: object, 
     assert dialogue.effects() == effects
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("start", "end", "part"),
     [
         (0, 3, b"This"),
@@ -238,16 +239,14 @@ def test_what_a_command_answers_and_logs(before: str, line: str, reply: object, 
         (MIN, MAX, b"This is a string"),
     ],
 )
-@pytest.mark.parametrize("command", ["GETRANGE", "SUBSTR"])
+@for_each("command", ["GETRANGE", "SUBSTR"])
 def test_ranges_are_inclusive_and_count_from_both_ends(command: str, start: int, end: int, part: bytes) -> None:
     dialogue = Dialogue()
     assert dialogue.ask(f"{command} key {start} {end}") == b""
     assert dialogue.ask("SET key 'This is a string'", f"{command} key {start} {end}") == part
 
 
-@pytest.mark.parametrize(
-    "text", ["", " 5", "5 ", "+5", "05", "-0", "5.0", "1_000", "0x10", "\\xb2", str(MAX + 1), str(MIN - 1)]
-)
+@for_each("text", ["", " 5", "5 ", "+5", "05", "-0", "5.0", "1_000", "0x10", "\\xb2", str(MAX + 1), str(MIN - 1)])
 def test_a_number_is_spelled_in_one_way(text: str) -> None:
     dialogue = Dialogue()
     dialogue.ask(f"SET key '{text}'")
@@ -291,7 +290,7 @@ INCRBYFLOAT key 1
 """.strip().splitlines()
 
 
-@pytest.mark.parametrize("line", STRING_COMMANDS)
+@for_each("line", STRING_COMMANDS)
 def test_a_value_of_another_type_is_refused(line: str) -> None:
     dialogue = Dialogue()
     other: list[bytes] = []
@@ -427,7 +426,7 @@ def test_lcs_has_a_limit(left_bytes: int, right_bytes: int, fits: bool) -> None:
 # ---- options
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("first", "options", "reply"),
     [
         ("SET key 1", "EX 100", b"OK"),

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from instances import Bench, Client
 from servers import GodisProcess, encode, parse
+from tables import for_each
 
 import errors
 from commands import long_commands, transactions
@@ -59,7 +60,7 @@ CASES: list[tuple[str, Any]] = [  # requests of one client, the last one's reply
 ]
 
 
-@pytest.mark.parametrize(("requests", "reply"), CASES)
+@for_each(("requests", "reply"), CASES)
 def test_replies_are_those_of_redis(requests: str, reply: Any) -> None:
     bench = Bench(default_ttl="0")
     client = bench.connect()

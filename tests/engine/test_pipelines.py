@@ -10,6 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from instances import START_MS, Bench, Client, run_all
 from servers import GodisProcess
+from tables import for_each
 
 from commands import TABLE
 from engine import CHECKS, PART_REPLY_BYTES, PART_REQUESTS, SHORT_BYTES
@@ -181,7 +182,7 @@ def test_clients_that_ask_for_idle_times_or_no_touch_leave_pipelines_by_column(l
 MANY = [b"key:%d" % number for number in range(3000)]
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("pipeline", "ran"),
     [
         ([b"SET a 1", b"GET a", b"DEL a b", b"TTL a", b"NOSUCH", b"MGET a b"], 6),

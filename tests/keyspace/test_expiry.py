@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from fakes import START_MS, START_S, Dialogue
+from tables import for_each
 
 import errors
 from keyspace.expiry import ExpiryIndex
@@ -62,7 +63,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("before", "line", "reply", "effects"), CASES)
+@for_each(("before", "line", "reply", "effects"), CASES)
 def test_what_a_command_answers_and_logs(before: str, line: str, reply: object, effects: list[str]) -> None:
     dialogue = Dialogue()
     dialogue.ask(before)
@@ -176,7 +177,7 @@ ABSENT = [
 ]
 
 
-@pytest.mark.parametrize(("line", "reply"), ABSENT)
+@for_each(("line", "reply"), ABSENT)
 def test_the_expired_is_absent_for(line: str, reply: object) -> None:
     dialogue = Dialogue()
     dialogue.ask("SET key 12345 PX 1000")

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from instances import START_MS, RecordedLog
+from tables import for_each
 
 from errors import CommandError
 from keyspace.expiry import CLEANED_AN_ADD, FAR_BUCKETS, FAR_SECONDS, FEW_STALE, SLICE
@@ -365,8 +366,8 @@ def churn_at_random(keyspace: Keyspace, step: int) -> None:
     keyspace.remove(b"key")
 
 
-@pytest.mark.parametrize("has_housekeeping", [True, False])
-@pytest.mark.parametrize(
+@for_each("has_housekeeping", [True, False])
+@for_each(
     "churn",
     [churn_by_set_and_delete, churn_by_coming_nearer, churn_by_going_to_and_fro, churn_far_away, churn_at_random],
 )

@@ -20,6 +20,7 @@ from log_model import IN_MEMORY
 from pool_member import Member, copy_of, make
 from rewrite_rig import Rig, do, replayed
 from servers import GodisProcess
+from tables import for_each
 
 import errors
 import values
@@ -174,7 +175,7 @@ CASES: list[tuple[str, str, Any, list[str]]] = [  # before, command, reply, effe
 
 
 @pytest.mark.usefixtures("_large")
-@pytest.mark.parametrize(("before", "line", "reply", "effects"), CASES)
+@for_each(("before", "line", "reply", "effects"), CASES)
 def test_what_a_command_answers_and_logs_for_a_list(before: str, line: str, reply: Any, effects: list[str]) -> None:
     bench = Bench(default_ttl="0")
     ask = asking(bench.connect())
@@ -224,8 +225,8 @@ def test_every_row_has_its_examples_and_a_class_of_its_own() -> None:
     assert len({row.name for row in TYPES.values()} - {b"string"}) == len(TYPES) - 2  # strings have two classes
 
 
-@pytest.mark.parametrize("deadline_ms", [NO_DEADLINE, START_MS + 5000])
-@pytest.mark.parametrize(("row", "value"), rows_and_examples())
+@for_each("deadline_ms", [NO_DEADLINE, START_MS + 5000])
+@for_each(("row", "value"), rows_and_examples())
 def test_what_is_rebuilt_equals_the_value_whatever_was_there(row: ValueType, value: Any, deadline_ms: int) -> None:
     for before in ([], [b"SET", b"k", b"old", b"PX", b"900"], [b"RPUSH", b"k", b"old", b"older"]):
         bench = Bench(default_ttl="0")
@@ -239,7 +240,7 @@ def test_what_is_rebuilt_equals_the_value_whatever_was_there(row: ValueType, val
         assert type(value_of(entry)) is row.python_type
 
 
-@pytest.mark.parametrize(("row", "value"), rows_and_examples())
+@for_each(("row", "value"), rows_and_examples())
 def test_a_copy_is_independent(row: ValueType, value: Any) -> None:
     bench = Bench(default_ttl="0")
     ask = asking(bench.connect())
@@ -259,7 +260,7 @@ def rebuilt(db: Keyspace, key: bytes) -> list[tuple[bytes, ...]]:
     return [tuple(argv) for argv in values.rebuild(key, db.get(key), NO_DEADLINE)]
 
 
-@pytest.mark.parametrize(("row", "value"), rows_and_examples())
+@for_each(("row", "value"), rows_and_examples())
 def test_the_size_is_that_of_all_parts(row: ValueType, value: Any) -> None:
     sizes = sizes_of_parts(value)
     rounded = sum(size + 15 & -16 for size in sizes)  # as malloc does
@@ -280,7 +281,7 @@ def sizes_of_parts(value: Any) -> list[int]:
     return list(found.values())
 
 
-@pytest.mark.parametrize(("row", "value"), rows_and_examples())
+@for_each(("row", "value"), rows_and_examples())
 def test_memory_usage_counts_the_value(row: ValueType, value: Any) -> None:
     bench = Bench()
     ask = asking(bench.connect())
@@ -680,7 +681,7 @@ class Heard:
         pass
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("line", "heard"),
     [
         ("SET a 1", "a"),

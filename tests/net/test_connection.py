@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 from instances import Bench
 from servers import Raw, RedisProcess
+from tables import for_each
 
 import commands.connection
 from commands import TABLE
@@ -130,8 +131,8 @@ GREETINGS = [
 ]
 
 
-@pytest.mark.parametrize("password", ["", "secret"])
-@pytest.mark.parametrize("words", GREETINGS, ids=" ".join)
+@for_each("password", ["", "secret"])
+@for_each("words", GREETINGS, ids=" ".join)
 def test_hello_checks_and_takes_its_options_in_redis_order(
     words: list[str], password: str, redis_server: RedisProcess
 ) -> None:

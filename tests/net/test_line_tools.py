@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 from servers import HOST, GodisProcess, dies_with_parent, free_port, require, wait_until
+from tables import for_each
 
 PASSWORD = "secret"
 CHECK_TCP = "/usr/lib/nagios/plugins/check_tcp"
@@ -197,7 +198,7 @@ def test_redis_cli_loads_lines_after_hello(server: GodisProcess) -> None:
     assert redis_tool("redis-cli", server, "DBSIZE").stdout == b"%d\n" % KEYS
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("words", "given", "reason"),
     [
         (["--pipe"], SETS, b"Error reading replies from server"),

@@ -15,6 +15,7 @@ import pytest
 from etcd_access import etcd_at, jwt_flag, lock_with_password, make_certificates
 from rig.etcd_cluster import EtcdNode, require_etcd
 from servers import HOST, free_port
+from tables import for_each
 
 from config import Config, SettingError, parse_pool, show_pool
 from pool.etcd import Channel, Compacted, Etcd, Refused, Unreachable, after_prefix, text64, tls_context
@@ -81,7 +82,7 @@ NO_ADDRESSES = [
 ]
 
 
-@pytest.mark.parametrize("text", NO_ADDRESSES)
+@for_each("text", NO_ADDRESSES)
 def test_what_is_no_address_is_refused(text: str) -> None:
     with pytest.raises(SettingError, match="etcd://host1:2379"):
         Config({"--pool": text}, {})

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from linearizability import Impossible, Operation, State, Undecided, find_violation, step
+from tables import for_each
 
 REQUESTS = {"SET": 2, "GET": 1, "INCR": 1, "APPEND": 2}
 
@@ -65,12 +66,12 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("lines", GOOD.values(), ids=GOOD.keys())
+@for_each("lines", GOOD.values(), ids=GOOD.keys())
 def test_accepts(lines: list[str]) -> None:
     assert find_violation(history(*lines)) is None
 
 
-@pytest.mark.parametrize("lines", BAD.values(), ids=BAD.keys())
+@for_each("lines", BAD.values(), ids=BAD.keys())
 def test_refuses(lines: list[str]) -> None:
     assert find_violation(history(*lines)) is not None
 

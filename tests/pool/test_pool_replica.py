@@ -12,6 +12,7 @@ import pytest
 from pool_logs import outcome, outcomes, random_log
 from pool_member import START_MS, THEM, US, Member, add, copy_of, make, outcome_of
 from servers import PATIENCE_SECONDS, ROOT
+from tables import for_each
 
 from commands.long_commands import AT_ONCE_WORDS, PART_WORDS
 from errors import PoolError
@@ -290,7 +291,7 @@ def test_a_snapshot_that_is_cut_off_is_refused() -> None:
         loader.finish()
 
 
-@pytest.mark.parametrize(
+@for_each(
     "stream",
     [
         encode_command([b"NEWTYPE", b"k", b"v"]),  # of a later version

@@ -9,6 +9,7 @@ import pytest
 from canonical import answer
 from instances import Bench
 from old_values import HAND_MADE
+from tables import for_each
 
 from commands import DENYOOM
 from commands.introspection import all_rows
@@ -187,7 +188,7 @@ def test_each_command_that_may_take_memory_has_an_example() -> None:
     assert set(WRITES) >= {row.name.decode().replace("|", " ") for row in all_rows() if row.flags & DENYOOM}
 
 
-@pytest.mark.parametrize("words", CASES, ids=lambda words: " ".join(words)[:30])
+@for_each("words", CASES, ids=lambda words: " ".join(words)[:30])
 def test_no_write_takes_more_than_is_reserved_for_it(words: list[str]) -> None:
     bench = Bench(maxmemory="1gb")
     client = bench.connect()

@@ -6,10 +6,10 @@ import re
 import runpy
 from pathlib import Path
 
-import pytest
 import redis
 from program_files import PROGRAM, imports, part_of
 from servers import ROOT, GodisProcess
+from tables import for_each
 
 from commands import TABLE
 
@@ -86,7 +86,7 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@for_each("page", PAGES, ids=lambda page: page.name)
 def test_every_link_within_the_documents_leads_somewhere(page: Path) -> None:
     for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)", page.read_text(encoding="utf-8")):
         other = page.parent / target if target else page
@@ -94,7 +94,7 @@ def test_every_link_within_the_documents_leads_somewhere(page: Path) -> None:
         assert not anchor or anchor in anchors(other), f"{target}#{anchor}"
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "CHANGELOG.md"], ids=lambda page: page.name)
+@for_each("page", [page for page in PAGES if page.name != "CHANGELOG.md"], ids=lambda page: page.name)
 def test_every_file_that_a_page_names_with_its_folder_is_there(page: Path) -> None:
     named = re.findall(r"`([\w.]+/[\w./-]+\.(?:py|md|yml|svg))`", page.read_text(encoding="utf-8"))
     assert [name for name in named if not (ROOT / name).exists()] == []
@@ -147,7 +147,7 @@ def test_the_longest_bar_of_the_picture_is_the_greatest_figure_and_the_others_ar
     assert widths == ["120.0", "240.0"] * 8 + ["240.0", "120.0"] * 8
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("said", "measured"),
     [
         (r"million SETs loads ([\d.]+) times as fast", r"^\| Godis \| [\d.]+ \| [\d,]+ \| \d+ \| \*\*([\d.]+)\*\*"),

@@ -6,8 +6,8 @@ import ast
 import re
 from pathlib import Path
 
-import pytest
 from servers import ROOT
+from tables import for_each
 
 TESTS = ROOT / "tests"
 PAGE = (ROOT / "docs" / "durability.md").read_text()
@@ -47,12 +47,12 @@ def patterns() -> list[str]:
     return [word for word in words if re.fullmatch(r"[a-z_…]+", word)]
 
 
-@pytest.mark.parametrize("name", named_modules())
+@for_each("name", named_modules())
 def test_each_module_that_the_page_names_has_tests(name: str) -> None:
     assert names_in(file_named(name))
 
 
-@pytest.mark.parametrize("pattern", patterns())
+@for_each("pattern", patterns())
 def test_each_test_of_hostile_clients_that_the_page_names_is_there(pattern: str) -> None:
     assert matching(pattern, names_in(file_named("test_hostile_clients.py")))
 

@@ -13,6 +13,7 @@ import old_forms
 import pytest
 from fuzzing import corpus, logs, parsers, payloads, scripts
 from random_commands import of_any_family
+from tables import for_each
 from watched import WatchedGodis
 
 from log.reader import frame
@@ -46,7 +47,7 @@ def mutated(content: bytes, tokens: list[bytes], random: Random) -> bytes:
 # ---- what was found
 
 
-@pytest.mark.parametrize("path", corpus.files("parser"), ids=name)
+@for_each("path", corpus.files("parser"), ids=name)
 def test_both_parsers_agree_on_the_corpus(path: Path) -> None:
     parsers.check(path.read_bytes())
 
@@ -57,7 +58,7 @@ def test_replay_check_and_repair_agree_on_the_corpus(path: Path, tmp_path: Path)
     logs.check(path.read_bytes(), tmp_path)
 
 
-@pytest.mark.parametrize("path", corpus.files("payload"), ids=name)
+@for_each("path", corpus.files("payload"), ids=name)
 def test_values_of_the_corpus_are_restored_or_refused(path: Path) -> None:
     payloads.check(path.read_bytes())
 

@@ -10,9 +10,9 @@ from collections.abc import Collection, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
-import pytest
 from program_files import FLOOR_OF, PROGRAM, imported, imports, module_of, named, part_of, tree
 from servers import ROOT
+from tables import for_each
 
 MOST_ROOT_MODULES = 11
 WITHOUT_NETWORK = ("net.rate_limit", "net.descriptors", "net.pending_replies", "net.signals", "net.unsynced")
@@ -47,7 +47,7 @@ def imported_tests(path: Path) -> list[str]:
     return re.findall(r"^ *(?:from|import) [^#\n]*\btest_\w+.*", path.read_text(encoding="utf-8"), re.MULTILINE)
 
 
-@pytest.mark.parametrize("path", PROGRAM, ids=named)
+@for_each("path", PROGRAM, ids=named)
 def test_imports_go_down(path: Path) -> None:
     mine = FLOOR_OF[part_of(module_of(path))]
     assert not {module for module in imported(path) if FLOOR_OF[part_of(module)] > mine}
@@ -85,7 +85,7 @@ def test_the_root_fits_one_screen() -> None:
     assert {path.stem for path in ROOT.glob("*.py")} <= set(FLOOR_OF)
 
 
-@pytest.mark.parametrize("path", BELOW_THE_NETWORK, ids=named)
+@for_each("path", BELOW_THE_NETWORK, ids=named)
 def test_only_the_network_knows_gevent_and_sockets(path: Path) -> None:
     assert not {part_of(module) for module, _ in imports(path)} & {
         "gevent",
@@ -97,7 +97,7 @@ def test_only_the_network_knows_gevent_and_sockets(path: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("path", DETERMINISTIC, ids=named)
+@for_each("path", DETERMINISTIC, ids=named)
 def test_a_command_cannot_read_the_clock_or_throw_dice(path: Path) -> None:
     """Time is the store's, chance is the store's `Random`; anything else and a replica would come out different."""
     for module, name in imports(path):
@@ -154,7 +154,7 @@ def last_name(node: ast.expr) -> str:
     return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
 
 
-@pytest.mark.parametrize("path", PROGRAM, ids=named)
+@for_each("path", PROGRAM, ids=named)
 def test_the_tables_of_commands_are_the_only_module_level_state(path: Path) -> None:
     """Other tables at the top of a module are constants: named as constants, and changed nowhere in the program."""
     tables = containers(path) - COMMAND_TABLES
@@ -163,7 +163,7 @@ def test_the_tables_of_commands_are_the_only_module_level_state(path: Path) -> N
     assert not [node for node in ast.walk(tree(path)) if isinstance(node, ast.Global)]
 
 
-@pytest.mark.parametrize("path", PROGRAM, ids=named)
+@for_each("path", PROGRAM, ids=named)
 def test_modules_classes_and_public_functions_say_what_they_are(path: Path) -> None:
     public = [
         node
@@ -174,7 +174,7 @@ def test_modules_classes_and_public_functions_say_what_they_are(path: Path) -> N
     assert [node.name for node in public if not ast.get_docstring(node)] == []
 
 
-@pytest.mark.parametrize("path", PROGRAM, ids=named)
+@for_each("path", PROGRAM, ids=named)
 def test_a_docstring_opens_with_one_sentence_on_one_line(path: Path) -> None:
     for node in ast.walk(tree(path)):
         if isinstance(node, (ast.Module, ast.FunctionDef)) and (text := ast.get_docstring(node)):
@@ -183,7 +183,7 @@ def test_a_docstring_opens_with_one_sentence_on_one_line(path: Path) -> None:
             assert not rest.strip() or rest.startswith("\n"), first
 
 
-@pytest.mark.parametrize("path", PROGRAM, ids=module_of)
+@for_each("path", PROGRAM, ids=module_of)
 def test_no_constant_of_a_module_is_defined_twice(path: Path) -> None:
     """The second of two error texts with one name would be the text of both commands."""
     names = [

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from instances import driven
+from tables import for_each
 
 from rdb import lzf, packed, primitives
 from rdb.crc64 import TABLES, crc64
@@ -37,7 +38,7 @@ def test_the_checksum_by_folds_is_that_of_the_plain_way(pattern: bytes, size: in
     assert crc64(data, crc) == plain_crc64(data, crc)
 
 
-@pytest.mark.parametrize("size", [0, 7, 8, 9, 169, 170, 171, 65_535, 65_536, 65_537, 200_001])
+@for_each("size", [0, 7, 8, 9, 169, 170, 171, 65_535, 65_536, 65_537, 200_001])
 def test_the_checksum_of_each_size_and_in_parts(size: int) -> None:
     data = bytes(place * 7 & 255 for place in range(size))
     assert crc64(data) == plain_crc64(data) == crc64(data[size // 3 :], crc64(data[: size // 3]))
@@ -66,7 +67,7 @@ def test_a_long_compressed_string_is_decompressed_in_steps() -> None:
     assert Source(old_forms.compressed(data)).whole_string() == data
 
 
-@pytest.mark.parametrize("number", [0, 63, 64, 16_383, 16_384, 2**32 - 1, 2**32, 2**64 - 1])
+@for_each("number", [0, 63, 64, 16_383, 16_384, 2**32 - 1, 2**32, 2**64 - 1])
 def test_a_length_has_four_forms(number: int) -> None:
     assert Source(old_forms.length(number)).length() == number
     assert primitives.length(number) == old_forms.length(number)
@@ -115,14 +116,14 @@ PACKED: list[tuple[Callable[[bytes], Iterator[bytes]], bytes, Sequence[bytes | i
 ]
 
 
-@pytest.mark.parametrize(("read", "data", "elements"), PACKED)
+@for_each(("read", "data", "elements"), PACKED)
 def test_a_packed_collection_has_its_elements(
     read: Callable[[bytes], Iterator[bytes]], data: bytes, elements: Sequence[bytes | int]
 ) -> None:
     assert list(read(data)) == [each if isinstance(each, bytes) else b"%d" % each for each in elements]
 
 
-@pytest.mark.parametrize("size", [63, 64, 126, 127, 128, 4095, 4096, 16_379, 16_380, 16_381, 2_097_144, 2_097_147])
+@for_each("size", [63, 64, 126, 127, 128, 4095, 4096, 16_379, 16_380, 16_381, 2_097_144, 2_097_147])
 def test_an_element_of_a_listpack_of_any_size_has_its_size_behind_it(size: int) -> None:
     assert list(packed.listpack(old_forms.listpack([b"x" * size, b"y"]))) == [b"x" * size, b"y"]
 

@@ -16,6 +16,7 @@ from old_forms import length, string
 from old_values import ENTRIES, HAND_MADE, NEW_IDS, NEWER, OLD_CONSUMER, OLD_GROUP, PENDING, RAW_ID
 from redis_values import SIZES, TYPES, ask_all, content, requests
 from servers import Raw, parse
+from tables import for_each
 
 from rdb import objects
 from rdb.payload import WrongChecksum, open_payload, seal
@@ -52,12 +53,12 @@ def words(commands: list[list[bytes]]) -> list[bytes]:
     return [each for command in commands for each in command[2:]]
 
 
-@pytest.mark.parametrize(("kind", "body", "expected"), [*HAND_MADE, *NEWER])
+@for_each(("kind", "body", "expected"), [*HAND_MADE, *NEWER])
 def test_each_encoding_is_read_as_commands(kind: int, body: bytes, expected: list[list[bytes]]) -> None:
     assert read(old_forms.payload(kind, body)) == expected
 
 
-@pytest.mark.parametrize(("kind", "body", "expected"), HAND_MADE)
+@for_each(("kind", "body", "expected"), HAND_MADE)
 def test_redis_reads_the_same_from_each_encoding(
     real: Raw, kind: int, body: bytes, expected: list[list[bytes]]
 ) -> None:
@@ -120,7 +121,7 @@ def test_the_deadlines_of_fields_are_written_for_redis_7_4() -> None:
     assert sorted(read(payload)) == sorted(commands)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("kind", "body", "reason"),
     [
         (8, b"", "no type of values with the number 8"),
@@ -200,7 +201,7 @@ def test_mutated_values_are_errors_or_commands(data: st.DataObject) -> None:
     assert all(isinstance(each, bytes) for command in commands for each in command)
 
 
-@pytest.mark.parametrize("kind", sorted(objects.READERS))
+@for_each("kind", sorted(objects.READERS))
 def test_lengths_that_lie_take_no_memory(kind: int) -> None:
     bodies = [
         b"\x81" + (2**40).to_bytes(8, "big") * 3,

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from old_forms import length, string
 from redis_values import TYPES, ask_all, requests
 from servers import RedisProcess
+from tables import for_each
 
 from rdb.snapshot import Snapshot, is_snapshot
 from rdb.source import BadFormat
@@ -32,7 +33,7 @@ def read(data: bytes) -> tuple[list[tuple[int, list[bytes]]], Snapshot]:
     return list(snapshot.commands()), snapshot
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("body", "commands"),
     [
         (b"", []),
@@ -53,7 +54,7 @@ def read(data: bytes) -> tuple[list[tuple[int, list[bytes]]], Snapshot]:
         (b"\x01" + string(b"empty") + length(0) + KEY, [SET]),
     ],
 )
-@pytest.mark.parametrize("version", [3, 5, 6, 7, 8, 9, 10, 11, 12])
+@for_each("version", [3, 5, 6, 7, 8, 9, 10, 11, 12])
 def test_a_file_is_read_as_commands(body: bytes, commands: list[tuple[int, list[bytes]]], version: int) -> None:
     data = old_forms.snapshot(body, version)
     assert is_snapshot(data)
@@ -75,7 +76,7 @@ def test_a_file_without_a_checksum_is_read() -> None:
     assert read(data[:-8] + bytes(8))[0] == [SET]
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("data", "reason"),
     [
         (b"", "ends too early"),

@@ -7,6 +7,7 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tables import for_each
 
 from values.geohash import LATITUDE, LONGITUDE, Area, decode, distance_m, encode, is_valid, to_text
 
@@ -37,7 +38,7 @@ def test_a_position_is_within_a_cell_of_its_hash(position: tuple[float, float]) 
     assert is_valid(found)
 
 
-@pytest.mark.parametrize("score", [-1.0, -0.5, 1e18, 1e19, 1e300, math.inf, -math.inf, 2.0**63])
+@for_each("score", [-1.0, -0.5, 1e18, 1e19, 1e300, math.inf, -math.inf, 2.0**63])
 def test_a_score_that_is_no_hash_has_a_position_all_the_same(score: float) -> None:
     assert is_valid(decode(score))
     assert len(to_text(score)) == 11

@@ -7,6 +7,7 @@ from random import Random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tables import for_each
 
 from values import hyperloglog, murmur
 from values.hyperloglog import DENSE_BYTES, EMPTY, HEAD_BYTES, REGISTERS, SPARSE_BYTES, Corrupt
@@ -34,8 +35,8 @@ def selected(element: bytes) -> tuple[int, int]:
     return number % REGISTERS, 1 + len(bits) - len(bits.rstrip("0"))
 
 
-@pytest.mark.parametrize("size", [*range(26), 100, 255, 256, 1000, 40_003])
-@pytest.mark.parametrize("count", [1, 3, 4, 16, 64])
+@for_each("size", [*range(26), 100, 255, 256, 1000, 40_003])
+@for_each("count", [1, 3, 4, 16, 64])
 def test_the_hashes_of_elements_are_murmurs(size: int, count: int) -> None:
     chance = Random(size)
     elements = [chance.randbytes(size) for _ in range(count)]
@@ -123,7 +124,7 @@ def test_dense_registers_are_packed_and_compared(seed: int) -> None:
     assert hyperloglog.greatest(one, other) == bytes(map(max, one, other))
 
 
-@pytest.mark.parametrize("size", [0, 1, 2, 10, 100, 1000, 10_000, 100_000])
+@for_each("size", [0, 1, 2, 10, 100, 1000, 10_000, 100_000])
 def test_the_estimate_is_near(size: int) -> None:
     registers = model_of([b"element%d" % number for number in range(size)])
     assert hyperloglog.count(registers) == pytest.approx(size, rel=0.03)

@@ -12,6 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from soak import THOROUGHNESS
+from tables import for_each
 
 from values import chunks, lists
 from values.chunks import elements_of
@@ -195,8 +196,8 @@ TestListInLargeChunks = PushedInLargeChunks.TestCase
 TestListInLargeChunks.settings = settings(max_examples=15 * THOROUGHNESS, stateful_step_count=40)
 
 
-@pytest.mark.parametrize("count", [1, 5, 16, 17, 100, 1000])
-@pytest.mark.parametrize("size", [0, 5, 100, 1000])
+@for_each("count", [1, 5, 16, 17, 100, 1000])
+@for_each("size", [0, 5, 100, 1000])
 def test_the_size_is_what_the_list_takes(count: int, size: int) -> None:
     many = 200 if count < 1000 else 50  # lists, because a few bytes are of something else
     tracemalloc.start()

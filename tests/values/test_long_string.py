@@ -10,6 +10,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, rule
+from tables import for_each
 
 from values import LongString
 from values.long_string import CHUNK_BYTES, LONG_STRING, overwritten
@@ -97,9 +98,9 @@ TestStrings = Strings.TestCase
 TestStrings.settings = settings(max_examples=30, stateful_step_count=30, deadline=None)
 
 
-@pytest.mark.parametrize("size", [10, CHUNK_BYTES - 3, CHUNK_BYTES, CHUNK_BYTES + 1, 3 * CHUNK_BYTES])
-@pytest.mark.parametrize("start", [0, 1, CHUNK_BYTES - 1, 5 * CHUNK_BYTES])
-@pytest.mark.parametrize("patch", [b"p", b"p" * 3 * CHUNK_BYTES])
+@for_each("size", [10, CHUNK_BYTES - 3, CHUNK_BYTES, CHUNK_BYTES + 1, 3 * CHUNK_BYTES])
+@for_each("start", [0, 1, CHUNK_BYTES - 1, 5 * CHUNK_BYTES])
+@for_each("patch", [b"p", b"p" * 3 * CHUNK_BYTES])
 def test_what_is_overwritten_is_what_redis_makes_of_it(size: int, start: int, patch: bytes) -> None:
     value = filled(b"ab", size)
     expected = bytearray(max(size, start + len(patch)))

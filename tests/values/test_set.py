@@ -12,6 +12,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from tables import for_each
 
 from values import sets, table
 from values.entry import NO_DEADLINE
@@ -207,7 +208,7 @@ ENCODINGS = [
 ]
 
 
-@pytest.mark.parametrize(("members", "encoding"), ENCODINGS)
+@for_each(("members", "encoding"), ENCODINGS)
 def test_the_encoding_is_that_of_redis_7_2(members: list[bytes], encoding: bytes) -> None:
     assert SET_TYPE.encoding(Set.of(members)) == encoding
 

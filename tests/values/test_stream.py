@@ -13,6 +13,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from tables import for_each
 
 from values import consumer_groups, stream_chunks, streams
 from values.consumer_groups import UNKNOWN, Group, IdMap, Pending
@@ -220,7 +221,7 @@ def filled(count: int, fields: Fields = (b"field1", b"value", b"field2", b"value
     return stream
 
 
-@pytest.mark.parametrize(
+@for_each(
     "rows",
     [
         [(b"f", b"v")] * 3,
@@ -231,7 +232,7 @@ def filled(count: int, fields: Fields = (b"field1", b"value", b"field2", b"value
         [(b"", b"")],
     ],
 )
-@pytest.mark.parametrize("ids", [[1, 2, 3], [5 << 64, 5 << 64 | 2**64 - 1, 9 << 64], [2**127, 2**127 + 1, MOST_ID]])
+@for_each("ids", [[1, 2, 3], [5 << 64, 5 << 64 | 2**64 - 1, 9 << 64], [2**127, 2**127 + 1, MOST_ID]])
 def test_a_sealed_chunk_holds_what_was_put_in(rows: list[Fields], ids: list[int]) -> None:
     ids = ids[: len(rows)]
     chunk = stream_chunks.pack(ids, rows, sum(map(stream_chunks.open_bytes_of, rows)))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hypothesis.strategies as st
-import pytest
 from hypothesis import example, given
+from tables import for_each
 
 from protocol import RequestParser, encode_command
 from wire.columns import TABLED, Columns, columns_of, split_columns
@@ -53,7 +53,7 @@ def test_what_is_read_by_column_is_what_the_grammar_says(
     assert found is None or list(found) == by_the_grammar(wire)
 
 
-@pytest.mark.parametrize(
+@for_each(
     "wire",
     [
         b"",

@@ -15,6 +15,7 @@ import pytest
 from fuzzing.parsers import PING, Outcome, StateMachine, cut, outcome
 from hypothesis import example, given, settings
 from servers import RedisProcess
+from tables import for_each
 
 import protocol
 from errors import CommandError
@@ -159,7 +160,7 @@ INVALID_HERE = {"a handshake of TLS": (b"\x16\x03\x01\x02\x00\x01", b"this port 
 ERRORS = {name: (wire, b"ERR Protocol error: " + message) for name, (wire, message) in (INVALID | INVALID_HERE).items()}
 
 
-@pytest.mark.parametrize("wire_and_requests", VALID.values(), ids=VALID)
+@for_each("wire_and_requests", VALID.values(), ids=VALID)
 def test_valid_input_gives_its_requests_however_it_is_cut(
     parse: Parse, wire_and_requests: tuple[bytes, list[tuple[str, list[bytes]]]]
 ) -> None:
@@ -168,8 +169,8 @@ def test_valid_input_gives_its_requests_however_it_is_cut(
         assert parse(chunks) == (requests, None)
 
 
-@pytest.mark.parametrize("wire_and_requests", VALID.values(), ids=VALID)
-@pytest.mark.parametrize("rest", [b"*", b"*3\r\n$3\r\nSET\r\n$9\r\nab", b"PIN", b"*2\r\n", b"*1\r\n$4\r\nPING\r"])
+@for_each("wire_and_requests", VALID.values(), ids=VALID)
+@for_each("rest", [b"*", b"*3\r\n$3\r\nSET\r\n$9\r\nab", b"PIN", b"*2\r\n", b"*1\r\n$4\r\nPING\r"])
 def test_valid_input_gives_its_requests_when_more_has_begun(
     parse: Parse, wire_and_requests: tuple[bytes, list[tuple[str, list[bytes]]]], rest: bytes
 ) -> None:
@@ -178,14 +179,14 @@ def test_valid_input_gives_its_requests_when_more_has_begun(
         assert parse(chunks) == (requests, None)
 
 
-@pytest.mark.parametrize("wire_and_error", ERRORS.values(), ids=ERRORS)
+@for_each("wire_and_error", ERRORS.values(), ids=ERRORS)
 def test_invalid_input_gives_its_error_however_it_is_cut(parse: Parse, wire_and_error: tuple[bytes, bytes]) -> None:
     wire, error = wire_and_error
     for chunks in ways_to_cut(wire) if len(wire) < 1000 else [[wire], [wire[:40000], wire[40000:]]]:
         assert parse(chunks) == ([], error)
 
 
-@pytest.mark.parametrize("wire_and_error", ERRORS.values(), ids=ERRORS)
+@for_each("wire_and_error", ERRORS.values(), ids=ERRORS)
 def test_what_came_before_an_error_is_still_answered_and_nothing_behind_it(
     parse: Parse, wire_and_error: tuple[bytes, bytes]
 ) -> None:
@@ -193,9 +194,9 @@ def test_what_came_before_an_error_is_still_answered_and_nothing_behind_it(
     assert parse([PING * 2 + wire + b"\r\n" + PING * 2]) == ([resp(b"PING")] * 2, error)
 
 
-@pytest.mark.parametrize("size", [MAX_LINE_BYTES - 1, MAX_LINE_BYTES, MAX_LINE_BYTES + 1])
-@pytest.mark.parametrize("cut", [1, 2, 3, 30_000])
-@pytest.mark.parametrize(("begin", "end"), [(b"", b"\n"), (b"*", b"\r\n"), (b"*1\r\n$", b"\r\n")])
+@for_each("size", [MAX_LINE_BYTES - 1, MAX_LINE_BYTES, MAX_LINE_BYTES + 1])
+@for_each("cut", [1, 2, 3, 30_000])
+@for_each(("begin", "end"), [(b"", b"\n"), (b"*", b"\r\n"), (b"*1\r\n$", b"\r\n")])
 def test_a_long_line_is_judged_the_same_however_it_is_cut(
     parse: Parse, size: int, cut: int, begin: bytes, end: bytes
 ) -> None:
@@ -287,8 +288,8 @@ def test_hiredis_reads_pipelines_whatever_their_values_look_like(
 # ---- limits
 
 
-@pytest.mark.parametrize("before", [b"", PING, PING * 2])
-@pytest.mark.parametrize(
+@for_each("before", [b"", PING, PING * 2])
+@for_each(
     "announcement",
     [b"*1000000000\r\n", b"*1048577\r\n", b"*1048576\r\n", b"~4000000000\r\n", b"*1\r\n$536870912\r\n"]
     + [b"*1\r\n" + kind + b"4000000000\r\n" for kind in (b"*", b"~", b">", b"|", b"%")],
@@ -359,7 +360,7 @@ def test_a_request_that_dribbles_in_costs_its_bytes_only(monkeypatch: pytest.Mon
 # ---- before AUTH
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("wire", "error"),
     [
         (b"*11\r\n", b"ERR Protocol error: unauthenticated multibulk length"),
@@ -368,7 +369,7 @@ def test_a_request_that_dribbles_in_costs_its_bytes_only(monkeypatch: pytest.Mon
         (b"*1\r\n$%d\r\n" % MAX_BULK_BYTES_BEFORE_AUTH, None),
     ],
 )
-@pytest.mark.parametrize("kind", PARSERS.values(), ids=PARSERS)
+@for_each("kind", PARSERS.values(), ids=PARSERS)
 def test_limits_are_narrow_before_auth(kind: type[RequestParser], wire: bytes, error: bytes | None) -> None:
     for chunks in ([wire], [PING + wire], [wire[:2], wire[2:]]):
         parser = kind()
@@ -426,7 +427,7 @@ LINES = [
 ]
 
 
-@pytest.mark.parametrize(("line", "words"), LINES)
+@for_each(("line", "words"), LINES)
 def test_a_line_is_split_by_the_rules_of_redis(line: bytes, words: list[bytes] | None) -> None:
     assert split_line(line) == words
 
@@ -445,7 +446,7 @@ def test_a_line_of_quotes_is_split_in_one_pass() -> None:
 # ---- against Redis
 
 
-@pytest.mark.parametrize("name", INVALID)
+@for_each("name", INVALID)
 def test_redis_gives_the_same_protocol_error(redis_server: RedisProcess, name: str) -> None:
     wire, error = ERRORS[name]
     with redis_server.raw() as client:
@@ -453,7 +454,7 @@ def test_redis_gives_the_same_protocol_error(redis_server: RedisProcess, name: s
         assert client.read_all() == b"-%b\r\n" % error
 
 
-@pytest.mark.parametrize("wire_and_requests", VALID.values(), ids=VALID)
+@for_each("wire_and_requests", VALID.values(), ids=VALID)
 def test_redis_takes_the_same_requests_from_valid_input(
     redis_server: RedisProcess, wire_and_requests: tuple[bytes, list[tuple[str, list[bytes]]]]
 ) -> None:
@@ -466,7 +467,7 @@ def test_redis_takes_the_same_requests_from_valid_input(
     assert replies == len(requests)
 
 
-@pytest.mark.parametrize(("line", "words"), [case for case in LINES if b"\0" not in case[0]])
+@for_each(("line", "words"), [case for case in LINES if b"\0" not in case[0]])
 def test_redis_splits_the_same_words(redis_server: RedisProcess, line: bytes, words: list[bytes] | None) -> None:
     with redis_server.raw() as client:
         client.send(b"DEL words\nRPUSH words first " + line + b"\nLRANGE words 1 -1\n")
@@ -527,7 +528,7 @@ REPLIES: list[tuple[Any, bytes, bytes, bytes]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("reply", "resp2", "resp3", "in_text"), REPLIES)
+@for_each(("reply", "resp2", "resp3", "in_text"), REPLIES)
 def test_a_reply_has_its_form_in_each_dialect(reply: Any, resp2: bytes, resp3: bytes, in_text: bytes) -> None:
     forms = []
     for write in (partial(encode, resp3=False), partial(encode, resp3=True)):
@@ -563,7 +564,7 @@ SHOWN = [
 ]
 
 
-@pytest.mark.parametrize(("value", "line"), SHOWN)
+@for_each(("value", "line"), SHOWN)
 def test_a_terminal_is_shown_control_characters_escaped(value: bytes, line: bytes) -> None:
     members = {bytes: value, list: [value], dict: {b"k": value}, Deleted: deleted(value)}
     for kind, reply in members.items():
@@ -601,8 +602,8 @@ TELNET = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 5, 1000])
-@pytest.mark.parametrize(("wire", "requests", "answers"), TELNET)
+@for_each("size", [1, 2, 3, 5, 1000])
+@for_each(("wire", "requests", "answers"), TELNET)
 def test_telnets_commands_are_taken_out_of_lines_and_answered(
     wire: bytes, requests: list[list[bytes]], answers: bytes, size: int
 ) -> None:
@@ -663,8 +664,8 @@ def test_a_long_line_is_parsed_when_it_is_taken_and_not_before() -> None:
     assert parser.error is None
 
 
-@pytest.mark.parametrize("count", [0, 1, 2, 128, 129, SHORT_STRINGS, SHORT_STRINGS + 1])
-@pytest.mark.parametrize("sizes", [[3], [0], [3, 5, 0], [4095, 4096], [5000]])
+@for_each("count", [0, 1, 2, 128, 129, SHORT_STRINGS, SHORT_STRINGS + 1])
+@for_each("sizes", [[3], [0], [3, 5, 0], [4095, 4096], [5000]])
 def test_an_array_of_strings_is_spelled_as_any_array(count: int, sizes: list[int]) -> None:
     members = [b"x" * sizes[number % len(sizes)] for number in range(count)]
     pieces: list[bytes] = []

@@ -222,7 +222,7 @@ def hget_many(session: Session, keys: Sequence[bytes], *columns: Sequence[bytes]
     if type(value) is not Hash or value.deadlines is not None:
         return None
     db.store.hits += len(keys)
-    return list(map(value.getter(), columns[0]))
+    return value.get_each(columns[0])
 
 
 @for_many("HDEL")

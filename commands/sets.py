@@ -338,7 +338,7 @@ def sadd_many(session: Session, keys: Sequence[bytes], *columns: Sequence[bytes]
     if len(columns) != 1 or (found := _set_of_many(session, keys, is_created=True)) is None:
         return None
     members = columns[0]
-    replies = [int(found.set(member, None)) for member in members]
+    replies = found.set_each(members, [None] * len(members))
     if any(replies):
         session.db.done(keys[0], found, b"SADD", keys[0], *compress(members, replies))
     return replies

@@ -257,7 +257,7 @@ def _read_many(session: Session, keys: Sequence[bytes], columns: Sequence[Sequen
 def zscore_many(session: Session, keys: Sequence[bytes], *columns: Sequence[bytes]) -> Sequence[Reply] | None:
     """Run ZSCOREs of one sorted set."""
     members = _read_many(session, keys, columns)
-    return None if members is None else list(map(members.getter(), columns[0]))
+    return None if members is None else members.get_each(columns[0])
 
 
 @command("ZMSCORE", "key member [member ...]", arity=-3, flags=READONLY | FAST, keys=FIRST, since="6.2.0")
@@ -267,7 +267,7 @@ def zmscore(session: Session, argv: list[bytes]) -> Reply:
     members: SortedSet = session.db.value(key, SORTED_SET) or SortedSet()
     if is_long(argv):
         return _scores_in_slices(session, members.copy(), names)
-    return list(map(members.getter(), names))
+    return members.get_each(names)
 
 
 def _scores_in_slices(session: Session, members: SortedSet, names: list[bytes]) -> Work:
@@ -291,7 +291,7 @@ def zrank_many(session: Session, keys: Sequence[bytes], *columns: Sequence[bytes
     members = _read_many(session, keys, columns)
     if members is None:
         return None
-    rank, scores = members.by_rank.rank, map(members.getter(), columns[0])
+    rank, scores = members.by_rank.rank, members.get_each(columns[0])
     return [None if score is None else rank(score, name) for score, name in zip(scores, columns[0], strict=True)]
 
 

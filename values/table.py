@@ -36,7 +36,7 @@ from sys import getsizeof
 from typing import Any
 from zlib import crc32
 
-CAP = 341  # entries of a chunk: as many as a dict has room for in a table of 512 places
+CAP = 85  # entries of a chunk: as many as a dict has room for whose table has 128 places
 PACKED_ENTRIES = 16
 PACKED_BYTES = 64
 FORMAT = 2  # of marshal: the newer ones write references, which depend on who else refers to an object
@@ -145,7 +145,7 @@ class Table:
     def set_each(self, keys: Iterable[bytes], values: Iterable[Any]) -> list[int]:
         """Do what `set` does for each key. Return 1 for each new key, 0 for the others.
 
-        To replace values of a large table takes half the time: 0.5 µs less of an HSET in a pipeline.
+        In a large table it takes half the time, because no function is called for a key that is there.
         """
         data, news = self._data, []
         if type(data) is not _Chunks:
@@ -153,15 +153,28 @@ class Table:
         starts, chunks, owned = data.starts, data.chunks, data.owned  # `set` changes them in place
         for key, value in zip(keys, values, strict=True):
             index = bisect_right(starts, crc32(key)) - 1
-            known = chunks[index].get(key, MISSING) if owned[index] else MISSING
+            chunk = chunks[index] if owned[index] else data._own(index)
+            known = chunk.get(key, MISSING)
             if known is MISSING:
-                news.append(1 if self.set(key, value) else 0)
+                data.add(index, chunk, key, value)
+                self._length += 1
+                self._bytes += memory_bytes(key) + memory_bytes(value)
+                news.append(1)
                 continue
-            chunks[index][key] = value
-            if not (type(known) is type(value) is bytes and len(known) == len(value)):
-                self._bytes += memory_bytes(value) - memory_bytes(known)
             news.append(0)
+            if known is not value:
+                chunk[key] = value
+                if not (type(known) is type(value) is bytes and len(known) == len(value)):
+                    self._bytes += memory_bytes(value) - memory_bytes(known)
         return news
+
+    def get_each(self, keys: Iterable[bytes]) -> list[Any]:
+        """Return the value of each key, None for one that is not there."""
+        data = self._data
+        if type(data) is not _Chunks:
+            return list(map((loads(data) if type(data) is bytes else data).get, keys))
+        starts, chunks = data.starts, data.chunks  # no call for each key: 0.1 µs of the 1.9 of an HGET in a pipeline
+        return [chunks[bisect_right(starts, crc32(key)) - 1].get(key) for key in keys]
 
     def _set_in_dict(self, entries: dict[bytes, Any], key: bytes, value: Any) -> Any:
         known = entries.get(key, MISSING)
@@ -362,6 +375,11 @@ class _Chunks:
         if known is not MISSING:
             chunk[key] = value
             return known
+        self.add(index, chunk, key, value)
+        return known
+
+    def add(self, index: int, chunk: dict[bytes, Any], key: bytes, value: Any) -> None:
+        """Add a new key to a chunk that is owned, and that is the one of the key."""
         before = getsizeof(chunk)
         chunk[key] = value
         self.dicts_bytes += getsizeof(chunk) - before
@@ -369,7 +387,6 @@ class _Chunks:
             self.dicts_bytes -= getsizeof(chunk)
             self.crowded -= len(chunk) > CAP + 1
             self._split(index)
-        return known
 
     def pop(self, key: bytes, default: Any) -> Any:
         """Remove a key and return its value, or the default."""
@@ -394,10 +411,10 @@ class _Chunks:
 
     def _shrunk(self, index: int, length: int) -> None:
         """Update the shape after a chunk has lost an entry."""
-        if length < CAP:
-            self._join(index)
-        elif length == CAP:
-            self.crowded -= 1
+        self.crowded -= length == CAP
+        # The other half of an interval is a neighbour. Usually neither has room; then `_join` would take 0.5 µs.
+        chunks = self.chunks
+        if length + min(len(chunks[index - 1]), len(chunks[index + 1 - len(chunks)])) <= CAP:
             self._join(index)
 
     def copy(self) -> _Chunks:

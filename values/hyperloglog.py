@@ -98,20 +98,24 @@ def add(value: bytes, hashes: Sequence[int]) -> Added:
 
 
 def _add_dense(value: bytes, hashes: Sequence[int]) -> Added:
-    known_bytes: bytes | bytearray = value
+    dense: bytes | bytearray = value
     changes = []
     for number in hashes:
         bit = (number & LAST_REGISTER) * 6
-        place = HEAD_BYTES + (bit >> 3)
-        known = int.from_bytes(known_bytes[place : place + 2], "little") >> (bit & 7) & 63
+        place, shift = HEAD_BYTES + (bit >> 3), bit & 7
+        pair = dense[place : place + 2]  # one byte for the last register
+        known = int.from_bytes(pair, "little") >> shift & 63
         # The rank is less than or equal to `known` if one of so many bits is 1: that is the usual case.
-        changed = not number & BELOW[known] and _rank(number) > known
-        if changed:
-            if known_bytes is value:
-                known_bytes = bytearray(value)
-            _set(known_bytes, number & LAST_REGISTER, _rank(number))  # type: ignore[arg-type]
-        changes.append(changed)
-    return Added(value if known_bytes is value else stale(known_bytes), changes)
+        if number & BELOW[known] or (rank := _rank(number)) <= known:
+            changes.append(False)
+            continue
+        changes.append(True)
+        if dense is value:
+            dense = bytearray(value)
+            dense[15] |= STALE
+        word = int.from_bytes(pair, "little") + (rank - known << shift)
+        dense[place : place + 2] = word.to_bytes(len(pair), "little")  # type: ignore[index]
+    return Added(value if dense is value else bytes(dense), changes)
 
 
 def _rank(number: int) -> int:
@@ -120,17 +124,9 @@ def _rank(number: int) -> int:
     return (bits & -bits).bit_length()
 
 
-def _set(dense: bytearray, index: int, rank: int) -> None:
-    """Set a register of a dense string."""
-    place, shift = HEAD_BYTES + (index * 6 >> 3), index * 6 & 7
-    known = int.from_bytes(dense[place : place + 2], "little")
-    end = min(place + 2, DENSE_BYTES)
-    dense[place:end] = (known & ~(63 << shift) | rank << shift).to_bytes(2, "little")[: end - place]
-
-
-def stale(value: bytes | bytearray) -> bytes:
+def stale(value: bytes) -> bytes:
     """Return a value whose cached cardinality is marked as out of date."""
-    return bytes(value[:15]) + bytes((value[15] | STALE,)) + value[HEAD_BYTES:]
+    return value[:15] + bytes((value[15] | STALE,)) + value[HEAD_BYTES:]
 
 
 class Sparse:

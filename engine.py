@@ -330,9 +330,14 @@ def unknown_command(argv: list[bytes]) -> CommandError:
 # ---- gates: return None if a request may pass, else what it waits for; raise CommandError if it is refused
 
 
-def _check_blocked_clients(session: Session, row: Command, argv: list[bytes]) -> None:
+def _check_blocked_clients(session: Session, row: Command, argv: list[bytes]) -> Deferred | None:
     """Serve the clients that wait for keys that have changed, before the next request can take what they wait for."""
-    session.instance.blocked.serve()
+    blocked, store = session.instance.blocked, session.store
+    blocked.serve()
+    if not blocked.is_ready or store.key_lock is not None or not row.flags & (WRITE | READONLY):
+        return None
+    is_free = len(argv) <= AT_ONCE_WORDS and row.names_keys(argv)
+    return None if is_free and not blocked.holds_any(session.db, row.key_arguments(argv)) else HELD_BACK
 
 
 def _check_key_locks(session: Session, row: Command, argv: list[bytes]) -> Deferred | None:

@@ -409,9 +409,7 @@ class Instance:
         self.subscriptions = Subscriptions()
         self.running = Running()
         self.notifications = Notifications(self.subscriptions, self.running)
-        self.blocked = BlockedClients(
-            self.store, self.key_listeners, lambda ready: self.gate("blocked clients", closed=ready)
-        )
+        self.blocked = BlockedClients(self.store, self.key_listeners, self._follow_blocked)
 
     def apply_settings(self) -> None:
         """Propagate the settings to all objects that keep a copy of one. Called at the start and after CONFIG SET."""
@@ -425,6 +423,12 @@ class Instance:
                 client.authenticated = True
         for follow in self.settings_changed:
             follow()
+
+    def _follow_blocked(self, ready: bool) -> None:
+        """Close the gate while clients are to be served that waited for a key."""
+        self.gate("blocked clients", closed=ready)
+        if not ready:
+            self.resumed()
 
     def follow_memory_limit(self) -> None:
         """Propagate the settings of eviction. In a pool the smallest limit of all instances applies."""

@@ -43,7 +43,7 @@ from commands import (
 from commands.arguments import parse_database
 from commands.execution import execute, refuse
 from commands.key_positions import Listed
-from commands.long_commands import AT_ONCE_WORDS, PART_WORDS, run_locked
+from commands.long_commands import AT_ONCE_WORDS, PART_WORDS, run_locked, word_by_word
 from errors import (
     DISCARD_WITHOUT_MULTI,
     EXEC_ABORTED,
@@ -152,10 +152,15 @@ def watch(session: Session, argv: list[bytes]) -> Reply:
         session.watch = Watch(session.instance.key_listeners)
     if len(session.watch) + len(argv) > MOST_WATCHED:
         raise CommandError(TOO_MANY_WATCHED)
-    for key in argv[1:]:
+    return word_by_word(argv, _watch_each(session, session.watch, argv[1:]))
+
+
+def _watch_each(session: Session, watch: Watch, keys: list[bytes]) -> Work:
+    for key in keys:
         value = session.db.peek(key)
         seen = digest(session.db, key) if session.instance.pool is not None else b""
-        session.watch.add(session.db, key, value is not None, seen)
+        watch.add(session.db, key, value is not None, seen)
+        yield
     return OK
 
 

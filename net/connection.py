@@ -191,11 +191,7 @@ class Connection(Outbox):
 
     def push(self, message: Push) -> None:
         """Send a message: at once, or behind the reply that is being made. It leaves at the end of the turn."""
-        pieces: list[bytes] = []
-        if self.as_text:
-            pieces += text_pieces(message)
-        else:
-            encode(message, pieces.append, self.session.resp3)
+        pieces = list(text_pieces(message)) if self.as_text else encoded_once(message, self.session.resp3)
         if self.parked or self.session.unblock is not None:
             self.turn.replies.append((self, pieces, False))
         else:
@@ -572,6 +568,16 @@ class Connection(Outbox):
     def waits_for_server(self) -> bool:
         """Return True if the client waits for a reply that the server has yet to make or to send."""
         return not self.outbox and (not self.parked or self.turn.pending.holds(self))
+
+
+def encoded_once(message: Push, resp3: bool) -> list[bytes]:
+    """Return a message in RESP, as one piece: all receivers share it."""
+    pieces = message.pieces.get(resp3)
+    if pieces is None:
+        made: list[bytes] = []
+        encode(message, made.append, resp3)
+        pieces = message.pieces[resp3] = [b"".join(made)]
+    return pieces
 
 
 def _send_nothing(message: Push) -> None:

@@ -131,9 +131,16 @@ class Scheduler:
     # ---- deferred requests
 
     def wait_for_resume(self) -> None:
-        """Park the calling greenlet until no CLIENT PAUSE is in force and the present key lock is released."""
-        instance, lock = self._instance, self._store.key_lock
-        while instance.paused or (lock is not None and self._store.key_lock is lock):
+        """Park the calling greenlet until no CLIENT PAUSE is in force, the present key lock is released, and the
+        clients are served that wait for keys that are ready now.
+        """
+        instance, lock, blocked = self._instance, self._store.key_lock, self._instance.blocked
+        rounds = blocked.rounds
+        while (
+            instance.paused
+            or (lock is not None and self._store.key_lock is lock)
+            or (blocked.is_ready and blocked.rounds == rounds)
+        ):
             if instance.paused and self._pause_timer is None:
                 left_ms = instance.pause.until_ms - self._store.now_ms
                 self._pause_timer = self._after(max(0.001, left_ms / 1000), self._end_pause)
@@ -146,6 +153,8 @@ class Scheduler:
 
     def _resume_waiting(self) -> None:
         """Wake all greenlets that wait, so that they check their condition again."""
+        if not self._waiting:
+            return
         self._to_wake = len(self._waiting)
         self._wake_timer.start(self._wake_some)
 

@@ -131,9 +131,7 @@ class Scheduler:
     # ---- deferred requests
 
     def wait_for_resume(self) -> None:
-        """Park the calling greenlet until no CLIENT PAUSE is in force, the present key lock is released, and the
-        clients are served that wait for keys that are ready now.
-        """
+        """Park the calling greenlet while CLIENT PAUSE, the present key lock, or keys that are ready now hold it back."""
         instance, lock, blocked = self._instance, self._store.key_lock, self._instance.blocked
         rounds = blocked.rounds
         while (

@@ -131,7 +131,7 @@ class Scheduler:
     # ---- deferred requests
 
     def wait_for_resume(self) -> None:
-        """Park the calling greenlet while CLIENT PAUSE, the present key lock, or keys that are ready now hold it back."""
+        """Park the calling greenlet while a pause, the present key lock, or keys that are ready now hold it back."""
         instance, lock, blocked = self._instance, self._store.key_lock, self._instance.blocked
         rounds = blocked.rounds
         while (

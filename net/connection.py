@@ -34,6 +34,7 @@ from gevent.event import Event
 from commands import LONGEST_NAME_BYTES, fold
 from commands.execution import execute
 from commands.help import with_hint
+from commands.measured import finish_work
 from engine import Engine
 from errors import QUERY_TOO_BIG, UNBLOCKED, CommandError
 from keyspace.blocked_clients import Waiter
@@ -472,6 +473,7 @@ class Connection(Outbox):
             reply = self.engine.no_memory(argv[0])
         except Exception:
             reply = self.engine.internal_error(argv[0])
+        finish_work(self.session, argv, self.turn.scheduler.work_seconds, reply)
         observer = self.turn.instance.read_observer
         if observer is not None:  # again, because the work may have read keys that were written since it began
             observer.observe_any_key(self.session)

@@ -51,6 +51,7 @@ class Scheduler:
         self._to_wake = 0  # how many of these are still to be woken
         self._wake_timer = loop.timer(0, ref=False)
         self._pause_timer: Any = None
+        self.work_seconds = 0.0  # what the slices of the last work took that has ended
         instance.resumed = self._resume_waiting
 
     # ---- slices
@@ -70,16 +71,21 @@ class Scheduler:
 
     def _run(self, work: Work, begin_slice: Callable[[], None]) -> Reply:
         """Run work while no other work runs: the second half of `run`."""
+        seconds = 0.0
         try:
             while True:
                 self.wait_for_slice()
                 begin_slice()
-                end = monotonic() + SLICE_SECONDS
-                while monotonic() < end:
-                    next(work)
+                began = monotonic()
+                try:
+                    while monotonic() < began + SLICE_SECONDS:
+                        next(work)
+                finally:
+                    seconds += monotonic() - began
                 gc_policy.collect_young()
         except StopIteration as done:
             self._end(work)
+            self.work_seconds = seconds
             reply: Reply = done.value
             return reply
         except gevent.GreenletExit:
@@ -90,6 +96,7 @@ class Scheduler:
             raise
         except BaseException:
             self._end(work)
+            self.work_seconds = seconds
             raise
 
     def _run_rest(self, work: Work, begin_slice: Callable[[], None]) -> None:

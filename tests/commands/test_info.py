@@ -211,6 +211,7 @@ def test_what_happened_is_counted(bench: Bench) -> None:
 def test_errors_are_counted_by_their_code(bench: Bench) -> None:
     client = bench.connect()
     bench.instance.config.requirepass = "secret"
+    bench.instance.apply_settings()
     for line in ("NOSUCH", "GET", "AUTH wrong", "HELLO 9"):
         client.ask(*line.split())
     bench.connect().ask("GET", "a")

@@ -301,7 +301,7 @@ def test_later_calls_are_sampled_and_none_is_lost() -> None:
             count.sample(1e-6)
             samples += 1
     assert samples < 800
-    assert 10_000 - 16 < count.sampled == sum(count.buckets.values())
+    assert 10_000 - 128 <= count.sampled == sum(count.buckets.values())
 
 
 def test_a_container_shows_the_histograms_of_its_subcommands(bench: Bench) -> None:

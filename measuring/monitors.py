@@ -38,6 +38,6 @@ class Monitors:
         head = b"%d.%06d [%d %b] " % (*divmod(microseconds, 10**6), db_index, origin.encode("utf-8", "replace"))
         line = head + quoted_line(argv)
         message = Push([Status(line)])
-        message.pieces = dict.fromkeys((False, True), [b"+%b\r\n" % line])  # alone it is no array
+        message.pieces[False] = message.pieces[True] = [b"+%b\r\n" % line]  # alone it is no array
         for push in list(self._push.values()):
             push()(message)

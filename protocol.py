@@ -431,11 +431,12 @@ def _other_types(text: bytes) -> int:
 def _one_request(chunk: bytes) -> list[bytes] | None:
     """Parse a chunk of less than TABLED bytes that is one request; return None for any other chunk.
 
-    The code for two and three words is unrolled: 0.30 and 0.39 µs instead of 0.75 and 0.9. A request takes some 7 µs in
-    all.
+    The code for two to five words is unrolled: 0.30, 0.39, 0.65, 0.73 µs instead of 0.75, 0.9, 1.3, 1.4. A request
+    takes some 7 µs in all.
     """
     pieces = chunk.split(CRLF)
-    if len(pieces) == 8:
+    size = len(pieces)
+    if size == 8:
         count, head1, word1, head2, word2, head3, word3, rest = pieces
         if (
             count == b"*3"
@@ -445,11 +446,34 @@ def _one_request(chunk: bytes) -> list[bytes] | None:
             and not rest
         ):
             return [word1, word2, word3]
-    elif len(pieces) == 6:
+    elif size == 6:
         count, head1, word1, head2, word2, rest = pieces
         if count == b"*2" and head1 == HEADS[len(word1)] and head2 == HEADS[len(word2)] and not rest:
             return [word1, word2]
-    elif len(pieces) % 2 == 0 and not pieces[-1]:
+    elif size == 10:
+        count, head1, word1, head2, word2, head3, word3, head4, word4, rest = pieces
+        if (
+            count == b"*4"
+            and head1 == HEADS[len(word1)]
+            and head2 == HEADS[len(word2)]
+            and head3 == HEADS[len(word3)]
+            and head4 == HEADS[len(word4)]
+            and not rest
+        ):
+            return [word1, word2, word3, word4]
+    elif size == 12:
+        count, head1, word1, head2, word2, head3, word3, head4, word4, head5, word5, rest = pieces
+        if (
+            count == b"*5"
+            and head1 == HEADS[len(word1)]
+            and head2 == HEADS[len(word2)]
+            and head3 == HEADS[len(word3)]
+            and head4 == HEADS[len(word4)]
+            and head5 == HEADS[len(word5)]
+            and not rest
+        ):
+            return [word1, word2, word3, word4, word5]
+    elif size % 2 == 0 and not pieces[-1]:
         argv = pieces[2::2]
         if argv and pieces[0] == b"*%d" % len(argv) and pieces[1:-1:2] == [HEADS[len(word)] for word in argv]:
             return argv
@@ -705,9 +729,12 @@ def encode_strings(reply: Strings | FlatMap, is_map: bool = False) -> bytes | No
         if len(reply[0]) == len(reply[-1]) and len(set(map(len, reply))) == 1:  # a third of the time again
             head = HEADERS[len(reply[0])]
             return b"%b\r\n%b%b\r\n" % (size, head, (CRLF + head).join(reply))
-        heads = HEADERS
-        members = CRLF.join([heads[len(member)] + member for member in reply])
-        return b"%b\r\n%b\r\n" % (size, members) if len(members) <= 2 * BLOCK_BYTES else None
+        pieces = [size]
+        for member in reply:
+            pieces += (BETWEEN[len(member)], member)
+        pieces.append(CRLF)
+        encoded = b"".join(pieces)
+        return encoded if len(encoded) <= 2 * BLOCK_BYTES else None
     except IndexError:
         return None
 

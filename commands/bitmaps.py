@@ -44,17 +44,18 @@ def setbit(session: Session, argv: list[bytes]) -> Reply:
     db = session.db
     value: String = db.create(key, STRING)
     index, mask = offset >> 3, 128 >> (offset & 7)
-    if index < len(value):
+    if index >= len(value):
+        known, value = 0, overwritten(value, index, BYTES[BITS[bit] and mask])
+    elif type(value) is LongString:
+        known = value.exchange_bit(offset, BITS[bit])
+        if known == BITS[bit]:
+            return known
+    else:
         byte = value[index]
         known = 1 if byte & mask else 0
         if known == BITS[bit]:
             return known
-        if type(value) is LongString:
-            value[index] = byte ^ mask
-        else:
-            value = overwritten(value, index, BYTES[byte ^ mask])
-    else:
-        known, value = 0, overwritten(value, index, BYTES[BITS[bit] and mask])
+        value = overwritten(value, index, BYTES[byte ^ mask])
     db.done(key, value, b"SETBIT", key, place, bit)
     return known
 
@@ -75,25 +76,27 @@ def setbit_many(
         return None
     if max(offsets) >> 3 >= len(value):  # it may grow
         return None
-    buffer: bytearray | LongString
+    if isinstance(value, bytes) and len(value) > CHUNK_BYTES:
+        value = LongString(value)
     if isinstance(value, LongString):
-        buffer = value
         value.own([offset >> 3 for offset in offsets])  # if there is no memory for it, nothing has changed yet
+        replies: list[int] = list(map(value.exchange_bit, offsets, wanted))
     else:
-        buffer = bytearray(value) if len(value) <= CHUNK_BYTES else LongString(value)
-    replies: list[Reply] = []
-    effects = []
-    for offset, bit, place, word in zip(offsets, wanted, places, bits):  # noqa: B905 - as many as there are keys
-        byte, mask = buffer[offset >> 3], 128 >> (offset & 7)
-        known = 1 if byte & mask else 0
-        replies.append(known)
-        if known != bit:
-            buffer[offset >> 3] = byte ^ mask
-            effects.append((b"SETBIT", key, place, word))
-    if effects:
-        db.done(key, bytes(buffer) if isinstance(buffer, bytearray) else buffer)
-        for effect in effects:
-            db.effect(*effect)
+        buffer = bytearray(value)
+        replies = []
+        for offset, bit in zip(offsets, wanted):  # noqa: B905 - as many as there are keys
+            byte, mask = buffer[offset >> 3], 128 >> (offset & 7)
+            known = 1 if byte & mask else 0
+            replies.append(known)
+            if known != bit:
+                buffer[offset >> 3] = byte ^ mask
+        value = bytes(buffer)
+    if replies != wanted:
+        db.done(key, value)
+        log, number = db.store.log.append, db.index
+        for known, bit, place, word in zip(replies, wanted, places, bits):  # noqa: B905
+            if known != bit:
+                log(number, (b"SETBIT", key, place, word))
     return replies
 
 

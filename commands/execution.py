@@ -22,11 +22,7 @@ logger = logging.getLogger("godis")
 def execute(session: Session, argv: list[bytes]) -> Reply:
     """Run a request whose name and arity are right, from start to end, and return its reply. Raises nothing."""
     name = fold(argv[0])
-    return run(session, TABLE.get(name) or HIDDEN[name], argv)
-
-
-def run(session: Session, row: Command, argv: list[bytes]) -> Reply:
-    """Run a request of a command as `execute` does."""
+    row = TABLE.get(name) or HIDDEN[name]
     try:
         if session.user.is_restricted:
             check(session, row.of(argv), argv)
@@ -38,9 +34,9 @@ def run(session: Session, row: Command, argv: list[bytes]) -> Reply:
     except CommandError as error:
         reply = refuse(session.instance, error)
     except MemoryError:
-        reply = no_memory(session.instance, row.name)
+        reply = no_memory(session.instance, name)
     except Exception:
-        reply = internal_error(session.instance, row.name)
+        reply = internal_error(session.instance, name)
     return reply
 
 

@@ -133,12 +133,12 @@ def members_between(
     """Return the members from one rank up to another, in slices if they are many."""
     if stop - start > AT_ONCE_MEMBERS:
         return _in_slices(session, order.copy(), start, stop, reverse, with_scores)
-    part = _slice(order, start, stop, reverse)
+    part = _slice(order, start, stop, reverse, with_scores)
     return pairs(part) if with_scores else Strings(part[1])
 
 
-def _slice(order: ScoreOrder, start: int, stop: int, reverse: bool) -> Part:
-    part = order.slice(start, stop)
+def _slice(order: ScoreOrder, start: int, stop: int, reverse: bool, with_scores: bool) -> Part:
+    part = order.slice(start, stop, with_scores)
     if reverse:
         for column in part:
             column.reverse()
@@ -153,10 +153,10 @@ def _in_slices(session: Session, order: ScoreOrder, start: int, stop: int, rever
             step = min(SLICE_MEMBERS, stop - start)
             if reverse:
                 stop -= step
-                part = _slice(order, stop, stop + step, reverse)
+                part = _slice(order, stop, stop + step, reverse, with_scores)
             else:
                 start += step
-                part = _slice(order, start - step, start, reverse)
+                part = _slice(order, start - step, start, reverse, with_scores)
             chunks.append(tuple(pairs(part)) if with_scores else tuple(part[1]))
             members_bytes += sum(map(len, part[1]))
             yield

@@ -74,9 +74,8 @@ def zadd(session: Session, argv: list[bytes]) -> Reply:
         return _add(session, argv, NO_OPTIONS)
     db = session.db
     members: SortedSet = db.create(key, SORTED_SET)
-    known = members.get(member)
+    known = members.exchange(member, score)
     if known != score:
-        members.put(member, score, known)
         db.done(key, members, b"ZADD", key, text, member)
     return 1 if known is None else 0
 
@@ -96,10 +95,9 @@ def zadd_many(session: Session, keys: Sequence[bytes], *columns: Sequence[bytes]
     replies: list[int] = []
     changed: list[bytes] = []
     for score, name, text in zip(scores, names, texts, strict=True):
-        known = members.get(name)
+        known = members.exchange(name, score)
         replies.append(1 if known is None else 0)
         if known != score:
-            members.put(name, score, known)
             changed += text, name
     if changed:
         db.done(key, members, b"ZADD", key, *changed)

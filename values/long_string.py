@@ -63,6 +63,16 @@ class LongString(LongBulk):
         chunk = self._chunks[index] if self._own[index] else self._owned(index)
         chunk[place & 0xFFFF] = byte  # type: ignore[index]
 
+    def exchange_bit(self, offset: int, bit: int) -> int:
+        """Set the bit with a number, which exists, and return what it was."""
+        index, place, mask = offset >> 19, offset >> 3 & 0xFFFF, 128 >> (offset & 7)
+        byte = self._chunks[index][place]
+        known = 1 if byte & mask else 0
+        if known != bit:
+            chunk = self._chunks[index] if self._own[index] else self._owned(index)
+            chunk[place] = byte ^ mask  # type: ignore[index]
+        return known
+
     def __bytes__(self) -> bytes:
         return b"".join(self.pieces())
 

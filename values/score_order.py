@@ -19,7 +19,7 @@ Most of it is the time in which memory answers: in a set of a thousand an insert
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 MOST = 1024  # elements of a chunk; one more, and it is split
 LEAST = 256  # one less, and it is joined with a neighbour that has room
@@ -46,7 +46,18 @@ class Chunk:
 class ScoreOrder:
     """All elements in order. Each member is there once."""
 
-    __slots__ = ("_chunks", "_found", "_groups", "_last_members", "_last_scores", "_owner", "_size", "_sizes")
+    __slots__ = (
+        "_chunks",
+        "_found",
+        "_groups",
+        "_last_members",
+        "_last_scores",
+        "_owner",
+        "_size",
+        "_sizes",
+        "_starts",
+        "_summed",
+    )
 
     def __init__(self, scores: list[float], members: list[bytes]) -> None:
         """Make a sequence of elements that are in order."""
@@ -59,6 +70,8 @@ class ScoreOrder:
         self._last_members = [chunk.members[-1] for chunk in self._chunks]
         self._sizes = [len(chunk.scores) for chunk in self._chunks]
         self._groups: list[int] | None = None  # sizes of GROUP chunks each; None: to be added up again
+        self._starts: list[int] | None = None  # how many elements are before each chunk; None: to be added up again
+        self._summed = 0  # sums that `_starts` would have saved
         self._found = NOWHERE  # the rank that was found last, its chunk, and the place in it
 
     def __len__(self) -> int:
@@ -104,14 +117,22 @@ class ScoreOrder:
 
     def _before(self, number: int) -> int:
         """Return how many elements are in the chunks before this one."""
-        if not number:
-            return 0
-        groups = self._groups
-        if groups is None:
-            sizes = self._sizes
-            groups = self._groups = [sum(sizes[start : start + GROUP]) for start in range(0, len(sizes), GROUP)]
+        if self._starts is not None:  # while only reads come: 0.5 µs of a ZRANK
+            return self._starts[number]
+        self._summed += 1
+        if self._summed * GROUP > len(self._sizes):
+            self._summed = 0
+            self._starts = list(accumulate(self._sizes, initial=0))
+            return self._starts[number]
         group = number // GROUP
-        return sum(groups[:group]) + sum(self._sizes[group * GROUP : number])
+        return sum(self._summed_groups()[:group]) + sum(self._sizes[group * GROUP : number])
+
+    def _summed_groups(self) -> list[int]:
+        """Return how many elements are in each group of chunks."""
+        if self._groups is None:
+            sizes = self._sizes
+            self._groups = [sum(sizes[start : start + GROUP]) for start in range(0, len(sizes), GROUP)]
+        return self._groups
 
     def _locate(self, rank: int) -> tuple[int, int]:
         """Return the chunk and the place in it of the element with a rank; behind the last chunk if there is none."""
@@ -122,9 +143,7 @@ class ScoreOrder:
             return number, place
         sizes, number = self._sizes, 0
         if rank >= sizes[0]:
-            if self._groups is None:
-                self._before(1)
-            for size in self._groups:  # type: ignore[union-attr]
+            for size in self._summed_groups():
                 if rank < size:
                     break
                 rank -= size
@@ -163,19 +182,23 @@ class ScoreOrder:
 
     # ---- reading
 
-    def slice(self, start: int, stop: int) -> Part:
-        """Return the elements from one rank up to another, as new lists."""
+    def slice(self, start: int, stop: int, with_scores: bool = True) -> Part:
+        """Return the elements from one rank up to another, as new lists. Without scores their list is empty."""
         wanted = min(stop, self._size) - start
         if wanted <= 0:
             return [], []
         number, place = self._locate(start)
         chunk = self._chunks[number]
-        scores, members = chunk.scores[place : place + wanted], chunk.members[place : place + wanted]
-        while len(scores) < wanted:
+        scores, members = (
+            chunk.scores[place : place + wanted] if with_scores else [],
+            chunk.members[place : place + wanted],
+        )
+        while len(members) < wanted:
             number += 1
-            chunk, missing = self._chunks[number], wanted - len(scores)
-            scores += chunk.scores if missing >= len(chunk.scores) else chunk.scores[:missing]
+            chunk, missing = self._chunks[number], wanted - len(members)
             members += chunk.members if missing >= len(chunk.members) else chunk.members[:missing]
+            if with_scores:
+                scores += chunk.scores if missing >= len(chunk.scores) else chunk.scores[:missing]
         return scores, members
 
     def at(self, rank: int) -> tuple[float, bytes]:
@@ -195,7 +218,7 @@ class ScoreOrder:
 
     def insert(self, score: float, member: bytes) -> None:
         """Add an element that is not there. The sequence is not empty."""
-        self._found = NOWHERE
+        self._found, self._starts = NOWHERE, None
         number, place = self._find(score, member)
         if number == len(self._chunks):
             number -= 1
@@ -216,7 +239,7 @@ class ScoreOrder:
 
     def remove(self, score: float, member: bytes) -> bytes:
         """Remove an element that is there, and return its member."""
-        self._found = NOWHERE
+        self._found, self._starts = NOWHERE, None
         number, place = self._find(score, member)
         chunk = self._chunks[number]
         if chunk.owner is not self._owner:
@@ -237,7 +260,7 @@ class ScoreOrder:
         missing = min(stop, self._size) - start
         while missing > 0:
             number, place = self._locate(start)
-            self._found = NOWHERE
+            self._found, self._starts = NOWHERE, None
             chunk = self._own(number)
             end = place + missing
             taken[0].extend(chunk.scores[place:end])
@@ -256,7 +279,7 @@ class ScoreOrder:
     def free_some(self) -> None:
         """Remove the last elements, some hundred, if there are any: to free the sequence in slices."""
         if self._chunks:
-            self._found = NOWHERE
+            self._found, self._starts = NOWHERE, None
             self._size -= self._sizes[-1]
             self._delete(len(self._chunks) - 1)
 
@@ -312,3 +335,4 @@ class ScoreOrder:
         if self._groups is not None:
             starts = range(0, len(self._sizes), GROUP)
             assert self._groups == [sum(self._sizes[start : start + GROUP]) for start in starts]
+        assert self._starts is None or self._starts == list(accumulate(self._sizes, initial=0))

@@ -22,7 +22,8 @@ The module has more than 400 lines because the two classes are one structure.
 
 (Refused: one dict, whose copy takes 32 ms a million, and which holds the loop for as long when it doubles. A directory
 of 2**depth chunks: keys with equal hashes, which are easy to find for CRC-32, would double it without end. A secret in
-the hash: the instances of a pool would have to share it.)
+the hash: the instances of a pool would have to share it. Chunks of 85 entries: they save 0.35 of the 3.7 µs in which a
+random key is popped, and cost 0.2 of the 1.35 of a new key in a pipeline.)
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from sys import getsizeof
 from typing import Any
 from zlib import crc32
 
-CAP = 85  # entries of a chunk: as many as a dict has room for whose table has 128 places
+CAP = 341  # entries of a chunk: as many as a dict has room for in a table of 512 places
 PACKED_ENTRIES = 16
 PACKED_BYTES = 64
 FORMAT = 2  # of marshal: the newer ones write references, which depend on who else refers to an object
@@ -133,6 +134,15 @@ class Table:
             if self._length <= PACKED_ENTRIES and not _is_short(known):
                 self._pack(self._data)
         return False
+
+    def swap(self, key: bytes, value: Any) -> Any:
+        """Set the value of a key of a large table, and return the one that it had, which takes as much; None: no."""
+        known = self._data.set(key, value)
+        if known is not MISSING:
+            return known
+        self._length += 1
+        self._bytes += memory_bytes(key) + memory_bytes(value)
+        return None
 
     def replace(self, key: bytes, value: Any) -> None:
         """Replace the value of a key that is there by one that takes as much memory; the table is not packed."""

@@ -17,7 +17,6 @@ rdb
 config wire protocol
 values
 keyspace store users
-measuring
 log aof
 session
 scripts

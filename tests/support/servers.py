@@ -19,7 +19,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -237,8 +237,7 @@ class ServerProcess:
     """
 
     name = "server"
-    spawner: int | None = 0  # which one forks it; None: it is started from nothing
-    spawned: Collection[str] = (str(GODIS),)  # "-c", too, if its program may run when all modules are loaded
+    spawner = 0
 
     def __init__(self, directory: Path, *args: str, port: int = 0, env: dict[str, str] | None = None) -> None:
         self.directory = directory
@@ -272,7 +271,7 @@ class ServerProcess:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("GODIS_")}
         argv, environment = self.command(), inherited | self.env
         with open(self.stderr_path, "ab") as stderr:
-            if self.spawner is not None and can_spawn(argv, environment, self.spawned):
+            if can_spawn(argv, environment):
                 self.process = spawner(self.spawner).spawn(argv, self.directory, environment, stderr.fileno())
                 return
             self.process = subprocess.Popen(

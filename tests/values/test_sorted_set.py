@@ -99,6 +99,13 @@ class Machine(RuleBasedStateMachine):
             members.put(member, score, members.get(member))
             model[member] = score
 
+    @rule(which=RANKS, changes=st.lists(st.tuples(MEMBERS, SCORES), min_size=1, max_size=12))
+    def exchange(self, which: int, changes: list[tuple[bytes, float]]) -> None:
+        members, model = self.pick(which)
+        for member, score in changes:
+            assert members.exchange(member, score) == model.get(member)
+            model[member] = score
+
     @rule(which=RANKS, member=MEMBERS)
     def remove(self, which: int, member: bytes) -> None:
         members, model = self.pick(which)
@@ -122,6 +129,7 @@ class Machine(RuleBasedStateMachine):
         members, model = self.pick(which)
         order, expected = members.by_rank, in_order(model)
         assert list(zip(*order.slice(start, stop), strict=True)) == expected[start:stop]
+        assert order.slice(start, stop, with_scores=False)[1] == [member for _, member in expected[start:stop]]
         if start < len(expected):
             score, member = expected[start]
             assert order.at(start) == (score, member)

@@ -25,6 +25,7 @@ COPY net ./net
 COPY pool ./pool
 COPY rdb ./rdb
 COPY scripts ./scripts
+COPY users ./users
 COPY values ./values
 COPY wire ./wire
 RUN python -m compileall -q . && install -d -o 10001 -g 10001 /data

@@ -28,6 +28,8 @@ UNITS_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 MAX_SECONDS = (1 << 31) - 1
 UNITS_BYTES = {"": 1, "b": 1, "k": 1000, "kb": 1024, "m": 10**6, "mb": 1 << 20, "g": 10**9, "gb": 1 << 30}
 MAX_INT = (1 << 31) - 1
+MAX_LONG = (1 << 63) - 1
+MAX_SLOWLOG = 1 << 20  # entries of the slow log, of some kilobytes each
 MAX_SAMPLES = 1000  # all are drawn at once; two billion of them would stall the server
 MAX_SHOWN_CHARACTERS = 200  # of a bad value, in an error
 MAX_PASSWORD_BYTES = 4096  # of a password in a file
@@ -211,6 +213,22 @@ def show_output_limits(limits: dict[str, OutputLimit]) -> str:
     )
 
 
+def parse_percentiles(text: str) -> tuple[float, ...]:
+    """Parse percentages, separated by spaces."""
+    try:
+        found = tuple(map(float, text.split()))
+    except ValueError:
+        raise ValueError("Invalid latency-tracking-info-percentiles parameters") from None
+    if not all(0 <= percentage <= 100 for percentage in found):
+        raise ValueError("latency-tracking-info-percentiles parameters should sit between [0.0,100.0]")
+    return found
+
+
+def show_percentiles(percentages: tuple[float, ...]) -> str:
+    """Format percentages as CONFIG GET does."""
+    return " ".join(f"{percentage:.15g}" for percentage in percentages)
+
+
 class Endpoint(NamedTuple):
     """A member of etcd."""
 
@@ -375,6 +393,19 @@ SETTINGS = [
         flag=None,
         show=show_output_limits,
     ),
+    Setting("slowlog-log-slower-than", "slowlog_slower_than_us", "10000", parse_integer(-1, MAX_LONG), True, None),
+    Setting("slowlog-max-len", "slowlog_max_len", "128", parse_integer(0, MAX_SLOWLOG), True, None),
+    Setting("latency-monitor-threshold", "latency_threshold_ms", "0", parse_integer(0, MAX_LONG), True, None),
+    Setting("latency-tracking", "latency_tracking", "yes", parse_yes, True, None),
+    Setting(
+        "latency-tracking-info-percentiles",
+        "latency_percentiles",
+        "50 99 99.9",
+        parse_percentiles,
+        live=True,
+        flag=None,
+        show=show_percentiles,
+    ),
     Setting("client-query-buffer-limit", "query_buffer_bytes", "1gb", parse_query_limit, live=True, flag=None),
     Setting("proto-max-bulk-len", "max_bulk_bytes", "512mb", parse_bytes, flag=None),
     Setting("enable-debug-command", "debug_command", "local", parse_choice("yes", "no", "local"), flag=None),
@@ -475,6 +506,11 @@ class Config:
     loglevel: str
     shutdown_timeout_seconds: int
     output_limits: dict[str, OutputLimit]
+    slowlog_slower_than_us: int
+    slowlog_max_len: int
+    latency_threshold_ms: int
+    latency_tracking: bool
+    latency_percentiles: tuple[float, ...]
     query_buffer_bytes: int
     max_bulk_bytes: int
     debug_command: str

@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Generator, Mapping, Sequence
 from functools import partial
-from time import time
+from time import perf_counter, time
 from types import GeneratorType
 
 import commands.acl
@@ -62,6 +62,7 @@ from commands import (
     RunMany,
     execution,
     fold,
+    measured,
     observing,
 )
 from commands.execution import run_row
@@ -69,7 +70,15 @@ from commands.keyspace_walk import at_once
 from commands.long_commands import AT_ONCE_WORDS, logging_in_slices
 from commands.permissions import check
 from commands.transactions import AT_ONCE, as_one_request, queue, refuse_queued
-from errors import LOG_FAILED, NAMED_BYTES, ONLY_SUBSCRIBE, OUT_OF_MEMORY, UNKNOWN_COMMAND, CommandError
+from errors import (
+    LOG_FAILED,
+    MONITOR_ASKS_FOR_KEYS,
+    NAMED_BYTES,
+    ONLY_SUBSCRIBE,
+    OUT_OF_MEMORY,
+    UNKNOWN_COMMAND,
+    CommandError,
+)
 from errors import NO_AUTH as NO_AUTH_TEXT
 from keyspace.eviction import Making
 from replies import HELD_BACK, OK, QUEUED, Deferred, Reply, Work
@@ -124,20 +133,22 @@ class Engine:
 
         The function is long because it is the hot path of every request: a call a request would cost more.
         """
-        if self.instance.no_touch_clients:
-            self.instance.store.tracks_access = not session.no_touch
-        if self.instance.observer is not None:
-            return [self._run_observed(session, requests[0])]
-        if len(requests) > 1:
+        instance, table = self.instance, self.table
+        if instance.is_observed:
+            requests = self._observed(session, requests)
+        several = len(requests) > 1
+        if several:
             replies_by_column = self._run_by_column(session, requests)
             if replies_by_column is not None:
                 return replies_by_column
             if len(requests) > PART_REQUESTS:
                 requests = requests[:PART_REQUESTS]
-        instance, table = self.instance, self.table
+        careful = several or instance.is_observed
         replies: list[Reply] = []
-        reply_bytes = 0
+        reply_bytes, counts = 0, instance.measures.counts
+        began = perf_counter()
         for argv in requests:
+            count = None
             try:
                 row = table.get(argv[0]) or self.lookup(argv)
                 arity = row.arity
@@ -150,8 +161,16 @@ class Engine:
                     if waits is QUEUED:
                         continue
                     break
-                reply = row.run(session, argv)
+                count = counts[row.of(argv).name if row.subcommands else row.name]
+                count.calls += 1
+                if careful and (not row.swift or instance.observer is not None):
+                    reply, seconds = measured.run_alone(session, row, argv, count)
+                    began += seconds
+                    count = None
+                else:
+                    reply = row.run(session, argv)
             except CommandError as error:
+                count = measured.count_refused(instance.measures, table, argv, count)
                 reply = self.refuse(refuse_queued(session, argv, error))
             except MemoryError:
                 reply = self.no_memory(argv[0])
@@ -175,23 +194,22 @@ class Engine:
                 or ((now := time()) > instance.turn_ends and now > until)
             ):
                 break
+        seconds = perf_counter() - began
+        if several:
+            measured.book_pipeline(session, table, requests[: len(replies)], replies, seconds)
+        elif count is not None:
+            count.seconds += seconds
+            if count.calls > count.next_sample:
+                count.sample(seconds)
+            if seconds > instance.measures.notable_seconds:
+                measured.note(session, row, argv, seconds, reply)
         return replies
 
-    def _run_observed(self, session: Session, argv: list[bytes]) -> Reply:
-        """Run one request while others want to know what requests change; return its reply."""
-        try:
-            row = self.lookup(argv)
-            if not row.accepts(len(argv)):
-                raise row.wrong_arity()
-            if (self.instance.needs_checks or session.restricted) and (waits := self.admit(session, row, argv)):
-                return waits
-            return run_row(session, row, argv)
-        except CommandError as error:
-            return self.refuse(refuse_queued(session, argv, error))
-        except MemoryError:
-            return self.no_memory(argv[0])
-        except Exception:
-            return self.internal_error(argv[0])
+    def _observed(self, session: Session, requests: Sequence[list[bytes]]) -> Sequence[list[bytes]]:
+        """Return the requests to run now: one, where each is measured alone, or others want to know of each."""
+        instance = self.instance
+        instance.store.tracks_access = not session.no_touch
+        return requests[:1] if instance.measures.one_by_one or instance.observer is not None else requests
 
     def run_huge(self, session: Session, argv: list[bytes]) -> Reply:
         """Run a request of many megabytes; return its reply, or work that writes its effects to the log in slices."""
@@ -207,6 +225,7 @@ class Engine:
         """Run a request from start to end, and log its effects in slices, during which its keys are locked."""
         if (self.instance.needs_checks or session.restricted) and (waits := self.admit(session, row, argv)):
             return (yield from waits) if isinstance(waits, Generator) else waits
+        self.instance.measures.counts[row.name].calls += 1
         reply = yield from logging_in_slices(session, row.key_arguments(argv), partial(run_row, session, row, argv))
         return (yield from reply) if isinstance(reply, Generator) else reply  # the command itself takes slices, too
 
@@ -221,10 +240,14 @@ class Engine:
             return None
         if type(requests) is not Columns and requests[0][0] != requests[-1][0]:
             return None
+        began = perf_counter()
         try:
-            return self._run_columns(row, row.run_many, session, requests)
+            replies = self._run_columns(row, row.run_many, session, requests)
         except Exception:
             return [self.internal_error(row.name)] * len(requests)
+        if replies is not None:
+            measured.book_columns(session, row, requests, perf_counter() - began)
+        return replies
 
     @staticmethod
     def _run_columns(
@@ -268,6 +291,8 @@ class Engine:
             check(session, self._resolved(row, argv), argv)
         if session.must_only_subscribe and row.name not in WHILE_SUBSCRIBED:
             raise CommandError(ONLY_SUBSCRIBE % self._resolved(row, argv).name.lower())
+        if session.is_monitor and row.of(argv).flags & (READONLY | WRITE | MAY_REPLICATE):
+            raise CommandError(MONITOR_ASKS_FOR_KEYS)
         is_queued = session.transaction is not None and row.name not in AT_ONCE
         if instance.needs_checks and session.transaction is not None and row.name == b"EXEC":
             row, argv = as_one_request(session.transaction, row)
@@ -332,9 +357,14 @@ def unknown_command(argv: list[bytes]) -> CommandError:
 # ---- gates: return None if a request may pass, else what it waits for; raise CommandError if it is refused
 
 
-def _check_blocked_clients(session: Session, row: Command, argv: list[bytes]) -> None:
+def _check_blocked_clients(session: Session, row: Command, argv: list[bytes]) -> Deferred | None:
     """Serve the clients that wait for keys that have changed, before the next request can take what they wait for."""
-    session.instance.blocked.serve()
+    blocked, store = session.instance.blocked, session.store
+    blocked.serve()
+    if not blocked.is_ready or store.key_lock is not None or not row.flags & (WRITE | READONLY):
+        return None
+    is_free = len(argv) <= AT_ONCE_WORDS and row.names_keys(argv)
+    return None if is_free and not blocked.holds_any(session.db, row.key_arguments(argv)) else HELD_BACK
 
 
 def _check_key_locks(session: Session, row: Command, argv: list[bytes]) -> Deferred | None:

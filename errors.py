@@ -269,6 +269,12 @@ TRANSACTION_TOO_LARGE = b"ERR the queued requests take more than client-query-bu
 # refused commands
 NO_REPLICATION = b"ERR %b is not supported: Godis has no replication and no RDB snapshots"
 
+# MONITOR, SLOWLOG, LATENCY
+MONITOR_ASKS_FOR_KEYS = b"ERR Replica can't interact with the keyspace"
+MONITOR_IN_TRANSACTION = b"ERR MONITOR isn't allowed for DENY BLOCKING client"
+SLOWLOG_COUNT = b"ERR count should be greater than or equal to -1"
+NO_LATENCY_SAMPLES = b"ERR No samples available for event '%b'"
+
 # text dialect
 UNBALANCED_QUOTES = b"ERR unbalanced quotes: a word in quotes ends with the same quote, and a space follows it"
 QUOTES_HINT = b' (a value with spaces needs quotes: "hello world")'

@@ -99,7 +99,13 @@ class Strings(list[bytes]):
 
 
 class Push(list[Any]):
-    """An out-of-band message: a push in RESP3, an array in RESP2."""
+    """An out-of-band message: a push in RESP3, an array in RESP2. `pieces`: it, encoded, by whether that is RESP3."""
+
+    __slots__ = ("pieces",)
+
+    def __init__(self, members: list[Any]) -> None:
+        super().__init__(members)
+        self.pieces: dict[bool, list[bytes]] = {}
 
 
 class Messages:

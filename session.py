@@ -31,6 +31,7 @@ from keyspace.key_listeners import KeyListeners, Watch
 from keyspace.key_locks import KeyLock
 from keyspace.notifications import Notifications, Running
 from keyspace.subscriptions import KINDS, Leaving, Subscriptions
+from measuring.measures import Measures
 from replies import Push, Reply
 from store import EffectLog, Keyspace, Store
 from users.registry import Users
@@ -252,6 +253,7 @@ class Session:
             or self.transaction is not None
             or self.user.is_restricted
             or self.must_only_subscribe
+            or self.is_monitor
         )
 
     @property
@@ -263,6 +265,22 @@ class Session:
     def must_only_subscribe(self) -> bool:
         """Return True if the client's protocol cannot tell a reply from a message, so that it may ask little."""
         return not self.resp3 and self.is_subscribed
+
+    @property
+    def is_monitor(self) -> bool:
+        """Return True if the client sees every request that runs. It may not ask for keys."""
+        return self.id in self.instance.measures.monitors
+
+    @is_monitor.setter
+    def is_monitor(self, wanted: bool) -> None:
+        monitors = self.instance.measures.monitors
+        if wanted:
+            monitors.add(self.id, lambda: self.push)
+        else:
+            monitors.remove(self.id)
+        self.instance.measures.update()
+        self.instance.update_observed()
+        self.update_restricted()
 
     def begin_transaction(self) -> None:
         """Queue the requests that follow."""
@@ -286,6 +304,7 @@ class Session:
         """Take back all that others keep of a client that is gone. A transaction may go on, and calls it at its end."""
         self.is_gone = True
         self.no_touch = False
+        self.is_monitor = False
         self.drop_transaction()
         self._free(Leaving(self.instance.subscriptions, self))
 
@@ -319,12 +338,14 @@ class Session:
     @no_touch.setter
     def no_touch(self, wanted: bool) -> None:
         (self.instance.no_touch_clients.add if wanted else self.instance.no_touch_clients.discard)(self.id)
+        self.instance.update_observed()
         self.store.tracks_access = not wanted  # for the rest of this pipeline: `Engine.run` sets it only at the start
 
     def reset(self) -> None:
         """Set everything to its default that RESET resets."""
         self.drop_transaction()
         self.instance.subscriptions.remove_all(self)
+        self.is_monitor = False
         self.db = self.store.databases[0]
         self.user = self.instance.users.default
         self.authenticated = self.user.lets_everybody_in
@@ -387,6 +408,8 @@ class Instance:
     clients: dict[int, Session] = field(default_factory=dict)
     no_touch_clients: set[int] = field(default_factory=set)  # ids of the clients in the mode of CLIENT NO-TOUCH
     statistics: Statistics = field(default_factory=Statistics)
+    measures: Measures = field(default_factory=Measures)
+    is_observed: bool = False  # `Engine.run` has more to do than to run requests: see `update_observed`
     pause: Pause = field(default_factory=Pause)
     rewrite: RewriteState = field(default_factory=RewriteState)
     closed_gates: tuple[str, ...] = ()  # a subset of GATES, in their order: see `Engine.admit`
@@ -409,15 +432,16 @@ class Instance:
         self.subscriptions = Subscriptions()
         self.running = Running()
         self.notifications = Notifications(self.subscriptions, self.running)
-        self.blocked = BlockedClients(
-            self.store, self.key_listeners, lambda ready: self.gate("blocked clients", closed=ready)
-        )
+        self.blocked = BlockedClients(self.store, self.key_listeners, self._follow_blocked)
 
     def apply_settings(self) -> None:
         """Propagate the settings to all objects that keep a copy of one. Called at the start and after CONFIG SET."""
         self.store.default_ttl_ms = self.config.default_ttl_seconds * 1000
         self.store.tick(self.store.now_ms)  # for the commands that follow in this turn
         self.follow_memory_limit()
+        config = self.config
+        self.measures.follow(config.slowlog_slower_than_us, config.slowlog_max_len, config.latency_threshold_ms)
+        self.update_observed()
         self.notifications.classes = self.config.event_classes
         self.users.follow_password(self.config.password)
         if self.users.default.lets_everybody_in:
@@ -425,6 +449,16 @@ class Instance:
                 client.authenticated = True
         for follow in self.settings_changed:
             follow()
+
+    def _follow_blocked(self, ready: bool) -> None:
+        """Close the gate while clients are to be served that waited for a key."""
+        self.gate("blocked clients", closed=ready)
+        if not ready:
+            self.resumed()
+
+    def update_observed(self) -> None:
+        """Decide again whether `Engine.run` must look at each client, or run each request of a pipeline alone."""
+        self.is_observed = bool(self.no_touch_clients) or self.measures.one_by_one or self.observer is not None
 
     def follow_memory_limit(self) -> None:
         """Propagate the settings of eviction. In a pool the smallest limit of all instances applies."""

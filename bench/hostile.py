@@ -24,14 +24,26 @@ import statistics
 import struct
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from servers import HOST, ROOT, encode, wait_until
 
+from bench import hostile_together
+from bench.attacks import (
+    CROWD,
+    MEBIBYTE,
+    SETTLE_SECONDS,
+    Act,
+    Attack,
+    ask,
+    connect,
+    many_words,
+    once,
+    pour,
+    until_time_is_up,
+)
 from bench.load import Prober
 from bench.rig import (
     PING,
@@ -47,9 +59,6 @@ from bench.rig import (
 )
 
 SECONDS = 2.0
-SETTLE_SECONDS = 0.3
-MEBIBYTE = 1 << 20
-CROWD = 9000  # or as many as the limit on open files allows
 CROWD_HOST = "127.0.0.2"  # where a crowd comes to, so that it can be told from who measures
 SETTINGS = {
     "godis": Settings(flags=("--host", f"{HOST} {CROWD_HOST}")),
@@ -58,64 +67,12 @@ SETTINGS = {
 FLOOR = Floor(50, at_most=True, unit=" ms")
 
 
-def connect(port: int) -> socket.socket:
-    """Connect."""
-    return socket.create_connection((HOST, port), 60)
-
-
-def ask(port: int, wire: bytes) -> None:
-    """Send requests, and read until the reply of a PING behind them is there."""
-    with connect(port) as connection:
-        sender = threading.Thread(target=connection.sendall, args=(wire + PING,))
-        sender.start()
-        end = b""
-        while not end.endswith(b"+PONG\r\n"):
-            chunk = connection.recv(MEBIBYTE)
-            if not chunk:
-                break
-            end = (end + chunk)[-16:]
-        sender.join()
-
-
-def until_time_is_up(seconds: float) -> Callable[[], bool]:
-    """Return what says whether the attack goes on."""
-    end = time.monotonic() + seconds
-    return lambda: time.monotonic() < end
-
-
-Act = Callable[[int, float], None]  # on a port, for so many seconds if it has no end
-
 # ---- attacks
 
 
 def nothing(port: int, seconds: float) -> None:
     """Leave it alone."""
     time.sleep(seconds)
-
-
-def pour(port: int, seconds: float, wire: bytes, readers: int = 4) -> None:
-    """Send the same from some connections, as fast as it is taken, and read all replies."""
-    going = until_time_is_up(seconds)
-
-    def run() -> None:
-        with contextlib.suppress(OSError), connect(port) as connection:
-
-            def read() -> None:
-                with contextlib.suppress(OSError):
-                    while connection.recv(MEBIBYTE):
-                        pass
-
-            reader = threading.Thread(target=read, daemon=True)
-            reader.start()
-            while going():
-                connection.sendall(wire)
-            connection.shutdown(socket.SHUT_RDWR)
-
-    threads = [threading.Thread(target=run, daemon=True) for _ in range(readers)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(seconds + 5)
 
 
 def pouring(*words: bytes) -> Act:
@@ -171,33 +128,6 @@ def flood(port: int, seconds: float, first: bytes = b"", reset: bool = False) ->
 
 
 # ---- attacks that need something to be there first
-
-
-@dataclass(frozen=True)
-class Attack:
-    """What is done, what is done before without being measured, and whether it takes place in a crowd."""
-
-    run: Act
-    prepare: Callable[[int], None] = lambda port: None
-    crowded: bool = False
-
-
-def once(wire: Callable[[], bytes]) -> Act:
-    """Make an attack that is one request, or some, made once."""
-
-    def attack(port: int, _seconds: float) -> None:
-        with contextlib.suppress(OSError):  # who kills all clients gets no reply
-            ask(port, wire())
-        time.sleep(SETTLE_SECONDS)  # what is done in slices goes on behind the reply
-
-    return attack
-
-
-def many_words(name: bytes, value: bytes = b"") -> bytes:
-    """Make a request of a million words: keys, or keys and values."""
-    if value:
-        return encode(name, *(word for number in range(500_000) for word in (b"key:%07d" % number, value)))
-    return encode(name, *(b"key:%07d" % number for number in range(1_000_000)))
 
 
 def long_values(count: int, value: bytes) -> bytes:
@@ -313,6 +243,7 @@ ATTACKS: dict[str, Attack] = {
     "CLIENT KILL of thousands": Attack(kill_crowd, crowded=True),
     "a pause that ends for thousands": Attack(pause_crowd),
     "INFO with thousands of clients": Attack(once(lambda: encode(b"INFO") * 100), crowded=True),
+    **hostile_together.ATTACKS,
 }
 
 
@@ -338,15 +269,17 @@ def attacked(port: int, attack: Attack, seconds: float) -> None:
     attacker.join()
 
 
-def longest_wait(peer: str, attack: Attack, seconds: float) -> float:
-    """Start a server, attack it, and return the longest wait of the other client."""
+def longest_wait(peer: str, attack: Attack, seconds: float) -> tuple[float, float]:
+    """Start a server, attack it; return the longest wait of the other client, and the server's most memory in MiB."""
     with serving(peer, SETTINGS[peer]) as server:
-        attack.prepare(server.port)
+        stays = attack.prepare(server.port)
         with crowd_around(server.port, CROWD if attack.crowded else 0):
             with Prober(server.port, SETTLE_SECONDS, catches_up=False) as prober:
                 attacked(server.port, attack, seconds)
             ended = server.process.poll() is not None
-    return math.nan if ended or not prober.waits_ms else prober.waits_ms[-1]
+        most_mebibytes = math.nan if ended else server.peak_bytes() / MEBIBYTE
+        del stays
+    return math.nan if ended or not prober.waits_ms else prober.waits_ms[-1], most_mebibytes
 
 
 TOLD = "longest turn, in seconds of CPU: "
@@ -402,13 +335,14 @@ def longest_turn(attack: Attack, seconds: float) -> float:
         tempfile.TemporaryDirectory(prefix="bench-godis-") as directory,
         WatchedGodis(Path(directory), SETTINGS["godis"]) as server,
     ):
-        attack.prepare(server.port)
+        stays = attack.prepare(server.port)
         with crowd_around(server.port, CROWD if attack.crowded else 0):
             time.sleep(SETTLE_SECONDS)
             server.longest_turn_ms()
             attacked(server.port, attack, seconds)
             longest: float = server.longest_turn_ms()
-            return longest
+        del stays
+        return longest
 
 
 def turns(report: Report, only: str = "", seconds: float = SECONDS) -> None:
@@ -423,15 +357,16 @@ def turns(report: Report, only: str = "", seconds: float = SECONDS) -> None:
 
 def hostile(report: Report, only: str = "", rounds: int = 3, seconds: float = SECONDS) -> None:
     """Add a table with a line for each attack."""
-    report.table("the longest wait of a PING, ms: median (worst)", "Godis", "redis-server", "Godis's median")
+    report.table("the longest wait of a PING, ms: median (worst); MiB", "Godis", "redis-server", "Godis's median")
     for name, attack in ATTACKS.items():
         if only not in name:
             continue
         cells, median = [], {}
         for peer in ("godis", "redis"):
-            waits = [longest_wait(peer, attack, seconds) for _ in range(rounds)]
+            found = [longest_wait(peer, attack, seconds) for _ in range(rounds)]
+            waits = [wait for wait, _ in found]
             median[peer] = statistics.median(waits)
-            cells.append(f"{median[peer]:.1f} ({max(waits):.1f})")
+            cells.append(f"{median[peer]:.1f} ({max(waits):.1f}); {max(most for _, most in found):.0f}")
         floor = FLOOR if name != "nothing" else None
         figure = report.judge(f"others wait: {name}", median["godis"], floor, f"{median['godis']:.1f} ms")
         report.row(name, *cells, figure)

@@ -19,7 +19,8 @@ from pathlib import Path
 from rig.etcd_cluster import EtcdNode
 from servers import encode, wait_until
 
-from bench.hostile import FLOOR, MEBIBYTE, Attack, WatchedGodis, ask, attacked, many_words, once
+from bench.attacks import MEBIBYTE, Attack, ask, many_words, once
+from bench.hostile import FLOOR, WatchedGodis, attacked
 from bench.rig import Report, Settings, parser, require_two_cores
 
 SETTLE_SECONDS = 1.0

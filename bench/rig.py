@@ -90,6 +90,11 @@ class Server(ServerProcess):
         time.sleep(seconds)
         return (self.cpu_ns() - before) / (time.monotonic() - start) / 1e9
 
+    def peak_bytes(self) -> int:
+        """Read the most memory that the process has had."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        return 1024 * int(status.partition("VmHWM:")[2].split()[0])
+
     def cpu_ns(self) -> int:
         """Sum what the scheduler counted for each thread: exact, where `cpu_us` counts ticks of 10 ms."""
         threads = Path(f"/proc/{self.pid}/task").glob("*/schedstat")

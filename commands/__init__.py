@@ -74,6 +74,8 @@ NO_ASYNC_LOADING = 1024
 BLOCKING = 2048
 NO_MULTI = 4096
 PUBSUB = 8192
+SKIP_MONITOR = 1 << 14  # the command shows itself to monitors, before what it runs
+SKIP_SLOWLOG = 1 << 15  # what it runs is measured alone
 EVERYWHERE = 1 << 22  # in a pool every instance runs the command, as it does a write; COMMAND omits it
 ALONE = 1 << 20  # the command changes how replies are encoded, so earlier replies are encoded first; COMMAND omits it
 MAY_REPLICATE = 1 << 21  # the command reads, and may log that it changed something; Redis logs it; COMMAND omits it
@@ -92,6 +94,8 @@ FLAG_NAMES = {
     BLOCKING: b"blocking",
     NO_MULTI: b"no_multi",
     PUBSUB: b"pubsub",
+    SKIP_MONITOR: b"skip_monitor",
+    SKIP_SLOWLOG: b"skip_slowlog",
 }
 
 
@@ -114,12 +118,14 @@ class Command:
     subcommands: dict[bytes, Command] = field(default_factory=dict)
     alone: bool = field(init=False)
     has_keys: bool = field(init=False)
+    swift: bool = field(init=False)  # so short that it is measured together with others of its pipeline
     brief: bool = field(init=False)  # takes some microseconds and touches nothing but keys
 
     def __post_init__(self) -> None:
         self.alone = bool(self.flags & ALONE)
         self.has_keys = self.keys is not NO_KEYS
         self.brief = bool(self.flags & FAST and self.flags & (READONLY | WRITE))
+        self.swift = self.brief or self.run_many is not None
 
     def accepts(self, count: int) -> bool:
         """Return True if a request may have `count` words, the name included."""
@@ -206,6 +212,7 @@ def for_many(name: str) -> Callable[[RunMany], RunMany]:
 
     def enter(run_many: RunMany) -> RunMany:
         TABLE[name.encode()].run_many = run_many
+        TABLE[name.encode()].swift = True
         return run_many
 
     return enter

@@ -162,7 +162,12 @@ def describe(client: Session) -> bytes:
 
 
 def _flags(client: Session) -> str:
-    flags = "P" * client.is_subscribed + "x" * (client.transaction is not None) + "b" * client.waiting
+    flags = (
+        "O" * client.is_monitor
+        + "P" * client.is_subscribed
+        + "x" * (client.transaction is not None)
+        + "b" * client.waiting
+    )
     flags += "U" * client.on_unix_socket + "c" * client.closing
     return flags + "e" * client.no_evict + "T" * client.no_touch or "N"
 

@@ -22,7 +22,11 @@ logger = logging.getLogger("godis")
 def execute(session: Session, argv: list[bytes]) -> Reply:
     """Run a request whose name and arity are right, from start to end, and return its reply. Raises nothing."""
     name = fold(argv[0])
-    row = TABLE.get(name) or HIDDEN[name]
+    return run(session, TABLE.get(name) or HIDDEN[name], argv)
+
+
+def run(session: Session, row: Command, argv: list[bytes]) -> Reply:
+    """Run a request of a command as `execute` does."""
     try:
         if session.user.is_restricted:
             check(session, row.of(argv), argv)
@@ -34,9 +38,9 @@ def execute(session: Session, argv: list[bytes]) -> Reply:
     except CommandError as error:
         reply = refuse(session.instance, error)
     except MemoryError:
-        reply = no_memory(session.instance, name)
+        reply = no_memory(session.instance, row.name)
     except Exception:
-        reply = internal_error(session.instance, name)
+        reply = internal_error(session.instance, row.name)
     return reply
 
 

@@ -174,6 +174,10 @@ def _replication(instance: Instance) -> Iterable[Field]:
     return [("role", "master"), ("connected_slaves", 0)]
 
 
+def _modules(instance: Instance) -> Iterable[Field]:
+    return []
+
+
 def _cpu(instance: Instance) -> Iterable[Field]:
     times = os.times()
     return [
@@ -187,6 +191,35 @@ def _cpu(instance: Instance) -> Iterable[Field]:
 def _errorstats(instance: Instance) -> Iterable[Field]:
     return [
         (f"errorstat_{code.decode()}", f"count={count}") for code, count in sorted(instance.statistics.errors.items())
+    ]
+
+
+def _commandstats(instance: Instance) -> Iterable[Field]:
+    return [
+        (
+            f"cmdstat_{name.decode().lower()}",
+            f"calls={count.calls},usec={count.seconds * 1e6:.0f},"
+            f"usec_per_call={count.seconds * 1e6 / max(1, count.calls):.2f},"
+            f"rejected_calls={count.rejected},failed_calls={count.failed}",
+        )
+        for name, count in list(instance.measures.counts.items())
+        if count.calls or count.rejected
+    ]
+
+
+def _latencystats(instance: Instance) -> Iterable[Field]:
+    if not instance.config.latency_tracking:
+        return []
+    wanted = instance.config.latency_percentiles
+    return [
+        (
+            f"latency_percentiles_usec_{name.decode().lower()}",
+            ",".join(
+                [f"p{each:g}={time_us:.3f}" for each, time_us in zip(wanted, count.percentiles(wanted), strict=True)]
+            ),
+        )
+        for name, count in list(instance.measures.counts.items())
+        if count.sampled
     ]
 
 
@@ -254,17 +287,22 @@ SECTIONS: dict[str, Callable[[Instance], Iterable[Field]]] = {
     "Stats": _stats,
     "Replication": _replication,
     "CPU": _cpu,
+    "Modules": _modules,
+    "Commandstats": _commandstats,
     "Errorstats": _errorstats,
+    "Latencystats": _latencystats,
     "Cluster": _cluster,
     "Keyspace": _keyspace,
     "Pool": _pool,
 }
-ALL_SECTIONS = {"default", "all", "everything"}
+ALL_SECTIONS = {"all", "everything"}
+DEFAULT = "default"
+ONLY_OF_ALL = {"commandstats", "latencystats"}  # as in Redis; of `default` they are no part
 
 
 @command("INFO", "[section [section ...]]", arity=-1, flags=LOADING | STALE)
 def info(session: Session, argv: list[bytes]) -> Reply:
-    """Show the state of the server: all sections, or those named.
+    """Show the state of the server: the usual sections, those named, or `all`.
 
     Differs from Redis: fields that Godis has no value for are absent. Without `maxmemory`, `used_memory` is the
     resident memory of the process.
@@ -273,15 +311,17 @@ def info(session: Session, argv: list[bytes]) -> Reply:
 
 
 def _sections(instance: Instance, argv: list[bytes]) -> Work:
-    known = ALL_SECTIONS | {title.lower() for title in SECTIONS}
-    wanted = set() if len(argv) > 1 else ALL_SECTIONS
+    known = {title.lower() for title in SECTIONS}
+    usual = known - ONLY_OF_ALL
+    wanted: set[str] = set() if len(argv) > 1 else usual
     for start in range(1, len(argv), PART_WORDS):
         names = {fold(word).decode(errors="replace").lower() for word in argv[start : start + PART_WORDS]}
-        wanted = wanted | (names & known)
+        wanted |= known if names & ALL_SECTIONS else usual if DEFAULT in names else set()
+        wanted |= names & known
         yield
     texts = [
         "".join([f"# {title}\r\n", *(f"{name}:{value}\r\n" for name, value in fields(instance))])
         for title, fields in SECTIONS.items()
-        if (title.lower() in wanted or wanted & ALL_SECTIONS) and (title != "Pool" or instance.pool is not None)
+        if title.lower() in wanted and (title != "Pool" or instance.pool is not None)
     ]
     return Verbatim("\r\n".join(texts).encode("utf-8", "surrogateescape"))

@@ -30,6 +30,7 @@ def follow(instance: Instance) -> None:
     listeners = [instance.notifications] if instance.notifications.is_on else []
     instance.key_listeners.listen_to_all(listeners)
     instance.observer = Observer(instance) if listeners else None
+    instance.update_observed()
 
 
 class Observer:

@@ -33,6 +33,7 @@ from commands import (
     NO_MULTI,
     NOSCRIPT,
     READONLY,
+    SKIP_SLOWLOG,
     STALE,
     TABLE,
     WRITE,
@@ -41,9 +42,10 @@ from commands import (
     fold,
 )
 from commands.arguments import parse_database
-from commands.execution import execute, refuse
+from commands.execution import refuse
 from commands.key_positions import Listed
-from commands.long_commands import AT_ONCE_WORDS, PART_WORDS, run_locked
+from commands.long_commands import AT_ONCE_WORDS, PART_WORDS, run_locked, word_by_word
+from commands.measured import execute
 from errors import (
     DISCARD_WITHOUT_MULTI,
     EXEC_ABORTED,
@@ -125,7 +127,7 @@ def refuse_queued(session: Session, argv: list[bytes], error: CommandError) -> C
 def multi(session: Session, argv: list[bytes]) -> Reply:
     """Start a transaction: the requests that follow are queued until EXEC."""
     if session.transaction is not None:
-        return refuse(session.instance, CommandError(NESTED_MULTI))  # raised, it would make EXEC fail
+        return _refuse(session, b"MULTI", NESTED_MULTI)  # raised, it would make EXEC fail
     session.begin_transaction()
     return OK
 
@@ -147,15 +149,20 @@ def watch(session: Session, argv: list[bytes]) -> Reply:
     was changed and changed back may count as unchanged.
     """
     if session.transaction is not None:
-        return refuse(session.instance, CommandError(WATCH_IN_MULTI))  # as in `multi`
+        return _refuse(session, b"WATCH", WATCH_IN_MULTI)  # as in `multi`
     if session.watch is None:
         session.watch = Watch(session.instance.key_listeners)
     if len(session.watch) + len(argv) > MOST_WATCHED:
         raise CommandError(TOO_MANY_WATCHED)
-    for key in argv[1:]:
+    return word_by_word(argv, _watch_each(session, session.watch, argv[1:]))
+
+
+def _watch_each(session: Session, watch: Watch, keys: list[bytes]) -> Work:
+    for key in keys:
         value = session.db.peek(key)
         seen = digest(session.db, key) if session.instance.pool is not None else b""
-        session.watch.add(session.db, key, value is not None, seen)
+        watch.add(session.db, key, value is not None, seen)
+        yield
     return OK
 
 
@@ -166,23 +173,29 @@ def unwatch(session: Session, argv: list[bytes]) -> Reply:
     return OK
 
 
-@command("EXEC", arity=1, flags=NOSCRIPT | LOADING | STALE, since="1.2.0")
+@command("EXEC", arity=1, flags=NOSCRIPT | LOADING | STALE | SKIP_SLOWLOG, since="1.2.0")
 def exec_(session: Session, argv: list[bytes]) -> Reply:
     """Run the queued requests as one, and return their replies; null if a watched key has changed."""
     transaction = take(session)
     return run(session, transaction) if isinstance(transaction, Transaction) else transaction
 
 
+def _refuse(session: Session, name: bytes, text: bytes) -> CommandError:
+    """Count an error that a command returns, and return it."""
+    session.instance.measures.counts[name].failed += 1
+    return refuse(session.instance, CommandError(text))
+
+
 def take(session: Session) -> Transaction | Reply:
     """End the transaction of a client and return it; or the reply to EXEC, if it must not run."""
     transaction, watched = session.transaction, session.watch
     if transaction is None:
-        return refuse(session.instance, CommandError(EXEC_WITHOUT_MULTI))
+        return _refuse(session, b"EXEC", EXEC_WITHOUT_MULTI)
     is_stale = watched is not None and watched.has_changed()
     if not (transaction.failed or is_stale):
         return session.end_transaction()
     session.drop_transaction()
-    return refuse(session.instance, CommandError(EXEC_ABORTED)) if transaction.failed else NULL_ARRAY
+    return _refuse(session, b"EXEC", EXEC_ABORTED) if transaction.failed else NULL_ARRAY
 
 
 def run(session: Session, transaction: Transaction) -> Reply:

@@ -5,20 +5,25 @@
    order in which the keys became ready. It runs before the next request runs and at the end of the turn. So a client
    is served within the turn in which the element came, and no later request can take that element first.
    While a long command has locked its keys, nobody is served: half of what it does must not be seen.
-3. In a pool a client that tries again submits an entry, and takes something only when that is applied (`is_pool`). So
+3. SERVED_A_TURN clients are tried a turn, because thousands may wait for what one request brings. Until all are tried,
+   requests for the ready keys wait (`holds_any`).
+4. In a pool a client that tries again submits an entry, and takes something only when that is applied (`is_pool`). So
    no more clients try at once than a list or a sorted set has elements, and whoever has tried calls `try_again`.
-4. It knows neither requests nor connections: `Waiter.serve` tries a client's request again.
+5. It knows neither requests nor connections: `Waiter.serve` tries a client's request again.
 
 A key that nobody waits for costs nothing, and one that somebody waits for a look-up a change.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 from keyspace.key_listeners import KeyListeners
 from store import Keyspace, Store
+
+SERVED_A_TURN = 128  # 10 to 30 µs each, until the client has its reply
 
 
 class Waiter:
@@ -51,6 +56,10 @@ class BlockedClients:
         self._waiters: dict[tuple[int, bytes], dict[Waiter, None]] = {}  # in the order in which they came
         self.is_pool = False
         self._ready: dict[tuple[int, bytes], Keyspace] = {}
+        self._trying: tuple[int, bytes] | None = None  # the key whose clients are being tried
+        self._steps: Iterator[None] = iter(())
+        self._left = SERVED_A_TURN
+        self.rounds = 0  # how often all ready keys have been served
         self.count = 0
 
     def add(self, waiter: Waiter) -> None:
@@ -86,19 +95,40 @@ class BlockedClients:
 
     @property
     def is_ready(self) -> bool:
-        """Return True if a key has changed that somebody waits for."""
-        return bool(self._ready)
+        """Return True if a key has changed that somebody waits for, and not all of them are tried again."""
+        return bool(self._ready) or self._trying is not None
+
+    def holds_any(self, db: Keyspace, keys: Iterable[bytes]) -> bool:
+        """Return True if one of these keys is ready, and so belongs to who waits for it."""
+        return any((db.index, key) in self._ready or (db.index, key) == self._trying for key in keys)
+
+    def begin_turn(self) -> None:
+        """Serve as many clients again as a turn allows."""
+        self._left = SERVED_A_TURN
 
     def serve(self) -> None:
-        """Try the clients that wait for ready keys again. A client that is served may make another key ready."""
+        """Try clients that wait for ready keys again, as many as this turn allows."""
         if self._store.key_lock is not None:
             return
-        while self._ready:
-            place = next(iter(self._ready))
-            self._serve_key(self._ready.pop(place), place)
-        self._set_ready(False)
+        if self._trying is None:
+            self._steps = self._try_all()
+        for _ in islice(self._steps, self._left):
+            self._left -= 1
+        if not self.is_ready:
+            self._left = SERVED_A_TURN
+            self.rounds += 1
+            self._set_ready(False)
 
-    def _serve_key(self, db: Keyspace, place: tuple[int, bytes]) -> None:
+    def _try_all(self) -> Iterator[None]:
+        """Try the clients of all ready keys; each step tries one, which may make another key ready."""
+        try:
+            while self._ready:
+                self._trying = next(iter(self._ready))
+                yield from self._try_key(self._ready.pop(self._trying), self._trying)
+        finally:
+            self._trying = None
+
+    def _try_key(self, db: Keyspace, place: tuple[int, bytes]) -> Iterator[None]:
         tried = 0
         for waiter in list(self._waiters.get(place, ())):
             value: Any = db.peek(place[1])
@@ -107,6 +137,7 @@ class BlockedClients:
             if type(value) is waiter.python_type and waiter in self._waiters.get(place, ()) and waiter.serve(place[1]):
                 self.remove(waiter)
                 tried += 1
+            yield
 
     # ---- as a KeyListener
 

@@ -1,9 +1,10 @@
 """The garbage collector's policy: Python's cycle collector traverses young objects, never the keyspace.
 
 1. The module owns the settings of the `gc` module in a serving process. It does not know what the objects are.
-2. While there are more than MANY_KEYS keys, or any value that is not a string, all existing objects are made permanent
-   (`gc.freeze`, which takes a microsecond). This happens ten times a second, each time after a collection of the
-   objects that are new. Otherwise the collector works as usual.
+2. While there are more than MANY_KEYS keys, any value that is not a string, or YOUNG_OBJECTS new objects (those of
+   thousands of clients, or of a transaction), all existing objects are made permanent (`gc.freeze`, which takes a
+   microsecond). This happens ten times a second, each time after a collection of the objects that are new. Otherwise
+   the collector works as usual.
 3. A frozen object that becomes part of an unreachable cycle is never freed. So a long-lived object must break its
    cycles when it ends. A connection does so, and the engine removes the traceback from the errors that it returns;
    `test_gc_policy.py` looks for other cycles.
@@ -33,8 +34,12 @@ def begin() -> None:
 
 
 def keep_off(keys: int, has_containers: bool = False) -> None:
-    """Collect the new objects and freeze the rest if there are many keys or any container. Due ten times a second."""
-    if keys > MANY_KEYS or has_containers:
+    """Collect the new objects and freeze the rest if there are many keys or objects, or any container.
+
+    Due ten times a second.
+    """
+    has_run = any(gc.get_count()[1:])  # by itself, because of the number of new objects
+    if keys > MANY_KEYS or has_containers or has_run:
         gc.collect()
         gc.freeze()
 

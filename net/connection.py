@@ -34,6 +34,7 @@ from gevent.event import Event
 from commands import LONGEST_NAME_BYTES, fold
 from commands.execution import execute
 from commands.help import with_hint
+from commands.measured import finish_work
 from engine import Engine
 from errors import QUERY_TOO_BIG, UNBLOCKED, CommandError
 from keyspace.blocked_clients import Waiter
@@ -191,11 +192,7 @@ class Connection(Outbox):
 
     def push(self, message: Push) -> None:
         """Send a message: at once, or behind the reply that is being made. It leaves at the end of the turn."""
-        pieces: list[bytes] = []
-        if self.as_text:
-            pieces += text_pieces(message)
-        else:
-            encode(message, pieces.append, self.session.resp3)
+        pieces = list(text_pieces(message)) if self.as_text else encoded_once(message, self.session.resp3)
         if self.parked or self.session.unblock is not None:
             self.turn.replies.append((self, pieces, False))
         else:
@@ -476,6 +473,7 @@ class Connection(Outbox):
             reply = self.engine.no_memory(argv[0])
         except Exception:
             reply = self.engine.internal_error(argv[0])
+        finish_work(self.session, argv, self.turn.scheduler.work_seconds, reply)
         observer = self.turn.instance.read_observer
         if observer is not None:  # again, because the work may have read keys that were written since it began
             observer.observe_any_key(self.session)
@@ -572,6 +570,16 @@ class Connection(Outbox):
     def waits_for_server(self) -> bool:
         """Return True if the client waits for a reply that the server has yet to make or to send."""
         return not self.outbox and (not self.parked or self.turn.pending.holds(self))
+
+
+def encoded_once(message: Push, resp3: bool) -> list[bytes]:
+    """Return a message in RESP, as one piece: all receivers share it."""
+    pieces = message.pieces.get(resp3)
+    if pieces is None:
+        made: list[bytes] = []
+        encode(message, made.append, resp3)
+        pieces = message.pieces[resp3] = [b"".join(made)]
+    return pieces
 
 
 def _send_nothing(message: Push) -> None:

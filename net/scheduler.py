@@ -51,6 +51,7 @@ class Scheduler:
         self._to_wake = 0  # how many of these are still to be woken
         self._wake_timer = loop.timer(0, ref=False)
         self._pause_timer: Any = None
+        self.work_seconds = 0.0  # what the slices of the last work took that has ended
         instance.resumed = self._resume_waiting
 
     # ---- slices
@@ -70,16 +71,21 @@ class Scheduler:
 
     def _run(self, work: Work, begin_slice: Callable[[], None]) -> Reply:
         """Run work while no other work runs: the second half of `run`."""
+        seconds = 0.0
         try:
             while True:
                 self.wait_for_slice()
                 begin_slice()
-                end = monotonic() + SLICE_SECONDS
-                while monotonic() < end:
-                    next(work)
+                began = monotonic()
+                try:
+                    while monotonic() < began + SLICE_SECONDS:
+                        next(work)
+                finally:
+                    seconds += monotonic() - began
                 gc_policy.collect_young()
         except StopIteration as done:
             self._end(work)
+            self.work_seconds = seconds
             reply: Reply = done.value
             return reply
         except gevent.GreenletExit:
@@ -90,6 +96,7 @@ class Scheduler:
             raise
         except BaseException:
             self._end(work)
+            self.work_seconds = seconds
             raise
 
     def _run_rest(self, work: Work, begin_slice: Callable[[], None]) -> None:
@@ -131,9 +138,14 @@ class Scheduler:
     # ---- deferred requests
 
     def wait_for_resume(self) -> None:
-        """Park the calling greenlet until no CLIENT PAUSE is in force and the present key lock is released."""
-        instance, lock = self._instance, self._store.key_lock
-        while instance.paused or (lock is not None and self._store.key_lock is lock):
+        """Park the calling greenlet while a pause, the present key lock, or keys that are ready now hold it back."""
+        instance, lock, blocked = self._instance, self._store.key_lock, self._instance.blocked
+        rounds = blocked.rounds
+        while (
+            instance.paused
+            or (lock is not None and self._store.key_lock is lock)
+            or (blocked.is_ready and blocked.rounds == rounds)
+        ):
             if instance.paused and self._pause_timer is None:
                 left_ms = instance.pause.until_ms - self._store.now_ms
                 self._pause_timer = self._after(max(0.001, left_ms / 1000), self._end_pause)
@@ -146,6 +158,8 @@ class Scheduler:
 
     def _resume_waiting(self) -> None:
         """Wake all greenlets that wait, so that they check their condition again."""
+        if not self._waiting:
+            return
         self._to_wake = len(self._waiting)
         self._wake_timer.start(self._wake_some)
 

@@ -53,6 +53,7 @@ GATHER_SHARE = 0.5  # that time, as a share of what the last fsync took
 MOST_GATHER_SECONDS = 0.01  # the limit on that time, and on waiting after a short fsync
 MOST_UNSYNCED_SECONDS = 2.0  # everysec: replies wait when an acknowledged write is unsynced for so long
 IN_TIME_SECONDS = 1.0  # everysec: an fsync that ends so soon ends the waiting
+SENT_A_TURN = 1000  # replies and messages, of 5 µs each: a message may have thousands of receivers
 TURN_SECONDS = 0.005  # a turn is late after so long: connections with more requests continue in a later one
 
 logger = logging.getLogger("godis")
@@ -133,7 +134,7 @@ class Turn:
     def end(self) -> None:
         """End the turn: serve who waits for what came in it, write the log, then send the replies."""
         if self.instance.blocked.is_ready:
-            self.instance.blocked.serve()
+            self._serve_blocked()
         if self._unsynced is not None:
             self._end_waiting_turn(self._unsynced)
             return
@@ -147,6 +148,13 @@ class Turn:
             self.replies.clear()
             self._deliver(replies, log.failure)
 
+    def _serve_blocked(self) -> None:
+        blocked = self.instance.blocked
+        blocked.begin_turn()
+        blocked.serve()
+        if blocked.is_ready:  # thousands wait: the next turn goes on
+            self.wake()
+
     def write_log(self) -> None:
         """Write the log's batch, unless the log has failed, and follow the outcome."""
         log = self.log
@@ -157,6 +165,11 @@ class Turn:
         self._follow_log()
 
     def _deliver(self, replies: list[ConnectionReplies], failure: bytes | None) -> None:
+        """Send replies; the rest of thousands in the next turn. `failure`: why the log does not hold their effects."""
+        if len(replies) > SENT_A_TURN and failure is None:
+            self.replies[:0] = [(connection, pieces, False) for connection, pieces, _ in replies[SENT_A_TURN:]]
+            del replies[SENT_A_TURN:]
+            self.wake()
         for connection, pieces, wrote in replies:
             if wrote and failure is not None:
                 # The effect is in memory and not in the log, so an OK would be false.

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from aof import NullLog
 from commands import BLOCKING, EVERYWHERE, READONLY, TABLE, WRITE, Command, RunMany, fold
 from commands.long_commands import is_long, words_of
+from commands.measured import uncount
 from commands.transactions import as_entry, merge, refuse_queued, take
 from engine import Engine
 from errors import POOL_STALE, POOL_TOO_LARGE, CommandError
@@ -149,6 +150,7 @@ class PoolConnection(Connection):
             if not self._confirmed:
                 pieces = self._confirm(pieces)
             if self._confirmed:
+                uncount(self.session, requests[0])
                 deferred = self._plain.run(self.session, requests[:1])[0]
             else:
                 deferred = refuse_queued(self.session, requests[0], CommandError(POOL_STALE))

@@ -152,7 +152,7 @@ def test_every_command_is_described_as_redis_describes_it(pair: Pair) -> None:
 def described(entry: list[Any]) -> tuple[Any, ...]:
     """Return what clients go by: arity, flags, first key, last key, step, categories."""
     _, arity, flags, first, last, step, categories = entry[:7]
-    return arity, set(flags) - {b"skip_slowlog"}, first, last, step, set(categories)
+    return arity, set(flags), first, last, step, set(categories)
 
 
 def test_a_wrong_number_of_arguments_gets_the_text_of_redis(pair: Pair) -> None:

@@ -21,6 +21,7 @@ OWN_FIELDS = {"godis_version", "instance_id", "python_version", "aof_unsynced_by
 LATER_FIELDS = {"client_query_buffer_limit_disconnections", "client_output_buffer_limit_disconnections"}  # of Redis 7.2
 
 SECTIONS = [title for title in ALL_SECTIONS if title != "Pool"]  # which an instance alone does not have
+USUAL = [title for title in SECTIONS if title not in ("Commandstats", "Latencystats")]
 
 
 def read(text: bytes) -> dict[str, dict[str, str]]:
@@ -60,9 +61,11 @@ def test_fields_are_those_of_redis_or_named_here(bench: Bench, real: Raw) -> Non
 @for_each(
     ("words", "titles"),
     [
-        ([], list(SECTIONS)),
+        ([], USUAL),
         (["all"], list(SECTIONS)),
-        (["DEFAULT"], list(SECTIONS)),
+        (["DEFAULT"], USUAL),
+        (["default", "latencystats"], [title for title in SECTIONS if title != "Commandstats"]),
+        (["commandstats"], ["Commandstats"]),
         (["everything"], list(SECTIONS)),
         (["server"], ["Server"]),
         (["CPU"], ["CPU"]),
@@ -208,6 +211,7 @@ def test_what_happened_is_counted(bench: Bench) -> None:
 def test_errors_are_counted_by_their_code(bench: Bench) -> None:
     client = bench.connect()
     bench.instance.config.requirepass = "secret"
+    bench.instance.apply_settings()
     for line in ("NOSUCH", "GET", "AUTH wrong", "HELLO 9"):
         client.ask(*line.split())
     bench.connect().ask("GET", "a")

@@ -34,7 +34,6 @@ NOT_IN_REDIS_7_0 |= {
     *("delifeq", "msetex", "delex", "digest", "xdelex", "xackdel"),
 }
 # What Redis says of a command and the table does not, because Godis has no such thing.
-FLAGS_WITHOUT_MEANING = {b"skip_slowlog"}
 # Redis writes these in another way, which means the same for who reads a hint.
 OTHER_SYNTAX = {
     "client|kill",  # the filters are one more choice there
@@ -172,7 +171,7 @@ def test_a_row_agrees_with_redis(row: Command, real_client: Any) -> None:
     name, arity, flags, first, last, step, categories, _, keys, subcommands = ours
     assert (name, first, last, step) == (theirs[0], *theirs[3:6])
     assert arity == theirs[1] or named(row) in OTHER_ARITY
-    assert set(flags) == set(theirs[2]) - FLAGS_WITHOUT_MEANING
+    assert set(flags) == set(theirs[2])
     assert set(categories) == set(theirs[6])
     assert bool(keys) == bool(theirs[8])
     assert {child[0] for child in subcommands} - {child[0] for child in theirs[9]} <= {

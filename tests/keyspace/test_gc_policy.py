@@ -219,6 +219,13 @@ def test_with_many_keys_a_list_is_hidden_and_may_grow(more: int, walked: str) ->
     assert done.stdout.strip() == walked
 
 
+def test_objects_of_thousands_of_clients_are_frozen_before_there_is_a_key() -> None:
+    made = "kept = [[] for _ in range(2 * collector.YOUNG_OBJECTS)]\n"
+    script = WALKED.format(more=0).replace("order = []", made + "order = []").replace("+ 0)", "* 0)")
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
 def test_the_first_generation_is_large_enough_for_a_receive_of_requests() -> None:
     assert turn.RECEIVE_BYTES // len(encode("PING")) < collector.YOUNG_OBJECTS
     assert gc.isenabled(), "nothing here may change the collector of the tests themselves"

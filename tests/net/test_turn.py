@@ -28,6 +28,7 @@ from commands.introspection import all_rows
 from net.connection import Connection
 from net.pending_replies import MOST_INPUT_BYTES, MOST_TURNS
 from net.scheduler import WOKEN_A_TURN
+from net.turn import SENT_A_TURN
 from session import Pause, Session
 
 OK = b"+OK\r\n"
@@ -1113,3 +1114,26 @@ def test_a_disk_that_fails_beside_a_damaged_file_is_tried_each_second_and_not_ea
     rig.failing_writes = False
     rig.turn.each_second()
     assert not rig.log.pieces
+
+
+# ---- thousands of replies
+
+
+@pytest.mark.parametrize("policy", ["everysec", "always"])
+def test_thousands_of_replies_leave_some_a_turn_in_their_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policy: str
+) -> None:
+    rig = Rig(tmp_path, monkeypatch, policy=policy)
+    one, other = rig.connect(), rig.connect()
+    for number in range(SENT_A_TURN):
+        rig.turn.replies += [(one, [b"%d " % number], False), (other, [b"m"], False)]
+    one.ask("PING")
+    turns = 0
+    while rig.turn.replies:
+        rig.turn.end()
+        turns += 1
+        assert len(one.sent) + len(other.sent) <= turns * SENT_A_TURN
+    assert turns == 3
+    assert one.take() == b"".join(b"%d " % number for number in range(SENT_A_TURN)) + b"+PONG\r\n"
+    assert len(other.take()) == SENT_A_TURN
+    rig.close()

@@ -44,9 +44,11 @@ Join = Callable[..., GodisProcess]
 WITH_OTHER_TIMES = """
 import sys
 sys.path.insert(0, {root!r})
-import pool.pool, pool.writes
+import pool.network, pool.pool, pool.writes
 for name, seconds in {times}.items():
-    vars(pool.pool if name in vars(pool.pool) else pool.writes)[name] = seconds
+    for module in pool.network, pool.pool, pool.writes:
+        if name in vars(module):
+            vars(module)[name] = seconds
 {more}
 import godis
 sys.exit(godis.main(sys.argv[1:]))
@@ -62,6 +64,7 @@ class Member(GodisProcess):
     def __init__(self, directory: Path, *args: str, times: dict[str, float], more: str = "") -> None:
         self.times = times
         self.more = more
+        self.spawned = GodisProcess.spawned if more else (*GodisProcess.spawned, "-c")
         super().__init__(directory, *args, log=None)
 
     def command(self) -> list[str]:

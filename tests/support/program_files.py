@@ -17,6 +17,7 @@ rdb
 config wire protocol
 values
 keyspace store users
+measuring
 log aof
 session
 scripts

@@ -19,7 +19,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -237,7 +237,8 @@ class ServerProcess:
     """
 
     name = "server"
-    spawner = 0
+    spawner: int | None = 0  # which one forks it; None: it is started from nothing
+    spawned: Collection[str] = (str(GODIS),)  # "-c", too, if its program may run when all modules are loaded
 
     def __init__(self, directory: Path, *args: str, port: int = 0, env: dict[str, str] | None = None) -> None:
         self.directory = directory
@@ -271,7 +272,7 @@ class ServerProcess:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("GODIS_")}
         argv, environment = self.command(), inherited | self.env
         with open(self.stderr_path, "ab") as stderr:
-            if can_spawn(argv, environment):
+            if self.spawner is not None and can_spawn(argv, environment, self.spawned):
                 self.process = spawner(self.spawner).spawn(argv, self.directory, environment, stderr.fileno())
                 return
             self.process = subprocess.Popen(

@@ -19,7 +19,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -40,11 +40,9 @@ EARLY = "PYTHON", "LD_", "MALLOC_"
 FORKS = sys.platform == "linux"
 
 
-def can_spawn(argv: list[str], environment: Mapping[str, str]) -> bool:
-    """Return True if a fork does what this command would: it is Godis, or Python with a program in its words."""
-    return (
-        FORKS and argv[0] == sys.executable and argv[1] in (PROGRAM, "-c") and _early(environment) == _early(os.environ)
-    )
+def can_spawn(argv: list[str], environment: Mapping[str, str], programs: Collection[str]) -> bool:
+    """Return True if a fork does what this command would: Python running one of these programs."""
+    return FORKS and argv[0] == sys.executable and argv[1] in programs and _early(environment) == _early(os.environ)
 
 
 def _early(environment: Mapping[str, str]) -> dict[str, str]:

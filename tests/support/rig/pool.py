@@ -68,6 +68,8 @@ def instance_behind(client: Raw) -> str:
 class Instance(GodisProcess):
     """A Godis on a host of its own."""
 
+    spawner = None  # a spawner is on the host of the tests
+
     def __init__(self, number: int, host: Host, directory: Path, env: dict[str, str], program: Sequence[str]) -> None:
         self.instance_id = f"godis-{number}"
         self.host = host

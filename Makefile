@@ -35,6 +35,7 @@ lint: $(VENV)/test.stamp ## check format, style and types
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
 	$(PY) -m mypy .
+	cd package && ../$(PY) -m mypy --config-file ../pyproject.toml godis
 
 format: $(VENV)/test.stamp ## bring the code into its format
 	$(PY) -m ruff format .

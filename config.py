@@ -515,6 +515,7 @@ class Config:
     max_bulk_bytes: int
     debug_command: str
     save: str
+    embedded: bool
 
     def __init__(self, flags: Mapping[str, str | None], environment: Mapping[str, str]) -> None:
         """Parse every setting. Raises SettingError for the first invalid one."""
@@ -528,6 +529,7 @@ class Config:
                 source, text = setting.option, given
             with _naming(source, text):
                 self._take(setting, text)
+        self.embedded = bool(flags.get("--embedded"))
         no_log = environment.get(NO_LOG_VARIABLE, "no")
         with _naming(NO_LOG_VARIABLE, no_log):
             if flags.get("--no-log") or parse_yes(no_log):

@@ -33,6 +33,7 @@ from log.rewrite import reason_of
 from net import signals
 from net.addresses import Bound, Listener, listen_unix, plain_address, remove_unix, show_place
 from net.connection import Connection
+from net.embedded import follow_parent
 from net.outbox import READ
 from net.rate_limit import LogRateLimit
 from net.scheduler import SLICE_SECONDS
@@ -82,6 +83,7 @@ class Server:
         self.failure = ""  # the failure that stopped the server; "": none
         self._failing: set[str] = set()  # names of the chores whose last attempt failed
         self.listeners: list[Listener] = []
+        self.parent: Any = None  # watches the parent process of an embedded server
         self._unix_status: os.stat_result | None = None  # of the Unix socket that this server bound
         self._checked_ms = self.store.now_ms
         self._clock_ahead_ms = clock_ahead_ms()
@@ -129,6 +131,8 @@ class Server:
             gevent.signal_handler(number, logger.warning, IGNORED_SIGNAL % signals.name_of(number))
         for listener in self.listeners:
             listener.start()
+        if self.config.embedded:
+            self.parent = follow_parent(self.config, partial(self._on_stop_signal, "the end of its parent process"))
         keeper = gevent.spawn(self._housekeeping)
         keeper.link_exception(self._end_without_housekeeping)
         self.stopping.wait()

@@ -10,6 +10,7 @@ import venv
 from pathlib import Path
 
 import pytest
+from program_files import FOLDERS, PROGRAM
 from servers import PATIENCE_SECONDS, ROOT, require, wait_until
 
 PARENT = """
@@ -90,6 +91,14 @@ def test_the_requirements_are_those_of_a_checkout() -> None:
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     listed = re.findall(r'^    "(.*)",$', text.partition("\ndependencies = ")[2].partition("\n]")[0], re.MULTILINE)
     assert listed == (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+
+
+def test_the_wheel_has_every_part_of_the_program() -> None:
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    parts = sorted({str(path.relative_to(ROOT).parts[0]) for path in PROGRAM})
+    assert re.findall(r'^"(.*)" = "godis/program/', text, re.MULTILINE) == sorted(
+        parts, key=lambda part: (part in FOLDERS, part)
+    )
 
 
 def test_the_command_does_what_the_program_does(installed: Path, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ COPY cli ./cli
 COPY commands ./commands
 COPY keyspace ./keyspace
 COPY log ./log
+COPY measuring ./measuring
 COPY net ./net
 COPY pool ./pool
 COPY rdb ./rdb

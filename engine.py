@@ -246,7 +246,7 @@ class Engine:
         except Exception:
             return [self.internal_error(row.name)] * len(requests)
         if replies is not None:
-            measured.book_columns(session, row, requests, perf_counter() - began)
+            measured.book_columns(session, row, requests, len(replies), perf_counter() - began)
         return replies
 
     @staticmethod

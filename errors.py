@@ -269,6 +269,14 @@ TRANSACTION_TOO_LARGE = b"ERR the queued requests take more than client-query-bu
 # refused commands
 NO_REPLICATION = b"ERR %b is not supported: Godis has no replication and no RDB snapshots"
 
+NO_CLUSTER = b"ERR This instance has cluster support disabled"
+NO_FAILOVER = b"ERR No failover in progress."
+NO_REPLICAS = b"ERR FAILOVER requires connected replicas."
+NO_MODULES = (
+    b'ERR MODULE command not allowed. If the enable-module-command option is set to "local", you can run it from a '
+    b"local connection, otherwise you need to set this option in the configuration file, and then restart the server."
+)
+
 # MONITOR, SLOWLOG, LATENCY
 MONITOR_ASKS_FOR_KEYS = b"ERR Replica can't interact with the keyspace"
 MONITOR_IN_TRANSACTION = b"ERR MONITOR isn't allowed for DENY BLOCKING client"
@@ -291,6 +299,7 @@ TOO_FEW_DESCRIPTORS = b"The operating system is not able to handle the specified
 TLS_REFUSED = b"Unable to update TLS configuration. Check server logs."
 NO_CONFIG_FILE = b"ERR The server is running without a config file"
 REWRITING = b"ERR Background append only file rewriting already in progress"
+NO_LOG_TO_SAVE = b"ERR There is no append only file to save: the server runs without a log (--no-log)"
 NO_LOG = b"ERR There is no append only file to rewrite: the server runs without a log (--no-log)"
 LOG_IN_POOL = b"ERR There is no append only file to rewrite: the log is the pool's, whose snapshots keep it short"
 NO_SHUTDOWN = b"ERR No shutdown in progress."

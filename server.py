@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, NoReturn
 from aof import AppendOnlyLog, NullLog, ReplayReport, claim_directory, replay
 from cli.progress import Progress
 from cli.redis_import import LOG_NAME, files_beside, make_log, remarks
-from commands.info import resident_bytes
+from commands.memory_report import resident_bytes
 from commands.permissions import catalogue
 from config import LOG_LEVELS, Config
 from engine import Engine

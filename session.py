@@ -12,6 +12,7 @@
     instance.kill        close another client's connection; the server provides the function
     instance.shutdown    end the process
     instance.rewrite     rewrite the log
+    instance.save        sync the log
     instance.set_pause   defer commands for some time (CLIENT PAUSE)
 """
 
@@ -158,6 +159,7 @@ class Statistics:
     output_bytes: int = 0
     error_replies: int = 0
     output_limit_disconnections: int = 0
+    saves: int = 0  # SAVE and BGSAVE
     delayed_fsyncs: int = 0  # how often replies had to wait for an fsync under everysec
     query_limit_disconnections: int = 0
     errors: dict[bytes, int] = field(default_factory=dict)  # code of an error reply -> how often
@@ -419,6 +421,8 @@ class Instance:
     resumed: Callable[[], None] = lambda: None  # the scheduler's: deferred requests may run now
     shutdown: bool = False
     turn_ends: float = inf  # Unix seconds; after that a connection with more requests continues in a later turn
+    save_requested: bool = False  # SAVE or BGSAVE waits for the end of an fsync that begins after it
+    save: Callable[[], None] = lambda: None  # writes the log and begins that fsync; the turn provides it
     last_save_second: int = 0  # time of the last fsync that succeeded: the reply of LASTSAVE
     last_client_id: int = 0
     pool: PoolState | None = None  # None: not in a pool

@@ -1,7 +1,7 @@
 """INFO: the state of the instance, in Redis's sections and field names.
 
-A field is present only if Godis knows its true value. Redis's fields about forks, replicas and modules are absent, as
-in an older Redis.
+All fields that monitoring tools read are there (`tests/support/monitoring_tools.py` lists them). The value is true of
+Godis: it has no forks, replicas and modules, so what Redis counts of them is 0 (`NONE_OF_IT`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ import sys
 from collections.abc import Callable, Iterable
 
 from commands import LOADING, STALE, command, fold
+from commands.command_statistics import commandstats, errorstats, latencystats
 from commands.long_commands import PART_WORDS, word_by_word
+from commands.memory_report import Field, memory
 from keyspace.subscriptions import CHANNEL, PATTERN, SHARD
 from replies import Reply, Verbatim, Work
 from session import Instance, Session
@@ -20,11 +22,35 @@ from store import Keyspace
 from values.entry import NO_DEADLINE
 from version import REDIS_VERSION, VERSION
 
-if sys.platform != "win32":
-    import resource
-
-Field = tuple[str, object]
 SAMPLE = 1000  # keys for the average TTL
+LRU_CLOCK_MASK = (1 << 24) - 1
+NONE_OF_IT: dict[str, list[Field]] = {  # section -> what is 0, because Godis has no such thing
+    "persistence": [
+        *[("async_loading", 0), ("current_cow_peak", 0), ("current_cow_size", 0), ("current_cow_size_age", 0)],
+        *[("current_fork_perc", "0.00"), ("current_save_keys_processed", 0), ("current_save_keys_total", 0)],
+    ],
+    "modules": [("module_fork_in_progress", 0), ("module_fork_last_cow_size", 0)],
+    "replication traffic": [("total_net_repl_input_bytes", 0), ("total_net_repl_output_bytes", 0)],
+    "replication rates": [("instantaneous_input_repl_kbps", "0.00"), ("instantaneous_output_repl_kbps", "0.00")],
+    "syncs": [("sync_full", 0), ("sync_partial_ok", 0), ("sync_partial_err", 0)],
+    "expiry": [("expired_stale_perc", "0.00"), ("expired_time_cap_reached_count", 0)],
+    "eviction": [("evicted_clients", 0), ("total_eviction_exceeded_time", 0), ("current_eviction_exceeded_time", 0)],
+    "forks": [
+        *[
+            ("latest_fork_usec", 0),
+            ("total_forks", 0),
+            ("migrate_cached_sockets", 0),
+            ("slave_expires_tracked_keys", 0),
+        ],
+        *[("active_defrag_hits", 0), ("active_defrag_misses", 0), ("active_defrag_key_hits", 0)],
+        *[("active_defrag_key_misses", 0), ("total_active_defrag_time", 0), ("current_active_defrag_time", 0)],
+    ],
+    "threads": [("io_threaded_reads_processed", 0), ("io_threaded_writes_processed", 0)],
+    "backlog": [
+        *[("master_repl_offset", 0), ("second_repl_offset", -1), ("repl_backlog_active", 0), ("repl_backlog_size", 0)],
+        *[("repl_backlog_first_byte_offset", 0), ("repl_backlog_histlen", 0)],
+    ],
+}
 
 
 def _server(instance: Instance) -> Iterable[Field]:
@@ -38,73 +64,29 @@ def _server(instance: Instance) -> Iterable[Field]:
         ("arch_bits", 64 if sys.maxsize > 1 << 32 else 32),
         ("python_version", platform.python_version()),
         ("process_id", os.getpid()),
+        ("process_supervised", "no"),
         ("run_id", instance.run_id),
         ("tcp_port", instance.config.port or instance.config.tls_port),
         ("server_time_usec", instance.store.now_ms * 1000),
         ("uptime_in_seconds", uptime_seconds),
         ("uptime_in_days", uptime_seconds // 86400),
+        ("lru_clock", instance.store.now_ms // 1000 & LRU_CLOCK_MASK),
+        ("executable", sys.executable),
         ("config_file", ""),
+        ("io_threads_active", 0),
     ]
 
 
 def _clients(instance: Instance) -> Iterable[Field]:
     return [
         ("connected_clients", len(instance.clients)),
+        ("cluster_connections", 0),
         ("maxclients", instance.config.maxclients),
         ("client_recent_max_input_buffer", max((c.query_bytes() for c in instance.clients.values()), default=0)),
         ("client_recent_max_output_buffer", max((c.output_bytes() for c in instance.clients.values()), default=0)),
         ("blocked_clients", sum(client.waiting for client in instance.clients.values())),
-    ]
-
-
-def resident_bytes() -> int:
-    """Return the resident memory of the process; on a system without /proc, the peak, or 0.
-
-    The share of the keys is unknown without `maxmemory`, because Python cannot compute it cheaply.
-    """
-    try:
-        with open("/proc/self/statm", "rb") as file:
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
-        return peak_bytes()
-
-
-def peak_bytes() -> int:
-    """Return the peak resident memory of the process in bytes; 0 on Windows, where Python cannot read it."""
-    if sys.platform == "win32":
-        return 0
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if sys.platform == "darwin" else most * 1024
-
-
-def show_bytes(size: int) -> str:
-    """Format a size as Redis does: 967.34K."""
-    amount, unit = float(size), "B"
-    for larger in "KMGT":
-        if amount < 1024:
-            break
-        amount, unit = amount / 1024, larger
-    return f"{size}B" if unit == "B" else f"{amount:.2f}{unit}"
-
-
-def _memory(instance: Instance) -> Iterable[Field]:
-    resident = resident_bytes()
-    used = instance.eviction.memory.used_bytes if instance.eviction.memory else resident
-    peak = max(resident, peak_bytes())
-    clients = instance.clients.values()
-    return [
-        ("used_memory", used),
-        ("used_memory_human", show_bytes(used)),
-        ("used_memory_rss", resident),
-        ("used_memory_rss_human", show_bytes(resident)),
-        ("used_memory_peak", peak),
-        ("used_memory_peak_human", show_bytes(peak)),
-        ("used_memory_startup", instance.eviction.base_bytes),
-        ("maxmemory", instance.config.maxmemory),
-        ("maxmemory_human", show_bytes(instance.config.maxmemory)),
-        ("maxmemory_policy", instance.config.maxmemory_policy),
-        ("mem_clients_normal", sum(c.query_bytes() + c.output_bytes() for c in clients)),
-        ("lazyfree_pending_objects", sum(map(len, instance.store.garbage))),
+        ("tracking_clients", 0),
+        ("clients_in_timeout_table", 0),
     ]
 
 
@@ -113,16 +95,29 @@ def _persistence(instance: Instance) -> Iterable[Field]:
     enabled = instance.config.appendonly
     fields: list[Field] = [
         ("loading", 0),  # no client is served before the log is replayed
+        *NONE_OF_IT["persistence"],
+        ("rdb_changes_since_last_save", int(log.written_bytes != log.synced_bytes)),
+        ("rdb_bgsave_in_progress", int(instance.save_requested)),
         ("rdb_last_save_time", instance.last_save_second),
+        ("rdb_last_bgsave_status", "ok" if log.failure is None else "err"),
+        ("rdb_last_bgsave_time_sec", -1),
+        ("rdb_current_bgsave_time_sec", -1),
+        ("rdb_saves", instance.statistics.saves),
+        *[("rdb_last_cow_size", 0), ("rdb_last_load_keys_expired", 0), ("rdb_last_load_keys_loaded", 0)],
         ("aof_enabled", int(enabled)),
         *_rewrite(instance),
         ("aof_last_write_status", "ok" if log.failure is None else "err"),
+        ("aof_last_cow_size", 0),
+        *NONE_OF_IT["modules"],
     ]
     if enabled:
         fields += [
             ("aof_current_size", log.size_bytes),
             ("aof_base_size", instance.rewrite.base_bytes),
+            ("aof_pending_rewrite", 0),
+            ("aof_buffer_length", 0),
             ("aof_rewritten_kept_size", instance.rewrite.kept_bytes),
+            ("aof_pending_bio_fsync", int(log.written_bytes != log.synced_bytes)),
             ("aof_delayed_fsync", instance.statistics.delayed_fsyncs),
             ("aof_unsynced_bytes", log.written_bytes - log.synced_bytes),
         ]
@@ -150,28 +145,44 @@ def _rewrite(instance: Instance) -> Iterable[Field]:
 
 
 def _stats(instance: Instance) -> Iterable[Field]:
-    statistics, store = instance.statistics, instance.store
+    statistics, store, rates = instance.statistics, instance.store, instance.measures.rates
     return [
         ("total_connections_received", statistics.connections_received),
         ("total_commands_processed", statistics.commands_processed),
+        ("instantaneous_ops_per_sec", f"{rates.commands:.0f}"),
         ("total_net_input_bytes", statistics.input_bytes),
         ("total_net_output_bytes", statistics.output_bytes),
+        *NONE_OF_IT["replication traffic"],
+        ("instantaneous_input_kbps", f"{rates.input_bytes / 1024:.2f}"),
+        ("instantaneous_output_kbps", f"{rates.output_bytes / 1024:.2f}"),
+        *NONE_OF_IT["replication rates"],
         ("rejected_connections", statistics.connections_rejected),
+        *NONE_OF_IT["syncs"],
         ("expired_keys", store.expired_keys),
+        *NONE_OF_IT["expiry"],
         ("evicted_keys", store.evicted_keys),
+        *NONE_OF_IT["eviction"],
         ("keyspace_hits", store.hits),
         ("keyspace_misses", store.misses),
-        ("client_query_buffer_limit_disconnections", statistics.query_limit_disconnections),
-        ("client_output_buffer_limit_disconnections", statistics.output_limit_disconnections),
-        ("total_error_replies", statistics.error_replies),
         ("pubsub_channels", instance.subscriptions.count(CHANNEL)),
         ("pubsub_patterns", instance.subscriptions.count(PATTERN)),
         ("pubsubshard_channels", instance.subscriptions.count(SHARD)),
+        *NONE_OF_IT["forks"],
+        *[("tracking_total_keys", 0), ("tracking_total_items", 0), ("tracking_total_prefixes", 0)],
+        ("unexpected_error_replies", 0),
+        ("total_error_replies", statistics.error_replies),
+        *NONE_OF_IT["threads"],
+        ("client_query_buffer_limit_disconnections", statistics.query_limit_disconnections),
+        ("client_output_buffer_limit_disconnections", statistics.output_limit_disconnections),
     ]
 
 
 def _replication(instance: Instance) -> Iterable[Field]:
-    return [("role", "master"), ("connected_slaves", 0)]
+    return [
+        *[("role", "master"), ("connected_slaves", 0), ("master_failover_state", "no-failover")],
+        *[("master_replid", instance.run_id), ("master_replid2", "0" * 40)],
+        *NONE_OF_IT["backlog"],
+    ]
 
 
 def _modules(instance: Instance) -> Iterable[Field]:
@@ -185,41 +196,6 @@ def _cpu(instance: Instance) -> Iterable[Field]:
         ("used_cpu_user", f"{times.user:.6f}"),
         ("used_cpu_sys_children", f"{times.children_system:.6f}"),
         ("used_cpu_user_children", f"{times.children_user:.6f}"),
-    ]
-
-
-def _errorstats(instance: Instance) -> Iterable[Field]:
-    return [
-        (f"errorstat_{code.decode()}", f"count={count}") for code, count in sorted(instance.statistics.errors.items())
-    ]
-
-
-def _commandstats(instance: Instance) -> Iterable[Field]:
-    return [
-        (
-            f"cmdstat_{name.decode().lower()}",
-            f"calls={count.calls},usec={count.seconds * 1e6:.0f},"
-            f"usec_per_call={count.seconds * 1e6 / max(1, count.calls):.2f},"
-            f"rejected_calls={count.rejected},failed_calls={count.failed}",
-        )
-        for name, count in list(instance.measures.counts.items())
-        if count.calls or count.rejected
-    ]
-
-
-def _latencystats(instance: Instance) -> Iterable[Field]:
-    if not instance.config.latency_tracking:
-        return []
-    wanted = instance.config.latency_percentiles
-    return [
-        (
-            f"latency_percentiles_usec_{name.decode().lower()}",
-            ",".join(
-                [f"p{each:g}={time_us:.3f}" for each, time_us in zip(wanted, count.percentiles(wanted), strict=True)]
-            ),
-        )
-        for name, count in list(instance.measures.counts.items())
-        if count.sampled
     ]
 
 
@@ -282,15 +258,15 @@ def _keyspace(instance: Instance) -> Iterable[Field]:
 SECTIONS: dict[str, Callable[[Instance], Iterable[Field]]] = {
     "Server": _server,
     "Clients": _clients,
-    "Memory": _memory,
+    "Memory": memory,
     "Persistence": _persistence,
     "Stats": _stats,
     "Replication": _replication,
     "CPU": _cpu,
     "Modules": _modules,
-    "Commandstats": _commandstats,
-    "Errorstats": _errorstats,
-    "Latencystats": _latencystats,
+    "Commandstats": commandstats,
+    "Errorstats": errorstats,
+    "Latencystats": latencystats,
     "Cluster": _cluster,
     "Keyspace": _keyspace,
     "Pool": _pool,

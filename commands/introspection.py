@@ -26,6 +26,7 @@ from commands import (
     container,
     fold,
 )
+from commands.key_access import accesses
 from commands.long_commands import PART_WORDS, word_by_word
 from commands.syntax import arguments
 from errors import INVALID_ARGUMENTS, INVALID_COMMAND, INVALID_COMMAND_ARITY, NO_KEY_ARGUMENTS, SYNTAX, CommandError
@@ -95,6 +96,7 @@ FLAG_CATEGORIES = {
 FURTHER_CATEGORIES = {  # categories in Redis that the rules do not yield
     b"COMMAND": [b"@connection"],  # and its subcommands
     b"INFO": [b"@dangerous"],
+    b"ROLE": [b"@admin", b"@dangerous"],
     b"LASTSAVE": [b"@admin", b"@dangerous"],
     b"KEYS": [b"@dangerous"],
     b"FLUSHDB": [b"@dangerous"],
@@ -273,6 +275,18 @@ def command_list(session: Session, argv: list[bytes]) -> Reply:
 @command("COMMAND|GETKEYS", "command [arg [arg ...]]", arity=-4, flags=LOADING | STALE, since="2.8.13")
 def command_getkeys(session: Session, argv: list[bytes]) -> Reply:
     """List the keys of a request."""
+    row, request = _with_keys(argv)
+    return list(row.key_arguments(request))
+
+
+@command("COMMAND|GETKEYSANDFLAGS", "command [arg [arg ...]]", arity=-4, flags=LOADING | STALE, since="7.0.0")
+def command_getkeysandflags(session: Session, argv: list[bytes]) -> Reply:
+    """List the keys of a request, each with how it is used."""
+    return [[key, Members(map(Status, flags))] for key, flags in accesses(*_with_keys(argv))]
+
+
+def _with_keys(argv: list[bytes]) -> tuple[Command, list[bytes]]:
+    """Return the row and the words of the request behind COMMAND GETKEYS. Raises CommandError if it has no keys."""
     request = argv[2:]
     row = TABLE.get(fold(request[0]))
     if row is not None and row.subcommands:
@@ -283,10 +297,9 @@ def command_getkeys(session: Session, argv: list[bytes]) -> Reply:
         raise CommandError(NO_KEY_ARGUMENTS)
     if not row.accepts(len(request)):
         raise CommandError(INVALID_COMMAND_ARITY)
-    keys = row.key_arguments(request)
-    if not keys:
+    if not row.key_arguments(request):
         raise CommandError(INVALID_ARGUMENTS)
-    return list(keys)
+    return row, request
 
 
 @command("COMMAND|HELP", arity=2, flags=LOADING | STALE, since="5.0.0")

@@ -58,14 +58,14 @@ def _book(session: Session, row: Command, argv: list[bytes], count: CommandCount
         note(session, row, argv, seconds, reply)
 
 
-def book_columns(session: Session, row: Command, requests: Sequence[list[bytes]], seconds: float) -> None:
+def book_columns(session: Session, row: Command, requests: Sequence[list[bytes]], calls: int, seconds: float) -> None:
     """Count a pipeline that ran by column, and book its time."""
     measures = session.instance.measures
     count = measures.counts[row.name]
-    count.calls += len(requests)
+    count.calls += calls
     count.seconds += seconds
     if count.calls > count.next_sample:
-        count.sample(seconds / len(requests))
+        count.sample(seconds / calls)
     if seconds > measures.notable_seconds:
         note(session, row, requests[0], seconds, None)
 

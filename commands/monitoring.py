@@ -5,7 +5,19 @@ The commands show what the folder `measuring` holds. None of them is logged, and
 
 from __future__ import annotations
 
-from commands import ADMIN, LOADING, NOSCRIPT, STALE, TABLE, command, container, fold
+from commands import (
+    ADMIN,
+    FAST,
+    LOADING,
+    NO_ASYNC_LOADING,
+    NOSCRIPT,
+    READONLY,
+    STALE,
+    TABLE,
+    command,
+    container,
+    fold,
+)
 from commands.arguments import MAX_INTEGER, parse_bounded
 from commands.introspection import describe_subcommands
 from commands.latency_report import LATENCY_OFF, NO_SPIKES, advice, graph, summary_of
@@ -14,6 +26,7 @@ from errors import (
     MONITOR_IN_TRANSACTION,
     NAMED_BYTES,
     NO_LATENCY_SAMPLES,
+    NO_MODULES,
     SLOWLOG_COUNT,
     UNKNOWN_OR_WRONG_SUBCOMMAND,
     CommandError,
@@ -21,6 +34,7 @@ from errors import (
 from measuring.command_counts import CommandCounts
 from replies import NO_REPLY, OK, FlatMap, Messages, Reply, Verbatim, Work
 from session import Session
+from version import REDIS_VERSION
 
 OPERATOR = ADMIN | LOADING | STALE
 HELP = LOADING | STALE
@@ -169,3 +183,40 @@ def _histogram(name: bytes, counts: CommandCounts) -> list[Reply]:
 def latency_help(session: Session, argv: list[bytes]) -> Reply:
     """List the subcommands of LATENCY."""
     return describe_subcommands(b"LATENCY")
+
+
+# ---- what the server is
+
+
+@command("ROLE", arity=1, flags=NOSCRIPT | LOADING | STALE | FAST, since="2.8.12")
+def role(session: Session, argv: list[bytes]) -> Reply:
+    """Say that the server is a primary without replicas."""
+    return [b"master", 0, []]
+
+
+container("MODULE", since="4.0.0")
+
+
+@command("MODULE|LIST", arity=2, flags=ADMIN | NOSCRIPT, since="4.0.0")
+def module_list(session: Session, argv: list[bytes]) -> Reply:
+    """List the loaded modules: there are none."""
+    return []
+
+
+@command("MODULE|LOAD", "path [arg [arg ...]]", arity=-3, flags=ADMIN | NOSCRIPT | NO_ASYNC_LOADING, since="4.0.0")
+@command("MODULE|UNLOAD", "name", arity=3, flags=ADMIN | NOSCRIPT | NO_ASYNC_LOADING, since="4.0.0")
+def module_load(session: Session, argv: list[bytes]) -> Reply:
+    """Refuse, because there are no modules."""
+    raise CommandError(NO_MODULES)
+
+
+@command("MODULE|HELP", arity=2, flags=HELP, since="5.0.0")
+def module_help(session: Session, argv: list[bytes]) -> Reply:
+    """List the subcommands of MODULE."""
+    return describe_subcommands(b"MODULE")
+
+
+@command("LOLWUT", "[VERSION version]", arity=-1, flags=READONLY | FAST, since="5.0.0")
+def lolwut(session: Session, argv: list[bytes]) -> Reply:
+    """Show the version, and no picture."""
+    return Verbatim(f"Redis ver. {REDIS_VERSION}\n".encode())

@@ -26,6 +26,7 @@ from commands import (
 from commands.arguments import check_option_words, parse_integer
 from commands.introspection import describe_subcommands
 from commands.long_commands import word_by_word
+from commands.memory_report import memory_advice, memory_stats
 from config import BY_NAME, MAX_SECONDS, Config, SettingError
 from errors import (
     DEBUG_REFUSED,
@@ -34,6 +35,7 @@ from errors import (
     NAMED_BYTES,
     NO_CONFIG_FILE,
     NO_LOG,
+    NO_LOG_TO_SAVE,
     NO_SHUTDOWN,
     NOT_A_FLOAT,
     QUOTED_BYTES,
@@ -46,7 +48,7 @@ from errors import (
     UNKNOWN_SETTING,
     CommandError,
 )
-from replies import NO_REPLY, OK, Reply, Status, Work
+from replies import NO_REPLY, OK, Reply, Status, Verbatim, Work
 from session import Session
 from values import size_of
 from values.entry import NO_DEADLINE
@@ -163,6 +165,50 @@ def lastsave(session: Session, argv: list[bytes]) -> Reply:
     return session.instance.last_save_second
 
 
+@command("SAVE", arity=1, flags=ADMIN | NOSCRIPT | NO_ASYNC_LOADING | NO_MULTI)
+def save(session: Session, argv: list[bytes]) -> Reply:
+    """Sync the log to disk, and reply when that is done.
+
+    Differs from Redis, which writes a snapshot and serves nobody meanwhile. The log is what a backup copies.
+    """
+    return _saving(session)
+
+
+def _saving(session: Session) -> Work:
+    _begin_save(session)
+    while session.instance.save_requested:
+        yield
+    if session.instance.log.failure is not None:
+        raise CommandError(LOG_FAILED % session.instance.log.failure)
+    return OK
+
+
+@command("BGSAVE", "[SCHEDULE]", arity=-1, flags=ADMIN | NOSCRIPT | NO_ASYNC_LOADING)
+def bgsave(session: Session, argv: list[bytes]) -> Reply:
+    """Begin to sync the log to disk: LASTSAVE tells when that is done.
+
+    Differs from Redis, which writes a snapshot. The log is what a backup copies.
+    """
+    if len(argv) > 2 or (len(argv) == 2 and fold(argv[1]) != b"SCHEDULE"):
+        raise CommandError(SYNTAX)
+    _begin_save(session)
+    return Status(b"Background saving started")
+
+
+def _begin_save(session: Session) -> None:
+    """Write and sync the log. A pool has everything in its log before it replies. Raises CommandError without a log."""
+    instance = session.instance
+    if instance.log.failure is not None:
+        raise CommandError(LOG_FAILED % instance.log.failure)
+    if instance.pool is None and not instance.config.appendonly:
+        raise CommandError(NO_LOG_TO_SAVE)
+    instance.statistics.saves += 1
+    if instance.pool is None:
+        instance.save()
+    else:
+        instance.last_save_second = session.store.now_ms // 1000
+
+
 @command("BGREWRITEAOF", arity=1, flags=ADMIN | NOSCRIPT | NO_ASYNC_LOADING)
 def bgrewriteaof(session: Session, argv: list[bytes]) -> Reply:
     """Rewrite the log to its minimal size while clients are served.
@@ -254,6 +300,36 @@ def _check_samples(words: list[bytes]) -> None:
         count = next(rest, None)
         if fold(word) != b"SAMPLES" or count is None or parse_integer(count) < 0:
             raise CommandError(SYNTAX)
+
+
+@command("MEMORY|STATS", arity=2, since="4.0.0")
+def memory_stats_(session: Session, argv: list[bytes]) -> Reply:
+    """Show what takes memory.
+
+    Differs from Redis: Python's allocator is not asked; what Godis does not have is 0.
+    """
+    return memory_stats(session.instance)
+
+
+@command("MEMORY|DOCTOR", arity=2, since="4.0.0")
+def memory_doctor(session: Session, argv: list[bytes]) -> Reply:
+    """Say what is wrong with the use of memory.
+
+    Differs from Redis: the text is another one.
+    """
+    return Verbatim(memory_advice(session.instance).encode())
+
+
+@command("MEMORY|PURGE", arity=2, since="4.0.0")
+def memory_purge(session: Session, argv: list[bytes]) -> Reply:
+    """Do nothing: Python gives memory back to the system by itself."""
+    return OK
+
+
+@command("MEMORY|MALLOC-STATS", arity=2, since="4.0.0")
+def memory_malloc_stats(session: Session, argv: list[bytes]) -> Reply:
+    """Say that there are no statistics of the allocator."""
+    return Verbatim(b"Stats not supported for the current allocator")
 
 
 @command("MEMORY|HELP", arity=2, flags=LOADING | STALE, since="4.0.0")

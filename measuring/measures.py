@@ -9,6 +9,7 @@ from time import perf_counter
 from measuring.command_counts import CommandCounts
 from measuring.latency import LatencyMonitor
 from measuring.monitors import Monitors
+from measuring.rates import Rates
 from measuring.slow_log import SlowLog
 
 LEAST_PIPELINE_SECONDS = 0.001  # below this threshold the requests of a pipeline are measured one by one
@@ -28,6 +29,7 @@ class Measures:
         self.slow_log = SlowLog()
         self.latency = LatencyMonitor()
         self.monitors = Monitors()
+        self.rates = Rates()
         self.notable_seconds = inf
         self.one_by_one = False
         self.pipelines = 0  # that were measured as a whole

@@ -310,6 +310,7 @@ class Server:
             self._follow_slow_readers,
             self._follow_waiting,
             self._drop_idle,
+            self._follow_rates,
         )
         next_second = monotonic() + 1
         while not self.instance.shutdown:
@@ -336,11 +337,13 @@ class Server:
         return pause or HOUSEKEEPING_SECONDS
 
     def _expire(self) -> float | None:
-        done = self.log.failure is not None or self.store.expire_cycle(_end_of_slice())
+        with self.instance.measures.latency.timing(b"expire-cycle"):
+            done = self.log.failure is not None or self.store.expire_cycle(_end_of_slice())
         return None if done else 3 * SLICE_SECONDS
 
     def _evict(self) -> float | None:
-        done = self.log.failure is not None or self.instance.eviction.step(_end_of_slice())
+        with self.instance.measures.latency.timing(b"eviction-cycle"):
+            done = self.log.failure is not None or self.instance.eviction.step(_end_of_slice())
         return None if done else SLICE_SECONDS
 
     def _write_again(self) -> float | None:
@@ -371,6 +374,11 @@ class Server:
         now = monotonic()
         for connection in list(self.turn.slow_readers):
             connection.follow_soft_limit(now)
+
+    def _follow_rates(self) -> None:
+        counted = self.instance.statistics
+        rates = self.instance.measures.rates
+        rates.follow(monotonic(), counted.commands_processed, counted.input_bytes, counted.output_bytes)
 
     def _follow_waiting(self) -> None:
         for connection in list(self.connections.values()):

@@ -100,6 +100,8 @@ class Turn:
         self._policy = ""
         self._stops_waiting = False  # replies stop to wait at the end of this turn
         self.ending = False  # no connection may read any more
+        self._saves = False  # the running fsync is one that SAVE or BGSAVE waits for
+        instance.save = self.save
         self.rewriter = Rewriter(log, instance, self._in_thread, self.start_fsync)
         self._writing_again: Steps | None = None  # the retry of a batch whose write failed
         self._known_failure: bytes | None = None  # the log's failure that was logged and closed the gate
@@ -159,7 +161,12 @@ class Turn:
         """Write the log's batch, unless the log has failed, and follow the outcome."""
         log = self.log
         if log.failure is log.damage_failure:  # a damaged log is written as well; only a rewrite repairs it
-            log.write(self.store.now_ms)
+            latency = self.instance.measures.latency
+            if latency.threshold_ms:
+                with latency.timing(b"aof-write"):
+                    log.write(self.store.now_ms)
+            else:
+                log.write(self.store.now_ms)
         if not log.pieces or log.failure is not None:  # else a long batch is still being written
             self.pending.record_write()
         self._follow_log()
@@ -347,6 +354,21 @@ class Turn:
         """Return True if a retry of a write is under way."""
         return self._writing_again is not None
 
+    def save(self) -> None:
+        """Write the log, and begin the fsync that SAVE and BGSAVE wait for, at once or behind the running one."""
+        self.write_log()
+        self.instance.save_requested = True
+        if not self.syncing:
+            self._saves = True
+            self.start_fsync()
+
+    def _end_save(self) -> None:
+        """Follow an fsync that has ended, and begin the next one if SAVE or BGSAVE waits for that."""
+        self.instance.save_requested = not self._saves
+        self._saves = not self._saves
+        if self._saves:
+            self.start_fsync()
+
     def start_fsync(self) -> None:
         """Begin an fsync in a thread, unless one runs. It covers what is written now."""
         if self.syncing:
@@ -387,6 +409,8 @@ class Turn:
         self.syncing = False
         self.rewriter.follow_fsync()
         self._follow_log()
+        if self.instance.measures.latency.threshold_ms and self._policy == "always":
+            self.instance.measures.latency.note(b"aof-fsync-always", monotonic() - began)
         self._plan_gathering()
         if log.failure is None:
             self.instance.last_save_second = self.store.now_ms // 1000
@@ -401,5 +425,7 @@ class Turn:
         self._watch_fsync()  # an fsync may run already: a rewrite's
         delayed = self._unsynced is not None and self._policy == "everysec" and not self._stops_waiting
         due = (self._second_passed or delayed) and not self.pending and not all_synced and log.fsync_failure is None
+        if self.instance.save_requested:
+            self._end_save()
         if due or self.rewriter.needs_fsync:
             self.start_fsync()  # else the end of a turn begins one, after a write

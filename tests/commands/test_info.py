@@ -7,12 +7,14 @@ import platform
 
 import pytest
 from instances import START_MS, Bench, Client
+from monitoring_tools import FIELDS, TEXTS
 from servers import Raw
 from tables import for_each
 
-import commands.info
+import commands.memory_report
 from commands.info import SECTIONS as ALL_SECTIONS
-from commands.info import resident_bytes, show_bytes
+from commands.memory_report import resident_bytes, show_bytes
+from measuring.rates import Rates
 from replies import Verbatim
 from session import RewriteState
 from version import REDIS_VERSION, VERSION
@@ -130,7 +132,7 @@ def test_memory_is_known_without_proc(monkeypatch: pytest.MonkeyPatch) -> None:
         raise FileNotFoundError
 
     now = resident_bytes()
-    monkeypatch.setattr(commands.info, "open", no_such_file, raising=False)
+    monkeypatch.setattr(commands.memory_report, "open", no_such_file, raising=False)
     assert resident_bytes() > 0.9 * now, "the peak stands in; the system counts it a little late"
 
 
@@ -146,8 +148,9 @@ def test_the_log_is_described(bench: Bench) -> None:
     client = bench.connect()
     bench.log.written_bytes, bench.log.synced_bytes, bench.log.size_bytes = 500, 300, 250
     bench.instance.last_save_second = 1_700_000_000
-    assert info(client, "persistence")["Persistence"] == {
+    expected = {
         "loading": "0",
+        "rdb_changes_since_last_save": "1",
         "rdb_last_save_time": "1700000000",
         "aof_enabled": "1",
         "aof_rewrite_in_progress": "0",
@@ -162,6 +165,7 @@ def test_the_log_is_described(bench: Bench) -> None:
         "aof_delayed_fsync": "0",
         "aof_unsynced_bytes": "200",
     }
+    assert expected.items() <= info(client, "persistence")["Persistence"].items()
     bench.instance.rewrite = RewriteState(running=True, started_ms=START_MS - 2500, keys_total=100, keys_written=40)
     described = info(client, "persistence")["Persistence"]
     assert described["aof_rewrite_in_progress"] == "1"
@@ -189,7 +193,7 @@ def test_what_happened_is_counted(bench: Bench) -> None:
     client.ask("GET", "a")
     client.ask("GET", "b")
     client.ask("NOSUCH")
-    assert info(client, "stats")["Stats"] == {
+    expected = {
         "total_connections_received": "4",
         "total_commands_processed": "30",
         "total_net_input_bytes": "2000",
@@ -206,6 +210,7 @@ def test_what_happened_is_counted(bench: Bench) -> None:
         "pubsub_patterns": "0",
         "pubsubshard_channels": "0",
     }
+    assert expected.items() <= info(client, "stats")["Stats"].items()
 
 
 def test_errors_are_counted_by_their_code(bench: Bench) -> None:
@@ -221,6 +226,26 @@ def test_errors_are_counted_by_their_code(bench: Bench) -> None:
         "errorstat_NOPROTO": "count=1",
         "errorstat_WRONGPASS": "count=1",
     }
+
+
+@pytest.mark.parametrize("tool", FIELDS)
+def test_every_field_that_a_monitoring_tool_reads_is_there(tool: str, bench: Bench) -> None:
+    client = bench.connect()
+    client.ask("SET", "a", "1")
+    shown = {name: value for fields in info(client, "everything").values() for name, value in fields.items()}
+    numbers = {name: float(shown[name].rstrip("%")) for name in FIELDS[tool].split() if name not in TEXTS}
+    assert numbers.keys() | TEXTS == {*FIELDS[tool].split()} | TEXTS
+    assert shown.keys() >= TEXTS
+
+
+def test_rates_are_the_growth_of_a_second() -> None:
+    rates = Rates()
+    rates.follow(10.0, 100, 1000, 5000)
+    assert (rates.commands, rates.input_bytes, rates.output_bytes) == (0, 0, 0)
+    rates.follow(12.0, 300, 1200, 5000)
+    assert (rates.commands, rates.input_bytes, rates.output_bytes) == (100, 100, 0)
+    rates.follow(13.0, 0, 0, 0)  # CONFIG RESETSTAT
+    assert (rates.commands, rates.input_bytes, rates.output_bytes) == (0, 0, 0)
 
 
 def test_databases_with_keys_are_listed(bench: Bench) -> None:

@@ -38,7 +38,8 @@ NOT_IN_REDIS_7_0 |= {
 OTHER_SYNTAX = {
     "client|kill",  # the filters are one more choice there
     "client|list",  # the ids are one more block there
-    "command|getkeys",  # described here only
+    *("command|getkeys", "command|getkeysandflags"),  # described here only
+    "lolwut",  # an integer there
     "config|get",  # a block of one there
     "debug",  # described here only
     "set",  # without IFEQ and its like in 7.0

@@ -20,12 +20,38 @@ from replies import FlatMap
 REFUSED = [
     *("SLOWLOG", "SLOWLOG nosuch", "SLOWLOG GET x", "SLOWLOG GET -2", "SLOWLOG GET 1 2", "SLOWLOG LEN x"),
     *("LATENCY", "LATENCY nosuch", "LATENCY LATEST x", "LATENCY HISTORY", "LATENCY GRAPH nosuch", "LATENCY DOCTOR x"),
+    *(
+        "ROLE x",
+        "SAVE x",
+        "BGSAVE x",
+        "BGSAVE SCHEDULE x",
+        "MODULE",
+        "MODULE nosuch",
+        "MODULE LOAD x",
+        "MODULE UNLOAD x",
+    ),
+    *("FAILOVER", "FAILOVER x", "FAILOVER ABORT", "FAILOVER TO host 1", "REPLICAOF", "CLUSTER", "CLUSTER INFO"),
+    *(
+        "READONLY",
+        "READWRITE",
+        "ASKING",
+        "READONLY x",
+        "MEMORY STATS x",
+        "MEMORY nosuch",
+        "COMMAND GETKEYSANDFLAGS GET",
+    ),
+    *("COMMAND GETKEYSANDFLAGS PING x", "COMMAND GETKEYSANDFLAGS nosuch x", "COMMAND GETKEYSANDFLAGS CLIENT ID"),
+    *("CLIENT MAINT_NOTIFICATIONS ON", "COMMAND GETKEYSANDFLAGS GET a b"),
     *("MONITOR x", "CONFIG SET slowlog-log-slower-than -2", "CONFIG SET slowlog-log-slower-than x"),
     *("CONFIG SET slowlog-max-len x", "CONFIG SET latency-monitor-threshold -1", "CONFIG SET latency-tracking x"),
     "CONFIG SET latency-tracking-info-percentiles x",
     "CONFIG SET latency-tracking-info-percentiles 101",
 ]
 ANSWERED = [
+    *("ROLE", "MODULE LIST", "MEMORY PURGE", "LOLWUT", "LOLWUT x", "REPLICAOF NO ONE", "SLAVEOF no one"),
+    *("COMMAND GETKEYSANDFLAGS GET a", "COMMAND GETKEYSANDFLAGS SET a b", "COMMAND GETKEYSANDFLAGS SET a b GET"),
+    *("COMMAND GETKEYSANDFLAGS LMOVE a b LEFT RIGHT", "COMMAND GETKEYSANDFLAGS XGROUP CREATE a g 0"),
+    *("COMMAND GETKEYSANDFLAGS ZUNIONSTORE a 2 b c", "COMMAND GETKEYSANDFLAGS BITFIELD a GET u8 0"),
     *("CONFIG SET slowlog-log-slower-than 10000000 slowlog-max-len 128", "SLOWLOG RESET"),
     *("SLOWLOG GET", "SLOWLOG GET -1", "SLOWLOG GET 0", "SLOWLOG LEN", "SLOWLOG RESET", "LATENCY LATEST"),
     *("LATENCY HISTORY nosuch", "LATENCY RESET", "LATENCY RESET a b", "LATENCY HISTOGRAM nosuch config|nosuch"),
@@ -388,3 +414,46 @@ def test_a_pipeline_books_its_time_on_each_of_its_commands(bench: Bench, slow_cl
     counts = bench.instance.measures.counts
     assert [counts[name].calls for name in (b"GET", b"INCR")] == [4, 4]
     assert [round(counts[name].seconds, 6) for name in (b"GET", b"INCR")] == [0.002, 0.002]
+
+
+# ---- SAVE, MEMORY
+
+
+@pytest.mark.parametrize("command", ["SAVE", "BGSAVE", "bgsave schedule"])
+def test_after_a_save_the_log_is_synced(command: str, godis: GodisProcess) -> None:
+    with godis.raw() as client:
+        client.ask("CONFIG", "SET", "appendfsync", "no")
+        client.ask("SET", "a", "1")
+        saved = parse(client.ask("LASTSAVE"))
+        assert client.ask(*command.split()) in (b"+OK\r\n", b"+Background saving started\r\n")
+        for _ in range(100_000):
+            text = client.ask("INFO", "persistence")
+            if b"rdb_bgsave_in_progress:0" in text:
+                break
+        assert b"rdb_bgsave_in_progress:0\r\n" in text
+        assert b"aof_unsynced_bytes:0\r\n" in text
+        assert b"rdb_changes_since_last_save:0\r\n" in text
+        assert b"rdb_saves:1\r\n" in text
+        assert parse(client.ask("LASTSAVE")) >= saved
+        client.ask("MULTI")
+        assert client.ask("SAVE") == b"-ERR Command not allowed inside a transaction\r\n"
+
+
+def test_without_a_log_there_is_nothing_to_save() -> None:
+    client = Bench(appendonly="no").connect()
+    assert client.wire("BGSAVE").startswith(b"-ERR There is no append only file to save")
+
+
+def test_the_statistics_of_memory_have_the_names_and_kinds_of_redis(bench: Bench, real: Raw) -> None:
+    client = bench.connect()
+    for ask in (client.wire, real.ask):
+        ask("HELLO", "3")
+        ask("SET", "a", "1")
+    ours, theirs = dict(parse(client.wire("MEMORY", "STATS"))), dict(parse(real.ask("MEMORY", "STATS")))
+    real.ask("DEL", "a")
+    assert {name: type(value) for name, value in ours.items()} == {name: type(each) for name, each in theirs.items()}
+    assert dict(ours[b"db.0"]).keys() == dict(theirs[b"db.0"]).keys()
+    assert b"without maxmemory" in client.ask("MEMORY", "DOCTOR")
+    client.ask("CONFIG", "SET", "maxmemory", 100 << 20)
+    assert b"nothing to say" in client.ask("MEMORY", "DOCTOR")
+    assert client.ask("MEMORY", "MALLOC-STATS").startswith(b"Stats not supported")

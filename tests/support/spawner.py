@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import gc
+import importlib
 import json
 import os
 import select
@@ -18,6 +20,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -184,23 +187,31 @@ def _become(output: int, argv: list[str], directory: str, environment: dict[str,
 
 
 def run_program() -> NoReturn:
-    """Run what the arguments name, as Python would."""
-    if sys.argv[0] == "-c":
-        program = sys.argv.pop(1)
-        names: dict[str, Any] = {"__name__": "__main__"}
-        exec(compile(program, "<string>", "exec"), names)
-        sys.exit()
-    import godis  # noqa: PLC0415
-
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # as its first lines do, which have run
-    sys.exit(godis.run(sys.argv[1:]))
+    """Run what the arguments name, as Python would, and end as Python ends, but for freeing all modules."""
+    code: Any = 0
+    try:
+        if sys.argv[0] == "-c":
+            exec(compile(sys.argv.pop(1), "<string>", "exec"), {"__name__": "__main__"})
+        else:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # as its first lines do, which have run
+            code = sys.modules["godis"].run(sys.argv[1:])
+    except SystemExit as end:
+        code = end.code
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        code = 1
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(int(code or 0))
 
 
 if __name__ == "__main__":
     sys.path[0] = str(ROOT)
-    import importlib
-
     for name in ("godis", *PRELOADED):
         importlib.import_module(name)
+    gc.collect()
+    gc.freeze()  # else the first collection of a child copies the memory of all modules
     serve(socket.socket(fileno=os.dup(0)))
     run_program()

@@ -21,9 +21,9 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 LONGEST = ("test_pool_faults.py", "test_bench.py")  # begin first: one alone at the end would have others wait
 SOAK = "GODIS_SOAK" in os.environ
-# Half of the usual examples, and no deadline: a busy machine must not decide a test.
+# A quarter of the usual examples, and no deadline: a busy machine must not decide a test.
 # A run repeats; `make soak` looks for new examples.
-settings.register_profile("godis", max_examples=1000 if SOAK else 50, deadline=None, derandomize=not SOAK)
+settings.register_profile("godis", max_examples=1000 if SOAK else 25, deadline=None, derandomize=not SOAK)
 settings.load_profile("godis")
 
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from instances import driven
+from soak import THOROUGHNESS
 from tables import for_each
 
 from rdb import lzf, packed, primitives
@@ -49,7 +50,7 @@ def test_what_was_compressed_is_the_same_again(data: bytes) -> None:
     assert lzf.decompress(old_forms.lzf(data), len(data)) == data
 
 
-@settings(max_examples=300)
+@settings(max_examples=100 * THOROUGHNESS)
 @given(st.binary(max_size=200), st.integers(0, 1000))
 def test_damaged_lzf_is_an_error_and_never_longer_than_it_says(data: bytes, size: int) -> None:
     with suppress(lzf.Damaged):
@@ -128,7 +129,7 @@ def test_an_element_of_a_listpack_of_any_size_has_its_size_behind_it(size: int) 
     assert list(packed.listpack(old_forms.listpack([b"x" * size, b"y"]))) == [b"x" * size, b"y"]
 
 
-@settings(max_examples=200)
+@settings(max_examples=100 * THOROUGHNESS)
 @given(st.data())
 def test_a_damaged_packed_collection_is_an_error_or_a_list_of_strings(data: st.DataObject) -> None:
     read, good, _ = data.draw(st.sampled_from([each for each in PACKED if len(each[1]) < 500]))

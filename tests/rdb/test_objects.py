@@ -16,6 +16,7 @@ from old_forms import length, string
 from old_values import ENTRIES, HAND_MADE, NEW_IDS, NEWER, OLD_CONSUMER, OLD_GROUP, PENDING, RAW_ID
 from redis_values import SIZES, TYPES, ask_all, content, requests
 from servers import Raw, parse
+from soak import THOROUGHNESS
 from tables import for_each
 
 from rdb import objects
@@ -182,7 +183,7 @@ def test_a_payload_that_is_cut_changed_or_newer_is_refused() -> None:
 GOOD = [(kind, body) for kind, body, _ in [*HAND_MADE, *NEWER]]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100 * THOROUGHNESS, deadline=None)
 @given(st.data())
 def test_mutated_values_are_errors_or_commands(data: st.DataObject) -> None:
     kind, good = data.draw(st.sampled_from(GOOD))

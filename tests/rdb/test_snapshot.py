@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from old_forms import length, string
 from redis_values import TYPES, ask_all, requests
 from servers import RedisProcess
+from soak import THOROUGHNESS
 from tables import for_each
 
 from rdb.snapshot import Snapshot, is_snapshot
@@ -96,7 +97,7 @@ def test_a_file_that_is_not_whole_is_an_error_with_its_place(data: bytes, reason
         read(data)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100 * THOROUGHNESS, deadline=None)
 @given(st.data())
 def test_mutated_files_are_errors_or_commands(data: st.DataObject) -> None:
     body = (

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from soak import THOROUGHNESS
 
 from values import sorted_sets, table
 from values.entry import NO_DEADLINE
@@ -101,7 +102,7 @@ class Machine(RuleBasedStateMachine):
 
 
 TestHash = Machine.TestCase
-TestHash.settings = settings(max_examples=150, stateful_step_count=40)
+TestHash.settings = settings(max_examples=50 * THOROUGHNESS, stateful_step_count=40)
 
 
 def test_what_rebuilds_a_hash_sets_its_deadlines_together() -> None:

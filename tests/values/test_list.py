@@ -191,15 +191,15 @@ class PushedInLargeChunks(Pushed):
 
 
 TestList = Pushed.TestCase
-TestList.settings = settings(max_examples=60 * THOROUGHNESS, stateful_step_count=40)
+TestList.settings = settings(max_examples=25 * THOROUGHNESS, stateful_step_count=40)
 TestListInLargeChunks = PushedInLargeChunks.TestCase
-TestListInLargeChunks.settings = settings(max_examples=15 * THOROUGHNESS, stateful_step_count=40)
+TestListInLargeChunks.settings = settings(max_examples=8 * THOROUGHNESS, stateful_step_count=40)
 
 
 @for_each("count", [1, 5, 16, 17, 100, 1000])
 @for_each("size", [0, 5, 100, 1000])
 def test_the_size_is_what_the_list_takes(count: int, size: int) -> None:
-    many = 200 if count < 1000 else 50  # lists, because a few bytes are of something else
+    many = 100 if count < 1000 else 20  # lists, because a few bytes are of something else
     tracemalloc.start()
     made = [List(b"%0*d" % (size, number) if size else b"" for number in range(count)) for _ in range(many)]
     taken = sum(-(-trace.size // 16) * 16 for trace in tracemalloc.take_snapshot().traces)  # malloc's rounding

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from soak import THOROUGHNESS
 
 from values import score_order, sorted_sets, table
 from values.score_order import ScoreOrder
@@ -151,7 +152,7 @@ class Machine(RuleBasedStateMachine):
 
 
 TestMachine = Machine.TestCase
-TestMachine.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestMachine.settings = settings(max_examples=40 * THOROUGHNESS, stateful_step_count=40, deadline=None)
 
 
 @given(st.sets(MEMBERS, max_size=40), MEMBERS, st.booleans())
@@ -229,7 +230,7 @@ def test_the_size_is_that_of_what_is_referred_to(count: int) -> None:
 
 @pytest.mark.parametrize("deadline_ms", [-1, 5000])
 def test_a_set_is_rebuilt_by_commands_of_some_dozen_words(deadline_ms: int) -> None:
-    members = made({b"m%d" % number: number / 8 for number in range(100)})
+    members = made({b"m%d" % number: number / 8 for number in range(80)})  # as many as one chunk has
     commands = [list(argv) for argv in SORTED_SET.rebuild(b"k", members, deadline_ms)]
     assert commands[0] == [b"DEL", b"k"]
     assert commands[1][:6] == [b"ZADD", b"k", b"0", b"m0", b"0.125", b"m1"]

@@ -314,7 +314,7 @@ def made_of(kind: str) -> Iterator[Any]:
     }.get(kind, (b"f", b"1"))
     stream = Stream()
     yield stream
-    count = 200 if kind == "huge" else 20_000
+    count = 100 if kind == "huge" else 6_000
     group = stream.add_group(b"g", 0, 0)
     group.consumer(b"c", 0)
     for number in range(count):
@@ -345,7 +345,7 @@ def test_the_size_of_an_open_chunk_is_right_too() -> None:
     gc.collect()
     tracemalloc.start()
     many = []
-    for _ in range(100):
+    for _ in range(40):
         stream = Stream()
         for number in range(50):
             stream.append(number << SEQUENCE_BITS, tuple(bytes(bytearray(b"word%d" % place)) for place in range(4)))

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from soak import THOROUGHNESS
 
 from values import table
 from values.table import CAP, HASHES, PACKED_BYTES, PACKED_ENTRIES, Table
@@ -196,9 +197,9 @@ class MachineOfRealSize(Machine):
 
 
 TestTable = Machine.TestCase
-TestTable.settings = settings(max_examples=150, stateful_step_count=40)
+TestTable.settings = settings(max_examples=50 * THOROUGHNESS, stateful_step_count=40)
 TestTableOfRealSize = MachineOfRealSize.TestCase
-TestTableOfRealSize.settings = settings(max_examples=15, stateful_step_count=25)
+TestTableOfRealSize.settings = settings(max_examples=8 * THOROUGHNESS, stateful_step_count=25)
 
 
 def filled(count: int) -> Table:

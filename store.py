@@ -184,9 +184,11 @@ class Keyspace:
     __slots__ = (
         "_tail",
         "_tail_ms",
+        "careful",
         "entries",
         "expiry",
         "fields",
+        "has_objects",
         "index",
         "key_order",
         "listener",
@@ -209,6 +211,8 @@ class Keyspace:
         self.expiry = ExpiryIndex(self.entries, self.store.second_began_ms)
         self.key_order = KeyOrder()
         self.views: tuple[PointInTimeView, ...] = ()
+        self.has_objects = False  # some value is not `bytes`, or was not
+        self.careful = False  # `put` must look at what a key holds: a view reads the database, or it has such values
         if self.fields is not None:
             self.fields = FieldExpiry()
         if self.usage is not None:
@@ -447,7 +451,12 @@ class Keyspace:
                 self._note_fields(key, value)
             if self.listener is not None:
                 self.listener.changed(self, key)
-        self.store.has_containers = True
+        self.store.has_containers = self.has_objects = self.careful = True
+
+    def set_views(self, views: tuple[PointInTimeView, ...]) -> None:
+        """Set the views that are to be informed before a key changes."""
+        self.views = views
+        self.careful = self.has_objects or bool(views)
 
     def _note_fields(self, key: bytes, value: Any) -> None:
         """Let the fields of a hash expire that have deadlines."""
@@ -458,8 +467,11 @@ class Keyspace:
 
     def put(self, key: bytes, value: Any, deadline_ms: int) -> None:
         """Set the value and the deadline (or NO_DEADLINE) of a key, new or not."""
-        if self.views:
-            self._notify_views(key)
+        known = None
+        if self.careful:
+            if self.views:
+                self._notify_views(key)
+            known = self.entries.get(key)
         if self.usage is not None:
             self.usage.put(key, self.entries.get(key), entry_of(value, deadline_ms))
         if deadline_ms != self._tail_ms:
@@ -468,11 +480,12 @@ class Keyspace:
         if type(value) is bytes and len(value) < LONG_BYTES:
             self._place(key, value + self._tail, deadline_ms)
         else:
-            known = self.entries.get(key)
             self._place(key, (value, deadline_ms), deadline_ms)
             self._note_fields(key, value)
-            if type(known) is tuple and known[0] is not value:
-                self.drop(known)
+            if type(value) is not bytes:
+                self.has_objects = self.careful = True
+        if type(known) is tuple and known[0] is not value:
+            self.drop(known)
         if self.listener is not None:
             self.listener.changed(self, key)
 
@@ -516,8 +529,8 @@ class Keyspace:
                 self.usage.written(key, known, entry)
             self._place(key, entry, deadline_ms)
             self._note_fields(key, value)
-            if type(known) is tuple and known[0] is not value:
-                self.drop(known)
+        if type(known) is tuple and known[0] is not value:
+            self.drop(known)
         if self.listener is not None:
             self.listener.changed(self, key)
 

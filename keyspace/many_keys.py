@@ -65,6 +65,12 @@ def put_many(db: Keyspace, keys: Sequence[bytes], values: Sequence[Any], deadlin
             db.put(key, value, deadline_ms)
         return
     end = tail(deadline_ms)
+    if db.has_objects:
+        for key in keys:
+            known = entries.get(key)
+            if type(known) is tuple:
+                db.drop(known)
+                entries[key] = (b"", known[1])  # if it comes a second time
     if expiry.volatile_count == size_before and deadline_ms >= expiry.latest_ms:  # see `Keyspace._place`
         for key, value in zip(keys, values):  # noqa: B905 - as many as there are keys
             entries[key] = value + end

@@ -102,6 +102,8 @@ class ViewedDatabase(Protocol):
     expiry: ExpiryIndex
     views: tuple[PointInTimeView, ...]
 
+    def set_views(self, views: tuple[PointInTimeView, ...]) -> None: ...
+
     @property
     def store(self) -> ViewedStore: ...
 
@@ -115,7 +117,7 @@ class PointInTimeView:
         self._expired_until_ms = db.store.expired_until_ms if db.expiry.is_due else 0
         self._changed: list[dict[bytes, Entry | None]] = [{} for _ in range(SHARDS)]
         self._shared: dict[int, Any] = {}  # id -> value
-        db.views += (self,)
+        db.set_views((*db.views, self))
 
     def __enter__(self) -> PointInTimeView:
         return self
@@ -126,7 +128,7 @@ class PointInTimeView:
     def detach(self) -> None:
         """End the view. Its memory is freed in slices."""
         for db in self._store.databases:  # the database may have been swapped or flushed
-            db.views = tuple(view for view in db.views if view is not self)
+            db.set_views(tuple(view for view in db.views if view is not self))
         for value in list(self._shared.values()):
             self.end_sharing(value)
         self._store.garbage += filter(None, self._changed)

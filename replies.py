@@ -201,7 +201,7 @@ class Blocked(Deferred):
     """The request waits until a key holds a value of a type, and then runs again for this key, as `request(key)`.
 
     `keys` says what each of them was when the request ran (`blocked_clients.state_of`). `null` is the reply when
-    `timeout_seconds` are over; 0: it waits for ever.
+    `timeout_seconds` are over; 0: it waits for ever. It runs after each `again_seconds`, too.
     """
 
     def __init__(
@@ -211,12 +211,14 @@ class Blocked(Deferred):
         timeout_seconds: float,
         null: Any,
         request: Callable[[bytes], list[bytes]],
+        again_seconds: float | None = None,
     ) -> None:
         self.keys = keys
         self.python_type = python_type
         self.timeout_seconds = timeout_seconds
         self.null = null
         self.request = request
+        self.again_seconds = again_seconds
 
 
 class Farewell(Status):

@@ -41,9 +41,13 @@ def wait_for(
     timeout_seconds: float,
     null: Any,
     request: Callable[[bytes], list[bytes]],
+    again_seconds: float | None = None,
 ) -> Reply:
-    """Let a client wait until one of the keys holds a value of a type; then `request(key)` runs."""
+    """Let a client wait until one of the keys holds a value of a type; then `request(key)` runs.
+
+    With `again_seconds` it runs each time that so much time has passed, too.
+    """
     if session.is_executing:
         return null  # type: ignore[no-any-return]
     states = {key: state_of(session.db, key, kind.python_type) for key in keys}
-    return Blocked(states, kind.python_type, timeout_seconds, null, request)
+    return Blocked(states, kind.python_type, timeout_seconds, null, request, again_seconds)

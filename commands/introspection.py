@@ -63,6 +63,7 @@ GROUPS = {  # module of commands/ -> Redis's name for the family
     "streams": "stream",
     "stream_claims": "stream",
     "stream_deletions": "stream",
+    "stream_group_reads": "stream",
     "stream_groups": "stream",
     "stream_info": "stream",
     "bitmaps": "bitmap",

@@ -15,6 +15,8 @@ from commands.arguments import MAX_INTEGER, MIN_INTEGER, MOST_OPTION_WORDS, pars
 from commands.blocking import wait_for
 from commands.long_commands import PART_WORDS, run_locked
 from errors import (
+    CLAIM_NEGATIVE,
+    CLAIM_NOT_AN_INTEGER,
     GROUP_MISSING,
     INVALID_STREAM_ID,
     INVALID_TIMEOUT,
@@ -56,6 +58,9 @@ LONGEST_ID = 127
 AT_ONCE_ENTRIES = 1024
 MOST_SECONDS = 10**9  # of a timeout: thirty years
 MOST_READ_WORDS = 2048  # of XREAD and XREADGROUP, which read a thousand streams then
+NO_CLAIM = -1
+# Whoever waits and claims looks again after a tenth of the time that entries must have been idle, within these limits.
+IDLE_PARTS, LEAST_PAUSE_MS, MOST_PAUSE_MS = 10, 100, 1000
 MODES = KEEPREF, DELREF, ACKED = b"KEEPREF", b"DELREF", b"ACKED"  # what a deletion does to pending entries
 DEFAULT_LIMIT = 10_000  # entries that MAXLEN ~ or MINID ~ deletes at most
 
@@ -315,6 +320,7 @@ class Reading(NamedTuple):
     consumer: bytes
     is_group: bool
     is_noack: bool
+    least_idle_ms: int  # of pending entries to claim, or NO_CLAIM
     keys: list[bytes]
     ids: list[bytes]
 
@@ -323,7 +329,7 @@ def parse_read(argv: list[bytes], is_group: bool) -> Reading:
     """Parse an XREAD or an XREADGROUP. Raises CommandError."""
     if len(argv) > MOST_READ_WORDS:
         raise CommandError(TOO_MANY_WORDS % (fold(argv[0]).lower(), MOST_READ_WORDS))
-    count, block_ms, group, consumer, is_noack = 0, None, None, b"", False
+    count, block_ms, group, consumer, is_noack, least_idle_ms = 0, None, None, b"", False, NO_CLAIM
     place = 1
     while place < len(argv):
         word, more = fold(argv[place]), len(argv) - place - 1
@@ -337,6 +343,11 @@ def parse_read(argv: list[bytes], is_group: bool) -> Reading:
             _only_in_xreadgroup(word, is_group)
             group, consumer = argv[place + 1 : place + 3]
             place += 1
+        elif word == b"CLAIM" and more:
+            _only_in_xreadgroup(word, is_group)
+            least_idle_ms = parse_bounded(argv[place + 1], MIN_INTEGER, MAX_INTEGER, CLAIM_NOT_AN_INTEGER)
+            if least_idle_ms < 0:
+                raise CommandError(CLAIM_NEGATIVE)
         elif word == b"NOACK":
             _only_in_xreadgroup(word, is_group)
             is_noack = True
@@ -352,7 +363,8 @@ def parse_read(argv: list[bytes], is_group: bool) -> Reading:
     if is_group and group is None:
         raise CommandError(GROUP_MISSING)
     half = len(rest) // 2
-    return Reading(count, block_ms, group or b"", consumer, is_group, is_noack, rest[:half], rest[half:])
+    keys, ids = rest[:half], rest[half:]
+    return Reading(count, block_ms, group or b"", consumer, is_group, is_noack, least_idle_ms, keys, ids)
 
 
 def _only_in_xreadgroup(word: bytes, is_group: bool) -> None:
@@ -375,8 +387,13 @@ def nothing_to_read(session: Session, reading: Reading, ids: Sequence[bytes]) ->
     options = [b"BLOCK", b"%d" % reading.block_ms, b"COUNT", b"%d" % reading.most]
     if reading.is_noack:
         options.append(b"NOACK")
+    again_seconds = None
+    if reading.least_idle_ms != NO_CLAIM:
+        options += [b"CLAIM", b"%d" % reading.least_idle_ms]
+        again_seconds = min(max(reading.least_idle_ms / IDLE_PARTS, LEAST_PAUSE_MS), MOST_PAUSE_MS) / 1000
     name = [b"XREADGROUP", b"GROUP", reading.group, reading.consumer] if reading.is_group else [b"XREAD"]
     seconds = min(reading.block_ms / 1000, MOST_SECONDS)
-    return wait_for(
-        session, reading.keys, STREAM, seconds, NULL_ARRAY, lambda key: [*name, *options, b"STREAMS", key, id_of[key]]
-    )
+    def again(key: bytes) -> list[bytes]:
+        return [*name, *options, b"STREAMS", key, id_of[key]]
+
+    return wait_for(session, reading.keys, STREAM, seconds, NULL_ARRAY, again, again_seconds)

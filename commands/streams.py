@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import commands.stream_claims
+import commands.stream_group_reads
 import commands.stream_groups
 import commands.stream_info  # noqa: F401  (their rows)
 from commands import BLOCKING, DENYOOM, FAST, FIRST, READONLY, WRITE, AfterWord, command, fold, for_many

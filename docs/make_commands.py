@@ -37,7 +37,7 @@ SECTIONS = {  # title -> modules of commands/
         "sorted_set_algebra",
         "blocking_sorted_sets",
     ],
-    "Streams": ["streams", "stream_deletions", "stream_groups", "stream_claims", "stream_info"],
+    "Streams": ["streams", "stream_deletions", "stream_groups", "stream_group_reads", "stream_claims", "stream_info"],
     "Bitmaps": ["bitmaps", "bitfields"],
     "HyperLogLog": ["hyperloglog"],
     "Geo": ["geo"],

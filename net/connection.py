@@ -25,6 +25,7 @@ import select
 import socket
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from itertools import islice
+from math import inf
 from time import monotonic, time
 from typing import Any
 
@@ -415,7 +416,7 @@ class Connection(Outbox):
         self.readable.start(self._receive_nothing)
         session.waiting = True
         try:
-            served.wait(seconds or None)
+            self._wait_until(served, blocked, seconds)
         finally:
             all_blocked.remove(waiter)
             session.unblock = None
@@ -424,6 +425,16 @@ class Connection(Outbox):
         self._go_on()
         self.logged = NEVER  # what it found was logged in a turn that may have ended, and may be unsynced
         return [], replies[0] if replies else blocked.null
+
+    def _wait_until(self, served: Event, blocked: Blocked, seconds: float) -> None:
+        """Wait for an event, at most so many seconds (0: for ever); let the request run again meanwhile if it asks."""
+        if blocked.again_seconds is None:
+            served.wait(seconds or None)
+            return
+        end = monotonic() + seconds if seconds else inf
+        while not served.wait(min(blocked.again_seconds, max(end - monotonic(), 0))) and monotonic() < end:
+            self.turn.instance.blocked.try_again(self.session.db, blocked.keys)
+            self.turn.wake()
 
     def _retry(self, argv: list[bytes]) -> Reply:
         """Run the request of a client that waits again, within the request of another client or at the turn's end."""

@@ -66,6 +66,7 @@ OTHER_SYNTAX = {
     "geohash",
     *("bitfield_ro", "sort", "sort_ro"),  # the word GET is repeated there, too
     *("xrange", "xrevrange", "xautoclaim", "xpending"),  # `start` and `end` are IDs: strings there
+    "xreadgroup",  # without CLAIM in 7.0
     *("xadd", "xtrim"),  # without KEEPREF, DELREF and ACKED in 7.0
     "xinfo|stream",  # FULL is the token of a block there
     "pfmerge",  # whose arity says that no source is needed

@@ -11,7 +11,7 @@ from servers import PATIENCE_SECONDS, GodisProcess, encode, parse, wait_until
 from tables import for_each
 
 import errors
-from commands import stream_arguments, stream_claims, stream_groups
+from commands import stream_arguments, stream_claims, stream_group_reads, stream_groups
 from errors import CommandError
 from replies import LongEntries, NullArray, PairMap
 from values import rebuild
@@ -169,6 +169,26 @@ CASES: list[tuple[str, str, Any, list[str]]] = [  # before, command, reply, effe
     (READ, "XREADGROUP GROUP g c STREAMS k 1", PairMap([(b"k", [B])]),
      [f"XCLAIM k g c 0 2-0 TIME {NOW} RETRYCOUNT 2 FORCE JUSTID"]),
     (READ, "XREADGROUP GROUP g new STREAMS k 0", PairMap([(b"k", [])]), ["XGROUP CREATECONSUMER k g new"]),
+    (READ, "XREADGROUP GROUP g d CLAIM 0 COUNT 1 STREAMS k >", PairMap([(b"k", [(*A, 0, 1)])]),
+     [f"XCLAIM k g d 0 1-0 TIME {NOW} RETRYCOUNT 2 FORCE JUSTID"]),
+    (READ, "XREADGROUP GROUP g d CLAIM 0 NOACK STREAMS k >",
+     PairMap([(b"k", [(*A, 0, 1), (*B, 0, 1), (*C, 0, 0)])]),
+     [f"XCLAIM k g d 0 1-0 2-0 TIME {NOW} RETRYCOUNT 2 FORCE JUSTID", "XGROUP SETID k g 3-0 ENTRIESREAD 3"]),
+    (f"{READ}; XCLAIM k g e 0 2 IDLE 500", "XREADGROUP GROUP g d CLAIM 500 STREAMS k >",
+     PairMap([(b"k", [(*B, 500, 2), (*C, 0, 0)])]),
+     [f"XCLAIM k g d 0 2-0 TIME {NOW} RETRYCOUNT 3 FORCE JUSTID",
+      f"XCLAIM k g d 0 3-0 TIME {NOW} RETRYCOUNT 1 FORCE JUSTID", "XGROUP SETID k g 3-0 ENTRIESREAD 3"]),
+    (f"{READ}; XCLAIM k g e 0 1 IDLE 500; XCLAIM k g e 0 2 IDLE 600", "XREADGROUP GROUP g c CLAIM 1 COUNT 2 STREAMS k >",
+     PairMap([(b"k", [(*B, 600, 2), (*A, 500, 2)])]),
+     [f"XCLAIM k g c 0 2-0 1-0 TIME {NOW} RETRYCOUNT 3 FORCE JUSTID"]),
+    (f"{READ}; XDEL k 1", "XREADGROUP GROUP g d CLAIM 0 COUNT 1 STREAMS k >", PairMap([(b"k", [(*B, 0, 1)])]),
+     [f"XCLAIM k g d 0 2-0 TIME {NOW} RETRYCOUNT 2 FORCE JUSTID"]),
+    (f"{READ}; XREADGROUP GROUP g c STREAMS k >", "XREADGROUP GROUP g c CLAIM 9 STREAMS k >", NullArray, []),
+    (READ, "XREADGROUP GROUP g c CLAIM 9 STREAMS k 1", PairMap([(b"k", [B])]),
+     [f"XCLAIM k g c 0 2-0 TIME {NOW} RETRYCOUNT 2 FORCE JUSTID"]),
+    (READ, "XREADGROUP GROUP g c CLAIM x STREAMS k >", errors.CLAIM_NOT_AN_INTEGER, []),
+    (READ, "XREADGROUP CLAIM -1 GROUP g c STREAMS k >", errors.CLAIM_NEGATIVE, []),
+    (READ, "XREAD CLAIM 1 STREAMS k 0", errors.ONLY_XREADGROUP % b"CLAIM", []),
     (READ, "XREADGROUP GROUP g c STREAMS k $", errors.DOLLAR_IN_XREADGROUP, []),
     (READ, "XREADGROUP GROUP none c STREAMS k >", errors.NO_GROUP_TO_READ % (b"k", b"none"), []),
     (READ, "XREADGROUP COUNT 1 NOACK STREAMS k k > >", errors.GROUP_MISSING, []),
@@ -305,7 +325,7 @@ def test_claims_are_logged_so_that_replay_ignores_the_clock() -> None:
 
 @pytest.fixture
 def _few_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (stream_arguments, stream_claims, stream_groups):
+    for module in (stream_arguments, stream_claims, stream_group_reads, stream_groups):
         monkeypatch.setattr(module, "AT_ONCE_ENTRIES", 10)
 
 
@@ -499,6 +519,24 @@ def test_a_client_waits_for_an_entry(tmp_path: Path, waits: str, ends: str, repl
             godis.start()
             with godis.raw() as again:
                 assert parse(again.ask("XPENDING", "k", "g"))[0] == pending
+
+
+def test_a_client_that_claims_is_served_when_an_entry_has_been_pending_for_long(tmp_path: Path) -> None:
+    with GodisProcess(tmp_path, "--default-ttl", "0") as godis, godis.raw() as client, godis.raw() as other:
+        other.ask("XADD", "k", 1, "f", "v")
+        other.ask("XGROUP", "CREATE", "k", "g", "0")
+        other.ask("XREADGROUP", "GROUP", "g", "c", "STREAMS", "k", ">")
+        client.send(encode("XREADGROUP", "GROUP", "g", "d", "BLOCK", 0, "CLAIM", 200, "STREAMS", "k", ">"))
+        [[key, [[entry_id, fields, idle_ms, deliveries]]]] = parse(client.read_reply())
+        assert (key, entry_id, fields, deliveries) == (b"k", b"1-0", [b"f", b"v"], 1)
+        assert idle_ms >= 200
+        assert parse(other.ask("XPENDING", "k", "g", "-", "+", 1))[0][1] == b"d"
+        client.send(encode("XREADGROUP", "GROUP", "g", "c", "BLOCK", 300, "CLAIM", 10**6, "STREAMS", "k", ">"))
+        assert client.read_reply() == b"*-1\r\n"
+        client.send(encode("XREADGROUP", "GROUP", "g", "c", "BLOCK", 0, "CLAIM", 10**6, "STREAMS", "k", ">"))
+        wait_until(lambda: b"blocked_clients:1" in other.ask("INFO"), PATIENCE_SECONDS, "the client waits")
+        other.ask("XADD", "k", 2, "f", "w")
+        assert parse(client.read_reply()) == [[b"k", [[b"2-0", [b"f", b"w"], 0, 0]]]]
 
 
 def test_a_group_that_is_deleted_ends_the_waiting(tmp_path: Path) -> None:

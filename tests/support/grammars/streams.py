@@ -85,6 +85,8 @@ XREADGROUP GROUP group consumer COUNT 2 STREAMS key key > >
 XREADGROUP GROUP group consumer COUNT 2 STREAMS key key > id
 XREADGROUP GROUP group consumer read_option* STREAMS key >
 XREADGROUP GROUP group consumer read_option* STREAMS key id
+!! XREADGROUP GROUP group consumer CLAIM idle STREAMS key >
+!! XREADGROUP GROUP group consumer CLAIM 0 COUNT count STREAMS key key > id
 XREADGROUP GROUP group consumer STREAMS key 0
 XREADGROUP GROUP group consumer STREAMS key $
 XREADGROUP read_option* STREAMS key > key >

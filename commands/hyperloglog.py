@@ -63,7 +63,10 @@ def pfadd(session: Session, argv: list[bytes]) -> Reply:
         return _add_in_slices(session, argv)
     _, key, *elements = argv
     db = session.db
-    value = _checked(db.change(key, STRING))
+    known: bytes | LongString | None = db.change(key, STRING)
+    if not elements and isinstance(known, LongString) and is_valid(known[HEAD]):
+        return 0  # as Redis, which does not look at the runs
+    value = _checked(known)
     try:
         added = add(EMPTY if value is None else value, _hashes_of(elements))
     except Corrupt:

@@ -393,6 +393,7 @@ def nothing_to_read(session: Session, reading: Reading, ids: Sequence[bytes]) ->
         again_seconds = min(max(reading.least_idle_ms / IDLE_PARTS, LEAST_PAUSE_MS), MOST_PAUSE_MS) / 1000
     name = [b"XREADGROUP", b"GROUP", reading.group, reading.consumer] if reading.is_group else [b"XREAD"]
     seconds = min(reading.block_ms / 1000, MOST_SECONDS)
+
     def again(key: bytes) -> list[bytes]:
         return [*name, *options, b"STREAMS", key, id_of[key]]
 

@@ -50,6 +50,7 @@ CASES: list[tuple[str, str, Any, list[str]]] = [  # before, command, reply, effe
     ("SET s v", "PFCOUNT nokey s", errors.NO_HYPERLOGLOG, []),
     ("SET s v; PFADD k a", "PFMERGE d k s", errors.NO_HYPERLOGLOG, []),
     (f"SETBIT s {2**31} 1", "PFADD s a", errors.NO_HYPERLOGLOG, []),
+    ("PFADD k a; SETRANGE k 70000 x", "PFADD k", 0, []),
     ("PFADD k a; SETRANGE k 70000 x", "PFADD k b", errors.CORRUPT_HYPERLOGLOG, []),
     ("PFADD k a; SETRANGE k 70000 x", "PFCOUNT k", errors.CORRUPT_HYPERLOGLOG, []),
 ]

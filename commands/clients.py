@@ -30,6 +30,8 @@ from errors import (
     INVALID_CLIENT_INFO,
     INVALID_PAUSE_MODE,
     INVALID_TIMEOUT,
+    MAXAGE_NOT_AN_INTEGER,
+    MAXAGE_NOT_POSITIVE,
     NAMED_BYTES,
     NEGATIVE_TIMEOUT,
     NO_SUCH_CLIENT,
@@ -233,13 +235,16 @@ def _listed(session: Session, words: list[bytes]) -> Work:
 @command(
     "CLIENT|KILL",
     "<ip:port | [ID client-id] [TYPE <NORMAL | MASTER | SLAVE | REPLICA | PUBSUB>] [USER username] [ADDR ip:port] "
-    "[LADDR ip:port] [SKIPME <YES | NO>]>",
+    "[LADDR ip:port] [SKIPME <YES | NO>] [MAXAGE maxage]>",
     arity=-3,
     flags=OVER_OTHERS,
     since="2.4.0",
 )
 def client_kill(session: Session, argv: list[bytes]) -> Reply:
-    """Close the connection from an address, or all connections that match every filter."""
+    """Close the connection from an address, or all connections that match every filter.
+
+    With MAXAGE, as in Redis 7.4, those that are so many seconds old.
+    """
     if len(argv) == 3:
         if not _kill(session, [_from_address(argv[2])], skip_me=False):
             raise CommandError(NO_SUCH_CLIENT)
@@ -303,12 +308,20 @@ def _to_address(value: bytes) -> Filter:
     return lambda client: client.local_address.encode() == value
 
 
+def _of_age(value: bytes) -> Filter:
+    seconds = parse_bounded(value, MIN_INTEGER, MAX_INTEGER, MAXAGE_NOT_AN_INTEGER)
+    if seconds < 1:
+        raise CommandError(MAXAGE_NOT_POSITIVE)
+    return lambda client: client.store.now_ms // 1000 - client.since_ms // 1000 >= seconds
+
+
 FILTERS: dict[bytes, Callable[[bytes], Filter]] = {
     b"ID": _has_id,
     b"TYPE": _of_type,
     b"USER": _of_user,
     b"ADDR": _from_address,
     b"LADDR": _to_address,
+    b"MAXAGE": _of_age,
 }
 
 

@@ -10,7 +10,7 @@ from instances import Bench, Client
 from servers import GodisProcess, Raw, encode, parse, wait_until
 from tables import for_each
 
-from errors import NO_SUCH_CLIENT, CommandError
+from errors import MAXAGE_NOT_AN_INTEGER, MAXAGE_NOT_POSITIVE, NO_SUCH_CLIENT, CommandError
 from replies import HELD_BACK, NO_REPLY, OK, Farewell
 
 REFUSED = [
@@ -255,6 +255,7 @@ KILLS = [
     ("ID 1", []),
     ("ID 1 SKIPME no", [1]),
     ("ID 1 SKIPME yes", []),
+    ("MAXAGE 1", []),
     ("ADDR 10.0.0.3:1", [3]),
     ("LADDR 127.0.0.1:6379", [2, 3]),
     ("LADDR 127.0.0.1:6379 SKIPME no", [1, 2, 3]),
@@ -273,6 +274,17 @@ def test_kill_closes_all_that_meet_every_filter(words: str, closed: list[int], b
     assert clients[0].ask("CLIENT", "KILL", *words.split()) == len(closed)
     assert [session.id for session in bench.killed] == [number for number in closed if number != 1]
     assert clients[0].session.closing == (1 in closed)
+
+
+def test_kill_by_age_spares_who_came_later(bench: Bench) -> None:
+    client = bench.connect()
+    bench.advance(10)
+    bench.connect()
+    assert client.ask("CLIENT", "KILL", "MAXAGE", 5) == 0
+    assert client.ask("CLIENT", "KILL", "MAXAGE", 5, "SKIPME", "no") == 1
+    assert client.session.closing
+    assert client.ask("CLIENT", "KILL", "MAXAGE", 0).text == MAXAGE_NOT_POSITIVE
+    assert client.ask("CLIENT", "KILL", "MAXAGE", "x").text == MAXAGE_NOT_AN_INTEGER
 
 
 def test_a_bad_filter_kills_nobody(bench: Bench) -> None:

@@ -32,6 +32,8 @@ CLIENT KILL ID 99999999
 CLIENT KILL ADDR 1.2.3.4:5
 CLIENT KILL 1.2.3.4:5
 CLIENT KILL word junk
+! CLIENT KILL MAXAGE junk
+! CLIENT KILL MAXAGE 100000
 CLIENT LIST TYPE junk
 CLIENT LIST ID junk
 CLIENT PAUSE junk
@@ -140,7 +142,7 @@ SLOTS: dict[str, Slot] = {
     ),
     "getex_option": words("PERSIST|EX seconds|PX ms|EXAT at_seconds|PXAT at_ms|EX|NX|junk"),
     "lcs_option": words("LEN|IDX|WITHMATCHLEN|MINMATCHLEN number|idx|MINMATCHLEN|junk"),
-    "word": words("ID|USER|TYPE|SKIPME|LADDR|MAXAGE"),
+    "word": words("ID|USER|TYPE|SKIPME|LADDR"),
 }
 LENIENT = {
     b"TIME": (same_shape, "the clock"),

@@ -2,7 +2,8 @@
 
 Real etcd, real nginx, each part on a host of its own. Fifty clients write and read, and note what they saw
 (`pool_load`); meanwhile something happens (`pool_faults`); then the verdict: no acknowledged write is lost, none is
-applied twice, what was read fits one single order of all writes, and all instances hold the same.
+applied twice, what was read fits one single order of all writes, and all instances hold the same. Of a queue no job is
+lost or given twice, and transfers between accounts leave their sum as it is (`pool_together`).
 
 `make test` does each kind once; `make soak-pool ROUNDS=20` each fault so many times, and prints the table.
 """
@@ -98,7 +99,9 @@ def settled(pool: Pool) -> dict[str, Dump]:
 
 def put_under_load(pool: Pool, faults: list[Fault], *, linearizable: bool = True, seed: str = "") -> Verdict:
     """Have clients write and read while faults come and go, one after the other."""
-    with Load(pool.to_balancer, linearizable=linearizable, seed=seed, pause_seconds=PAUSE_SECONDS) as load:
+    with Load(
+        pool.to_balancer, linearizable=linearizable, seed=seed, pause_seconds=PAUSE_SECONDS, together=linearizable
+    ) as load:
         go_on(load)
         for fault in faults:
             fault(pool, load)
@@ -117,6 +120,7 @@ def test_nothing_acknowledged_is_lost_and_all_that_is_read_fits_one_order(
     verdict = put_under_load(pool, [FAULTS[name] for name in names])
     assert verdict.is_good, verdict
     assert verdict.acknowledged > len(names) * GO_ON_WRITES
+    assert min(verdict.jobs, verdict.transfers) > len(names)
 
 
 @dataclass
@@ -138,14 +142,18 @@ class Row:
             sum(verdict.lost for verdict in of),
             sum(verdict.doubled for verdict in of),
             sum(bool(verdict.faults) for verdict in of),
+            sum(verdict.jobs for verdict in of),
+            sum(verdict.transfers for verdict in of),
+            sum(verdict.conflicts for verdict in of),
             f"{gap:.2f} s",
         ]
         return f"| {name} | {' | '.join(map(str, cells))} |"
 
 
 HEAD = """\
-| fault | rounds | acknowledged | read | unknown | refused | lost | doubled | out of order, unequal | longest gap |
-|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|"""
+| fault | rounds | acknowledged | read | unknown | refused | lost | doubled | out of order, unequal | jobs | transfers \
+| conflicts | longest gap |
+|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|"""
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,8 @@ Each client has keys of its own and shares others, and asks for one thing after 
     MSET of three              the same such value under three keys, read by one MGET: one register of three
     GET, MGET                  of all these
 
+Beside them a queue has its producers and workers, and accounts have transfers: see `pool_together`.
+
 A write whose reply is -POOLUNKNOWN, or whose connection broke or stayed silent, may have been done at any later moment
 or never. One that was refused by -POOLDOWN was not done. Any other error is held against the pool.
 """
@@ -31,6 +33,7 @@ from typing import Any
 import gevent
 import gevent.socket
 import hiredis
+import pool_together
 from linearizability import Operation, Reply, find_violation
 from servers import encode
 
@@ -98,7 +101,8 @@ class Record:
 class Load:
     """Clients that write and read until they are stopped. `linearizable`: reads see all writes, so they count.
 
-    `pause_seconds` is how long a client waits before it asks for the next thing.
+    `together`: those of `pool_together` are among them. `pause_seconds` is how long a client waits before it asks for
+    the next thing.
     """
 
     def __init__(
@@ -109,8 +113,13 @@ class Load:
         linearizable: bool = True,
         seed: str = "",
         pause_seconds: float = 0,
+        together: bool = False,
     ) -> None:
-        self.record = Record()
+        self.record = record = Record()
+        self.notes = pool_together.Notes(
+            lambda: record.acknowledged_at.append(monotonic()), lambda code: record.refused.update([code])
+        )
+        self._together = together
         self.started = self.stopped = 0.0
         self._connect = connect
         self._clients = clients
@@ -143,12 +152,17 @@ class Load:
         return len(self.record.acknowledged_at)
 
     def _run(self) -> None:
-        greenlets = [gevent.spawn(self._be_client, number) for number in range(self._clients)]
+        clients: list[Any] = [
+            _Client(number, self.record, self._linearizable, Random(f"{self._seed}{number}"))
+            for number in range(self._clients)
+        ]
+        if self._together:
+            clients += pool_together.clients(self.notes, self._seed)
+        greenlets = [gevent.spawn(self._be, client, number) for number, client in enumerate(clients)]
         gevent.joinall(greenlets)
         self.record.faults += [f"a client died of {g.exception!r}" for g in greenlets if g.exception]
 
-    def _be_client(self, number: int) -> None:
-        client = _Client(number, self.record, self._linearizable, Random(f"{self._seed}{number}"))
+    def _be(self, client: Any, number: int) -> None:
         while not self._stopping:
             with _Connection(*self._connect(number)) as connection:
                 try:
@@ -265,6 +279,9 @@ class Verdict:
     refused: int
     lost: int
     doubled: int
+    jobs: int  # done
+    transfers: int
+    conflicts: int
     longest_gap_seconds: float
     faults: list[str]  # each a sentence: not linearizable, instances that differ, errors that nobody should see
 
@@ -275,7 +292,8 @@ class Verdict:
     def __str__(self) -> str:
         figures = (
             f"{self.acknowledged} acknowledged, {self.reads} read, {self.unknown} unknown, {self.refused} refused, "
-            f"{self.lost} lost, {self.doubled} doubled, longest gap {self.longest_gap_seconds:.2f} s"
+            f"{self.lost} lost, {self.doubled} doubled, {self.jobs} jobs, {self.transfers} transfers, "
+            f"{self.conflicts} conflicts, longest gap {self.longest_gap_seconds:.2f} s"
         )
         return "\n".join([figures, *self.faults[:10]])
 
@@ -286,7 +304,10 @@ def judge(load: Load, dumps: Mapping[str, Dump]) -> Verdict:
     faults = list(record.faults)
     faults += _differences(dumps)
     found = next(iter(dumps.values()))
-    lost, doubled = _count_tokens(record, found)
+    lost, doubled, more_faults = pool_together.judge(load.notes, found)
+    faults += more_faults
+    lost_tokens, doubled_tokens = _count_tokens(record, found)
+    lost, doubled = lost + lost_tokens, doubled + doubled_tokens
     end = max([load.stopped, *(o.returned for each in record.operations.values() for o in each if o.is_known)])
     for key, operations in sorted(record.operations.items()):
         at_the_end = [
@@ -306,6 +327,9 @@ def judge(load: Load, dumps: Mapping[str, Dump]) -> Verdict:
         record.refused.total(),
         lost,
         doubled,
+        len(load.notes.done),
+        len(load.notes.transfers),
+        load.notes.conflicts,
         longest_gap(load.started, load.stopped, record.acknowledged_at),
         faults,
     )

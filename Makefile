@@ -45,8 +45,8 @@ check: lint test ## lint and test, as CI does first
 
 soak: $(VENV)/test.stamp ## kill, spoil, load and compare for long: make soak ROUNDS=200 SOAK_SECONDS=300
 	GODIS_SOAK=$(ROUNDS) GODIS_SOAK_SECONDS=$(SOAK_SECONDS) GODIS_SEED=$$(date +%s) $(PY) -m pytest --timeout 0 \
-		tests/process/test_kill.py tests/process/test_faults.py tests/process/test_soak.py \
-		tests/log/test_power_loss.py tests/against_redis/test_against_redis.py tests/net/test_hostile_clients.py \
+		tests/process/test_kill.py tests/process/test_kill_in_exec.py tests/process/test_faults.py \
+		tests/process/test_soak.py tests/log/test_power_loss.py tests/against_redis/test_against_redis.py tests/net/test_hostile_clients.py \
 		tests/commands/test_effects.py tests/keyspace/test_all_types.py \
 		tests/cli/test_command_line_fuzz.py $(ARGS)
 

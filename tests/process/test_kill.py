@@ -153,27 +153,6 @@ def test_what_was_asked_and_not_answered_is_there_whole_or_not_at_all(tmp_path: 
                 assert set(client.mget(keys)) in ({b"%d" % generation}, {b"%d" % (generation + 1)})
 
 
-def test_a_transaction_that_was_asked_and_not_answered_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
-    """The effects of an EXEC, short or in slices, are one unit of the log."""
-    with GodisProcess(tmp_path) as godis:
-        for number, count in enumerate((5, 500, 5000, 5000), 1):
-            with godis.raw() as raw:
-                transaction = [encode("INCR", f"k{count}:{each}") for each in range(count)]
-                wire = encode("MULTI") + b"".join(transaction) + encode("EXEC")
-                raw.send(wire)
-                for _ in range(count + 1):
-                    raw.read_reply()
-                assert parse(raw.read_reply())[0] == 1 + (number == 4)
-                raw.send(wire)
-                time.sleep(0.01 * (number - 1))
-                godis.kill9()
-            godis.start()
-            with godis.client() as client:
-                held = set(client.mget([f"k{count}:{each}" for each in range(count)]))
-                assert len(held) == 1, "a part of a transaction is there"
-                client.mset({f"k{count}:{each}": 1 for each in range(count)})
-
-
 @pytest.mark.parametrize("name", MULTIPLE)
 def test_many_elements_that_were_asked_and_not_answered_are_there_all_or_none(tmp_path: Path, name: str) -> None:
     """A request of many elements is one effect of its key, though it is done in slices."""

@@ -697,6 +697,8 @@ def encode_short(replies: Sequence[Any], resp3: bool) -> list[bytes] | None:
             pieces.append(b":%d\r\n" % reply)
         elif reply is OK:
             pieces.append(OK_PIECE)
+        elif type(reply) is Status:
+            pieces.append(b"+%b\r\n" % reply)
         elif type(reply) is float:
             text = format_float(reply)
             pieces += (b",", text, CRLF) if resp3 else (HEADERS[len(text)], text, CRLF)

@@ -11,9 +11,11 @@ TTL of 6 hours, Redis has none: each has its defaults. redis-benchmark is the cl
     python -m bench.compare                      the six lines of the README
     python -m bench.compare --all                all that there is to compare, fakeredis besides: half an hour
     python -m bench.compare --types              the commands of lists, hashes, sets and the other types
+    python -m bench.compare --together           PUBLISH, MULTI, and BLPOP between two clients
     python -m bench.compare --rounds 1 --seconds 0.5 --tests set,mix --depths 16 --clients 1000        a first look
 
-A test is a row of TESTS, one of `typed.py`, or a name that `load.py` knows; a set of cases is a function of its own.
+A test is a row of TESTS, one of `typed.py` or `together.py`, or a name that `load.py` knows; a set of cases is a
+function of its own.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import product
 
-from bench import typed
+from bench import together, typed
 from bench.load import REQUESTS, Load, batches
 from bench.rig import (
     NAMES,
@@ -56,6 +58,7 @@ TESTS = {
     "mset": ["-t", "mset"],
     "miss": ["GET", "missing:__rand_int__"],
     **{name: test.words for name, test in typed.TESTS.items() if test.words},
+    **dict.fromkeys(together.SUBSCRIBERS, together.PUBLISH),
 }
 LOADS = ("mix", "text-ping", "text-set", "text-get", "own-set", "own-get")  # what our own client sends
 
@@ -116,7 +119,12 @@ TYPES: dict[Case, tuple[Floor | None, Floor | None]] = {
     for name, test in typed.TESTS.items()
     for depth, floor in ((1, typed.FLOOR_1), (16, test.floor_16))
 }
-FLOORS = README | ALWAYS | TYPES
+TOGETHER: dict[Case, tuple[Floor | None, Floor | None]] = {
+    Case(name, depth, clients=together.PLAYERS if name == "blpop" else 50): (together.FLOOR, None)
+    for name, depths in together.DEPTHS.items()
+    for depth in depths
+}
+FLOORS = README | ALWAYS | TYPES | TOGETHER
 
 
 @dataclass(frozen=True)
@@ -174,8 +182,13 @@ def redis_benchmark(port: int, case: Case, requests: int) -> float:
 @contextlib.contextmanager
 def client(server: Server, case: Case) -> Iterator[Client]:
     """Make the client of a case, for one server."""
+    if case.test in together.CLIENTS:
+        with together.CLIENTS[case.test](server, case.depth, case.clients, case.size_bytes) as send:
+            yield send
+        return
     if case.test in TESTS:
-        yield partial(redis_benchmark, server.port, case)
+        with together.subscribers(server, together.SUBSCRIBERS.get(case.test, 0)):
+            yield partial(redis_benchmark, server.port, case)
         return
     text_reply = server.name == "godis"
     distinct = min(REQUESTS, case.keyspace)
@@ -298,7 +311,8 @@ def parse_arguments() -> argparse.Namespace:
     made.add_argument("--seconds", type=float, default=2.0, help="how long a run takes, about")
     made.add_argument("--all", action="store_true", help="everything, with the README's lines")
     made.add_argument("--types", action="store_true", help="the tests of all types, at P=1 and 16")
-    made.add_argument("--tests", default="set,get", help=f"of {','.join([*TESTS, *LOADS])}")
+    made.add_argument("--together", action="store_true", help="publish, transactions and waiting clients")
+    made.add_argument("--tests", default="set,get", help=f"of {','.join([*TESTS, *together.CLIENTS, *LOADS])}")
     made.add_argument("--depths", default="1,16,100", help="requests in a pipeline")
     made.add_argument("--clients", type=int, default=50)
     made.add_argument("--size", type=int, default=64, help="bytes of a value")
@@ -312,6 +326,8 @@ def chosen_cases(arguments: argparse.Namespace) -> list[Case]:
     """Make the cases that the command line asks for."""
     if arguments.types:
         return list(TYPES)
+    if arguments.together:
+        return list(TOGETHER)
     tests, depths = arguments.tests.split(","), arguments.depths.split(",")
     rest = (arguments.log, arguments.against)
     keyspaces = {name: min(arguments.keyspace, test.keyspace) for name, test in typed.TESTS.items()}
@@ -326,7 +342,9 @@ def main() -> None:
     arguments = parse_arguments()
     require_two_cores("redis-benchmark")
     report = Report("compare", arguments.output)
-    for cases in [list(README), list(TYPES), *all_cases()] if arguments.all else [chosen_cases(arguments)]:
+    for cases in (
+        [list(README), list(TYPES), list(TOGETHER), *all_cases()] if arguments.all else [chosen_cases(arguments)]
+    ):
         compare(report, cases, arguments.rounds, arguments.seconds)
     report.close()
 

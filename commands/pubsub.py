@@ -130,7 +130,7 @@ def _publish(session: Session, channel: bytes, message: bytes) -> Work:
     count = 0
     for delivery in subscriptions.deliveries(channel, message):
         if delivery is not None:
-            count += _send(session, [delivery[0]], delivery[1], own)
+            count += _send(session, *delivery, own)
         yield
     return Messages([*own, count]) if own else count
 

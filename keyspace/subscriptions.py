@@ -75,24 +75,18 @@ class Subscriptions:
             else:
                 yield None
 
-    def deliveries(self, channel: bytes, message: bytes) -> Iterator[tuple[Subscriber, Push] | None]:
+    def deliveries(self, channel: bytes, message: bytes) -> Iterator[tuple[list[Subscriber], Push] | None]:
         """Yield who receives what is published on a channel; None for a pattern that does not match. O(patterns)."""
-        push = Push([b"message", channel, message])
-        for subscriber in self.subscribers(CHANNEL, channel):
-            yield subscriber, push
+        if subscribers := self.subscribers(CHANNEL, channel):
+            yield subscribers, Push([b"message", channel, message])
         for found in self.matching(channel):
-            if found is None:
-                yield None
-            else:
-                push = Push([b"pmessage", found[0], channel, message])
-                for subscriber in found[1]:
-                    yield subscriber, push
+            yield found and (found[1], Push([b"pmessage", found[0], channel, message]))
 
     def send(self, channel: bytes, message: bytes) -> None:
         """Publish a message. O(patterns)."""
         for delivery in self.deliveries(channel, message):
-            if delivery is not None:
-                delivery[0].push(delivery[1])
+            for subscriber in delivery[0] if delivery else ():
+                subscriber.push(delivery[1])  # type: ignore[index]
 
 
 class Leaving:

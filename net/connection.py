@@ -196,6 +196,7 @@ class Connection(Outbox):
         pieces = list(text_pieces(message)) if self.as_text else encoded_once(message, self.session.resp3)
         if self.parked or self.session.unblock is not None:
             self.turn.replies.append((self, pieces, False))
+            self.turn.has_messages = True
         else:
             self.messages += pieces
             self.messages_bytes += sum(map(len, pieces))

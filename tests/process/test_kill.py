@@ -22,7 +22,7 @@ from random import Random
 import pytest
 from acknowledged import Writer, all_settle
 from contents import contents
-from servers import GODIS, GodisProcess, encode, parse, wait_until
+from servers import GODIS, GodisProcess, encode, wait_until
 
 ROUNDS = int(os.environ.get("GODIS_SOAK", "3"))
 SEED = os.environ.get("GODIS_SEED", "")

@@ -16,6 +16,7 @@ RUNS = [
     "always --rounds 1 --seconds 0.1 --depths 1",
     "compare --rounds 1 --seconds 0.01 --keyspace 100 --clients 2 --depths 2 --tests set,text-get",
     "compare --rounds 1 --seconds 0.01 --keyspace 100 --clients 2 --depths 2 --tests rpop,hgetall_10,setbit",
+    "compare --rounds 1 --seconds 0.01 --keyspace 100 --clients 2 --depths 2 --tests publish_1,multi_5,blpop",
     "growth --sizes 20,40 --seconds 0.001",
     "footprint --keys 100 --types",
     "latency --pairs 1 --rounds 1 --seconds 0.05 --rate 500 --keys 100 --clients 2",

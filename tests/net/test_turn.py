@@ -1138,3 +1138,14 @@ def test_thousands_of_replies_leave_some_a_turn_in_their_order(
     assert one.take() == b"".join(b"%d " % number for number in range(SENT_A_TURN)) + b"+PONG\r\n"
     assert len(other.take()) == SENT_A_TURN
     rig.close()
+
+
+def test_messages_leave_with_the_replies_of_their_connection_as_one_in_their_order(lazy_rig: Rig) -> None:
+    one, other = lazy_rig.connect(), lazy_rig.connect()
+    replies = [(one, b"message 1,"), (other, b"message 1,"), (one, b"reply,"), (one, b"message 2,")]
+    lazy_rig.turn.replies += [(client, [piece], False) for client, piece in replies]
+    lazy_rig.turn.replies.append((one, [], False))
+    lazy_rig.turn.has_messages = True
+    lazy_rig.turn.end()
+    assert one.sent == [b"message 1,reply,message 2,", b""], "the end comes by itself"
+    assert other.sent == [b"message 1,"]

@@ -285,12 +285,12 @@ class Engine:
         """
         instance = self.instance
         if not session.authenticated and not row.flags & NO_AUTH:
-            self._resolved(row, argv)
+            row.resolved(argv)
             raise CommandError(NO_AUTH_TEXT)
         if session.user.is_restricted:
-            check(session, self._resolved(row, argv), argv)
+            check(session, row.resolved(argv), argv)
         if session.must_only_subscribe and row.name not in WHILE_SUBSCRIBED:
-            raise CommandError(ONLY_SUBSCRIBE % self._resolved(row, argv).name.lower())
+            raise CommandError(ONLY_SUBSCRIBE % row.resolved(argv).name.lower())
         if session.is_monitor and row.of(argv).flags & (READONLY | WRITE | MAY_REPLICATE):
             raise CommandError(MONITOR_ASKS_FOR_KEYS)
         is_queued = session.transaction is not None and row.name not in AT_ONCE
@@ -306,11 +306,6 @@ class Engine:
         if instance.read_observer is not None:
             instance.read_observer.observe(session, row, argv)
         return None
-
-    @staticmethod
-    def _resolved(row: Command, argv: list[bytes]) -> Command:
-        """Return the row of a request's subcommand. An unknown one is reported before what else is wrong."""
-        return row.subcommand(argv) if row.subcommands and len(argv) > 1 else row
 
     def apply(self, db: int, argv: list[bytes]) -> None:
         """Run a logged effect from start to end. Raises CommandError if the command refuses it."""

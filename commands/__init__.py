@@ -148,6 +148,10 @@ class Command:
             raise row.wrong_arity()
         return row
 
+    def resolved(self, argv: list[bytes]) -> Command:
+        """Return the row of the request's subcommand, if the command has some, else this row. Raises CommandError."""
+        return self.subcommand(argv) if self.subcommands and len(argv) > 1 else self
+
     def names_keys(self, argv: list[bytes]) -> bool:
         """Return True if a request touches no keys but those that it names."""
         return self.has_keys and not (type(self.keys) is StoreOption and self.keys.has_patterns(argv))

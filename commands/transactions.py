@@ -11,7 +11,9 @@
 
 In a pool EXEC is one command of one entry of the log: see `as_entry`. There WATCH compares what a key holds, by a
 digest, with what it held: every instance finds the same answer in its store. (Refused: the number of the entry that
-last changed a key. It would have to be kept for each key, and in each snapshot.)
+last changed a key. It would have to be kept for each key, and in each snapshot. A counter of a key's changes while it
+is watched: the other instances learn of a WATCH by an entry only, and would have to forget it when a client or its
+instance dies.)
 """
 
 from __future__ import annotations
@@ -82,8 +84,7 @@ def queue(session: Session, row: Command, argv: list[bytes]) -> Reply:
     """Queue a request of a client that has sent MULTI. Raises CommandError if it may not be part of a transaction."""
     transaction = session.transaction
     assert transaction is not None
-    if row.subcommands and len(argv) > 1:
-        row = row.subcommand(argv)
+    row = row.resolved(argv)
     if row.flags & NO_MULTI:
         raise CommandError(NOT_IN_TRANSACTION)
     transaction.size_bytes += sum(map(len, argv)) + REQUEST_BYTES * len(argv)
@@ -239,8 +240,10 @@ def _run_parts(session: Session, transaction: Transaction, lock: KeyLock) -> Gen
 # ---- in a pool
 
 
-def as_entry(session: Session, transaction: Transaction, watched: list[tuple[int, bytes, bytes]]) -> list[bytes]:
-    """Return a transaction as one command for the log of a pool.
+def as_entry(
+    session: Session, transaction: Transaction, watched: list[tuple[int, bytes, bytes]]
+) -> tuple[list[bytes], list[bool]]:
+    """Return a transaction as one command for the log of a pool, and which of its requests are in it.
 
     It holds what EXEC compares (`watched`: see `Watch.seen`), and the requests that read or write keys or publish, each
     with its database and the number of its words. The others are about the connection: `merge` runs them.
@@ -250,25 +253,28 @@ def as_entry(session: Session, transaction: Transaction, watched: list[tuple[int
     entry = [ENTRY, b"%d" % len(watched)]
     for index, key, digest_seen in watched:
         entry += (b"%d" % index, key, digest_seen)
-    index = session.db.index
-    for argv in transaction.requests:
-        if _is_in_entry(argv):
+    index, included = session.db.index, [_belongs_in_entry(argv) for argv in transaction.requests]
+    for argv, is_included in zip(transaction.requests, included, strict=True):
+        if is_included:
             entry += (b"%d" % index, b"%d" % len(argv), *argv)
         elif fold(argv[0]) == b"SELECT":
             with suppress(CommandError):
                 index = parse_database(argv[1], session.store).index
-    return entry
+    return entry, included
 
 
-def merge(session: Session, transaction: Transaction, reply: Reply) -> Reply:
+def merge(session: Session, transaction: Transaction, included: list[bool], reply: Reply) -> Reply:
     """Return the reply to EXEC: what the entry's requests replied, and the others, which run now."""
     if not isinstance(reply, list):
         return reply
     rest = iter(reply)
-    return Replies(next(rest) if _is_in_entry(argv) else _execute(session, argv) for argv in transaction.requests)
+    return Replies(
+        next(rest) if is_included else _execute(session, argv)
+        for argv, is_included in zip(transaction.requests, included, strict=True)
+    )
 
 
-def _is_in_entry(argv: list[bytes]) -> bool:
+def _belongs_in_entry(argv: list[bytes]) -> bool:
     row = TABLE.get(fold(argv[0]))
     return row is not None and bool(row.of(argv).flags & (READONLY | WRITE | EVERYWHERE))
 

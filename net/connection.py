@@ -337,24 +337,10 @@ class Connection(Outbox):
         if not isinstance(reply, (list, dict, Messages)):
             encode(reply, pieces.append, resp3)
             return self._drain(pieces) if isinstance(reply, (memoryview, LongBulk)) else pieces
-        if isinstance(reply, Messages):
-            members: Iterable[Any] = reply.messages
-        else:
-            head, members = aggregate(reply, resp3)
-            pieces.append(head)
-        rest, made, own_end, passed = iter(members), 0, time() + OWN_SECONDS, False
-        while part := list(islice(rest, MEMBERS_OF_EXEC if type(reply) is Replies else MEMBERS)):
-            before = len(pieces)
-            if type(reply) is Entries:
-                pieces += entry_pieces(part)
-            else:
-                for member in part:
-                    if type(reply) is Replies and isinstance(member, (list, dict)) and len(member) > MEMBERS:
-                        pieces = self._encode(member, pieces)
-                        before = len(pieces)
-                    else:
-                        encode(member, pieces.append, resp3)
-            made += sum(map(len, pieces[before:]))
+        made, own_end, passed = 0, time() + OWN_SECONDS, False
+        for part in parts_of(reply, resp3):
+            pieces += part
+            made += sum(map(len, part))
             late = (now := time()) > own_end and now > self.turn.instance.turn_ends
             if late or made > TURN_OUTPUT_BYTES:
                 pieces = self._pass_turn(pieces, queued=late)
@@ -582,6 +568,26 @@ class Connection(Outbox):
     def waits_for_server(self) -> bool:
         """Return True if the client waits for a reply that the server has yet to make or to send."""
         return not self.outbox and (not self.parked or self.turn.pending.holds(self))
+
+
+def parts_of(reply: list[Any] | dict[Any, Any] | Messages, resp3: bool) -> Iterator[list[bytes]]:
+    """Encode a list in parts of some members; a long member of EXEC's reply in parts of its own."""
+    if isinstance(reply, Messages):
+        members: Iterable[Any] = reply.messages
+    else:
+        head, members = aggregate(reply, resp3)
+        yield [head]
+    rest = iter(members)
+    while some := list(islice(rest, MEMBERS_OF_EXEC if type(reply) is Replies else MEMBERS)):
+        pieces: list[bytes] = entry_pieces(some) if type(reply) is Entries else []
+        for member in some if type(reply) is not Entries else ():
+            if type(reply) is Replies and isinstance(member, (list, dict)) and len(member) > MEMBERS:
+                yield pieces
+                yield from parts_of(member, resp3)
+                pieces = []
+            else:
+                encode(member, pieces.append, resp3)
+        yield pieces
 
 
 def encoded_once(message: Push, resp3: bool) -> list[bytes]:

@@ -196,7 +196,7 @@ class PoolConnection(Connection):
         transaction = take(session)
         if not isinstance(transaction, Transaction):
             return self._spell([argv], [transaction], pieces)
-        request = as_entry(session, transaction, watched or [])
+        request, included = as_entry(session, transaction, watched or [])
         eviction = self.turn.instance.eviction
         encoded: list[bytes] = []
         pieces, refused = self._encode_write(request, encoded, pieces)
@@ -208,7 +208,7 @@ class PoolConnection(Connection):
                 pieces, (reply,) = self._wait_for_entry(1, encoded, pieces)
             finally:
                 eviction.pending_bytes -= taken
-            reply = merge(session, transaction, reply)
+            reply = merge(session, transaction, included, reply)
         if isinstance(reply, CommandError):
             self.turn.instance.statistics.count_error(reply.text)
         return self._spell([argv], [reply], pieces)

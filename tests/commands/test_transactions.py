@@ -300,7 +300,7 @@ def test_an_entry_of_a_pool_runs_in_slices_where_it_is_long(count: int) -> None:
         client.ask("INCR", f"k{number // 2}")
     transaction = client.session.transaction
     assert transaction is not None
-    entry = transactions.as_entry(client.session, transaction, [])
+    entry, _ = transactions.as_entry(client.session, transaction, [])
     reply = bench.engine.run_logged(0, entry)
     if count > 3:
         assert isinstance(reply, Generator)

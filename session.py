@@ -520,6 +520,8 @@ class Instance:
 
     def gate(self, name: str, *, closed: bool) -> None:
         """Close or open one of GATES. The owner of the state behind a gate calls this when that state changes."""
+        if (name in self.closed_gates) == closed:
+            return
         names = {*self.closed_gates, name} if closed else {*self.closed_gates} - {name}
         self.closed_gates = tuple([each for each in GATES if each in names])
         self._update_needs_checks()

@@ -7,7 +7,7 @@ for the sake of speed, and uses the three functions here that make an error's re
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator
+from types import GeneratorType
 
 from commands import HIDDEN, TABLE, Command, fold
 from commands.keyspace_walk import at_once
@@ -31,7 +31,7 @@ def run(session: Session, row: Command, argv: list[bytes]) -> Reply:
         if session.user.is_restricted:
             check(session, row.of(argv), argv)
         reply = run_row(session, row, argv)
-        while isinstance(reply, Generator):
+        while type(reply) is GeneratorType:
             reply = at_once(reply)
         if isinstance(reply, LongArray):  # it becomes a part of another array
             reply = reply.members()

@@ -407,6 +407,9 @@ SETTINGS = [
         show=show_percentiles,
     ),
     Setting("client-query-buffer-limit", "query_buffer_bytes", "1gb", parse_query_limit, live=True, flag=None),
+    Setting(
+        "tracking-table-max-keys", "tracking_most_keys", "1000000", parse_integer(0, MAX_INT), live=True, flag=None
+    ),
     Setting("proto-max-bulk-len", "max_bulk_bytes", "512mb", parse_bytes, flag=None),
     Setting("enable-debug-command", "debug_command", "local", parse_choice("yes", "no", "local"), flag=None),
     # Constant. Clients and redis-benchmark ask for it.
@@ -512,6 +515,7 @@ class Config:
     latency_tracking: bool
     latency_percentiles: tuple[float, ...]
     query_buffer_bytes: int
+    tracking_most_keys: int
     max_bulk_bytes: int
     debug_command: str
     save: str

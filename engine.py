@@ -203,6 +203,8 @@ class Engine:
                 count.sample(seconds)
             if seconds > instance.measures.notable_seconds:
                 measured.note(session, row, argv, seconds, reply)
+        if careful and session.tracking is not None and not isinstance(replies[-1], Deferred):
+            observing.end_caching(session, requests[0])
         return replies
 
     def _observed(self, session: Session, requests: Sequence[list[bytes]]) -> Sequence[list[bytes]]:

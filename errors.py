@@ -56,6 +56,32 @@ INTERNAL = b"ERR internal error"
 NO_MEMORY = b"ERR not enough memory for this command"
 QUERY_TOO_BIG = b"too big query buffer"
 
+# client-side caching
+REDIRECT_TWICE = b"ERR A client can only redirect to a single other client"
+REDIRECT_UNKNOWN = b"ERR The client ID you want redirect to does not exist"
+TRACKING_PREFIX_WITHOUT_BCAST = b"ERR PREFIX option requires BCAST mode to be enabled"
+TRACKING_SWITCHES_BCAST = (
+    b"ERR You can't switch BCAST mode on/off before disabling tracking for this client, and then re-enabling it with a "
+    b"different mode."
+)
+TRACKING_BCAST_AND_OPT = b"ERR OPTIN and OPTOUT are not compatible with BCAST"
+TRACKING_OPTIN_AND_OPTOUT = b"ERR You can't specify both OPTIN mode and OPTOUT mode"
+TRACKING_SWITCHES_OPT = (
+    b"ERR You can't switch OPTIN/OPTOUT mode before disabling tracking for this client, and then re-enabling it with a "
+    b"different mode."
+)
+TRACKING_PREFIX_EXISTS = (
+    b"ERR Prefix '%b' overlaps with an existing prefix '%b'. Prefixes for a single client must not overlap."
+)
+TRACKING_PREFIX_TWICE = (
+    b"ERR Prefix '%b' overlaps with another provided prefix '%b'. Prefixes for a single client must not overlap."
+)
+CACHING_WITHOUT_TRACKING = (
+    b"ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT mode enabled"
+)
+CACHING_WITHOUT_OPTIN = b"ERR CLIENT CACHING YES is only valid when tracking is enabled in OPTIN mode."
+CACHING_WITHOUT_OPTOUT = b"ERR CLIENT CACHING NO is only valid when tracking is enabled in OPTOUT mode."
+
 # values
 WRONG_TYPE = b"WRONGTYPE Operation against a key holding the wrong kind of value"
 NO_SUCH_KEY = b"ERR no such key"

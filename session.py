@@ -32,6 +32,7 @@ from keyspace.key_listeners import KeyListeners, Watch
 from keyspace.key_locks import KeyLock
 from keyspace.notifications import Notifications, Running
 from keyspace.subscriptions import KINDS, Leaving, Subscriptions
+from keyspace.tracking import Mode, Tracking
 from measuring.measures import Measures
 from replies import Push, Reply
 from store import EffectLog, Keyspace, Store
@@ -215,6 +216,7 @@ class Session:
         self.user: User = instance.users.default
         self.authenticated = self.user.lets_everybody_in
         self.watch: Watch | None = None
+        self.tracking: Mode | None = None  # changed by `Tracking.begin` and `end`
         self.is_gone = False
         self.is_executing = False  # a request of a transaction runs: it must not wait
         self.push: Callable[[Push], None] = lambda message: None  # sends a message; the connection's
@@ -308,6 +310,7 @@ class Session:
         self.no_touch = False
         self.is_monitor = False
         self.drop_transaction()
+        self.instance.tracking.end(self)
         self._free(Leaving(self.instance.subscriptions, self))
 
     def unwatch(self) -> None:
@@ -347,6 +350,7 @@ class Session:
         """Set everything to its default that RESET resets."""
         self.drop_transaction()
         self.instance.subscriptions.remove_all(self)
+        self.instance.tracking.end(self)
         self.is_monitor = False
         self.db = self.store.databases[0]
         self.user = self.instance.users.default
@@ -436,6 +440,7 @@ class Instance:
         self.subscriptions = Subscriptions()
         self.running = Running()
         self.notifications = Notifications(self.subscriptions, self.running)
+        self.tracking = Tracking(self.clients, self.running, self.store.garbage)
         self.blocked = BlockedClients(self.store, self.key_listeners, self._follow_blocked)
 
     def apply_settings(self) -> None:
@@ -447,6 +452,7 @@ class Instance:
         self.measures.follow(config.slowlog_slower_than_us, config.slowlog_max_len, config.latency_threshold_ms)
         self.update_observed()
         self.notifications.classes = self.config.event_classes
+        self.tracking.most_keys = self.config.tracking_most_keys
         self.users.follow_password(self.config.password)
         if self.users.default.lets_everybody_in:
             for client in self.clients.values():

@@ -157,7 +157,8 @@ def describe(client: Session) -> bytes:
         f"sub={sub} psub={psub} ssub={ssub} multi={queued} qbuf={query_bytes} qbuf-free=0 argv-mem=0 "
         f"multi-mem={queued_bytes} rbs=0 rbp=0 obl=0 oll=0 "
         f"omem={output_bytes} tot-mem={query_bytes + output_bytes} events={'rw' if output_bytes else 'r'} "
-        f"cmd={_command_name(client.last_command)} user={client.user.name.decode(errors='surrogateescape')} redir=-1 "
+        f"cmd={_command_name(client.last_command)} user={client.user.name.decode(errors='surrogateescape')} "
+        f"redir={-1 if client.tracking is None else client.tracking.redirect} "
         f"resp={3 if client.resp3 else 2} lib-name={client.library_name.decode()} "
         f"lib-ver={client.library_version.decode()}\n"
     ).encode("utf-8", "surrogateescape")
@@ -170,6 +171,8 @@ def _flags(client: Session) -> str:
         + "x" * (client.transaction is not None)
         + "b" * client.waiting
     )
+    if client.tracking is not None:
+        flags += "t" + "R" * client.tracking.is_broken + "B" * client.tracking.bcast
     flags += "U" * client.on_unix_socket + "c" * client.closing
     return flags + "e" * client.no_evict + "T" * client.no_touch or "N"
 

@@ -34,7 +34,7 @@ from errors import (
 from replies import OK, PONG, Farewell, Reply, Status
 from session import Session
 from users.registry import DEFAULT_USER
-from version import REDIS_VERSION
+from version import HELLO_VERSION
 
 logger = logging.getLogger("godis")
 
@@ -105,7 +105,7 @@ def hello(session: Session, argv: list[bytes]) -> Reply:
         session.update_restricted()
     return {
         b"server": b"redis",
-        b"version": REDIS_VERSION.encode(),
+        b"version": HELLO_VERSION.encode(),
         b"proto": 3 if session.resp3 else 2,
         b"id": session.id,
         b"mode": b"standalone",

@@ -84,8 +84,8 @@ def _clients(instance: Instance) -> Iterable[Field]:
         ("maxclients", instance.config.maxclients),
         ("client_recent_max_input_buffer", max((c.query_bytes() for c in instance.clients.values()), default=0)),
         ("client_recent_max_output_buffer", max((c.output_bytes() for c in instance.clients.values()), default=0)),
+        ("tracking_clients", len(instance.tracking.ids)),
         ("blocked_clients", sum(client.waiting for client in instance.clients.values())),
-        ("tracking_clients", 0),
         ("clients_in_timeout_table", 0),
     ]
 
@@ -168,7 +168,9 @@ def _stats(instance: Instance) -> Iterable[Field]:
         ("pubsub_patterns", instance.subscriptions.count(PATTERN)),
         ("pubsubshard_channels", instance.subscriptions.count(SHARD)),
         *NONE_OF_IT["forks"],
-        *[("tracking_total_keys", 0), ("tracking_total_items", 0), ("tracking_total_prefixes", 0)],
+        ("tracking_total_keys", len(instance.tracking.table)),
+        ("tracking_total_items", instance.tracking.items),
+        ("tracking_total_prefixes", len(instance.tracking.prefixes)),
         ("unexpected_error_replies", 0),
         ("total_error_replies", statistics.error_replies),
         *NONE_OF_IT["threads"],

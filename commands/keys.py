@@ -473,8 +473,9 @@ def swapdb(session: Session, argv: list[bytes]) -> Reply:
 def flushdb(session: Session, argv: list[bytes]) -> Reply:
     """Delete all keys of the current database; ASYNC and SYNC both free the memory in slices."""
     _check_flush_mode(argv)
-    if session.db:
-        session.db.flush()
+    had_keys = bool(session.db)
+    session.db.flush()
+    if had_keys:
         session.db.effect(b"FLUSHDB")
     return OK
 
@@ -486,6 +487,8 @@ def flushall(session: Session, argv: list[bytes]) -> Reply:
     if any(session.store.databases):
         session.store.flush_all()
         session.db.effect(b"FLUSHALL")
+    else:
+        session.db.flush()  # so that clients drop what they keep of keys that are not there
     return OK
 
 

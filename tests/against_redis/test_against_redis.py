@@ -174,8 +174,6 @@ NOT_HERE = {
     *(b"asking", b"readonly", b"readwrite", b"wait", b"migrate", b"restore-asking"),
     # for those who work on Redis itself
     *(b"pfdebug", b"pfselftest"),
-    # tracked keys
-    *(b"client|caching", b"client|getredir", b"client|tracking", b"client|trackinginfo"),
     b"command|getkeysandflags",
 }
 

@@ -275,8 +275,11 @@ INVALID_PAUSE_MODE = b"ERR CLIENT PAUSE mode must be WRITE or ALL"
 
 # commands that wait
 TIMEOUT_NOT_A_FLOAT = b"ERR timeout is not a float or out of range"
+TIMEOUT_NOT_AN_INTEGER = b"ERR timeout is not an integer or out of range"
 TIMEOUT_NEGATIVE = b"ERR timeout is negative"
 TIMEOUT_OUT_OF_RANGE = b"ERR timeout is out of range"
+NUMLOCAL_OUT_OF_RANGE = b"ERR value is out of range, value must between 0 and 1"
+WAITAOF_WITHOUT_LOG = b"ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled."
 UNBLOCK_REASON = b"ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR"
 UNBLOCKED = b"UNBLOCKED client unblocked via CLIENT UNBLOCK"
 

@@ -221,6 +221,13 @@ class Blocked(Deferred):
         self.again_seconds = again_seconds
 
 
+class UntilSynced(Blocked):
+    """The request waits until what is in the log now is on the disk (WAITAOF). `null` is the reply at its timeout."""
+
+    def __init__(self, timeout_seconds: float, null: Any) -> None:
+        super().__init__({}, object, timeout_seconds, null, lambda _: [])
+
+
 class Farewell(Status):
     """A status reply after which the connection closes (QUIT)."""
 

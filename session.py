@@ -47,6 +47,7 @@ class LogState(EffectLog, Protocol):
     """The log's state, as INFO and the engine's gates read it."""
 
     failure: bytes | None
+    pieces: list[bytes]
     is_busy: bool
     written_bytes: int
     synced_bytes: int

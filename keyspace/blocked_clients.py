@@ -63,8 +63,8 @@ class BlockedClients:
         self.count = 0
 
     def add(self, waiter: Waiter) -> None:
-        """Let a client wait. O(keys)."""
-        self.count += 1
+        """Let a client wait; no effect if it waits for no key. O(keys)."""
+        self.count += bool(waiter.keys)
         for key, state in waiter.keys.items():
             place = (waiter.db.index, key)
             if place not in self._waiters:
@@ -85,7 +85,7 @@ class BlockedClients:
             if not waiters:
                 del self._waiters[place]
                 self._listeners.remove(waiter.db, key, self)
-        self.count -= 1
+        self.count -= bool(waiter.keys)
 
     def try_again(self, db: Keyspace, keys: Iterable[bytes]) -> None:
         """Make keys ready that still hold something, because a client that tried may have left it. O(keys)."""

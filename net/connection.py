@@ -37,7 +37,7 @@ from commands.execution import execute
 from commands.help import with_hint
 from commands.measured import finish_work
 from engine import Engine
-from errors import QUERY_TOO_BIG, UNBLOCKED, CommandError
+from errors import LOG_FAILED, QUERY_TOO_BIG, UNBLOCKED, CommandError
 from keyspace.blocked_clients import Waiter
 from net.outbox import Outbox
 from net.scheduler import SLICE_SECONDS
@@ -70,6 +70,7 @@ from replies import (
     Push,
     Replies,
     Reply,
+    UntilSynced,
     Work,
 )
 from session import Session
@@ -397,8 +398,14 @@ class Connection(Outbox):
             end(reply)
             return True
 
+        def synced(failure: bytes | None) -> None:
+            if not replies:
+                end([1, 0] if failure is None else CommandError(LOG_FAILED % failure))
+
         waiter = Waiter(session.db, blocked.keys, blocked.python_type, serve)
         all_blocked.add(waiter)
+        if isinstance(blocked, UntilSynced):
+            self.turn.when_synced(synced)
         session.unblock = lambda with_error: end(CommandError(UNBLOCKED) if with_error else blocked.null)
         self.readable.start(self._receive_nothing)
         session.waiting = True

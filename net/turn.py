@@ -41,7 +41,7 @@ from config import Config
 from errors import LOG_FAILED, StartError
 from log.effects import Steps
 from log.rewrite import reason_of
-from net.pending_replies import ConnectionReplies, PendingReplies, Receiver
+from net.pending_replies import UNWRITTEN, ConnectionReplies, PendingReplies, Receiver
 from net.rewriter import Rewriter
 from net.scheduler import Scheduler
 from net.unsynced import UnsyncedKeys
@@ -102,6 +102,7 @@ class Turn:
         self.receive_buffer = bytearray(RECEIVE_BYTES)  # shared: each connection parses its bytes before it ends
         self.slow_readers: set[Receiver] = set()
         self.pending = PendingReplies(log, instance.statistics)
+        self._awaiting: list[tuple[int, Callable[[bytes | None], object]]] = []  # who waits for an fsync, up to where
         self.syncing = False
         # set while replies wait: under always, and under everysec while an fsync takes too long
         self._unsynced: UnsyncedKeys | None = None
@@ -126,6 +127,7 @@ class Turn:
         self._after_poll = loop.check(ref=False, priority=loop.MAXPRI)  # before any request runs
         self._before_poll = loop.prepare(ref=False, priority=loop.MINPRI)  # after gevent's own callbacks
         self._no_wait = loop.timer(0, ref=False)
+        self._sync_soon = loop.timer(0, ref=False)
         self._overdue_timer: Any = None
         instance.settings_changed.append(self._follow_policy)
         self._follow_policy()
@@ -186,6 +188,8 @@ class Turn:
                 log.write(self.store.now_ms)
         if not log.pieces or log.failure is not None:  # else a long batch is still being written
             self.pending.record_write()
+            if self._awaiting:
+                self._place_waiters()
         self._follow_log()
 
     def _deliver(self, replies: list[ConnectionReplies], failure: bytes | None) -> None:
@@ -288,6 +292,39 @@ class Turn:
                 else:
                     self._refuse_and_close(connection, group.failure)
         self.pending.resume()
+
+    def when_synced(self, done: Callable[[bytes | None], object]) -> None:
+        """Call `done` in the loop when what is in the log now is on the disk, or with the reason why it cannot be."""
+        log = self.log
+        is_written = not (log.pieces or log.failure or log.fsync_failure)  # what could not be synced is written again
+        self._awaiting.append((log.written_bytes if is_written else UNWRITTEN, done))
+        self._sync_soon.start(self._sync_for_waiters)
+
+    def _place_waiters(self) -> None:
+        """Note where in the log the effects end that were not written before, or inform that they could not be."""
+        waiting, failure, written_bytes = self._awaiting, self.log.failure, self.log.written_bytes
+        self._awaiting = [
+            (min(end_bytes, written_bytes), done)
+            for end_bytes, done in waiting
+            if failure is None or end_bytes != UNWRITTEN
+        ]
+        for end_bytes, done in waiting:
+            if failure is not None and end_bytes == UNWRITTEN:
+                done(failure)
+
+    def _sync_for_waiters(self) -> None:
+        """Inform those whose effects are synced, and begin an fsync for the others."""
+        log, waiting = self.log, self._awaiting
+        failure = log.failure or log.fsync_failure
+        self._awaiting = [each for each in waiting if failure is None and each[0] > log.synced_bytes]
+        for end_bytes, done in waiting:
+            if failure is not None or end_bytes <= log.synced_bytes:
+                done(failure)
+        if self._awaiting and not self.syncing:
+            if not log.pieces:
+                self.start_fsync()
+            if not self.syncing:  # the effects are written at the end of the turn
+                self._sync_soon.start(self._sync_for_waiters)
 
     # ---- the policy
 
@@ -449,3 +486,5 @@ class Turn:
             self._end_save()
         if due or self.rewriter.needs_fsync:
             self.start_fsync()  # else the end of a turn begins one, after a write
+        if self._awaiting:
+            self._sync_for_waiters()

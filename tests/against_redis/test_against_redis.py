@@ -144,7 +144,7 @@ def test_every_command_is_described_as_redis_describes_it(pair: Pair) -> None:
     assert {name: described(ours[name]) for name in both} == {name: described(theirs[name]) for name in both}
     of_fields = b"hexpire hpexpire hexpireat hpexpireat hexpiretime hpexpiretime httl hpttl hpersist".split()
     later_redis = {*of_fields, *b"hgetdel hgetex hsetex msetex delifeq client|no-touch client|setinfo".split()}
-    later_redis |= {*b"delex digest xdelex xackdel".split()}
+    later_redis |= {*b"delex digest xdelex xackdel waitaof".split()}
     own = {b"exit", b"pool", b"pool|status", b"pool|help", b"readmode"}
     assert ours.keys() - theirs.keys() == later_redis | own
 
@@ -171,7 +171,7 @@ def test_a_wrong_number_of_arguments_gets_the_text_of_redis(pair: Pair) -> None:
 
 NOT_HERE = {
     # a cluster's, a replica's
-    *(b"asking", b"readonly", b"readwrite", b"wait", b"migrate", b"restore-asking"),
+    *(b"asking", b"readonly", b"readwrite", b"migrate", b"restore-asking"),
     # for those who work on Redis itself
     *(b"pfdebug", b"pfselftest"),
     b"command|getkeysandflags",

@@ -73,6 +73,7 @@ class RecordedLog:
 
     def __init__(self) -> None:
         self.failure: bytes | None = None
+        self.pieces: list[bytes] = []
         self.is_busy = False
         self.written_bytes = 0
         self.synced_bytes = 0

@@ -16,6 +16,7 @@ from stepped_turn import Rig
 import errors
 from aof import NullLog
 from commands.waits import waitaof
+from errors import LogError
 from replies import Blocked, UntilSynced
 from session import PoolState
 
@@ -146,7 +147,11 @@ def test_what_waitaof_has_answered_outlives_a_loss_of_power(
             rig.pass_seconds(1)
         if random.random() < 0.1:
             for state in recorder.disk.states(4, random):
-                value, _ = start_on(state, recorder.disk.root).get((0, b"k"), (b"0", 0))
+                try:
+                    value, _ = start_on(state, recorder.disk.root).get((0, b"k"), (b"0", 0))
+                except LogError as error:  # a hole between unsynced batches is refused: see docs/durability.md
+                    assert "whole batches follow" in str(error)
+                    continue
                 assert int(value) >= max(answered), f"{max(answered)} was said to be on the disk"
                 losses += 1
     wait(written)

@@ -412,6 +412,8 @@ SETTINGS = [
     ),
     Setting("proto-max-bulk-len", "max_bulk_bytes", "512mb", parse_bytes, flag=None),
     Setting("enable-debug-command", "debug_command", "local", parse_choice("yes", "no", "local"), flag=None),
+    Setting("busy-reply-threshold", "busy_ms", "5000", parse_integer(0, MAX_INT), live=True, flag=None),
+    Setting("lua-time-limit", "busy_ms", "5000", parse_integer(0, MAX_INT), live=True, flag=None),
     # Constant. Clients and redis-benchmark ask for it.
     Setting("save", "save", "", parse_text, flag=None),
 ]
@@ -518,6 +520,7 @@ class Config:
     tracking_most_keys: int
     max_bulk_bytes: int
     debug_command: str
+    busy_ms: int
     save: str
     embedded: bool
 

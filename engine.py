@@ -50,12 +50,15 @@ import commands.tracking
 import commands.transactions
 import commands.waits  # noqa: F401  (the modules fill the table when imported)
 from commands import (
+    ALLOW_BUSY,
     DENYOOM,
+    EVERYWHERE,
     HIDDEN,
     LONGEST_NAME_BYTES,
     MAY_REPLICATE,
     NO_AUTH,
     READONLY,
+    SCRIPT,
     TABLE,
     WRITE,
     Command,
@@ -71,6 +74,7 @@ from commands.long_commands import AT_ONCE_WORDS, logging_in_slices
 from commands.permissions import check
 from commands.transactions import AT_ONCE, as_one_request, queue, refuse_queued
 from errors import (
+    BUSY,
     LOG_FAILED,
     MONITOR_ASKS_FOR_KEYS,
     NAMED_BYTES,
@@ -368,9 +372,11 @@ def _check_key_locks(session: Session, row: Command, argv: list[bytes]) -> Defer
     """Defer a request that may touch a key that a long command has locked."""
     instance = session.instance
     lock = instance.store.key_lock
-    if lock is None or not row.flags & (WRITE | READONLY):
+    if lock is None or not row.flags & (WRITE | READONLY | SCRIPT):
         return None
-    if row.flags & WRITE:
+    if row.flags & SCRIPT and not (row.flags & EVERYWHERE and instance.pool is not None):
+        return HELD_BACK  # it may touch keys that it does not name
+    if row.flags & (WRITE | EVERYWHERE):
         if instance.pool is not None:
             return None  # in a pool a write changes nothing before its entry is applied
         if instance.log.is_busy:
@@ -392,7 +398,8 @@ def _check_pause(session: Session, row: Command, argv: list[bytes]) -> Deferred 
     if not instance.paused:
         instance.gate("pause", closed=False)
         return None
-    waits = not row.name.startswith(b"CLIENT") and (row.flags & WRITE or not instance.pause.writes_only)
+    writes = row.flags & WRITE or (row.flags & SCRIPT and row.flags & MAY_REPLICATE)
+    waits = not row.name.startswith(b"CLIENT") and (writes or not instance.pause.writes_only)
     return HELD_BACK if waits else None
 
 
@@ -406,11 +413,24 @@ def _check_pool(session: Session, row: Command, argv: list[bytes]) -> None:
 def _check_memory(session: Session, row: Command, argv: list[bytes]) -> Work | None:
     """Evict keys for a request that needs memory: at once, or in slices where that takes long."""
     if not row.flags & DENYOOM:
-        return None
+        return _check_memory_of_script(session, argv) if row.flags & SCRIPT else None
+    session.instance.script_has_room = True  # of a script in a transaction that is let through
     room = session.instance.eviction.make_room(argv)
     if not room:
         raise CommandError(OUT_OF_MEMORY)
     return None if room is True else _waiting_for(room)
+
+
+def _check_memory_of_script(session: Session, argv: list[bytes]) -> Work | None:
+    """Evict keys for a script. If there is no room, its writes are refused, unless it has a flag that allows them."""
+    room = session.instance.eviction.make_room(argv)
+    session.instance.script_has_room = bool(room)
+    return None if type(room) is bool else _waiting_for_script(session, room)
+
+
+def _waiting_for_script(session: Session, room: Making) -> Work:
+    session.instance.script_has_room = yield from room
+    return HELD_BACK
 
 
 def _waiting_for(room: Making) -> Work:
@@ -421,7 +441,14 @@ def _waiting_for(room: Making) -> Work:
     return HELD_BACK
 
 
+def _check_script(session: Session, row: Command, argv: list[bytes]) -> None:
+    """Refuse a request while a script takes long, unless it may end the script."""
+    if not row.flags & ALLOW_BUSY:
+        raise CommandError(BUSY)
+
+
 CHECKS: dict[str, Callable[[Session, Command, list[bytes]], Deferred | Work | None]] = {
+    "script": _check_script,
     "blocked clients": _check_blocked_clients,
     "key locks": _check_key_locks,
     "log": _check_log,

@@ -299,6 +299,38 @@ NOT_IN_TRANSACTION = b"ERR Command not allowed inside a transaction"
 TOO_MANY_WATCHED = b"ERR a client watches at most 65536 keys"
 TRANSACTION_TOO_LARGE = b"ERR the queued requests take more than client-query-buffer-limit"
 
+# scripts
+NO_LUA = b"ERR Scripts need the Python package lupa, which is not installed: pip install -r requirements.txt"
+NO_SCRIPT = b"NOSCRIPT No matching script. Please use EVAL."
+NUMKEYS_NEGATIVE = b"ERR Number of keys can't be negative"
+SCRIPT_NOT_COMPILED = b"ERR Error compiling script (new function): %b"
+SCRIPT_ERROR = b"%b script: %b, on %b:%d."
+SCRIPT_UNKNOWN_COMMAND = b"ERR Unknown Redis command called from script"
+SCRIPT_ARITY = b"ERR Wrong number of args calling Redis command from script"
+SCRIPT_COMMAND_REFUSED = b"ERR This Redis command is not allowed from script"
+SCRIPT_BLOCKS = b"ERR %b command is not allowed with BLOCK option from scripts"
+SCRIPT_IS_READ_ONLY = b"ERR Write commands are not allowed from read-only scripts."
+SCRIPT_NO_ARGUMENTS = b"ERR Please specify at least one argument for this redis lib call"
+SCRIPT_ARGUMENTS = b"ERR Lua redis lib command arguments must be strings or integers"
+SCRIPT_UNKNOWN_TO_CHECK = b"Invalid command passed to redis.acl_check_cmd()"
+SCRIPT_MEMORY = b"ERR not enough memory for this script"
+SCRIPT_KILLED = b"ERR Script killed by user with SCRIPT KILL."
+SCRIPT_ENDED = b"ERR The script has ended"
+SCRIPT_TOO_LONG = b"ERR a script in a pool ends after a billion instructions"
+SCRIPT_FLUSH_OPTION = b"ERR SCRIPT FLUSH only support SYNC|ASYNC option"
+SCRIPT_DEBUG_REFUSED = b"ERR there is no debugger of scripts"
+SCRIPT_CANNOT_BE_KILLED = (
+    b"UNKILLABLE Sorry the script already executed write commands against the dataset. You can either wait the script "
+    b"termination or kill the server in a hard way using the SHUTDOWN NOSAVE command."
+)
+NO_SCRIPT_RUNS = b"NOTBUSY No scripts in execution right now."
+BUSY = b"BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE."
+OUT_OF_MEMORY_FOR_SCRIPT = b"OOM allow-oom flag is not set on the script, can not run it when used memory > 'maxmemory'"
+SHEBANG_UNFINISHED = b"ERR Invalid script shebang"
+SHEBANG_ENGINE = b"ERR Unexpected engine in script shebang: %b"
+SHEBANG_OPTION = b"ERR Unknown lua shebang option: %b"
+SHEBANG_FLAG = b"ERR Unexpected flag in script shebang: %b"
+
 # refused commands
 NO_REPLICATION = b"ERR %b is not supported: Godis has no replication and no RDB snapshots"
 

@@ -48,6 +48,7 @@ import hiredis
 from errors import QUERY_TOO_BIG, TEXT_NO_KEY, CommandError, ProtocolError
 from replies import (
     OK,
+    BigNumber,
     Deleted,
     Entries,
     Farewell,
@@ -623,7 +624,9 @@ def encode(reply: Any, put: Put, resp3: bool) -> None:
         if isinstance(reply, Status):
             put(b"+%b\r\n" % reply)
         elif resp3 and isinstance(reply, Verbatim):
-            put(b"=%d\r\ntxt:%b\r\n" % (len(reply) + 4, reply))
+            put(b"=%d\r\n%b:%b\r\n" % (len(reply) + 4, reply.form, reply))
+        elif resp3 and isinstance(reply, BigNumber):
+            put(b"(%b\r\n" % reply)
         else:
             put(bulk_header(len(reply)))
             put(reply)

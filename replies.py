@@ -29,6 +29,12 @@ class Status(bytes):
 class Verbatim(bytes):
     """A text for people: a verbatim string in RESP3, a bulk string in RESP2."""
 
+    form = b"txt"  # what RESP3 says of it: three characters
+
+
+class BigNumber(bytes):
+    """Digits: a big number in RESP3, a bulk string in RESP2. It must not contain CR or LF."""
+
 
 class Computed(bytes):
     """A bulk string that may have taken long to compute. The engine checks the clock after such a command."""
@@ -72,6 +78,10 @@ class Pairs(list[Any]):
 
 class FlatMap(Pairs):
     """Fields with values, one behind the other: a map in RESP3, one array in RESP2, a line for each pair in text."""
+
+
+class AnyMap(FlatMap):
+    """A `FlatMap` of any replies, which are not all strings."""
 
 
 class Plain(float):

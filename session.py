@@ -40,7 +40,24 @@ from users.registry import Users
 from users.user import User
 
 # The gates that may defer or refuse a request, in the order in which a request passes them: see `Engine.admit`.
-GATES = ("blocked clients", "key locks", "log", "pause", "pool", "memory")
+GATES = ("script", "blocked clients", "key locks", "log", "pause", "pool", "memory")
+
+
+PAUSED = object()  # the outcome of a script that has paused
+
+
+class Apart(Protocol):
+    """Runs a script on a stack of its own, so that it can pause amid a call; provided by the network."""
+
+    def run(self, job: Callable[[], Any]) -> Any: ...  # what the job returns, or PAUSED
+
+    def resume(self) -> Any: ...  # the same, of the job that has paused
+
+    def pause(self) -> None: ...  # called by the job; returns when it is resumed
+
+    def drive(self, go_on: Callable[[], bool]) -> None: ...  # calls it in each round of the loop, until it returns True
+
+    def now(self) -> float: ...  # seconds of a clock that never goes back
 
 
 class LogState(EffectLog, Protocol):
@@ -64,6 +81,8 @@ class ReadObserver(Protocol):
     def observe_keys(self, session: Session, keys: Sequence[bytes]) -> None: ...
 
     def observe_any_key(self, session: Session) -> None: ...
+
+    def hide_everything(self) -> None: ...
 
 
 class RequestObserver(Protocol):
@@ -224,6 +243,7 @@ class Session:
         self.unblock: Callable[[bool], None] | None = None  # ends its waiting for a key; True: with an error
         self.lines_in_resp = False  # after HELLO an inline command is answered in RESP, too
         self.name = b""
+        self.logged_elsewhere = False  # its reply depends on effects that another turn has logged
         self.muted = False  # `suppress` must be called for each reply
         self.replies_off = False  # CLIENT REPLY OFF
         self.skip_replies = 0  # CLIENT REPLY SKIP: how many replies are still to be dropped, its own included
@@ -422,6 +442,9 @@ class Instance:
     closed_gates: tuple[str, ...] = ()  # a subset of GATES, in their order: see `Engine.admit`
     read_observer: ReadObserver | None = None  # is called before each request runs
     observer: RequestObserver | None = None  # runs each request, because others want to know what it changes
+    apart: Apart | None = None  # the network's; None: scripts run to their end
+    scripts: Any = None  # `commands.script_runs.Scripts`, made for the first script
+    script_has_room: bool = True  # the limit on memory leaves room for a script that begins now
     needs_checks: bool = False  # a gate is closed or a read observer is set
     resumed: Callable[[], None] = lambda: None  # the scheduler's: deferred requests may run now
     shutdown: bool = False

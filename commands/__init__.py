@@ -76,9 +76,11 @@ NO_MULTI = 4096
 PUBSUB = 8192
 SKIP_MONITOR = 1 << 14  # the command shows itself to monitors, before what it runs
 SKIP_SLOWLOG = 1 << 15  # what it runs is measured alone
+NO_MANDATORY_KEYS = 1 << 16
 EVERYWHERE = 1 << 22  # in a pool every instance runs the command, as it does a write; COMMAND omits it
 ALONE = 1 << 20  # the command changes how replies are encoded, so earlier replies are encoded first; COMMAND omits it
 MAY_REPLICATE = 1 << 21  # the command reads, and may log that it changed something; Redis logs it; COMMAND omits it
+SCRIPT = 1 << 23  # the command runs a script, which may touch any key; COMMAND omits it
 FLAG_NAMES = {
     WRITE: b"write",
     READONLY: b"readonly",
@@ -96,6 +98,7 @@ FLAG_NAMES = {
     PUBSUB: b"pubsub",
     SKIP_MONITOR: b"skip_monitor",
     SKIP_SLOWLOG: b"skip_slowlog",
+    NO_MANDATORY_KEYS: b"no_mandatory_keys",
 }
 
 

@@ -9,39 +9,53 @@ from __future__ import annotations
 import logging
 from types import GeneratorType
 
-from commands import HIDDEN, TABLE, Command, fold
+from commands import HIDDEN, SCRIPT, TABLE, Command, fold
 from commands.keyspace_walk import at_once
-from commands.permissions import check
 from errors import INTERNAL, NO_MEMORY, CommandError
-from replies import LongArray, Reply
+from replies import LongArray, Reply, Work
 from session import Instance, Session
 
 logger = logging.getLogger("godis")
 
 
-def execute(session: Session, argv: list[bytes]) -> Reply:
-    """Run a request whose name and arity are right, from start to end, and return its reply. Raises nothing."""
+def execute(session: Session, argv: list[bytes], may_take_slices: bool = False) -> Reply:
+    """Run a request whose name and arity are right, from start to end, and return its reply. Raises nothing.
+
+    With `may_take_slices` a script that takes long returns its work, for `in_slices`.
+    """
     name = fold(argv[0])
-    return run(session, TABLE.get(name) or HIDDEN[name], argv)
+    return run(session, TABLE.get(name) or HIDDEN[name], argv, may_take_slices)
 
 
-def run(session: Session, row: Command, argv: list[bytes]) -> Reply:
+def run(session: Session, row: Command, argv: list[bytes], may_take_slices: bool = False) -> Reply:
     """Run a request of a command as `execute` does."""
     try:
         if session.user.is_restricted:
             check(session, row.of(argv), argv)
         reply = run_row(session, row, argv)
+        if may_take_slices and row.flags & SCRIPT and type(reply) is GeneratorType:
+            return reply
         while type(reply) is GeneratorType:
             reply = at_once(reply)
         if isinstance(reply, LongArray):  # it becomes a part of another array
             reply = reply.members()
-    except CommandError as error:
-        reply = refuse(session.instance, error)
-    except MemoryError:
-        reply = no_memory(session.instance, row.name)
-    except Exception:
-        reply = internal_error(session.instance, row.name)
+    except Exception as error:
+        reply = _refused(session.instance, row.name, error)
     return reply
+
+
+def in_slices(instance: Instance, argv: list[bytes], work: Work) -> Work:
+    """Run work of `execute` in slices; return its reply. Raises nothing."""
+    try:
+        return (yield from work)
+    except Exception as error:
+        return _refused(instance, fold(argv[0]), error)
+
+
+def _refused(instance: Instance, name: bytes, error: Exception) -> CommandError:
+    if isinstance(error, CommandError):
+        return refuse(instance, error)
+    return no_memory(instance, name) if isinstance(error, MemoryError) else internal_error(instance, name)
 
 
 def run_row(session: Session, row: Command, argv: list[bytes]) -> Reply:

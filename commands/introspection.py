@@ -18,6 +18,7 @@ from commands import (
     LOADING,
     PUBSUB,
     READONLY,
+    SCRIPT,
     STALE,
     TABLE,
     WRITE,
@@ -135,7 +136,8 @@ def group_of(row: Command) -> str:
 
 def categories(row: Command) -> list[bytes]:
     """Return the ACL categories of a command."""
-    found = [name for flag, names in FLAG_CATEGORIES.items() if row.flags & flag for name in names]
+    flags = row.flags & ~READONLY if row.flags & SCRIPT else row.flags  # as in Redis, a script's category is its own
+    found = [name for flag, names in FLAG_CATEGORIES.items() if flags & flag for name in names]
     if not row.flags & FAST:
         found.append(b"@slow")
     if group_of(row) in GROUP_CATEGORIES and not row.subcommands and row.group != "sort":

@@ -24,16 +24,16 @@ def row_of(argv: list[bytes], table: Mapping[bytes, Command] = TABLE) -> Command
     return (table.get(name) or HIDDEN[name]).of(argv)
 
 
-def execute(session: Session, argv: list[bytes]) -> Reply:
+def execute(session: Session, argv: list[bytes], may_take_slices: bool = False) -> Reply:
     """Run a request as `execution.execute` does, and measure it."""
     if not session.id:  # the log's own
-        return execution.execute(session, argv)
+        return execution.execute(session, argv, may_take_slices)
     name, measures = fold(argv[0]), session.instance.measures
     row = TABLE.get(name) or HIDDEN[name]
     count = measures.counts[row.of(argv).name if row.subcommands else row.name]
     count.calls += 1
     began = measures.clock()
-    reply = execution.run(session, row, argv)
+    reply = execution.run(session, row, argv, may_take_slices)
     seconds = measures.clock() - began
     count.failed += type(reply) is CommandError
     _book(session, row, argv, count, seconds, reply)

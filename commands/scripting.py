@@ -1,1 +1,181 @@
-"""Scripts: EVAL, EVALSHA and SCRIPT."""
+"""Scripts: EVAL, EVALSHA and SCRIPT. How a script runs is in `script_runs.py`."""
+
+from __future__ import annotations
+
+from commands import (
+    ALLOW_BUSY,
+    EVERYWHERE,
+    LOADING,
+    MAY_REPLICATE,
+    NO_MANDATORY_KEYS,
+    NOSCRIPT,
+    READONLY,
+    SCRIPT,
+    SKIP_MONITOR,
+    STALE,
+    Counted,
+    command,
+    container,
+    fold,
+)
+from commands.arguments import parse_integer
+from commands.introspection import describe_subcommands
+from commands.script_runs import Run, Scripts, scripts_of
+from errors import (
+    NO_SCRIPT,
+    NO_SCRIPT_RUNS,
+    NUMKEYS_NEGATIVE,
+    NUMKEYS_TOO_LARGE,
+    OUT_OF_MEMORY_FOR_SCRIPT,
+    SCRIPT_CANNOT_BE_KILLED,
+    SCRIPT_DEBUG_REFUSED,
+    SCRIPT_FLUSH_OPTION,
+    CommandError,
+)
+from replies import OK, Reply
+from scripts.shebang import Script
+from session import Session
+
+KEYS = Counted(2)
+RUNS = NOSCRIPT | STALE | SKIP_MONITOR | NO_MANDATORY_KEYS | SCRIPT
+MAY_WRITE = RUNS | MAY_REPLICATE | EVERYWHERE
+MANAGES = NOSCRIPT | EVERYWHERE
+SHA_BYTES = 40
+SYNTAX = "numkeys [key [key ...]] [arg [arg ...]]"
+
+
+@command("EVAL", f"script {SYNTAX}", arity=-3, flags=MAY_WRITE, keys=KEYS, since="2.6.0")
+def eval_(session: Session, argv: list[bytes]) -> Reply:
+    """Run a script in Lua: nothing else runs meanwhile, and its changes come into the log as one."""
+    return _eval(session, argv, read_only=False)
+
+
+@command("EVAL_RO", f"script {SYNTAX}", arity=-3, flags=RUNS | READONLY, keys=KEYS, since="7.0.0")
+def eval_ro(session: Session, argv: list[bytes]) -> Reply:
+    """Run a script that must not write."""
+    return _eval(session, argv, read_only=True)
+
+
+@command("EVALSHA", f"sha1 {SYNTAX}", arity=-3, flags=MAY_WRITE, keys=KEYS, since="2.6.0")
+def evalsha(session: Session, argv: list[bytes]) -> Reply:
+    """Run a script that the server knows, by its SHA-1."""
+    return _evalsha(session, argv, read_only=False)
+
+
+@command("EVALSHA_RO", f"sha1 {SYNTAX}", arity=-3, flags=RUNS | READONLY, keys=KEYS, since="7.0.0")
+def evalsha_ro(session: Session, argv: list[bytes]) -> Reply:
+    """Run a script that the server knows, by its SHA-1, and that must not write."""
+    return _evalsha(session, argv, read_only=True)
+
+
+def _eval(session: Session, argv: list[bytes], *, read_only: bool) -> Reply:
+    key_count = _key_count(argv)
+    sha = scripts_of(session.instance).load(argv[1])
+    return _run(session, sha, key_count, argv, read_only)
+
+
+def _evalsha(session: Session, argv: list[bytes], *, read_only: bool) -> Reply:
+    key_count = _key_count(argv)
+    if session.instance.pool is not None and not session.id:
+        raise CommandError(NO_SCRIPT)  # the instance that submitted it did not know it, so none does
+    _known(session, argv[1])
+    return _run(session, argv[1].lower(), key_count, argv, read_only)
+
+
+def require_room_for_script(session: Session, refusal: bytes) -> None:
+    """Raise CommandError if there is no memory for a client's script. An entry of a pool runs on every instance."""
+    instance = session.instance
+    if session.id and instance.eviction.limit_bytes and not instance.script_has_room:
+        raise CommandError(refusal)
+
+
+def text_of(session: Session, argv: list[bytes]) -> bytes:
+    """Return the script that EVALSHA names. Raises CommandError if it is not known or its keys are miscounted."""
+    _key_count(argv)
+    return _known(session, argv[1]).text
+
+
+def _known(session: Session, sha: bytes) -> Script:
+    scripts: Scripts | None = session.instance.scripts
+    script = None if scripts is None or len(sha) != SHA_BYTES else scripts.texts.get(sha.lower())
+    if script is None:
+        raise CommandError(NO_SCRIPT)
+    return script
+
+
+def _key_count(argv: list[bytes]) -> int:
+    count = parse_integer(argv[2])
+    if count > len(argv) - 3:
+        raise CommandError(NUMKEYS_TOO_LARGE)
+    if count < 0:
+        raise CommandError(NUMKEYS_NEGATIVE)
+    return count
+
+
+def _run(session: Session, sha: bytes, key_count: int, argv: list[bytes], read_only: bool) -> Reply:
+    instance = session.instance
+    scripts = scripts_of(instance)
+    script = scripts.texts[sha]
+    if script.flags is not None and not script.has(b"allow-oom"):
+        require_room_for_script(session, OUT_OF_MEMORY_FOR_SCRIPT)
+    if instance.read_observer is not None:
+        instance.read_observer.observe_any_key(session)
+    run = Run(session, sha, read_only=read_only or script.has(b"no-writes"), allow_oom=script.has(b"allow-oom"))
+    return scripts.start(sha, key_count, argv[3:], run)
+
+
+container("SCRIPT", since="2.6.0")
+
+
+@command("SCRIPT|LOAD", "script", arity=3, flags=MANAGES | STALE, since="2.6.0")
+def script_load(session: Session, argv: list[bytes]) -> Reply:
+    """Compile a script and remember it; return its SHA-1."""
+    return scripts_of(session.instance).load(argv[2])
+
+
+@command("SCRIPT|EXISTS", "sha1 [sha1 ...]", arity=-3, flags=NOSCRIPT, since="2.6.0")
+def script_exists(session: Session, argv: list[bytes]) -> Reply:
+    """Return for each SHA-1 whether the server knows its script."""
+    scripts = session.instance.scripts
+    known = {} if scripts is None else scripts.texts
+    return [int(sha.lower() in known) for sha in argv[2:]]
+
+
+@command("SCRIPT|FLUSH", "[ASYNC | SYNC]", arity=-2, flags=MANAGES, since="2.6.0")
+def script_flush(session: Session, argv: list[bytes]) -> Reply:
+    """Forget all scripts."""
+    if len(argv) > 3 or (len(argv) == 3 and fold(argv[2]) not in (b"SYNC", b"ASYNC")):
+        raise CommandError(SCRIPT_FLUSH_OPTION)
+    if session.instance.scripts is not None:
+        session.instance.scripts.flush()
+    return OK
+
+
+@command("SCRIPT|KILL", arity=2, flags=NOSCRIPT | ALLOW_BUSY, since="2.6.0")
+def script_kill(session: Session, argv: list[bytes]) -> Reply:
+    """End the script that takes long, if it has not written yet.
+
+    Differs from Redis: in a pool a script that may write cannot be ended, since every instance runs it. It ends with an
+    error by itself after some seconds.
+    """
+    scripts = session.instance.scripts
+    if scripts is None or not scripts.is_busy:
+        raise CommandError(NO_SCRIPT_RUNS)
+    if scripts.run.has_written:
+        raise CommandError(SCRIPT_CANNOT_BE_KILLED)
+    scripts.kill()
+    return OK
+
+
+@command("SCRIPT|DEBUG", "<YES | SYNC | NO>", arity=3, flags=NOSCRIPT, since="3.2.0")
+def script_debug(session: Session, argv: list[bytes]) -> Reply:
+    """Refuse: there is no debugger of scripts. NO changes nothing."""
+    if fold(argv[2]) == b"NO":
+        return OK
+    raise CommandError(SCRIPT_DEBUG_REFUSED)
+
+
+@command("SCRIPT|HELP", arity=2, flags=LOADING | STALE, since="5.0.0")
+def script_help(session: Session, argv: list[bytes]) -> Reply:
+    """List the subcommands of SCRIPT."""
+    return describe_subcommands(b"SCRIPT")

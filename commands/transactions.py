@@ -35,6 +35,7 @@ from commands import (
     NO_MULTI,
     NOSCRIPT,
     READONLY,
+    SCRIPT,
     SKIP_SLOWLOG,
     STALE,
     TABLE,
@@ -44,7 +45,7 @@ from commands import (
     fold,
 )
 from commands.arguments import parse_database
-from commands.execution import refuse
+from commands.execution import in_slices, refuse
 from commands.key_positions import Listed
 from commands.long_commands import AT_ONCE_WORDS, PART_WORDS, run_locked, word_by_word
 from commands.measured import execute
@@ -103,6 +104,8 @@ def _add(transaction: Transaction, row: Command, argv: list[bytes]) -> None:
         transaction.keys += row.key_arguments(argv)
     elif row.flags & (READONLY | WRITE):
         transaction.has_keyless = True
+    if row.flags & SCRIPT:
+        transaction.has_keyless = True  # it may touch keys that it does not name
 
 
 def as_one_request(transaction: Transaction, row: Command) -> tuple[Command, list[bytes]]:
@@ -201,15 +204,16 @@ def take(session: Session) -> Transaction | Reply:
 
 def run(session: Session, transaction: Transaction) -> Reply:
     """Run the requests of a transaction; return their replies, or the work that returns them."""
-    if transaction.words <= AT_ONCE_WORDS and len(transaction.requests) <= AT_ONCE_REQUESTS:
+    is_short = transaction.words <= AT_ONCE_WORDS and len(transaction.requests) <= AT_ONCE_REQUESTS
+    if is_short and not transaction.flags & SCRIPT:  # a script may take long
         return Replies(_execute(session, argv) for argv in transaction.requests)
     return _run_in_slices(session, transaction)
 
 
-def _execute(session: Session, argv: list[bytes]) -> Reply:
+def _execute(session: Session, argv: list[bytes], may_take_slices: bool = False) -> Reply:
     session.is_executing = True
     try:
-        reply = execute(session, argv)
+        reply = execute(session, argv, may_take_slices)
     finally:
         session.is_executing = False
     return OK if isinstance(reply, NoReply) else reply  # CLIENT REPLY; the reply to EXEC may be muted as a whole
@@ -231,8 +235,12 @@ def _run_in_slices(session: Session, transaction: Transaction) -> Work:
 def _run_parts(session: Session, transaction: Transaction, lock: KeyLock) -> Generator[None, None, list[Reply]]:
     replies: list[Reply] = Replies()
     for start in range(0, len(transaction.requests), SLICE_REQUESTS):
-        with session.store.collecting(lock.effects):
-            replies += [_execute(session, argv) for argv in transaction.requests[start : start + SLICE_REQUESTS]]
+        for argv in transaction.requests[start : start + SLICE_REQUESTS]:
+            with session.store.collecting(lock.effects):
+                reply = _execute(session, argv, may_take_slices=True)
+            if isinstance(reply, Generator):  # a script that takes long; it collects its effects itself
+                reply = yield from in_slices(session.instance, argv, reply)
+            replies.append(reply)
         yield
     return replies
 

@@ -482,6 +482,9 @@ class Connection(Outbox):
         observer = self.turn.instance.read_observer
         if observer is not None:  # again, because the work may have read keys that were written since it began
             observer.observe_any_key(self.session)
+        if self.session.logged_elsewhere:
+            self.session.logged_elsewhere = False
+            self.logged = NEVER  # as in `_block`
         self._start_reading()
         return [], reply
 

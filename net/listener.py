@@ -32,6 +32,7 @@ from keyspace import gc_policy
 from log.rewrite import reason_of
 from net import signals
 from net.addresses import Bound, Listener, listen_unix, plain_address, remove_unix, show_place
+from net.apart import Apart
 from net.connection import Connection
 from net.embedded import follow_parent
 from net.outbox import READ
@@ -89,6 +90,7 @@ class Server:
         self._clock_ahead_ms = clock_ahead_ms()
         instance.kill = self._kill
         instance.sleep = sleep
+        instance.apart = Apart()
         instance.settings_changed.append(self._follow_settings)
         self._warned_limit_bytes = 0
         self._warn_of_limit()
@@ -157,6 +159,8 @@ class Server:
         for listener in self.listeners:
             listener.close()
         self.turn.ending = True
+        if self.instance.scripts is not None:
+            self.instance.scripts.abandon()
         for connection in list(self.connections.values()):
             connection.stop_reading()
         deadline = monotonic() + self.config.shutdown_timeout_seconds

@@ -117,7 +117,9 @@ class Scheduler:
         self._park_in(self._slice_queue)
 
     def _grant_slice(self) -> None:
-        if self._slice_queue:
+        if "script" in self._instance.closed_gates:  # nothing else runs before it ends
+            self._slice_timer.start(self._grant_slice)
+        elif self._slice_queue:
             greenlet = self._slice_queue.popleft()
             if self._slice_queue:
                 self._slice_timer.start(self._grant_slice)

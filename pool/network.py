@@ -15,18 +15,20 @@ It owns the differences from an instance that runs alone, and knows nothing of h
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any
 
 from aof import NullLog
-from commands import BLOCKING, EVERYWHERE, READONLY, TABLE, WRITE, Command, RunMany, fold
+from commands import BLOCKING, EVERYWHERE, READONLY, SCRIPT, TABLE, WRITE, Command, RunMany, fold
 from commands.long_commands import is_long, words_of
 from commands.measured import uncount
+from commands.scripting import require_room_for_script, text_of
 from commands.transactions import as_entry, merge, refuse_queued, take
 from engine import Engine
-from errors import POOL_STALE, POOL_TOO_LARGE, CommandError
+from errors import OUT_OF_MEMORY, POOL_STALE, POOL_TOO_LARGE, CommandError
 from net.connection import Connection
 from net.listener import Server, clock_ahead_ms
 from net.turn import TURN_SECONDS, Turn
@@ -51,12 +53,14 @@ def pool_table() -> Mapping[bytes, Command]:
 def _pool_row(row: Command) -> Command:
     if row.name == b"EXEC":
         return replace(row, run=_exec)
+    if row.flags & SCRIPT and row.flags & EVERYWHERE:
+        return replace(row, run=_submit_script)
     if row.flags & (WRITE | EVERYWHERE):
         grows = row.name.partition(b"|")[0] in GROWTH
         return replace(row, run=_grow if grows else lambda _session, _argv: SUBMIT, run_many=None)
     if row.flags & READONLY:
         return replace(row, run=partial(_read, row), run_many=row.run_many and partial(_read_many, row.run_many))
-    if any(child.flags & (WRITE | READONLY) for child in row.subcommands.values()):
+    if any(child.flags & (WRITE | READONLY | EVERYWHERE) for child in row.subcommands.values()):
         return replace(row, run=partial(_run_subcommand, row))
     return row
 
@@ -68,10 +72,24 @@ def _exec(session: Session, argv: list[bytes]) -> Reply:
         for request in transaction.requests:
             if fold(request[0]) in GROWTH:
                 require_room(session, request)
+            if fold(request[0]) == b"EVALSHA":
+                with suppress(CommandError):  # then EVALSHA is refused when the entry is applied
+                    _submit_script(session, request)
         return SUBMIT
     if transaction is not None and transaction.flags & READONLY and not transaction.failed and session.linearizable:
         return CONFIRM
     return TABLE[b"EXEC"].run(session, argv)
+
+
+def _submit_script(session: Session, argv: list[bytes]) -> Reply:
+    """Submit a script as EVAL: another instance may not know it by its SHA-1. Raises CommandError if this one does not.
+
+    The request itself is changed, because it is what is submitted.
+    """
+    if fold(argv[0]) == b"EVALSHA":
+        argv[0], argv[1] = b"EVAL", text_of(session, argv)
+    require_room_for_script(session, OUT_OF_MEMORY)
+    return SUBMIT
 
 
 def _grow(session: Session, argv: list[bytes]) -> Reply:

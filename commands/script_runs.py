@@ -1,0 +1,420 @@
+"""Scripts that run: the calls of redis.call, the limit on time, and what a script has changed.
+
+1. `Scripts` owns the scripts of an instance, by SHA-1, and its runtime of Lua. It is made for the first script.
+2. A script is one command: nothing else runs between two of its calls. Its effects are collected, and logged as one
+   when it ends, so that the log holds all or none of them.
+3. The network runs a script apart, on a stack of its own (`Instance.apart`). A script that is at it for longer than
+   `busy-reply-threshold` pauses now and then, and goes on in the next round of the loop. Meanwhile the gate "script"
+   answers BUSY, all keys are locked, nothing expires, and the script's clock stands still. Without a network it runs
+   to its end.
+4. In a pool the script of an entry runs in a new runtime (see `scripts/runtime.py`), and ends with an error after
+   MOST_TICKS, on all instances alike: an instance must not be killed out of step with the others.
+
+redis.call is the hot path: `call` looks a command up by the name as it was written, and goes straight to its row.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from math import copysign, isnan
+from typing import Any
+
+from commands import (
+    DENYOOM,
+    EVERYWHERE,
+    FIRST,
+    LONGEST_NAME_BYTES,
+    MAY_REPLICATE,
+    NOSCRIPT,
+    TABLE,
+    WRITE,
+    Command,
+    fold,
+)
+from commands.execution import internal_error, no_memory, refuse, run_row
+from commands.keyspace_walk import at_once
+from errors import (
+    LOG_FAILED,
+    OUT_OF_MEMORY,
+    SCRIPT_ARGUMENTS,
+    SCRIPT_ARITY,
+    SCRIPT_BLOCKS,
+    SCRIPT_COMMAND_REFUSED,
+    SCRIPT_ENDED,
+    SCRIPT_ERROR,
+    SCRIPT_IS_READ_ONLY,
+    SCRIPT_KILLED,
+    SCRIPT_MEMORY,
+    SCRIPT_NO_ARGUMENTS,
+    SCRIPT_TOO_LONG,
+    SCRIPT_UNKNOWN_COMMAND,
+    SCRIPT_UNKNOWN_TO_CHECK,
+    CommandError,
+)
+from keyspace.key_locks import KeyLock
+from replies import Reply, Work
+from scripts.conversion import TooLarge, boolean, from_lua, integer, to_lua
+from scripts.runtime import Runtime, sha_of
+from scripts.shebang import Script, parse
+from session import PAUSED, Instance, Session
+
+LOG_LEVELS = (logging.DEBUG, logging.DEBUG, logging.INFO, logging.WARNING)
+MOST_TICKS = 10_000  # in a pool; a tick is 100 000 instructions, so it is some seconds
+TICKS_A_SLICE = 10  # in a pool
+WAITS = (b"XREAD", b"XREADGROUP")  # with an option
+
+logger = logging.getLogger("godis")
+
+
+class Run:
+    """One script that runs."""
+
+    def __init__(self, session: Session, name: bytes, *, read_only: bool, allow_oom: bool) -> None:
+        store = session.store
+        self.session = session
+        self.db = session.db  # SELECT in a script ends with it
+        self.name = name
+        self.read_only = read_only
+        self.checks_memory = bool(session.id and session.instance.eviction.limit_bytes) and not allow_oom
+        self.resp3 = False
+        self.has_written = False
+        self.reason: bytes | None = None  # to end the script
+        self.ticks = 0
+        self.log = store.log
+        self.effects = store.log.begin()
+        self.keys: set[bytes] = set()  # that its commands write
+        self.is_keyless = False  # a command writes keys that it does not name
+        self.began = 0.0
+        self.time = store.now_ms, store.expired_until_ms, store.default_deadline_ms
+        self.outcome: Any = PAUSED
+        self.is_lost = False  # its effects are not to be logged
+
+
+class Scripts:
+    """The scripts of an instance, and the one that runs. It is the host of its runtime: see `scripts.runtime.Host`."""
+
+    def __init__(self, instance: Instance) -> None:
+        self.instance = instance
+        self.texts: dict[bytes, Script] = {}
+        self.runtime: Runtime | None = None
+        self.run: Run | None = None
+        self._rows: dict[bytes, Command] = {}
+
+    # ---- scripts by their names
+
+    def load(self, text: bytes) -> bytes:
+        """Compile and remember a script, and return its SHA-1. Raises CommandError if it is none."""
+        sha = sha_of(text)
+        if sha not in self.texts:
+            script = parse(text)
+            self._shared_runtime().compile(sha, script.body)
+            self.texts[sha] = script
+        return sha
+
+    def flush(self) -> None:
+        """Forget all scripts."""
+        self.texts.clear()
+        self.runtime = None
+
+    def _shared_runtime(self) -> Runtime:
+        if self.runtime is None:
+            self.runtime = Runtime(self)
+        return self.runtime
+
+    # ---- a run
+
+    def start(self, sha: bytes, key_count: int, words: Sequence[bytes], run: Run) -> Reply:
+        """Run a script; return its reply, or the work that waits for it. Raises CommandError."""
+        script, session = self.texts[sha], run.session
+        is_entry = session.instance.pool is not None and not session.id
+        runtime = Runtime(self, is_pool=True) if is_entry else self._shared_runtime()
+        function = runtime.compile(sha, script.body)
+        apart = self.instance.apart
+        job = partial(runtime.run, function, key_count, words)
+        self.run, self._runtime_of_run = run, runtime
+        run.began = apart.now() if apart is not None else 0.0
+        with self._running(run):
+            run.outcome = job() if apart is None else apart.run(job)
+        if run.outcome is not PAUSED:
+            return self._end(run)
+        return self._in_slices(run) if not session.id else self._watched(run)
+
+    @contextmanager
+    def _running(self, run: Run) -> Iterator[None]:
+        session, store = run.session, run.session.store
+        store.log = run.effects
+        was_executing, session.is_executing = session.is_executing, True
+        db, session.db = session.db, run.db
+        try:
+            yield
+        except BaseException:
+            self._commit(run)
+            raise
+        finally:
+            store.log = run.log
+            session.is_executing = was_executing
+            run.db, session.db = session.db, db
+
+    def _end(self, run: Run) -> Reply:
+        """Log what a script has changed, and return its reply."""
+        self._commit(run)
+        return self._reply(run)
+
+    def _commit(self, run: Run) -> None:
+        self.run = None
+        if not run.is_lost:
+            observer = self.instance.read_observer
+            if run.is_keyless and observer is not None:
+                observer.hide_everything()
+            run.log.commit(run.effects, [run.keys], run.session.store.garbage)
+
+    def _reply(self, run: Run) -> Reply:
+        outcome = run.outcome
+        kind = type(outcome)
+        if kind is bytes or outcome is None:
+            return outcome  # type: ignore[no-any-return]
+        if kind is bool:
+            return boolean(outcome, run.resp3)
+        if kind is int or kind is float:
+            return integer(outcome)
+        what, *values = outcome
+        if what == b"error":
+            text, source, line, is_counted = values
+            if source is not False:
+                text = SCRIPT_ERROR % (text, run.name, source, line)
+            error = CommandError(text)
+            return error if is_counted else refuse(self.instance, error)
+        return from_lua(list(values[0].values()) if what == b"table" else values, run.resp3)
+
+    # ---- a run that takes long
+
+    def _in_slices(self, run: Run) -> Work:
+        """Run the rest of a script of a log, in slices, with all keys locked."""
+        with self.instance.locking_keys(self._lock(run)):
+            while run.outcome is PAUSED:
+                yield
+                self._resume(run)
+        return self._end(run)
+
+    @staticmethod
+    def _lock(run: Run) -> KeyLock:
+        lock = KeyLock(run.effects)
+        lock.all_keys = True
+        return lock
+
+    def _resume(self, run: Run) -> None:
+        store, apart = run.session.store, self.instance.apart
+        assert apart is not None
+        lock, store.key_lock = store.key_lock, None  # the script passes its own lock
+        try:
+            with self._running(run):
+                run.outcome = apart.resume()
+        finally:
+            store.key_lock = lock
+
+    def _watched(self, run: Run) -> Work:
+        """Let the network go on with a script that takes long; return the work that waits for its reply."""
+        instance, store = self.instance, self.instance.store
+        assert instance.apart is not None
+        stack = ExitStack()
+        stack.callback(instance.gate, "script", closed=False)
+        instance.gate("script", closed=True)
+        stack.enter_context(instance.locking_keys(self._lock(run)))
+        may_delete, store.may_delete = store.may_delete, False
+        logger.warning(
+            "a script takes long: others get BUSY until it ends, or is ended by SCRIPT KILL (%s)", run.name.decode()
+        )
+
+        def go_on() -> bool:
+            """Run the script a little; return True at its end."""
+            turn = store.now_ms, store.expired_until_ms, store.default_deadline_ms
+            store.now_ms, store.expired_until_ms, store.default_deadline_ms = run.time
+            store.may_delete = may_delete
+            try:
+                self._resume(run)
+            except Exception as error:
+                run.outcome = error
+            finally:
+                store.now_ms, store.expired_until_ms, store.default_deadline_ms = turn
+                store.may_delete = False
+            if run.outcome is PAUSED:
+                return False
+            store.may_delete = may_delete
+            self._commit(run)
+            stack.close()
+            return True
+
+        instance.apart.drive(go_on)
+        return self._reply_later(run)
+
+    def _reply_later(self, run: Run) -> Work:
+        while run.outcome is PAUSED:
+            yield
+        run.session.logged_elsewhere = True
+        if isinstance(run.outcome, Exception):
+            raise run.outcome
+        return self._reply(run)
+
+    @property
+    def is_busy(self) -> bool:
+        """Return True if a script has paused, because it takes long."""
+        return self.run is not None and "script" in self.instance.closed_gates
+
+    def kill(self) -> None:
+        """End the script that takes long, at its next tick."""
+        assert self.run is not None
+        self.run.reason = SCRIPT_KILLED
+
+    def abandon(self) -> None:
+        """End the script that takes long, because the process ends. Nothing of it is logged."""
+        if self.run is not None:
+            self.run.reason = SCRIPT_KILLED
+            self.run.is_lost = True
+
+    # ---- what scripts call; nothing of it raises
+
+    def tick(self) -> bytes | None:
+        """Pause the script if it takes long; return the error that ends it, or None."""
+        run, apart = self.run, self.instance.apart
+        if run is None:
+            return SCRIPT_ENDED
+        try:
+            run.ticks += 1
+            if not run.session.id:
+                if self.instance.pool is not None and run.ticks > MOST_TICKS:
+                    return SCRIPT_TOO_LONG
+                if apart is not None and run.ticks % TICKS_A_SLICE == 0:
+                    apart.pause()
+            elif apart is not None and (apart.now() - run.began) * 1000 >= self.instance.config.busy_ms:
+                apart.pause()
+            return run.reason
+        except BaseException:
+            return SCRIPT_ENDED
+
+    def random(self) -> int:
+        """Return a number of 32 bits, in a pool the same on each instance."""
+        return self.instance.store.random.getrandbits(32)
+
+    def setresp(self, version: int) -> None:
+        """Set the protocol of the replies that the script gets."""
+        if self.run is not None:
+            self.run.resp3 = version == 3
+
+    def log(self, level: int, text: bytes) -> None:
+        """Log a line."""
+        logger.log(LOG_LEVELS[int(level)], "%s", text.decode(errors="backslashreplace"))
+
+    def may_run(self, *argv: Any) -> Any:
+        """Return whether the user may run a command; None and an error if there is no such command."""
+        row = TABLE.get(fold(argv[0])) if type(argv[0]) is bytes else None
+        if row is None:
+            return None, SCRIPT_UNKNOWN_TO_CHECK
+        return True
+
+    def call(self, *words: Any) -> Any:
+        """Run a command for a script; return its reply as lupa is to pass it on."""
+        run = self.run
+        if run is None:
+            return SCRIPT_ENDED, b"err"
+        argv: list[bytes] = [*words]
+        try:
+            for word in argv:
+                if type(word) is not bytes:
+                    argv = self._as_words(words)
+                    break
+            row = self._rows.get(argv[0]) if argv else None
+            if row is None:
+                row = self._look_up(argv)
+            elif len(argv) != row.arity and not row.accepts(len(argv)):
+                raise CommandError(SCRIPT_ARITY)
+            if row.flags & WRITE:
+                if not run.has_written or self.instance.log.failure is not None:
+                    self._check_write(run, row)
+                if row.keys is FIRST:
+                    run.keys.add(argv[1])
+                else:
+                    self._note_keys(run, row, argv)
+            session = run.session
+            reply = row.run(session, argv) if self.instance.observer is None else run_row(session, row, argv)
+            kind = type(reply)
+            if kind is int or (kind is bytes and len(reply) < 4096):  # type: ignore[arg-type]
+                return reply
+            while isinstance(reply, Generator):
+                reply = at_once(reply)
+            runtime = self._runtime_of_run
+            return to_lua(reply, run.resp3, runtime.table_from, runtime.free_bytes)
+        except CommandError as error:
+            return refuse(self.instance, error).text, b"err"
+        except TooLarge:
+            return SCRIPT_MEMORY, b"err"
+        except MemoryError:
+            return no_memory(self.instance, argv[0]).text, b"err"
+        except BaseException:
+            return internal_error(self.instance, argv[0] if argv else b"").text, b"err"
+
+    @staticmethod
+    def _note_keys(run: Run, row: Command, argv: list[bytes]) -> None:
+        row = row.of(argv)
+        run.keys.update(row.key_arguments(argv))
+        run.is_keyless |= not row.names_keys(argv)
+
+    @staticmethod
+    def _as_words(argv: Sequence[Any]) -> list[bytes]:
+        """Return the words of a call as bytes: a number as C's %.17g prints it."""
+        words = []
+        for word in argv:
+            if type(word) is bytes:
+                words.append(word)
+            elif type(word) is int and -(10**17) < word < 10**17:
+                words.append(b"%d" % word)
+            elif type(word) in (int, float):
+                words.append(b"-nan" if isnan(word) and copysign(1, word) < 0 else b"%.17g" % word)
+            else:
+                raise CommandError(SCRIPT_ARGUMENTS)
+        return words
+
+    def _look_up(self, argv: list[bytes]) -> Command:
+        """Return the row of a call. Raises CommandError if there is none, or if scripts must not call it."""
+        if not argv:
+            raise CommandError(SCRIPT_NO_ARGUMENTS)
+        row = TABLE.get(fold(argv[0]))
+        if row is None or (
+            row.subcommands and len(argv) > 1 and fold(argv[1]) not in row.subcommands and not row.accepts(1)
+        ):
+            raise CommandError(SCRIPT_UNKNOWN_COMMAND)
+        if not row.accepts(len(argv)) or not row.of(argv).accepts(len(argv)):
+            raise CommandError(SCRIPT_ARITY)
+        if row.of(argv).flags & NOSCRIPT:
+            raise CommandError(SCRIPT_COMMAND_REFUSED)
+        if row.name in WAITS and b"BLOCK" in map(fold, argv):
+            raise CommandError(SCRIPT_BLOCKS % fold(argv[0]).lower())
+        is_special = row.subcommands or row.flags & (MAY_REPLICATE | EVERYWHERE) or row.name in WAITS
+        if not is_special and len(argv[0]) < LONGEST_NAME_BYTES:
+            self._rows[argv[0]] = row  # at most some hundred names, each as a script spells it
+        elif row.of(argv).flags & (WRITE | MAY_REPLICATE | EVERYWHERE):
+            assert self.run is not None
+            self._check_write(self.run, row.of(argv))
+        return row
+
+    def _check_write(self, run: Run, row: Command) -> None:
+        """Raise CommandError if a script must not write now. Memory is checked until its first write."""
+        if run.read_only:
+            raise CommandError(SCRIPT_IS_READ_ONLY)
+        failure = self.instance.log.failure
+        if failure is not None:
+            raise CommandError(LOG_FAILED % failure)
+        if run.checks_memory and not run.has_written and row.flags & DENYOOM and not self.instance.script_has_room:
+            raise CommandError(OUT_OF_MEMORY)
+        if row.flags & WRITE:
+            run.has_written = True
+
+
+def scripts_of(instance: Instance) -> Scripts:
+    """Return the scripts of an instance."""
+    if instance.scripts is None:
+        instance.scripts = Scripts(instance)
+    found: Scripts = instance.scripts
+    return found

@@ -310,6 +310,12 @@ SCRIPT_ARITY = b"ERR Wrong number of args calling Redis command from script"
 SCRIPT_COMMAND_REFUSED = b"ERR This Redis command is not allowed from script"
 SCRIPT_BLOCKS = b"ERR %b command is not allowed with BLOCK option from scripts"
 SCRIPT_IS_READ_ONLY = b"ERR Write commands are not allowed from read-only scripts."
+SCRIPT_DENIED = {  # by the reason
+    "command": b"ERR The user executing the script can't run this command or subcommand",
+    "key": b"ERR The user executing the script can't access at least one of the keys mentioned in the command "
+    b"arguments",
+    "channel": b"ERR The user executing the script can't publish to the channel mentioned in the command",
+}
 SCRIPT_NO_ARGUMENTS = b"ERR Please specify at least one argument for this redis lib call"
 SCRIPT_ARGUMENTS = b"ERR Lua redis lib command arguments must be strings or integers"
 SCRIPT_UNKNOWN_TO_CHECK = b"Invalid command passed to redis.acl_check_cmd()"

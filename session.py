@@ -238,6 +238,7 @@ class Session:
         self.watch: Watch | None = None
         self.tracking: Mode | None = None  # changed by `Tracking.begin` and `end`
         self.is_gone = False
+        self.runs_script = False  # its requests are those of a script
         self.is_executing = False  # a request of a transaction runs: it must not wait
         self.push: Callable[[Push], None] = lambda message: None  # sends a message; the connection's
         self.unblock: Callable[[bool], None] | None = None  # ends its waiting for a key; True: with an error

@@ -11,6 +11,7 @@ from types import GeneratorType
 
 from commands import HIDDEN, SCRIPT, TABLE, Command, fold
 from commands.keyspace_walk import at_once
+from commands.permissions import check
 from errors import INTERNAL, NO_MEMORY, CommandError
 from replies import LongArray, Reply, Work
 from session import Instance, Session

@@ -142,10 +142,16 @@ def note(session: Session, row: Command, argv: list[bytes], seconds: float, repl
     row = row.of(argv)
     if not isinstance(reply, Generator):
         _note_time(session, row, argv, seconds)
+    if not row.flags & (ADMIN | SKIP_MONITOR):
+        show(session, argv)
+
+
+def show(session: Session, argv: list[bytes]) -> None:
+    """Show a request to monitors."""
     monitors = session.instance.measures.monitors
-    if monitors and not row.flags & (ADMIN | SKIP_MONITOR):
+    if monitors:
         origin = f"unix:{session.instance.config.unixsocket}" if session.on_unix_socket else session.address
-        monitors.show(argv, session.db.index, origin)
+        monitors.show(argv, session.db.index, "lua" if session.runs_script else origin)
 
 
 def _note_time(session: Session, row: Command, argv: list[bytes], seconds: float) -> None:

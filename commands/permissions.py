@@ -73,7 +73,13 @@ def log(session: Session, denial: Denial, user: bytes | None = None) -> None:
     """Log a denial for ACL LOG. `user`: the name that a client gave, if it is not that of the client's user."""
     instance = session.instance
     now_ms = session.store.now_ms
-    context = "multi" if session.transaction is not None or session.is_executing else "toplevel"
+    context = (
+        "lua"
+        if session.runs_script
+        else "multi"
+        if session.transaction is not None or session.is_executing
+        else "toplevel"
+    )
     name = user if user is not None else session.user.name
     client = describe(session).rstrip(b"\n")
     entry = LogEntry(denial.reason, context, denial.name, name, client, now_ms, now_ms, 0)

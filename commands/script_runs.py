@@ -33,9 +33,12 @@ from commands import (
     WRITE,
     Command,
     fold,
+    measured,
 )
-from commands.execution import internal_error, no_memory, refuse, run_row
+from commands.execution import internal_error, no_memory, refuse
 from commands.keyspace_walk import at_once
+from commands.permissions import denial_of
+from commands.permissions import log as log_denial
 from errors import (
     LOG_FAILED,
     OUT_OF_MEMORY,
@@ -43,6 +46,7 @@ from errors import (
     SCRIPT_ARITY,
     SCRIPT_BLOCKS,
     SCRIPT_COMMAND_REFUSED,
+    SCRIPT_DENIED,
     SCRIPT_ENDED,
     SCRIPT_ERROR,
     SCRIPT_IS_READ_ONLY,
@@ -146,7 +150,7 @@ class Scripts:
     def _running(self, run: Run) -> Iterator[None]:
         session, store = run.session, run.session.store
         store.log = run.effects
-        was_executing, session.is_executing = session.is_executing, True
+        was_executing, session.is_executing, session.runs_script = session.is_executing, True, True
         db, session.db = session.db, run.db
         try:
             yield
@@ -155,7 +159,7 @@ class Scripts:
             raise
         finally:
             store.log = run.log
-            session.is_executing = was_executing
+            session.is_executing, session.runs_script = was_executing, False
             run.db, session.db = session.db, db
 
     def _end(self, run: Run) -> Reply:
@@ -310,9 +314,10 @@ class Scripts:
     def may_run(self, *argv: Any) -> Any:
         """Return whether the user may run a command; None and an error if there is no such command."""
         row = TABLE.get(fold(argv[0])) if type(argv[0]) is bytes else None
-        if row is None:
+        if row is None or self.run is None or any(type(word) is not bytes for word in argv):
             return None, SCRIPT_UNKNOWN_TO_CHECK
-        return True
+        user = self.run.session.user
+        return not user.is_restricted or denial_of(user, row.of(argv), list(argv)) is None
 
     def call(self, *words: Any) -> Any:
         """Run a command for a script; return its reply as lupa is to pass it on."""
@@ -338,7 +343,14 @@ class Scripts:
                 else:
                     self._note_keys(run, row, argv)
             session = run.session
-            reply = row.run(session, argv) if self.instance.observer is None else run_row(session, row, argv)
+            if session.user.is_restricted:
+                self._check_user(session, row, argv)
+            count = self.instance.measures.counts[row.of(argv).name if row.subcommands else row.name]
+            count.calls += 1
+            if self.instance.is_observed:
+                reply, _ = measured.run_alone(session, row, argv, count)
+            else:
+                reply = row.run(session, argv)
             kind = type(reply)
             if kind is int or (kind is bytes and len(reply) < 4096):  # type: ignore[arg-type]
                 return reply
@@ -354,6 +366,13 @@ class Scripts:
             return no_memory(self.instance, argv[0]).text, b"err"
         except BaseException:
             return internal_error(self.instance, argv[0] if argv else b"").text, b"err"
+
+    @staticmethod
+    def _check_user(session: Session, row: Command, argv: list[bytes]) -> None:
+        denial = denial_of(session.user, row.of(argv), argv)
+        if denial is not None:
+            log_denial(session, denial)
+            raise CommandError(SCRIPT_DENIED[denial.reason])
 
     @staticmethod
     def _note_keys(run: Run, row: Command, argv: list[bytes]) -> None:

@@ -252,6 +252,7 @@ def hincrby(session: Session, argv: list[bytes]) -> Reply:
         if not MIN_INTEGER <= total <= MAX_INTEGER:
             raise CommandError(OVERFLOW)
         if not increment:
+            session.db.touched(key)
             return total
     effect = (b"HINCRBY", key, field, amount)
     if known is None and fields.persist(field):  # it has expired
@@ -286,6 +287,8 @@ def hincrbyfloat(session: Session, argv: list[bytes]) -> Reply:
         session.db.done(key, fields, b"HSET", key, field, total)
         if fields.deadline_ms(field) != NO_DEADLINE:  # HSET removes it
             session.db.effect(*deadline_effect(key, fields.deadline_ms(field), (field,)))
+    else:
+        session.db.touched(key)
     return total
 
 

@@ -11,7 +11,7 @@ from pool_member import START_MS, Member
 
 from commands.keyspace_walk import at_once
 from keyspace.subscriptions import KINDS
-from replies import Push
+from replies import NULL_ARRAY, Push
 from session import Session
 
 ALL = "KEAmn"
@@ -82,6 +82,29 @@ def test_only_the_classes_of_the_setting_are_published(classes: str, line: str, 
     found = heard_by(bench)
     bench.connect().ask(*line.split())
     assert found == [each.encode() for each in heard]
+
+
+@pytest.mark.parametrize(
+    ("made", "line", "event"),
+    [
+        ("HSET k f 1", "HINCRBY k f 0", "hincrby"),
+        ("HSET k f 1", "HINCRBYFLOAT k f 0", "hincrbyfloat"),
+        ("RPUSH k v", "LSET k 0 v", "lset"),
+        ("RPUSH k v", "LTRIM k 0 -1", "ltrim"),
+        ("RPUSH k v", "LMOVE k k LEFT RIGHT", "rpush k lpop"),
+        ("PFADD k v", "PFMERGE k", "pfadd"),
+    ],
+)
+def test_a_write_of_what_was_there_is_an_event_and_a_change_for_watch(made: str, line: str, event: str) -> None:
+    bench = Bench(default_ttl="0", notify_keyspace_events="KEA")
+    client, other = bench.connect(), bench.connect()
+    other.ask(*made.split())
+    client.ask("WATCH", "k")
+    client.ask("MULTI")
+    found = heard_by(bench)
+    other.ask(*line.split())
+    assert b" ".join(found) == b"%b k" % event.encode()
+    assert client.ask("EXEC") is NULL_ARRAY
 
 
 def test_a_default_ttl_is_no_event() -> None:

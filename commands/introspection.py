@@ -97,6 +97,8 @@ FLAG_CATEGORIES = {
 }
 FURTHER_CATEGORIES = {  # categories in Redis that the rules do not yield
     b"COMMAND": [b"@connection"],  # and its subcommands
+    b"WAIT": [b"@connection"],
+    b"WAITAOF": [b"@connection"],
     b"INFO": [b"@dangerous"],
     b"ROLE": [b"@admin", b"@dangerous"],
     b"LASTSAVE": [b"@admin", b"@dangerous"],
@@ -140,7 +142,7 @@ def categories(row: Command) -> list[bytes]:
     found = [name for flag, names in FLAG_CATEGORIES.items() if flags & flag for name in names]
     if not row.flags & FAST:
         found.append(b"@slow")
-    if group_of(row) in GROUP_CATEGORIES and not row.subcommands and row.group != "sort":
+    if group_of(row) in GROUP_CATEGORIES and not row.subcommands and row.group not in ("sort", "waits"):
         found.append(GROUP_CATEGORIES[group_of(row)])
     return found + FURTHER_CATEGORIES.get(row.name.partition(b"|")[0], [])
 

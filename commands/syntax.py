@@ -26,8 +26,8 @@ Argument = dict[bytes, Any]
 TYPES = {
     "key": "key key1 key2 newkey source destination destkey sourcekey src dst",
     "integer": "bit bits client-id count cursor db decrement destination-db end entries_added entries_read frequency "
-    "increment index index1 index2 len limit milliseconds ms num-matches numkeys offset protover rank seconds start "
-    "stop timeout ttl weight",
+    "increment index index1 index2 len limit milliseconds ms num-matches numkeys numlocal numreplicas offset protover "
+    "rank seconds start stop timeout ttl weight",
     "double": "score min max longitude latitude radius width height",
     "unix-time": "unix-time-seconds unix-time-milliseconds",
     "pattern": "pattern",

@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from commands import BLOCKING, command
+from commands import NOSCRIPT, command
 from commands.arguments import MAX_INTEGER, MIN_INTEGER, parse_bounded, parse_integer
 from errors import (
     COUNT_NEGATIVE,
@@ -36,7 +36,7 @@ def _is_synced(log: LogState) -> bool:
     return log.failure is None and not log.pieces and log.synced_bytes >= log.written_bytes
 
 
-@command("WAIT", "numreplicas timeout", arity=3, flags=BLOCKING, since="3.0.0")
+@command("WAIT", "numreplicas timeout", arity=3, flags=NOSCRIPT, since="3.0.0")
 def wait(session: Session, argv: list[bytes]) -> Reply:
     """Wait for replicas. There are none, so 0 is returned: at once if numreplicas is 0, else after the timeout."""
     replicas, seconds = parse_integer(argv[1]), _timeout_seconds(session, argv[2])
@@ -45,7 +45,7 @@ def wait(session: Session, argv: list[bytes]) -> Reply:
     return Blocked({}, object, seconds, 0, lambda _: argv)
 
 
-@command("WAITAOF", "numlocal numreplicas timeout", arity=4, flags=BLOCKING, since="7.2.0")
+@command("WAITAOF", "numlocal numreplicas timeout", arity=4, flags=NOSCRIPT, since="7.2.0")
 def waitaof(session: Session, argv: list[bytes]) -> Reply:
     """Wait until what was written so far is on the disk; returns 1 if it is, and 0, because there are no replicas.
 

@@ -174,7 +174,6 @@ NOT_HERE = {
     *(b"asking", b"readonly", b"readwrite", b"migrate", b"restore-asking"),
     # for those who work on Redis itself
     *(b"pfdebug", b"pfselftest"),
-    b"command|getkeysandflags",
 }
 
 

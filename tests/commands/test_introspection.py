@@ -31,12 +31,13 @@ NOT_IN_REDIS_7_0 = {"exit", "client|setinfo", "client|no-touch", "pool", "pool|s
 NOT_IN_REDIS_7_0 |= {
     *("hexpire", "hpexpire", "hexpireat", "hpexpireat", "httl", "hpttl", "hexpiretime", "hpexpiretime", "hpersist"),
     *("hgetdel", "hgetex", "hsetex"),
-    *("delifeq", "msetex", "delex", "digest", "xdelex", "xackdel"),
+    *("delifeq", "msetex", "delex", "digest", "xdelex", "xackdel", "waitaof"),
 }
 # What Redis says of a command and the table does not, because Godis has no such thing.
 # Redis writes these in another way, which means the same for who reads a hint.
 OTHER_SYNTAX = {
     "client|kill",  # the filters are one more choice there
+    "client|tracking",  # PREFIX is repeated there
     "client|list",  # the ids are one more block there
     *("command|getkeys", "command|getkeysandflags"),  # described here only
     "lolwut",  # an integer there

@@ -10,10 +10,11 @@ from instances import Bench
 from servers import Raw, RedisProcess
 from tables import for_each
 
-import commands.connection
+import users.user
 from commands import TABLE
 from errors import HELLO_UNAUTHENTICATED, NO_AUTH, WRONG_PASSWORD
 from replies import OK, Farewell, Status
+from users.user import hash_of
 from version import HELLO_VERSION
 
 # Each is what one client asks, one request after the other.
@@ -178,11 +179,11 @@ def test_passwords_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch
         compared.append((given, required))
         return given == required
 
-    monkeypatch.setattr(commands.connection, "compare_digest", compare)
+    monkeypatch.setattr(users.user, "compare_digest", compare)
     client = Bench(requirepass="secret").connect()
     assert client.ask("AUTH", "wrong").text == WRONG_PASSWORD
     assert client.ask("AUTH", "secret") == OK
-    assert compared == [(b"wrong", b"secret"), (b"secret", b"secret")]
+    assert compared == [(hash_of(b"wrong"), hash_of(b"secret")), (hash_of(b"secret"), hash_of(b"secret"))]
 
 
 def test_a_wrong_password_does_not_log_out() -> None:

@@ -74,7 +74,6 @@ from commands.long_commands import AT_ONCE_WORDS, logging_in_slices
 from commands.permissions import check
 from commands.transactions import AT_ONCE, as_one_request, queue, refuse_queued
 from errors import (
-    BUSY,
     LOG_FAILED,
     MONITOR_ASKS_FOR_KEYS,
     NAMED_BYTES,
@@ -444,7 +443,7 @@ def _waiting_for(room: Making) -> Work:
 def _check_script(session: Session, row: Command, argv: list[bytes]) -> None:
     """Refuse a request while a script takes long, unless it may end the script."""
     if not row.flags & ALLOW_BUSY:
-        raise CommandError(BUSY)
+        raise CommandError(session.instance.scripts.busy_text)
 
 
 CHECKS: dict[str, Callable[[Session, Command, list[bytes]], Deferred | Work | None]] = {

@@ -337,6 +337,34 @@ SHEBANG_ENGINE = b"ERR Unexpected engine in script shebang: %b"
 SHEBANG_OPTION = b"ERR Unknown lua shebang option: %b"
 SHEBANG_FLAG = b"ERR Unexpected flag in script shebang: %b"
 
+# functions
+BUSY_FUNCTION = b"BUSY Redis is busy running a script. You can only call FUNCTION KILL or SHUTDOWN NOSAVE."
+LIBRARY_METADATA_MISSING = b"ERR Missing library metadata"
+LIBRARY_METADATA_INVALID = b"ERR Invalid library metadata"
+LIBRARY_OPTION = b"ERR Invalid metadata value given: %b"
+LIBRARY_NAME_REPEATED = b"ERR Invalid metadata value, name argument was given multiple times"
+LIBRARY_NAME_MISSING = b"ERR Library name was not given"
+LIBRARY_NAME_INVALID = (
+    b"ERR Library names can only contain letters, numbers, or underscores(_) and must be at least one character long"
+)
+LIBRARY_EXISTS = b"ERR Library %b already exists"
+LIBRARY_NOT_FOUND = b"ERR Library not found"
+LIBRARY_WITHOUT_FUNCTIONS = b"ERR No functions registered"
+LIBRARY_PATTERN_MISSING = b"ERR library name argument was not given"
+FUNCTION_ENGINE = b"ERR Engine '%b' not found"
+FUNCTION_EXISTS = b"ERR Function %b already exists"
+FUNCTION_NOT_COMPILED = b"ERR Error compiling function: %b"
+FUNCTION_NOT_REGISTERED = b"ERR Error registering functions: %b"
+FUNCTION_LOAD_TIMEOUT = b"ERR FUNCTION LOAD timeout"
+FUNCTION_LOAD_OPTION = b"ERR Unknown option given: %b"
+FUNCTION_LIST_ARGUMENT = b"ERR Unknown argument %b"
+FUNCTION_FLUSH_OPTION = b"ERR FUNCTION FLUSH only supports SYNC|ASYNC option"
+FUNCTION_RESTORE_OPTION = b"ERR Wrong restore policy given, value should be either FLUSH, APPEND or REPLACE."
+FUNCTION_NOT_FOUND = b"ERR Function not found"
+FUNCTION_WRITES = b"ERR Can not execute a script with write flag using *_ro command."
+PAYLOAD_WITHOUT_FUNCTION = b"ERR given type is not a function"
+NUMKEYS_BAD = b"ERR Bad number of keys provided"
+
 # refused commands
 NO_REPLICATION = b"ERR %b is not supported: Godis has no replication and no RDB snapshots"
 

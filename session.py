@@ -444,6 +444,7 @@ class Instance:
     read_observer: ReadObserver | None = None  # is called before each request runs
     observer: RequestObserver | None = None  # runs each request, because others want to know what it changes
     apart: Apart | None = None  # the network's; None: scripts run to their end
+    functions: Any = None  # `commands.function_libraries.Functions`, made when it is asked for
     scripts: Any = None  # `commands.script_runs.Scripts`, made for the first script
     script_has_room: bool = True  # the limit on memory leaves room for a script that begins now
     needs_checks: bool = False  # a gate is closed or a read observer is set

@@ -107,6 +107,7 @@ class Store:
         self.has_containers = False  # some value is not a string, or was not
         self.key_lock: KeyLock | None = None  # the keys that a long command has locked
         self.databases = [Keyspace(self, index) for index in range(databases)]
+        self.libraries: dict[bytes, bytes] = {}  # of functions: the code by the name; FLUSHALL leaves them
 
     def tick(self, now_ms: int) -> None:
         """Set the time that every command of this turn sees. A time before 1970 counts as the first second of 1970."""
@@ -157,6 +158,10 @@ class Store:
             yield
         finally:
             self.log = log
+
+    def library_commands(self) -> list[tuple[bytes, ...]]:
+        """Return the commands that load all libraries of functions."""
+        return [(b"FUNCTION", b"LOAD", b"REPLACE", code) for code in self.libraries.values()]
 
     def expect_field_deadlines(self) -> None:
         """Look for expired fields of hashes from now on. Called before a field gets a deadline."""

@@ -16,7 +16,7 @@ redis.call is the hot path: `call` looks a command up by the name as it was writ
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from math import copysign, isnan
@@ -40,11 +40,16 @@ from commands.keyspace_walk import at_once
 from commands.permissions import denial_of
 from commands.permissions import log as log_denial
 from errors import (
+    BUSY,
+    BUSY_FUNCTION,
+    FUNCTION_LOAD_TIMEOUT,
     LOG_FAILED,
+    NO_SCRIPT_RUNS,
     OUT_OF_MEMORY,
     SCRIPT_ARGUMENTS,
     SCRIPT_ARITY,
     SCRIPT_BLOCKS,
+    SCRIPT_CANNOT_BE_KILLED,
     SCRIPT_COMMAND_REFUSED,
     SCRIPT_DENIED,
     SCRIPT_ENDED,
@@ -67,6 +72,7 @@ from session import PAUSED, Instance, Session
 
 LOG_LEVELS = (logging.DEBUG, logging.DEBUG, logging.INFO, logging.WARNING)
 MOST_TICKS = 10_000  # in a pool; a tick is 100 000 instructions, so it is some seconds
+LOAD_TICKS = 500  # to load a library of functions; as many as half a second has, which Redis allows
 TICKS_A_SLICE = 10  # in a pool
 WAITS = (b"XREAD", b"XREADGROUP")  # with an option
 
@@ -81,6 +87,7 @@ class Run:
         self.session = session
         self.db = session.db  # SELECT in a script ends with it
         self.name = name
+        self.request: list[bytes] | None = None  # of a function
         self.read_only = read_only
         self.checks_memory = bool(session.id and session.instance.eviction.limit_bytes) and not allow_oom
         self.resp3 = False
@@ -106,6 +113,7 @@ class Scripts:
         self.runtime: Runtime | None = None
         self.run: Run | None = None
         self._rows: dict[bytes, Command] = {}
+        self._load_ticks = 0
 
     # ---- scripts by their names
 
@@ -136,8 +144,11 @@ class Scripts:
         is_entry = session.instance.pool is not None and not session.id
         runtime = Runtime(self, is_pool=True) if is_entry else self._shared_runtime()
         function = runtime.compile(sha, script.body)
-        apart = self.instance.apart
-        job = partial(runtime.run, function, key_count, words)
+        return self.begin(run, runtime, partial(runtime.run, function, key_count, words))
+
+    def begin(self, run: Run, runtime: Runtime, job: Callable[[], Any]) -> Reply:
+        """Run what `job` runs in a runtime, as `start` does."""
+        session, apart = run.session, self.instance.apart
         self.run, self._runtime_of_run = run, runtime
         run.began = apart.now() if apart is not None else 0.0
         with self._running(run):
@@ -192,6 +203,13 @@ class Scripts:
             error = CommandError(text)
             return error if is_counted else refuse(self.instance, error)
         return from_lua(list(values[0].values()) if what == b"table" else values, run.resp3)
+
+    @contextmanager
+    def loading(self) -> Iterator[None]:
+        """Limit the time in which a library of functions is loaded."""
+        self._load_ticks = LOAD_TICKS
+        yield
+        self._load_ticks = 0
 
     # ---- a run that takes long
 
@@ -267,10 +285,21 @@ class Scripts:
         """Return True if a script has paused, because it takes long."""
         return self.run is not None and "script" in self.instance.closed_gates
 
-    def kill(self) -> None:
-        """End the script that takes long, at its next tick."""
-        assert self.run is not None
-        self.run.reason = SCRIPT_KILLED
+    @property
+    def busy_text(self) -> bytes:
+        """What others are told while a script or a function takes long."""
+        return BUSY if self.run is None or self.run.request is None else BUSY_FUNCTION
+
+    def kill(self, *, is_function: bool) -> None:
+        """End the script or function that takes long, at its next tick. Raises CommandError."""
+        run = self.run
+        if run is None or not self.is_busy:
+            raise CommandError(NO_SCRIPT_RUNS)
+        if is_function != (run.request is not None):
+            raise CommandError(self.busy_text)
+        if run.has_written:
+            raise CommandError(SCRIPT_CANNOT_BE_KILLED)
+        run.reason = SCRIPT_KILLED
 
     def abandon(self) -> None:
         """End the script that takes long, because the process ends. Nothing of it is logged."""
@@ -284,7 +313,8 @@ class Scripts:
         """Pause the script if it takes long; return the error that ends it, or None."""
         run, apart = self.run, self.instance.apart
         if run is None:
-            return SCRIPT_ENDED
+            self._load_ticks -= 1
+            return None if self._load_ticks > 0 else FUNCTION_LOAD_TIMEOUT
         try:
             run.ticks += 1
             if not run.session.id:

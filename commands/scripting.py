@@ -28,7 +28,6 @@ from errors import (
     NUMKEYS_NEGATIVE,
     NUMKEYS_TOO_LARGE,
     OUT_OF_MEMORY_FOR_SCRIPT,
-    SCRIPT_CANNOT_BE_KILLED,
     SCRIPT_DEBUG_REFUSED,
     SCRIPT_FLUSH_OPTION,
     CommandError,
@@ -161,11 +160,9 @@ def script_kill(session: Session, argv: list[bytes]) -> Reply:
     error by itself after some seconds.
     """
     scripts = session.instance.scripts
-    if scripts is None or not scripts.is_busy:
+    if scripts is None:
         raise CommandError(NO_SCRIPT_RUNS)
-    if scripts.run.has_written:
-        raise CommandError(SCRIPT_CANNOT_BE_KILLED)
-    scripts.kill()
+    scripts.kill(is_function=False)
     return OK
 
 

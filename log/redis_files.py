@@ -178,11 +178,19 @@ class _Part:
 
     def _run(self, database: int, argv: list[bytes]) -> None:
         if argv[0].upper() == FUNCTION:
-            self._report.leave_out("functions (FUNCTION LOAD)")
+            self._keep_functions(database, argv)
             return
         self._report.commands += 1
         self._report.highest_database = max(self._report.highest_database, database)
         self._apply(database, argv)
+
+    def _keep_functions(self, database: int, argv: list[bytes]) -> None:
+        """Keep a library of functions, unless it is of another engine."""
+        try:
+            self._apply(database, argv)
+            self._report.commands += 1
+        except CommandError:
+            self._report.leave_out("functions (FUNCTION LOAD)")
 
     def _run_sets(self, database: int, batch: list[list[bytes]]) -> None:
         """Run SETs without a deadline together: most keys of most snapshots."""

@@ -8,8 +8,8 @@
    files are AppendOnlyLogs.
 
     begin   at the end of a turn: X is the log's position; each database gets a view
-    walk    in the loop, in slices of a millisecond: each key as the commands that rebuild it, in batches, which a
-            thread writes to `<log>.rewrite` and syncs every few megabytes
+    walk    in the loop, in slices of a millisecond: the libraries of functions, and each key, as the commands that
+            rebuild it, in batches, which a thread writes to `<log>.rewrite` and syncs every few megabytes
     copy    in a thread: fsync, then copy the log's tail from X, repeatedly until little is left
     settle  in a thread, in the place of an fsync: fsync the log, copy the rest, fsync the copy; repeated if much was
             logged meanwhile
@@ -148,6 +148,7 @@ class Rewrite:
             self._reader.close()
             raise
         self._views = [RewriteView(db, self._write, self._write_in_steps) for db in store.databases if db.entries]
+        self._libraries = store.library_commands()
         self._walk = self._walking()
 
     # ---- in the loop: the views
@@ -195,6 +196,8 @@ class Rewrite:
         return bool(self._queue)
 
     def _walking(self) -> Iterator[None]:
+        for argv in self._libraries:
+            self._append(0, argv)
         while self._views:
             view = self._views[-1]
             visited, queued_bytes = 0, self._queued_bytes

@@ -7,6 +7,7 @@ the event loop: the caller asks for the next piece. The stream consists of RESP 
     @HOLES n                  n places that compaction has emptied
     @GHOST key                a tombstone: the place of a key that was deleted
     SET key value ...         the place of a key, as the commands that make it (`values.rebuild`)
+    FUNCTION LOAD ...         a library of functions
     @PART instance bytes      a part of an entry whose last part is not there yet
 
 **Places are preserved**, because SCAN's cursor is a place, and a client may continue a SCAN at another instance. The
@@ -95,6 +96,7 @@ class Snapshot:
         self._store = store
         self._databases: list[DatabaseSnapshot] = []
         self._parts = [(instance, part) for instance, known in parts.items() for part in known]
+        self._libraries = store.library_commands()
 
     def begin(self) -> Iterator[None]:
         """Copy the places of all keys, in steps between which no entry may be applied."""
@@ -111,6 +113,7 @@ class Snapshot:
         """Yield the pieces of the stream; entries may be applied between them."""
         for instance, part in self._parts:
             yield encode_command((PART, b"%d" % instance, part))
+        yield from map(encode_command, self._libraries)
         for database in self._databases:
             yield from database.walk()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable
 
 from rdb.crc64 import BLOCK_BYTES, crc64
+from rdb.primitives import string
 from rdb.source import BadFormat, Source
 
 VERSION = 10  # of Redis 7.0
@@ -16,10 +17,15 @@ TAIL_BYTES = 10
 CHECKSUM_BYTES = 8
 STEP_BYTES = BLOCK_BYTES
 LONG_BYTES = 1 << 20
+FUNCTION_2 = 245
 
 
 class WrongChecksum(Exception):
     """A payload is not whole, or is of a newer Redis."""
+
+
+class NoFunction(Exception):
+    """A payload of functions holds something else."""
 
 
 def seal(pieces: Iterable[bytes], version: int) -> Generator[None, None, bytes | memoryview]:
@@ -39,13 +45,37 @@ def seal(pieces: Iterable[bytes], version: int) -> Generator[None, None, bytes |
 
 def open_payload(payload: bytes) -> Generator[None, None, tuple[int, Source]]:
     """Return the type and the serialized value of a payload, after some steps. Raises WrongChecksum."""
+    size = yield from _verified_size(payload)
+    if size < 1:
+        raise WrongChecksum
+    return payload[0], Source(payload, 1, size)
+
+
+def seal_libraries(codes: Iterable[bytes]) -> Generator[None, None, bytes | memoryview]:
+    """Return the payload of libraries of functions: each is FUNCTION_2 and its code."""
+    return seal([piece for code in codes for piece in (bytes((FUNCTION_2,)), string(code))], VERSION)
+
+
+def open_libraries(payload: bytes) -> Generator[None, None, list[bytes]]:
+    """Return the codes of a payload's libraries, after some steps. Raises WrongChecksum, BadFormat and NoFunction."""
+    size = yield from _verified_size(payload)
+    source, codes = Source(payload, 0, size), []
+    while source.position < size:
+        if source.byte() != FUNCTION_2:
+            raise NoFunction
+        codes.append(source.whole_string())
+    return codes
+
+
+def _verified_size(payload: bytes) -> Generator[None, None, int]:
+    """Return the size of what a payload holds. Raises WrongChecksum."""
     size = len(payload) - TAIL_BYTES
-    if size < 1 or int.from_bytes(payload[size : size + 2], "little") > NEWEST_VERSION:
+    if size < 0 or int.from_bytes(payload[size : size + 2], "little") > NEWEST_VERSION:
         raise WrongChecksum
     checksum = yield from _checksum(payload, size + 2)
     if payload[-CHECKSUM_BYTES:] != checksum:
         raise WrongChecksum
-    return payload[0], Source(payload, 1, size)
+    return size
 
 
 def string_bytes(payload: bytes) -> int:

@@ -4,7 +4,8 @@
     key      = [deadline]  [idle time or use count]  type  string  value
 
 1. Keys are yielded with their deadlines as they are, expired or not.
-2. What is not a key and cannot be kept is named in `warnings`: functions, data of modules, the uses of keys.
+2. What is not a key and cannot be kept is named in `warnings`: data of modules, the uses of keys, and functions of a
+   release candidate of Redis 7.0. The libraries of functions are yielded as commands.
 3. BadFormat says at which byte the file is not what the format says.
 """
 
@@ -71,6 +72,8 @@ class Snapshot:
                 deadline_ms = self._deadline(1000 * source.number(4))
             elif kind == SELECT:
                 database = source.length()
+            elif kind == FUNCTION_2:
+                yield 0, [b"FUNCTION", b"LOAD", b"REPLACE", source.whole_string()]
             elif kind == EOF:
                 break
             else:
@@ -125,9 +128,6 @@ class Snapshot:
             source.length()
         elif kind == FREQUENCY:
             source.byte()
-        elif kind == FUNCTION_2:
-            source.whole_string()
-            self._warn("functions (FUNCTION LOAD)")
         elif kind == FUNCTION:
             self._skip_old_function()
             self._warn("functions (FUNCTION LOAD)")

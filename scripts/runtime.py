@@ -121,11 +121,12 @@ class Runtime:
         }
         hidden = {
             b"@sandbox": True,
+            b"@functions": True,
             b"=(tail call)": True,
             **{f"@{name}".encode(): True for name in (*SHARED, *LIBRARIES)},
         }
         setup = self._lua.compile(_source(), name=b"@sandbox")
-        self._compile, self._run = setup(
+        self._compile, self._run, self._parts = setup(
             wrap(self.table_from(functions)), self.table_from(options), self.table_from(hidden)
         )
         self._functions: dict[bytes, Any] = {}

@@ -632,7 +632,8 @@ local function result(is_done, value)
     return "table", out
 end
 
-local function run_words(script, key_count, ...)
+-- Return the keys and the arguments of a script.
+local function split(key_count, ...)
     local words, keys = { ... }, {}
     if type(words[1]) == "table" then
         words = words[1]
@@ -647,12 +648,36 @@ local function run_words(script, key_count, ...)
         end
         words = arguments
     end
-    globals.KEYS, globals.ARGV = keys, words
+    return keys, words
+end
+
+local function run(work)
     killed = nil
+    return result(xpcall(work, handle))
+end
+
+local function run_seeded(work)
     if is_pool then
         seed(host.random())
     end
-    return result(xpcall(script, handle))
+    return run(work)
 end
 
-return compile, run_words
+local function run_words(script, key_count, ...)
+    globals.KEYS, globals.ARGV = split(key_count, ...)
+    return run_seeded(script)
+end
+
+return compile,
+    run_words,
+    { -- for functions.lua
+        compile = compile,
+        environment = environment,
+        fail = fail,
+        globals = globals,
+        protected = protected,
+        redis = redis,
+        run = run,
+        run_seeded = run_seeded,
+        split = split,
+    }

@@ -167,6 +167,8 @@ WRITES = {
         ["stream", "MAXLEN", "5", "9", "f", LARGE],
     ],
     "XSETID": [["stream", "99"]],
+    "FUNCTION LOAD": [["#!lua name=lib\nredis.register_function('f', function() end)"]],  # no keys take memory for it
+    "FUNCTION RESTORE": [[old_forms.payload(245, old_forms.string(b"#!lua name=x\n")).decode("latin-1")]],
     "XGROUP CREATE": [["new", "group", "$", "MKSTREAM"], ["stream", "group", "0"]],
     "XGROUP CREATECONSUMER": [["stream", "g", "consumer"]],
     "XREADGROUP": [["GROUP", "g", "consumer", "STREAMS", "stream", ">"]],

@@ -49,7 +49,7 @@ def read(data: bytes) -> tuple[list[tuple[int, list[bytes]]], Snapshot]:
             b"\xfc" + pack("<q", 7) + b"\x01" + string(b"l") + length(1) + string(b"x") + KEY,
             [(0, [b"RPUSH", b"l", b"x"]), (0, [b"PEXPIREAT", b"l", b"7"]), SET],
         ),
-        (b"\xf5" + string(b"#!lua name=x") + KEY, [SET]),
+        (b"\xf5" + string(b"#!lua name=x") + KEY, [(0, [b"FUNCTION", b"LOAD", b"REPLACE", b"#!lua name=x"]), SET]),
         (b"\xf6" + string(b"f") + string(b"LUA") + length(1) + string(b"text") + string(b"code") + KEY, [SET]),
         (MODULE_DATA + KEY, [SET]),
         (b"\x01" + string(b"empty") + length(0) + KEY, [SET]),
@@ -66,7 +66,8 @@ def test_a_file_is_read_as_commands(body: bytes, commands: list[tuple[int, list[
 
 
 def test_what_cannot_be_kept_is_named() -> None:
-    body = b"\xf5" + string(b"one") + b"\xf5" + string(b"two") + MODULE_DATA + b"\x01" + string(b"e") + length(0)
+    old_function = b"\xf6" + string(b"f") + string(b"LUA") + length(0) + string(b"code")
+    body = 2 * old_function + MODULE_DATA + b"\x01" + string(b"e") + length(0)
     _, snapshot = read(old_forms.snapshot(body))
     assert snapshot.warnings == {"functions (FUNCTION LOAD)": 2, "data of the module ABCDEFGHI": 1}
     assert (snapshot.keys, snapshot.empty_keys) == (0, 1)

@@ -24,6 +24,7 @@ FLOOR = Floor(0.6)
 CHANNEL = "channel"
 PUBLISH = ["PUBLISH", CHANNEL, "x" * 64]  # what redis-benchmark sends
 KEYS = 10_000
+BALL_BYTES = len(b"*2\r\n$8\r\nfor:0000\r\n$1\r\nx\r\n")
 
 Client = Callable[[int], float]  # sends so many requests, and returns how many a second were answered
 
@@ -56,14 +57,14 @@ def _read_all(sockets: list[socket.socket]) -> None:
 
 @contextlib.contextmanager
 def transactions(server: Server, depth: int, clients: int, size_bytes: int) -> Iterator[Client]:
-    """Send transactions of three SETs and two GETs, `depth` of them in a pipeline."""
+    """Send transactions of three SETs, and two GETs of the same keys, `depth` of them in a pipeline."""
     value = "x" * size_bytes
     queued, got = b"+OK\r\n" + b"+QUEUED\r\n" * 5, b"$%d\r\n%b\r\n" % (size_bytes, value.encode())
     replies = queued + b"*5\r\n" + b"+OK\r\n" * 3 + got * 2
     made = []
-    for number in range(KEYS // 5):
-        names = [key(5 * number + each) for each in range(5)]
-        requests = [["SET", name, value] for name in names[:3]] + [["GET", name] for name in names[3:]]
+    for number in range(KEYS // 3):
+        names = [key(3 * number + each) for each in range(3)]
+        requests = [["SET", name, value] for name in names] + [["GET", name] for name in names[:2]]
         made.append(b"".join(encode(*words) for words in [["MULTI"], *requests, ["EXEC"]]))
     starts = range(0, len(made) - depth + 1, depth)
     pipelines = [Batch(b"".join(made[at : at + depth]), replies * depth) for at in starts]
@@ -78,24 +79,22 @@ def ping_pong(server: Server, _depth: int, clients: int, _size_bytes: int) -> It
     with server.connections(clients) as sockets:
         for number, sock in enumerate(sockets):
             sock.sendall(_wait(number))
-        yield partial(_play, sockets)
+        yield partial(_play, sockets, [BALL_BYTES] * clients)
 
 
 def _wait(number: int) -> bytes:
     return encode("BLPOP", f"for:{number:04}", 0)
 
 
-def _play(sockets: list[socket.socket], count: int) -> float:
-    """Play so many rounds; all pairs at once. Each client waits already."""
+def _play(sockets: list[socket.socket], missing: list[int], count: int) -> float:
+    """Play so many rounds; all pairs at once. Each client waits already; `missing`: for how many bytes."""
     numbers = {sock.fileno(): number for number, sock in enumerate(sockets)}
     serves = [encode("RPUSH", f"for:{number ^ 1:04}", "x") for number in range(len(sockets))]
     hits = [push + _wait(number) for number, push in enumerate(serves)]
-    ball = len(b"*2\r\n$8\r\nfor:0000\r\n$1\r\nx\r\n")
     poll, buffer = select.epoll(), bytearray(RECEIVE_BYTES)
     for fd in numbers:
         poll.register(fd, select.EPOLLIN)
     with contextlib.closing(poll), socket.create_connection(sockets[0].getpeername()) as judge:
-        missing = [ball] * len(sockets)
         playing, left = len(sockets) // 2, count
         start = time.perf_counter()
         for number in range(0, len(sockets), 2):
@@ -111,10 +110,10 @@ def _play(sockets: list[socket.socket], count: int) -> float:
                     if left < playing:  # this pair ends here, and waits again
                         playing -= 1
                         sockets[number].sendall(_wait(number))
-                        missing[number] = ball
+                        missing[number] = BALL_BYTES
                         continue
                 sockets[number].sendall(hits[number])
-                missing[number] = ball + len(b":1\r\n")
+                missing[number] = len(b":1\r\n") + BALL_BYTES
         return count / (time.perf_counter() - start)
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Generator, Mapping, Sequence
 from functools import partial
-from time import perf_counter, time
+from time import time
 from types import GeneratorType
 
 import commands.acl
@@ -94,6 +94,7 @@ logger = logging.getLogger("godis")
 
 PART_REQUESTS = 64  # one call of `run` executes at most this many; then its caller reads the clock
 PART_REPLY_BYTES = 1 << 20  # `run` ends after this many bytes of replies; then its caller sends them
+SAMPLED_PIPELINE = 16  # a pipeline is measured if its command has at most so many calls until the next measured one
 SHORT_BYTES = 4096  # `run` does not read the clock after a shorter string
 WHILE_SUBSCRIBED = frozenset(
     b"SUBSCRIBE UNSUBSCRIBE PSUBSCRIBE PUNSUBSCRIBE SSUBSCRIBE SUNSUBSCRIBE PING QUIT EXIT RESET".split()
@@ -108,6 +109,7 @@ class Engine:
     def __init__(self, instance: Instance, table: Mapping[bytes, Command] = TABLE) -> None:
         self.instance = instance
         table = {**HIDDEN, **table}
+        table = {name: measured.counted(row, instance.measures.counts) for name, row in table.items()}
         # Clients send a name in upper or lower case. The table holds both; only a mixture has to be folded.
         self.table = {**table, **{name.lower(): row for name, row in table.items()}}
         self.replaying = Session(instance, 0)
@@ -138,18 +140,17 @@ class Engine:
         """
         instance, table = self.instance, self.table
         if instance.is_observed:
-            requests = self._observed(session, requests)
-        several = len(requests) > 1
-        if several:
+            instance.store.tracks_access = not session.no_touch
+            if instance.measures.one_by_one or instance.observer is not None:
+                return [self._run_observed(session, requests[0])]
+        if len(requests) > 1:
             replies_by_column = self._run_by_column(session, requests)
             if replies_by_column is not None:
                 return replies_by_column
             if len(requests) > PART_REQUESTS:
                 requests = requests[:PART_REQUESTS]
-        careful = several or instance.is_observed
         replies: list[Reply] = []
-        reply_bytes, counts = 0, instance.measures.counts
-        began = perf_counter()
+        reply_bytes = 0
         for argv in requests:
             count = None
             try:
@@ -164,16 +165,11 @@ class Engine:
                     if waits is QUEUED:
                         continue
                     break
-                count = counts[row.of(argv).name if row.subcommands else row.name]
-                count.calls += 1
-                if careful and (not row.swift or instance.observer is not None):
-                    reply, seconds = measured.run_alone(session, row, argv, count)
-                    began += seconds
-                    count = None
-                else:
-                    reply = row.run(session, argv)
+                count = row.count
+                count.left = left = count.left - 1
+                reply = row.run(session, argv) if left > 0 else measured.run(session, row, argv)
             except CommandError as error:
-                count = measured.count_refused(instance.measures, table, argv, count)
+                measured.count_refused(session, table, argv, ran=count is not None)
                 reply = self.refuse(refuse_queued(session, argv, error))
             except MemoryError:
                 reply = self.no_memory(argv[0])
@@ -197,24 +193,27 @@ class Engine:
                 or ((now := time()) > instance.turn_ends and now > until)
             ):
                 break
-        seconds = perf_counter() - began
-        if several:
-            measured.book_pipeline(session, table, requests[: len(replies)], replies, seconds)
-        elif count is not None:
-            count.seconds += seconds
-            if count.calls > count.next_sample:
-                count.sample(seconds)
-            if seconds > instance.measures.notable_seconds:
-                measured.note(session, row, argv, seconds, reply)
-        if careful and session.tracking is not None and not isinstance(replies[-1], Deferred):
-            observing.end_caching(session, requests[0])
         return replies
 
-    def _observed(self, session: Session, requests: Sequence[list[bytes]]) -> Sequence[list[bytes]]:
-        """Return the requests to run now: one, where each is measured alone, or others want to know of each."""
-        instance = self.instance
-        instance.store.tracks_access = not session.no_touch
-        return requests[:1] if instance.measures.one_by_one or instance.observer is not None else requests
+    def _run_observed(self, session: Session, argv: list[bytes]) -> Reply:
+        """Run one request and measure it, while others want to know of each; return its reply."""
+        count = None
+        try:
+            row = self.lookup(argv)
+            if not row.accepts(len(argv)):
+                raise row.wrong_arity()
+            if (self.instance.needs_checks or session.restricted) and (waits := self.admit(session, row, argv)):
+                return waits
+            count = row.count
+            count.left -= 1
+            return measured.run(session, row, argv)
+        except CommandError as error:
+            measured.count_refused(session, self.table, argv, ran=count is not None)
+            return self.refuse(refuse_queued(session, argv, error))
+        except MemoryError:
+            return self.no_memory(argv[0])
+        except Exception:
+            return self.internal_error(argv[0])
 
     def run_huge(self, session: Session, argv: list[bytes]) -> Reply:
         """Run a request of many megabytes; return its reply, or work that writes its effects to the log in slices."""
@@ -230,7 +229,7 @@ class Engine:
         """Run a request from start to end, and log its effects in slices, during which its keys are locked."""
         if (self.instance.needs_checks or session.restricted) and (waits := self.admit(session, row, argv)):
             return (yield from waits) if isinstance(waits, Generator) else waits
-        self.instance.measures.counts[row.name].calls += 1
+        self.instance.measures.counts.of(row.name, row.swift).left -= 1
         reply = yield from logging_in_slices(session, row.key_arguments(argv), partial(run_row, session, row, argv))
         return (yield from reply) if isinstance(reply, Generator) else reply  # the command itself takes slices, too
 
@@ -245,13 +244,17 @@ class Engine:
             return None
         if type(requests) is not Columns and requests[0][0] != requests[-1][0]:
             return None
-        began = perf_counter()
+        count = row.count
+        clock = self.instance.measures.clock
+        began = clock() if count.left <= SAMPLED_PIPELINE else 0.0
         try:
             replies = self._run_columns(row, row.run_many, session, requests)
         except Exception:
             return [self.internal_error(row.name)] * len(requests)
         if replies is not None:
-            measured.book_columns(session, row, requests, len(replies), perf_counter() - began)
+            count.left -= len(replies)
+            if began and count.left <= 0:
+                measured.book_columns(session, row, requests, len(replies), clock() - began)
         return replies
 
     @staticmethod

@@ -39,6 +39,7 @@ from commands.key_positions import (
     StoreOption,
 )
 from errors import NAMED_BYTES, UNKNOWN_SUBCOMMAND, WRONG_ARITY, CommandError
+from measuring.command_counts import CommandCount
 from replies import Reply
 from session import Session
 
@@ -101,6 +102,8 @@ FLAG_NAMES = {
     NO_MANDATORY_KEYS: b"no_mandatory_keys",
 }
 
+NOT_COUNTED = CommandCount()
+
 
 @dataclass(eq=False)
 class Command:
@@ -119,6 +122,7 @@ class Command:
     text_signs: bool = False
     run_many: RunMany | None = None
     subcommands: dict[bytes, Command] = field(default_factory=dict)
+    count: CommandCount = NOT_COUNTED  # of a row of an engine: its calls
     alone: bool = field(init=False)
     has_keys: bool = field(init=False)
     swift: bool = field(init=False)  # so short that it is measured together with others of its pipeline

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from commands import HIDDEN
 from commands.memory_report import Field
 from session import Instance
 
@@ -24,8 +25,8 @@ def commandstats(instance: Instance) -> Iterable[Field]:
             f"usec_per_call={count.seconds * 1e6 / max(1, count.calls):.2f},"
             f"rejected_calls={count.rejected},failed_calls={count.failed}",
         )
-        for name, count in list(instance.measures.counts.items())
-        if count.calls or count.rejected
+        for name, count in instance.measures.counts.items()
+        if (count.calls or count.rejected) and name not in HIDDEN
     ]
 
 
@@ -41,6 +42,6 @@ def latencystats(instance: Instance) -> Iterable[Field]:
                 [f"p{each:g}={time_us:.3f}" for each, time_us in zip(wanted, count.percentiles(wanted), strict=True)]
             ),
         )
-        for name, count in list(instance.measures.counts.items())
-        if count.sampled
+        for name, count in instance.measures.counts.items()
+        if count.sampled and name not in HIDDEN
     ]

@@ -1,7 +1,7 @@
 """Count requests, book their times, show them to monitors, and note the slow ones.
 
-1. `Engine.run` measures what comes alone inline, and what comes in a pipeline by the functions here. A transaction runs
-   its requests by `execute`.
+1. `Engine.run` counts each request, and runs by `run` those whose turn it is to be measured. A transaction runs its
+   requests by `execute`.
 2. The time of work in slices is that of its slices. The time for which a client waits is not counted.
 3. No function here reads the clock but by `Measures.clock`.
 """
@@ -9,12 +9,12 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
+from dataclasses import replace
 
 from commands import ADMIN, FAST, HIDDEN, SKIP_MONITOR, SKIP_SLOWLOG, TABLE, Command, execution, fold
 from errors import CommandError
-from measuring.command_counts import CommandCount
-from measuring.measures import Measures
-from replies import QUEUED, Deferred, Reply
+from measuring.command_counts import CommandCount, CommandCounts
+from replies import Deferred, Reply
 from session import Session
 
 
@@ -24,80 +24,68 @@ def row_of(argv: list[bytes], table: Mapping[bytes, Command] = TABLE) -> Command
     return (table.get(name) or HIDDEN[name]).of(argv)
 
 
+def counted(row: Command, counts: CommandCounts) -> Command:
+    """Return a row of an engine, which counts its calls."""
+    return replace(row, count=CommandCount() if row.subcommands else counts.of(row.name, row.swift))
+
+
+def _count_of(session: Session, row: Command, argv: list[bytes]) -> CommandCount:
+    named = row.of(argv)
+    return session.instance.measures.counts.of(named.name, named.swift)
+
+
 def execute(session: Session, argv: list[bytes], may_take_slices: bool = False) -> Reply:
-    """Run a request as `execution.execute` does, and measure it."""
+    """Run a request as `execution.execute` does, count it, and measure it if it is its turn."""
     if not session.id:  # the log's own
         return execution.execute(session, argv, may_take_slices)
-    name, measures = fold(argv[0]), session.instance.measures
+    name, instance = fold(argv[0]), session.instance
     row = TABLE.get(name) or HIDDEN[name]
-    count = measures.counts[row.of(argv).name if row.subcommands else row.name]
-    count.calls += 1
-    began = measures.clock()
-    reply = execution.run(session, row, argv, may_take_slices)
-    seconds = measures.clock() - began
+    count = _count_of(session, row, argv)
+    count.left -= 1
+    if count.left > 0 and not instance.is_observed:
+        reply = execution.run(session, row, argv, may_take_slices)
+    else:
+        calls, began = count.take(), instance.measures.clock()
+        reply = execution.run(session, row, argv, may_take_slices)
+        _book(session, row, argv, count, calls, began, reply)
     count.failed += type(reply) is CommandError
-    _book(session, row, argv, count, seconds, reply)
     return reply
 
 
-def run_alone(session: Session, row: Command, argv: list[bytes], count: CommandCount) -> tuple[Reply, float]:
-    """Run a request of a pipeline that is perhaps slow; return its reply and its time. Raises CommandError."""
-    clock = session.instance.measures.clock
-    began = clock()
-    reply = execution.run_row(session, row, argv)
-    seconds = clock() - began
-    _book(session, row, argv, count, seconds, reply)
-    return reply, seconds
+def run(session: Session, row: Command, argv: list[bytes]) -> Reply:
+    """Run a request that is counted already and is to be measured; return its reply. Raises what the command raises."""
+    count, clock = row.count, session.instance.measures.clock
+    if row.subcommands:
+        count.take()
+        count = _count_of(session, row, argv)
+        count.left -= 1
+    calls, began = count.take(), clock()
+    try:
+        reply = execution.run_row(session, row, argv)
+    except CommandError as error:
+        named = row.of(argv)
+        if named.accepts(len(argv)) and not named.subcommands:  # else its container has refused it
+            _book(session, row, argv, count, calls, began, error)
+        raise
+    _book(session, row, argv, count, calls, began, reply)
+    return reply
 
 
-def _book(session: Session, row: Command, argv: list[bytes], count: CommandCount, seconds: float, reply: Reply) -> None:
-    count.seconds += seconds
-    if count.calls > count.next_sample:
-        count.sample(seconds)
+def _book(
+    session: Session, row: Command, argv: list[bytes], count: CommandCount, calls: int, began: float, reply: Reply
+) -> None:
+    seconds = session.instance.measures.clock() - began
+    if not isinstance(reply, Generator):  # else `finish_work` does it
+        count.add(seconds, calls)
     if seconds > session.instance.measures.notable_seconds:
         note(session, row, argv, seconds, reply)
 
 
 def book_columns(session: Session, row: Command, requests: Sequence[list[bytes]], calls: int, seconds: float) -> None:
-    """Count a pipeline that ran by column, and book its time."""
-    measures = session.instance.measures
-    count = measures.counts[row.name]
-    count.calls += calls
-    count.seconds += seconds
-    if count.calls > count.next_sample:
-        count.sample(seconds / calls)
-    if seconds > measures.notable_seconds:
+    """Book the time of a pipeline that ran by column, whose requests are counted already."""
+    row.count.add(seconds / calls, row.count.take())
+    if seconds > session.instance.measures.notable_seconds:
         note(session, row, requests[0], seconds, None)
-
-
-def book_pipeline(
-    session: Session,
-    table: Mapping[bytes, Command],
-    requests: Sequence[list[bytes]],
-    replies: Sequence[Reply],
-    seconds: float,
-) -> None:
-    """Book the time of the swift requests of a pipeline on one of them, each in turn.
-
-    If they took long, the one with the most bytes is of note, because nobody knows which of them it was.
-    """
-    measures = session.instance.measures
-    measures.pipelines += 1
-    ran = len(requests)
-    start = measures.pipelines % ran
-    for place in (*range(start, ran), *range(start)):
-        row = table.get(requests[place][0])
-        if row is not None and row.swift and replies[place] is not QUEUED:
-            count = measures.counts[row.name]
-            count.seconds += seconds
-            if count.calls > count.next_sample:
-                count.sample(seconds / ran)
-            break
-    if seconds > measures.notable_seconds:
-        rows = [(table.get(fold(argv[0])), argv) for argv in requests]
-        swift = [(row, argv) for row, argv in rows if row is not None and row.swift]
-        if swift:
-            note(session, *max(swift, key=lambda pair: sum(map(len, pair[1]))), seconds, None)
 
 
 def finish_work(session: Session, argv: list[bytes], seconds: float, reply: Reply) -> None:
@@ -105,36 +93,30 @@ def finish_work(session: Session, argv: list[bytes], seconds: float, reply: Repl
     if isinstance(reply, Deferred):
         return  # it made room for the request, which has yet to run
     row = row_of(argv)
-    count = session.instance.measures.counts[row.name]
-    count.seconds += seconds
+    count = _count_of(session, row, argv)
     count.failed += isinstance(reply, CommandError)
-    if count.calls > count.next_sample:
-        count.sample(seconds)
+    count.add(seconds, 1)
     _note_time(session, row, argv, seconds)
 
 
 def uncount(session: Session, argv: list[bytes]) -> None:
     """Take back a call that did not run, because it waits."""
-    session.instance.measures.counts[row_of(argv).name].calls -= 1
+    _count_of(session, row_of(argv), argv).take_back()
 
 
-def count_refused(
-    measures: Measures, table: Mapping[bytes, Command], argv: list[bytes], count: CommandCount | None
-) -> CommandCount | None:
-    """Count a request that ended with an error; return None if it was refused before it ran."""
+def count_refused(session: Session, table: Mapping[bytes, Command], argv: list[bytes], *, ran: bool) -> None:
+    """Count a request that ended with an error, before it ran or when it `ran`."""
     row = table.get(fold(argv[0]))
     if row is None:
-        return None
-    row = row.of(argv)
-    if count is None:
-        measures.counts[row.name].rejected += 1
-        return None
-    if row.subcommands or not row.accepts(len(argv)):  # the row of the container has refused the subcommand
-        count.calls -= 1
-        count.rejected += not row.subcommands
-        return None
-    count.failed += 1
-    return count
+        return
+    count, named = _count_of(session, row, argv), row.of(argv)
+    if not ran:
+        count.rejected += 1
+    elif named.subcommands or not named.accepts(len(argv)):  # the row of the container has refused the subcommand
+        count.take_back()
+        count.rejected += not named.subcommands
+    else:
+        count.failed += 1
 
 
 def note(session: Session, row: Command, argv: list[bytes], seconds: float, reply: Reply) -> None:

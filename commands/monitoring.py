@@ -65,8 +65,8 @@ def monitor(session: Session, argv: list[bytes]) -> Reply:
 def slowlog_get(session: Session, argv: list[bytes]) -> Reply:
     """List the last requests that took longer than `slowlog-log-slower-than`, the newest first.
 
-    Differs from Redis: the time of work that runs in slices is that of its slices. Of quick commands of one pipeline
-    that took long together, the longest request is listed.
+    Differs from Redis: the time of work that runs in slices is that of its slices. Of quick commands, such as GET, one
+    call in 256 is measured, unless the threshold is below 1000 or `latency-monitor-threshold` is set.
     """
     if len(argv) > 3:
         raise CommandError(UNKNOWN_OR_WRONG_SUBCOMMAND % (argv[1][:NAMED_BYTES], b"SLOWLOG"))
@@ -149,7 +149,8 @@ def latency_doctor(session: Session, argv: list[bytes]) -> Reply:
 def latency_histogram(session: Session, argv: list[bytes]) -> Reply:
     """Show how many calls of some commands, or of all, took at most so many microseconds.
 
-    Differs from Redis: after the first 128 calls of a command, one in 128 is measured and stands for all of them.
+    Differs from Redis: after the first 128 calls of a quick command, such as GET, one in 256 is measured and stands for
+    all of them.
     """
     counts = session.instance.measures.counts
     if len(argv) == 2:

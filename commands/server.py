@@ -124,7 +124,7 @@ def config_set(session: Session, argv: list[bytes]) -> Reply:
 def config_resetstat(session: Session, argv: list[bytes]) -> Reply:
     """Reset the statistics of INFO to zero."""
     session.instance.statistics.reset()
-    session.instance.measures.counts.clear()
+    session.instance.measures.counts.reset()
     store = session.store
     store.expired_keys = store.evicted_keys = store.hits = store.misses = 0
     return OK

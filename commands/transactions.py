@@ -186,7 +186,7 @@ def exec_(session: Session, argv: list[bytes]) -> Reply:
 
 def _refuse(session: Session, name: bytes, text: bytes) -> CommandError:
     """Count an error that a command returns, and return it."""
-    session.instance.measures.counts[name].failed += 1
+    session.instance.measures.counts.of(name, swift=False).failed += 1
     return refuse(session.instance, CommandError(text))
 
 

@@ -12,15 +12,15 @@ from measuring.monitors import Monitors
 from measuring.rates import Rates
 from measuring.slow_log import SlowLog
 
-LEAST_PIPELINE_SECONDS = 0.001  # below this threshold the requests of a pipeline are measured one by one
+LEAST_SECONDS = 0.001  # below this threshold of the slow log each request is measured
 ALWAYS = -1.0
 
 
 class Measures:
     """Counts, slow log, latency and monitors.
 
-    A request that took more than `notable_seconds` is handed to `execution.note`. While `one_by_one` is True, the
-    engine runs and measures each request of a pipeline alone.
+    A measured request that took more than `notable_seconds` is handed to `measured.note`. While `one_by_one` is True,
+    the engine measures each request, and runs it alone.
     """
 
     def __init__(self) -> None:
@@ -32,7 +32,6 @@ class Measures:
         self.rates = Rates()
         self.notable_seconds = inf
         self.one_by_one = False
-        self.pipelines = 0  # that were measured as a whole
 
     def follow(self, slower_than_us: int, most_slow: int, latency_ms: int) -> None:
         """Take over the settings."""
@@ -45,9 +44,5 @@ class Measures:
         slow_seconds = self.slow_log.threshold_us / 1e6 if self.slow_log.threshold_us >= 0 else inf
         latency_seconds = self.latency.threshold_ms / 1e3 or inf
         least = min(slow_seconds, latency_seconds)
-        self.one_by_one = bool(self.monitors) or least < LEAST_PIPELINE_SECONDS
+        self.one_by_one = bool(self.monitors or self.latency.threshold_ms) or least < LEAST_SECONDS
         self.notable_seconds = ALWAYS if self.monitors else least
-
-    def reset_counts(self) -> None:
-        """Forget the counts and times of commands."""
-        self.counts.clear()

@@ -12,8 +12,7 @@ from instances import Bench, Client
 from random_commands import random_command
 from servers import GodisProcess, Raw, encode, parse
 
-import engine
-from measuring.command_counts import CommandCount
+from measuring.command_counts import FIRST_CALLS, SAMPLE_CALLS, CommandCount
 from measuring.shown_words import cut, quote
 from replies import FlatMap
 
@@ -232,7 +231,7 @@ def test_slow_requests_are_logged_as_redis_logs_them(shared_godis: GodisProcess,
 
 
 @pytest.fixture
-def slow_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[Bench, float], None]:
+def slow_clock() -> Callable[[Bench, float], None]:
     """Let each reading of the clock that measures requests be some seconds later than the last one."""
 
     def begin(bench: Bench, seconds: float) -> None:
@@ -242,7 +241,6 @@ def slow_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[Bench, float], None
             now[0] += seconds
             return now[0]
 
-        monkeypatch.setattr(engine, "perf_counter", clock)
         bench.instance.measures.clock = clock
 
     return begin
@@ -265,16 +263,28 @@ def test_what_is_quicker_than_the_threshold_is_not_logged(bench: Bench, slow_clo
     assert slow_words(client) == [[b"GET", b"a"]]
 
 
-def test_the_slow_request_of_a_pipeline_is_found(bench: Bench, slow_clock: Any) -> None:
+def test_each_slow_request_of_a_pipeline_is_logged(bench: Bench, slow_clock: Any) -> None:
     client = bench.connect()
     slow_clock(bench, 0.02)
-    requests = [[b"GET", b"a"], [b"KEYS", b"*"], [b"CONFIG", b"GET", b"port"], [b"SET", b"key", b"longest"]]
-    done = 0
-    while done < len(requests):
-        done += len(bench.engine.run(client.session, requests[done:]))
-    assert [b"CONFIG", b"GET", b"port"] in slow_words(client)
-    assert [b"SET", b"key", b"longest"] in slow_words(client)
-    assert [b"GET", b"a"] not in slow_words(client)
+    requests = [[b"GET", b"a"], [b"KEYS", b"*"], [b"CONFIG", b"GET", b"port"], [b"SET", b"a", b"1"]]
+    assert len(bench.engine.run(client.session, requests)) == 4
+    assert slow_words(client) == requests
+
+
+def test_of_a_quick_command_not_each_call_is_measured_unless_that_is_asked_for(bench: Bench, slow_clock: Any) -> None:
+    client = bench.connect()
+    for _ in range(FIRST_CALLS + 1):
+        client.ask("GET", "a")
+    slow_clock(bench, 0.02)
+    for _ in range(10):
+        client.ask("GET", "a")
+        client.ask("KEYS", "*")
+    assert slow_words(client) == [[b"KEYS", b"*"]] * 10
+    client.ask("SLOWLOG", "RESET")
+    client.ask("CONFIG", "SET", "latency-monitor-threshold", 5)
+    assert len(bench.engine.run(client.session, [[b"GET", b"a"]] * 2)) == 1
+    client.ask("GET", "b")
+    assert [words for words in slow_words(client) if words[0] == b"GET"] == [[b"GET", b"a"], [b"GET", b"b"]]
 
 
 def test_the_log_keeps_the_last_entries(bench: Bench) -> None:
@@ -321,21 +331,22 @@ def test_a_stall_is_an_event(godis: GodisProcess) -> None:
 def test_a_histogram_has_the_levels_of_redis() -> None:
     count = CommandCount()
     for microseconds in (0.2, 0.9, 1.02, 1.5, 7, 30, 31, 64, 500, 100_000):
-        count.calls += 1
-        count.sample(microseconds / 1e6)
+        count.add(microseconds / 1e6, 1)
     assert count.levels() == [(1, 3), (2, 4), (8, 5), (33, 7), (66, 8), (528, 9), (135266, 10)]
     assert list(count.percentiles([0, 50, 100])) == [0.2, 7.007, max(count.buckets) / 1000]
 
 
 def test_later_calls_are_sampled_and_none_is_lost() -> None:
-    count, samples = CommandCount(), 0
+    count, samples = CommandCount(swift=True), 0
     for _ in range(10_000):
-        count.calls += 1
-        if count.calls > count.next_sample:
-            count.sample(1e-6)
+        count.left -= 1
+        if not count.left:
+            count.add(1e-6, count.take())
             samples += 1
-    assert samples < 800
-    assert 10_000 - 128 <= count.sampled == sum(count.buckets.values())
+    assert count.calls == 10_000
+    assert samples == 128 + (10_000 - 128) // SAMPLE_CALLS
+    assert 10_000 - SAMPLE_CALLS < count.sampled == sum(count.buckets.values())
+    assert count.seconds == pytest.approx(count.sampled * 1e-6)
 
 
 def test_a_container_shows_the_histograms_of_its_subcommands(bench: Bench) -> None:
@@ -406,14 +417,14 @@ def test_times_are_shown_by_command(bench: Bench, slow_clock: Any) -> None:
     assert b"cmdstat_get" not in client.ask("INFO", "commandstats")
 
 
-def test_a_pipeline_books_its_time_on_each_of_its_commands(bench: Bench, slow_clock: Any) -> None:
+def test_a_transaction_counts_and_measures_what_it_runs(bench: Bench, slow_clock: Any) -> None:
     client = bench.connect()
     slow_clock(bench, 0.001)
-    for _ in range(4):
-        assert len(bench.engine.run(client.session, [[b"GET", b"a"], [b"INCR", b"b"]])) == 2
+    for line in ("MULTI", "GET a", "INCR b", "EXEC"):
+        client.ask(*line.split(" "))
     counts = bench.instance.measures.counts
-    assert [counts[name].calls for name in (b"GET", b"INCR")] == [4, 4]
-    assert [round(counts[name].seconds, 6) for name in (b"GET", b"INCR")] == [0.002, 0.002]
+    assert [counts[name].calls for name in (b"MULTI", b"GET", b"INCR", b"EXEC")] == [1, 1, 1, 1]
+    assert [round(counts[name].seconds, 6) for name in (b"GET", b"INCR")] == [0.001, 0.001]
 
 
 # ---- SAVE, MEMORY

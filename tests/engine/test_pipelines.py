@@ -12,7 +12,6 @@ from instances import START_MS, Bench, Client, run_all
 from servers import GodisProcess
 from tables import for_each
 
-from commands import TABLE
 from engine import CHECKS, PART_REPLY_BYTES, PART_REQUESTS, SHORT_BYTES
 from errors import INTERNAL, NO_AUTH, CommandError
 from protocol import encode_command
@@ -239,7 +238,7 @@ def test_a_bug_in_a_pipeline_is_an_error_for_each_request(
         raise ZeroDivisionError("no value of a user")
 
     client = Bench().connect()
-    monkeypatch.setattr(TABLE[b"GET"], "run_many", broken)
+    monkeypatch.setattr(client.bench.engine.table[b"GET"], "run_many", broken)
     replies = client.bench.engine.run(client.session, [[b"GET", b"secret"]] * 3)
     assert [reply.text for reply in replies if isinstance(reply, CommandError)] == [INTERNAL] * 3
     assert "internal error in GET" in caplog.text

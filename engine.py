@@ -167,7 +167,7 @@ class Engine:
                     break
                 count = row.count
                 count.left = left = count.left - 1
-                reply = row.run(session, argv) if left > 0 else measured.run(session, row, argv)
+                reply = row.run(session, argv) if left > 0 else measured.run(session, row, argv, count)
             except CommandError as error:
                 measured.count_refused(session, table, argv, ran=count is not None)
                 reply = self.refuse(refuse_queued(session, argv, error))
@@ -206,7 +206,7 @@ class Engine:
                 return waits
             count = row.count
             count.left -= 1
-            return measured.run(session, row, argv)
+            return measured.run(session, row, argv, count)
         except CommandError as error:
             measured.count_refused(session, self.table, argv, ran=count is not None)
             return self.refuse(refuse_queued(session, argv, error))

@@ -52,10 +52,10 @@ def execute(session: Session, argv: list[bytes], may_take_slices: bool = False) 
     return reply
 
 
-def run(session: Session, row: Command, argv: list[bytes]) -> Reply:
+def run(session: Session, row: Command, argv: list[bytes], count: CommandCount) -> Reply:
     """Run a request that is counted already and is to be measured; return its reply. Raises what the command raises."""
-    count, clock = row.count, session.instance.measures.clock
-    if row.subcommands:
+    clock = session.instance.measures.clock
+    if row.subcommands:  # `count` only brings it here
         count.take()
         count = _count_of(session, row, argv)
         count.left -= 1

@@ -29,6 +29,7 @@ from commands import (
     LONGEST_NAME_BYTES,
     MAY_REPLICATE,
     NOSCRIPT,
+    NOT_COUNTED,
     TABLE,
     WRITE,
     Command,
@@ -375,10 +376,10 @@ class Scripts:
             session = run.session
             if session.user.is_restricted:
                 self._check_user(session, row, argv)
-            count = self.instance.measures.counts[row.of(argv).name if row.subcommands else row.name]
-            count.calls += 1
-            if self.instance.is_observed:
-                reply, _ = measured.run_alone(session, row, argv, count)
+            count = NOT_COUNTED if row.subcommands else self.instance.measures.counts[row.name]
+            count.left -= 1
+            if count.left <= 0 or self.instance.is_observed:
+                reply = measured.run(session, row, argv, count)
             else:
                 reply = row.run(session, argv)
             kind = type(reply)

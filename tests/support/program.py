@@ -1,6 +1,6 @@
 """The program run to its end: as a process, or by its `main` in the process of the tests.
 
-A process takes a tenth of a second of CPU to begin, nearly all for modules that are loaded here already. So tables of
+A process takes 40 ms of CPU to begin, and ten times that where it cannot be forked (`spawner.py`). So tables of
 cases call `main`, the same code but for the one line that makes its result the exit code; each kind of end is seen
 of a process, too. What starts to serve, or waits for a signal, is a process always.
 """
@@ -17,8 +17,10 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from servers import GODIS, PATIENCE_SECONDS
+from spawner import can_spawn, spawner
 
 import godis
 from net.signals import ignored_signals, stopping_signals
@@ -28,16 +30,33 @@ Done = subprocess.CompletedProcess[str]
 
 def run(directory: Path, *args: str, env: Mapping[str, str] | None = None) -> Done:
     """Run a Godis that is expected to end by itself."""
+    argv, environment = [sys.executable, str(GODIS), *args], _environment(env)
+    if can_spawn(argv, environment, [str(GODIS)]):
+        return _run_spawned(argv, directory, environment)
     return subprocess.run(
-        [sys.executable, str(GODIS), *args],
+        argv,
         cwd=directory,
-        env=_environment(env),
+        env=environment,
         capture_output=True,
         text=True,
         errors="replace",
         timeout=PATIENCE_SECONDS,
         check=False,
     )
+
+
+def _run_spawned(argv: list[str], directory: Path, environment: Mapping[str, str]) -> Done:
+    with TemporaryFile() as output, TemporaryFile() as errors:
+        process = spawner(0).spawn(argv, directory, environment, output.fileno(), errors.fileno())
+        try:
+            process.wait(PATIENCE_SECONDS)
+        finally:
+            process.kill()
+        said = []
+        for file in (output, errors):
+            file.seek(0)
+            said.append(file.read().decode(errors="replace"))
+        return Done(argv, process.wait(), *said)
 
 
 def run_here(directory: Path, *args: str, env: Mapping[str, str] | None = None) -> Done:

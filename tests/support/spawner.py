@@ -3,8 +3,8 @@
 Run as a program, it is that process: it reads requests from the socket that is its stdin, forks a child for each, and
 reports how each child ended. A child has its own directory, environment, arguments and output. All children of one
 spawner have the seed of its hashes in common, so instances of a pool are children of different ones. The children end
-with the process of the tests. What is tested of the start itself is tested with a start from nothing: by `run` of
-program.py, and under strace and faketime.
+with the process of the tests. A start from nothing is tested where its parts are: under strace and faketime, by the
+README's commands, of an installed package, and in a pool's rig.
 """
 
 from __future__ import annotations
@@ -106,12 +106,15 @@ class Spawner:
         self._requests.close()
         self._process.wait()
 
-    def spawn(self, argv: list[str], directory: Path, environment: Mapping[str, str], output: int) -> Spawned:
-        """Start a command for which `can_spawn` is true; its stdout and stderr go to `output`."""
+    def spawn(
+        self, argv: list[str], directory: Path, environment: Mapping[str, str], output: int, errors: int | None = None
+    ) -> Spawned:
+        """Start a command for which `can_spawn` is true; its stderr goes to `errors`, or where its stdout goes."""
+        errors = output if errors is None else errors
         ours, report = socket.socketpair()
         request = json.dumps([argv[1:], str(directory), dict(environment)]).encode()
         with report:
-            socket.send_fds(self._requests, [request], [output, report.fileno()])
+            socket.send_fds(self._requests, [request], [output, errors, report.fileno()])
         return Spawned(argv, ours)
 
 
@@ -142,18 +145,20 @@ def serve(requests: socket.socket) -> None:
             woken.recv(4096)
             _report_ends(running)
         if requests in ready:
-            request, descriptors, _, _ = socket.recv_fds(requests, REQUEST_BYTES, 2)
+            request, descriptors, _, _ = socket.recv_fds(requests, REQUEST_BYTES, 3)
             if not request:
                 _end(running)
-            output, report = descriptors[0], socket.socket(fileno=descriptors[1])
+            output, errors = descriptors[:2]
+            report = socket.socket(fileno=descriptors[2])
             if (pid := os.fork()) == 0:
                 signal.set_wakeup_fd(-1)
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                 for other in (requests, woken, wake, report, *running.values()):
                     other.close()
-                _become(output, *json.loads(request))
+                _become(output, errors, *json.loads(request))
                 return
             os.close(output)
+            os.close(errors)
             report.sendall(b"%d\n" % pid)
             running[pid] = report
 
@@ -173,16 +178,16 @@ def _end(running: dict[int, socket.socket]) -> NoReturn:
     os._exit(0)
 
 
-def _become(output: int, argv: list[str], directory: str, environment: dict[str, str]) -> None:
+def _become(output: int, errors: int, argv: list[str], directory: str, environment: dict[str, str]) -> None:
     os.chdir(directory)
     os.environ.clear()
     os.environ.update(environment)
     time.tzset()
     null = os.open(os.devnull, os.O_RDONLY)
-    for source, descriptor in ((null, 0), (output, 1), (output, 2)):
+    for source, descriptor in ((null, 0), (output, 1), (errors, 2)):
         os.dup2(source, descriptor)
-    os.close(null)
-    os.close(output)
+    for source in (null, output, errors):
+        os.close(source)
     sys.argv = argv
 
 

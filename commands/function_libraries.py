@@ -99,6 +99,16 @@ class Functions:
     def _is_pool(self) -> bool:
         return self._instance.pool is not None
 
+    @property
+    def count(self) -> int:
+        """Return the number of functions."""
+        return len(self._by_name)
+
+    @property
+    def used_bytes(self) -> int:
+        """Return how much memory the runtime of the libraries has taken."""
+        return self._runtime.used_bytes if self._runtime is not None else 0
+
     def _runtime_of_reads(self) -> FunctionRuntime:
         if self._runtime is None:
             self._runtime = FunctionRuntime(self._scripts)

@@ -13,11 +13,6 @@ if sys.platform != "win32":
     import resource
 
 Field = tuple[str, object]
-SCRIPTS = (
-    *("used_memory_lua", "used_memory_vm_eval", "used_memory_scripts_eval", "number_of_cached_scripts"),
-    *("number_of_functions", "number_of_libraries", "used_memory_vm_functions", "used_memory_vm_total"),
-    *("used_memory_functions", "used_memory_scripts"),
-)
 SMALL_BYTES = 5 << 20  # of keys: about less there is nothing to say
 
 
@@ -84,7 +79,7 @@ def memory(instance: Instance) -> Iterable[Field]:
         *[("allocator_allocated", used), ("allocator_active", resident), ("allocator_resident", resident)],
         ("total_system_memory", system_bytes()),
         ("total_system_memory_human", show_bytes(system_bytes())),
-        *[(name, 0) for name in SCRIPTS],
+        *_scripts(instance),
         ("maxmemory", instance.config.maxmemory),
         ("maxmemory_human", show_bytes(instance.config.maxmemory)),
         ("maxmemory_policy", instance.config.maxmemory_policy),
@@ -100,6 +95,27 @@ def memory(instance: Instance) -> Iterable[Field]:
         *[("mem_cluster_links", 0), ("mem_aof_buffer", 0), ("mem_allocator", "libc"), ("active_defrag_running", 0)],
         ("lazyfree_pending_objects", sum(map(len, instance.store.garbage))),
         ("lazyfreed_objects", 0),
+    ]
+
+
+def _scripts(instance: Instance) -> list[Field]:
+    """Return the fields of scripts and functions. A library that has not been asked for since the start has none."""
+    scripts, functions, libraries = instance.scripts, instance.functions, instance.store.libraries
+    texts = scripts.texts if scripts is not None else {}
+    scripts_vm = scripts.runtime.used_bytes if scripts is not None and scripts.runtime is not None else 0
+    functions_vm = functions.used_bytes if functions is not None else 0
+    scripts_bytes, functions_bytes = sum(len(text.body) for text in texts.values()), sum(map(len, libraries.values()))
+    return [
+        ("used_memory_lua", scripts_vm),
+        ("used_memory_vm_eval", scripts_vm),
+        ("used_memory_scripts_eval", scripts_bytes),
+        ("number_of_cached_scripts", len(texts)),
+        ("number_of_functions", functions.count if functions is not None else 0),
+        ("number_of_libraries", len(libraries)),
+        ("used_memory_vm_functions", functions_vm),
+        ("used_memory_vm_total", scripts_vm + functions_vm),
+        ("used_memory_functions", functions_bytes),
+        ("used_memory_scripts", scripts_bytes + functions_bytes),
     ]
 
 
@@ -131,8 +147,8 @@ def memory_stats(instance: Instance) -> dict[bytes, object]:
         b"clients.normal": fields["mem_clients_normal"],
         b"cluster.links": 0,
         b"aof.buffer": 0,
-        b"lua.caches": 0,
-        b"functions.caches": 0,
+        b"lua.caches": fields["used_memory_scripts_eval"],
+        b"functions.caches": fields["used_memory_functions"],
         **databases,
         b"overhead.total": fields["used_memory_overhead"],
         b"keys.count": keys,

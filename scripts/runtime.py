@@ -138,9 +138,14 @@ class Runtime:
         for name in list(names.keys()):
             names[name] = None
 
+    @property
+    def used_bytes(self) -> int:
+        """Return how much memory Lua has taken."""
+        return int(self._lua.get_memory_used(total=True))
+
     def free_bytes(self) -> int:
         """Return how many bytes may still be handed over to Lua."""
-        return FULL_BYTES - int(self._lua.get_memory_used(total=True))
+        return FULL_BYTES - self.used_bytes
 
     def compile(self, sha: bytes, text: bytes) -> Any:
         """Return a script as a function of Lua. Raises CommandError if it is none."""
@@ -158,7 +163,7 @@ class Runtime:
         self._functions.clear()
 
     def _make_room(self, needed_bytes: int) -> None:
-        if self._lua.get_memory_used(total=True) > USUAL_BYTES:
+        if self.used_bytes > USUAL_BYTES:
             self._lua.gccollect()
         if needed_bytes > self.free_bytes():
             raise MemoryError

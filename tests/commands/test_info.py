@@ -275,3 +275,15 @@ def test_the_average_ttl_is_near_the_truth_with_many_keys(bench: Bench) -> None:
     text = info(client, "keyspace")["Keyspace"]["db0"]
     assert text.startswith("keys=20000,expires=20000,avg_ttl=")
     assert abs(int(text.rpartition("=")[2]) - 11_000) < 50
+
+
+def test_scripts_and_functions_are_counted() -> None:
+    pytest.importorskip("lupa")
+    client = Bench().connect()
+    names = ("number_of_cached_scripts", "number_of_libraries", "number_of_functions", "used_memory_lua")
+    assert [info(client, "memory")["Memory"][name] for name in names] == ["0"] * 4
+    client.ask("EVAL", "return 1", 0)
+    client.ask("FUNCTION", "LOAD", "#!lua name=m\nredis.register_function('f', function() return 1 end)")
+    *counts, lua_bytes = [info(client, "memory")["Memory"][name] for name in names]
+    assert counts == ["1", "1", "1"]
+    assert int(lua_bytes) > 10_000

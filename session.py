@@ -46,14 +46,18 @@ GATES = ("script", "blocked clients", "key locks", "log", "pause", "pool", "memo
 PAUSED = object()  # the outcome of a script that has paused
 
 
+class Stack(Protocol):
+    """Runs a script apart from the stack of its caller, so that it can pause amid a call."""
+
+    def run(self, job: Callable[[], Any] | None) -> Any: ...  # what the job returns, or PAUSED; None: the job goes on
+
+    def pause(self) -> None: ...  # called by the job; returns when it goes on
+
+
 class Apart(Protocol):
-    """Runs a script on a stack of its own, so that it can pause amid a call; provided by the network."""
+    """What the network provides for scripts that take long."""
 
-    def run(self, job: Callable[[], Any]) -> Any: ...  # what the job returns, or PAUSED
-
-    def resume(self) -> Any: ...  # the same, of the job that has paused
-
-    def pause(self) -> None: ...  # called by the job; returns when it is resumed
+    def stack(self) -> Stack: ...  # one that no script has
 
     def drive(self, go_on: Callable[[], bool]) -> None: ...  # calls it in each round of the loop, until it returns True
 

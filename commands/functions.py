@@ -282,7 +282,7 @@ def function_stats(session: Session, argv: list[bytes]) -> Reply:
     scripts = instance.scripts
     running: Any = None
     if scripts is not None and scripts.is_busy:
-        run = scripts.run
+        run = scripts.busy
         if run.request is None:
             raise CommandError(scripts.busy_text)
         duration_ms = int((instance.apart.now() - run.began) * 1000) if instance.apart is not None else 0

@@ -69,12 +69,13 @@ from replies import Reply, Work
 from scripts.conversion import TooLarge, boolean, from_lua, integer, to_lua
 from scripts.runtime import Runtime, sha_of
 from scripts.shebang import Script, parse
-from session import PAUSED, Instance, Session
+from session import PAUSED, Instance, Session, Stack
 
 LOG_LEVELS = (logging.DEBUG, logging.DEBUG, logging.INFO, logging.WARNING)
 MOST_TICKS = 10_000  # in a pool; a tick is 100 000 instructions, so it is some seconds
 LOAD_TICKS = 500  # to load a library of functions; as many as half a second has, which Redis allows
 TICKS_A_SLICE = 10  # in a pool
+CALLS_A_TICK = 1000  # in a pool: to call redis.call takes as long as some hundred instructions
 WAITS = (b"XREAD", b"XREADGROUP")  # with an option
 
 logger = logging.getLogger("godis")
@@ -83,26 +84,29 @@ logger = logging.getLogger("godis")
 class Run:
     """One script that runs."""
 
+    request: list[bytes] | None = None  # of a function
+    resp3 = False
+    has_written = False
+    is_keyless = False  # a command writes keys that it does not name
+    is_lost = False  # its effects are not to be logged
+    reason: bytes | None = None  # to end the script
+    ticks = calls = 0
+    began = 0.0
+    runtime: Runtime | None = None
+    stack: Stack | None = None  # that it runs on, if it may pause
+    outcome: Any = PAUSED
+
     def __init__(self, session: Session, name: bytes, *, read_only: bool, allow_oom: bool) -> None:
         store = session.store
         self.session = session
         self.db = session.db  # SELECT in a script ends with it
         self.name = name
-        self.request: list[bytes] | None = None  # of a function
         self.read_only = read_only
         self.checks_memory = bool(session.id and session.instance.eviction.limit_bytes) and not allow_oom
-        self.resp3 = False
-        self.has_written = False
-        self.reason: bytes | None = None  # to end the script
-        self.ticks = 0
         self.log = store.log
         self.effects = store.log.begin()
         self.keys: set[bytes] = set()  # that its commands write
-        self.is_keyless = False  # a command writes keys that it does not name
-        self.began = 0.0
         self.time = store.now_ms, store.expired_until_ms, store.default_deadline_ms
-        self.outcome: Any = PAUSED
-        self.is_lost = False  # its effects are not to be logged
 
 
 class Scripts:
@@ -112,9 +116,10 @@ class Scripts:
         self.instance = instance
         self.texts: dict[bytes, Script] = {}
         self.runtime: Runtime | None = None
-        self.run: Run | None = None
+        self.run: Run | None = None  # what runs now
+        self.busy: Run | None = None  # what takes long: it runs again in the next round of the loop
         self._rows: dict[bytes, Command] = {}
-        self._load_ticks = 0
+        self._load_ticks: int | None = None  # left to a library that is loaded
 
     # ---- scripts by their names
 
@@ -149,14 +154,14 @@ class Scripts:
 
     def begin(self, run: Run, runtime: Runtime, job: Callable[[], Any]) -> Reply:
         """Run what `job` runs in a runtime, as `start` does."""
-        session, apart = run.session, self.instance.apart
-        self.run, self._runtime_of_run = run, runtime
-        run.began = apart.now() if apart is not None else 0.0
+        apart, run.runtime = self.instance.apart, runtime
+        if apart is not None:
+            run.began, run.stack = apart.now(), apart.stack()
         with self._running(run):
-            run.outcome = job() if apart is None else apart.run(job)
+            run.outcome = job() if run.stack is None else run.stack.run(job)
         if run.outcome is not PAUSED:
             return self._end(run)
-        return self._in_slices(run) if not session.id else self._watched(run)
+        return self._in_slices(run) if not run.session.id else self._watched(run)
 
     @contextmanager
     def _running(self, run: Run) -> Iterator[None]:
@@ -164,12 +169,14 @@ class Scripts:
         store.log = run.effects
         was_executing, session.is_executing, session.runs_script = session.is_executing, True, True
         db, session.db = session.db, run.db
+        outer, self.run = self.run, run
         try:
             yield
         except BaseException:
             self._commit(run)
             raise
         finally:
+            self.run = outer
             store.log = run.log
             session.is_executing, session.runs_script = was_executing, False
             run.db, session.db = session.db, db
@@ -180,7 +187,6 @@ class Scripts:
         return self._reply(run)
 
     def _commit(self, run: Run) -> None:
-        self.run = None
         if not run.is_lost:
             observer = self.instance.read_observer
             if run.is_keyless and observer is not None:
@@ -209,8 +215,10 @@ class Scripts:
     def loading(self) -> Iterator[None]:
         """Limit the time in which a library of functions is loaded."""
         self._load_ticks = LOAD_TICKS
-        yield
-        self._load_ticks = 0
+        try:
+            yield
+        finally:
+            self._load_ticks = None
 
     # ---- a run that takes long
 
@@ -229,23 +237,28 @@ class Scripts:
         return lock
 
     def _resume(self, run: Run) -> None:
-        store, apart = run.session.store, self.instance.apart
-        assert apart is not None
+        store = run.session.store
+        assert run.stack is not None
         lock, store.key_lock = store.key_lock, None  # the script passes its own lock
         try:
             with self._running(run):
-                run.outcome = apart.resume()
+                run.outcome = run.stack.run(None)
         finally:
             store.key_lock = lock
 
     def _watched(self, run: Run) -> Work:
-        """Let the network go on with a script that takes long; return the work that waits for its reply."""
+        """Let the network go on with a script that takes long; return the work that waits for its reply.
+
+        In a pool it is one that reads, and entries of the log are applied meanwhile.
+        """
         instance, store = self.instance, self.instance.store
         assert instance.apart is not None
         stack = ExitStack()
         stack.callback(instance.gate, "script", closed=False)
         instance.gate("script", closed=True)
-        stack.enter_context(instance.locking_keys(self._lock(run)))
+        self.busy = run
+        if instance.pool is None:
+            stack.enter_context(instance.locking_keys(self._lock(run)))
         may_delete, store.may_delete = store.may_delete, False
         logger.warning(
             "a script takes long: others get BUSY until it ends, or is ended by SCRIPT KILL (%s)", run.name.decode()
@@ -266,6 +279,7 @@ class Scripts:
             if run.outcome is PAUSED:
                 return False
             store.may_delete = may_delete
+            self.busy = None
             self._commit(run)
             stack.close()
             return True
@@ -284,17 +298,17 @@ class Scripts:
     @property
     def is_busy(self) -> bool:
         """Return True if a script has paused, because it takes long."""
-        return self.run is not None and "script" in self.instance.closed_gates
+        return self.busy is not None
 
     @property
     def busy_text(self) -> bytes:
         """What others are told while a script or a function takes long."""
-        return BUSY if self.run is None or self.run.request is None else BUSY_FUNCTION
+        return BUSY if self.busy is None or self.busy.request is None else BUSY_FUNCTION
 
     def kill(self, *, is_function: bool) -> None:
         """End the script or function that takes long, at its next tick. Raises CommandError."""
-        run = self.run
-        if run is None or not self.is_busy:
+        run = self.busy
+        if run is None:
             raise CommandError(NO_SCRIPT_RUNS)
         if is_function != (run.request is not None):
             raise CommandError(self.busy_text)
@@ -304,9 +318,9 @@ class Scripts:
 
     def abandon(self) -> None:
         """End the script that takes long, because the process ends. Nothing of it is logged."""
-        if self.run is not None:
-            self.run.reason = SCRIPT_KILLED
-            self.run.is_lost = True
+        if self.busy is not None:
+            self.busy.reason = SCRIPT_KILLED
+            self.busy.is_lost = True
 
     # ---- what scripts call; nothing of it raises
 
@@ -314,17 +328,20 @@ class Scripts:
         """Pause the script if it takes long; return the error that ends it, or None."""
         run, apart = self.run, self.instance.apart
         if run is None:
+            if self._load_ticks is None:  # a script is compiled
+                return None
             self._load_ticks -= 1
             return None if self._load_ticks > 0 else FUNCTION_LOAD_TIMEOUT
         try:
             run.ticks += 1
             if not run.session.id:
-                if self.instance.pool is not None and run.ticks > MOST_TICKS:
+                if self.instance.pool is not None and run.ticks + run.calls // CALLS_A_TICK > MOST_TICKS:
                     return SCRIPT_TOO_LONG
-                if apart is not None and run.ticks % TICKS_A_SLICE == 0:
-                    apart.pause()
+                if run.stack is not None and run.ticks % TICKS_A_SLICE == 0:
+                    run.stack.pause()
             elif apart is not None and (apart.now() - run.began) * 1000 >= self.instance.config.busy_ms:
-                apart.pause()
+                assert run.stack is not None
+                run.stack.pause()
             return run.reason
         except BaseException:
             return SCRIPT_ENDED
@@ -378,6 +395,7 @@ class Scripts:
                 self._check_user(session, row, argv)
             count = NOT_COUNTED if row.subcommands else self.instance.measures.counts[row.name]
             count.left -= 1
+            run.calls += 1
             if count.left <= 0 or self.instance.is_observed:
                 reply = measured.run(session, row, argv, count)
             else:
@@ -387,8 +405,8 @@ class Scripts:
                 return reply
             while isinstance(reply, Generator):
                 reply = at_once(reply)
-            runtime = self._runtime_of_run
-            return to_lua(reply, run.resp3, runtime.table_from, runtime.free_bytes)
+            assert run.runtime is not None
+            return to_lua(reply, run.resp3, run.runtime.table_from, run.runtime.free_bytes)
         except CommandError as error:
             return refuse(self.instance, error).text, b"err"
         except TooLarge:
@@ -431,16 +449,14 @@ class Scripts:
         if not argv:
             raise CommandError(SCRIPT_NO_ARGUMENTS)
         row = TABLE.get(fold(argv[0]))
-        if row is None or (
-            row.subcommands and len(argv) > 1 and fold(argv[1]) not in row.subcommands and not row.accepts(1)
-        ):
+        if row is None or (row.subcommands and len(argv) > 1 and fold(argv[1]) not in row.subcommands):
             raise CommandError(SCRIPT_UNKNOWN_COMMAND)
         if not row.accepts(len(argv)) or not row.of(argv).accepts(len(argv)):
             raise CommandError(SCRIPT_ARITY)
         if row.of(argv).flags & NOSCRIPT:
             raise CommandError(SCRIPT_COMMAND_REFUSED)
         if row.name in WAITS and b"BLOCK" in map(fold, argv):
-            raise CommandError(SCRIPT_BLOCKS % fold(argv[0]).lower())
+            raise CommandError(SCRIPT_BLOCKS % argv[0])
         is_special = row.subcommands or row.flags & (MAY_REPLICATE | EVERYWHERE) or row.name in WAITS
         if not is_special and len(argv[0]) < LONGEST_NAME_BYTES:
             self._rows[argv[0]] = row  # at most some hundred names, each as a script spells it

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from errors import FUNCTION_NOT_COMPILED, FUNCTION_NOT_REGISTERED, CommandError
+from scripts.libraries import code_of
 from scripts.runtime import Runtime
 
 SOURCE = Path(__file__).parent / "functions.lua"
@@ -24,7 +25,7 @@ class FunctionRuntime(Runtime):
     """A runtime whose `run` calls a function that a library has registered."""
 
     def _empty_globals(self) -> None:
-        functions = self._lua.compile(SOURCE.read_bytes(), name=b"@functions")
+        functions = self._lua.compile(code_of(SOURCE))
         self._load_library, self._run = functions(self._parts)
         super()._empty_globals()
 

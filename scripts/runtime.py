@@ -11,22 +11,23 @@
    that ends the script. What C does in one call, such as the search for a pattern, is not interrupted, as in Redis.
 
 In a pool each script runs in a runtime of its own (`is_pool`), because all that it can observe must be the same on
-every instance: when memory ends, when weak tables are cleared, what collectgarbage counts, how often `tick` is called.
-What differs between processes is the address of an object. So objects are shown with a number, and tables whose keys
-are objects cannot be visited in a pool. Strings are hashed alike everywhere: Lua 5.1 has no seed.
+every instance: when memory ends, how often `tick` is called, the numbers of objects. What differs between processes is
+the address of an object. So objects are shown with a number; tables whose keys are objects cannot be visited in a
+pool; and such a table may grow a little earlier or later, so that what collectgarbage counts, and when it frees what,
+is hidden: weak tables are refused. What remains is a script that fills a gigabyte to the last kilobyte. Strings are
+hashed alike everywhere: Lua 5.1 has no seed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 from hashlib import sha1
 from pathlib import Path
 from typing import Any, Protocol
 
 from errors import NO_LUA, SCRIPT_NOT_COMPILED, CommandError
 from scripts.bytecode import traceable
-from scripts.libraries import LIBRARIES, SHARED, load_libraries
+from scripts.libraries import LIBRARIES, SHARED, code_of, load_libraries
 from version import REDIS_VERSION
 
 # A value of 512 MB, the longest, can be read and changed once. Redis has no limit.
@@ -67,11 +68,6 @@ class Host(Protocol):
 
 def _refuse(obj: object, name: object, is_setting: bool) -> None:
     raise AttributeError("no script reaches an object of Python")
-
-
-@cache
-def _source() -> bytes:
-    return SOURCE.read_bytes()
 
 
 def sha_of(text: bytes) -> bytes:
@@ -125,10 +121,11 @@ class Runtime:
             b"=(tail call)": True,
             **{f"@{name}".encode(): True for name in (*SHARED, *LIBRARIES)},
         }
-        setup = self._lua.compile(_source(), name=b"@sandbox")
+        setup = self._lua.compile(code_of(SOURCE))
         self._compile, self._run, self._parts = setup(
             wrap(self.table_from(functions)), self.table_from(options), self.table_from(hidden)
         )
+        self._kept_bytes = 0  # after the last collection
         self._functions: dict[bytes, Any] = {}
         self._empty_globals()
 
@@ -163,14 +160,17 @@ class Runtime:
         self._functions.clear()
 
     def _make_room(self, needed_bytes: int) -> None:
-        if self.used_bytes > USUAL_BYTES:
-            self._lua.gccollect()
         if needed_bytes > self.free_bytes():
             raise MemoryError
 
     def run(self, function: Any, key_count: int, words: Sequence[bytes]) -> Any:
         """Run a script; return what `result` in sandbox.lua makes. Raises MemoryError if the words do not fit."""
         self._make_room(sum(map(len, words)) + WORD_BYTES * len(words))
-        if len(words) <= MOST_WORDS:
-            return self._run(function, key_count, *words)
-        return self._run(function, key_count, self.table_from(words))
+        try:
+            if len(words) <= MOST_WORDS:
+                return self._run(function, key_count, *words)
+            return self._run(function, key_count, self.table_from(words))
+        finally:
+            if self.used_bytes > self._kept_bytes + USUAL_BYTES:
+                self._lua.gccollect()
+                self._kept_bytes = self.used_bytes

@@ -89,6 +89,15 @@ if is_pool then
     end
 end
 
+if is_pool then
+    function globals.setmetatable(t, meta)
+        if type(meta) == "table" and rawget(meta, "__mode") ~= nil then
+            error("in a pool there are no weak tables: they lose their members at another moment on each instance", 2)
+        end
+        return setmetatable(t, meta)
+    end
+end
+
 function globals.rawget(t, key)
     return rawget(real_of[t] or t, key)
 end
@@ -203,7 +212,7 @@ local COLLECTS = { collect = true, step = true, stop = false, restart = false, s
 -- The collector's settings would stay for other scripts: nothing changes them.
 function globals.collectgarbage(what)
     if what == "count" then
-        return memory("count")
+        return is_pool and 0 or memory("count")
     end
     local collects = COLLECTS[what == nil and "collect" or what]
     if collects == nil then
@@ -215,7 +224,7 @@ function globals.collectgarbage(what)
 end
 
 function globals.gcinfo()
-    return floor(memory("count"))
+    return is_pool and 0 or floor(memory("count"))
 end
 
 local function tick()

@@ -196,6 +196,11 @@ def test_a_large_reply_that_does_not_fit_is_an_error_of_the_script(with_little_m
     assert client.ask("EVAL", "return #redis.call('get', 'large')", 0) == 20 << 20
 
 
+def test_a_tick_while_a_script_is_compiled_does_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "TICK_INSTRUCTIONS", 1)
+    assert Bench().connect().ask("EVAL", "return 7", 0) == 7
+
+
 # ---- how long they may take
 
 

@@ -16,10 +16,11 @@ redis.call is the hot path: `call` looks a command up by the name as it was writ
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from math import copysign, isnan
+from types import GeneratorType
 from typing import Any
 
 from commands import (
@@ -157,21 +158,20 @@ class Scripts:
         apart, run.runtime = self.instance.apart, runtime
         if apart is not None:
             run.began, run.stack = apart.now(), apart.stack()
-        with self._running(run):
-            run.outcome = job() if run.stack is None else run.stack.run(job)
+        self._go_on(run, job)
         if run.outcome is not PAUSED:
             return self._end(run)
         return self._in_slices(run) if not run.session.id else self._watched(run)
 
-    @contextmanager
-    def _running(self, run: Run) -> Iterator[None]:
+    def _go_on(self, run: Run, job: Callable[[], Any] | None) -> None:
+        """Run a script until it ends or pauses; None: go on with it. Raises what it raises."""
         session, store = run.session, run.session.store
         store.log = run.effects
         was_executing, session.is_executing, session.runs_script = session.is_executing, True, True
         db, session.db = session.db, run.db
         outer, self.run = self.run, run
         try:
-            yield
+            run.outcome = job() if run.stack is None else run.stack.run(job)  # type: ignore[misc]
         except BaseException:
             self._commit(run)
             raise
@@ -238,11 +238,9 @@ class Scripts:
 
     def _resume(self, run: Run) -> None:
         store = run.session.store
-        assert run.stack is not None
         lock, store.key_lock = store.key_lock, None  # the script passes its own lock
         try:
-            with self._running(run):
-                run.outcome = run.stack.run(None)
+            self._go_on(run, None)
         finally:
             store.key_lock = lock
 
@@ -403,7 +401,9 @@ class Scripts:
             kind = type(reply)
             if kind is int or (kind is bytes and len(reply) < 4096):  # type: ignore[arg-type]
                 return reply
-            while isinstance(reply, Generator):
+            if reply is None:
+                return None if run.resp3 else False
+            while type(reply) is GeneratorType:
                 reply = at_once(reply)
             assert run.runtime is not None
             return to_lua(reply, run.resp3, run.runtime.table_from, run.runtime.free_bytes)

@@ -120,7 +120,8 @@ def _run(session: Session, sha: bytes, key_count: int, argv: list[bytes], read_o
         require_room_for_script(session, OUT_OF_MEMORY_FOR_SCRIPT)
     if instance.read_observer is not None:
         instance.read_observer.observe_any_key(session)
-    measured.show(session, argv)
+    if instance.is_observed:
+        measured.show(session, argv)
     run = Run(session, sha, read_only=read_only or script.has(b"no-writes"), allow_oom=script.has(b"allow-oom"))
     return scripts.start(sha, key_count, argv[3:], run)
 

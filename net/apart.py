@@ -32,16 +32,18 @@ class Stack:
     """A greenlet that runs one script at a time."""
 
     def __init__(self, idle: list[Stack]) -> None:
-        self._greenlet = greenlet(_run_jobs)
         self._hub = gevent.get_hub()
+        self._greenlet = greenlet(_run_jobs, self._hub)
         self._idle = idle
 
     def run(self, job: Job | None) -> Any:
         """Run a script, or go on with the one that has paused; return what it returns, or PAUSED. Raises its errors."""
-        own = self._greenlet
-        own.parent = getcurrent()
+        own, parent = self._greenlet, getcurrent()
+        if parent is not self._hub:
+            own.parent = parent
         outcome = own.switch(job)
-        own.parent = self._hub  # it must not keep the greenlet of a client that is gone
+        if parent is not self._hub:
+            own.parent = self._hub  # it must not keep the greenlet of a client that is gone
         if outcome is not PAUSED:
             self._idle.append(self)
         return outcome

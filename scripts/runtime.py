@@ -37,6 +37,7 @@ USUAL_BYTES = 16 << 20  # a script that leaves more behind is followed by a coll
 TICK_INSTRUCTIONS = 100_000
 MOST_WORDS = 200  # keys and arguments that are passed on Lua's stack
 WORD_BYTES = 64
+USUAL_WORDS_BYTES = 1 << 16  # for so much there is always room
 AS_FUNCTIONS = b"""
 local as_function = ...
 return function(host)
@@ -165,7 +166,8 @@ class Runtime:
 
     def run(self, function: Any, key_count: int, words: Sequence[bytes]) -> Any:
         """Run a script; return what `result` in sandbox.lua makes. Raises MemoryError if the words do not fit."""
-        self._make_room(sum(map(len, words)) + WORD_BYTES * len(words))
+        if (needed_bytes := sum(map(len, words)) + WORD_BYTES * len(words)) > USUAL_WORDS_BYTES:
+            self._make_room(needed_bytes)
         try:
             if len(words) <= MOST_WORDS:
                 return self._run(function, key_count, *words)

@@ -1,4 +1,4 @@
-"""`kill -9` amid EXEC, at random moments: after the restart all of a transaction is there, or nothing of it.
+"""`kill -9` amid EXEC and scripts, at random moments: after the restart all of one is there, or nothing of it.
 
 A client sends one transaction after the other. Each sets all that it touches, keys and collections of all types in
 three databases, to its own number. So what is there after a restart must be of one number: that of the last transaction
@@ -19,11 +19,25 @@ import pytest
 from contents import ask_all
 from servers import GodisProcess, encode, wait_until
 
-ROUNDS = int(os.environ.get("GODIS_SOAK", "0")) or 6
+ROUNDS = int(os.environ.get("GODIS_SOAK", "0")) or 8
 SEED = os.environ.get("GODIS_SEED", "")
 DATABASES = (0, 3, 15)
 SIZES = {"at once": (4, 2), "in slices": (40, 10), "of long commands": (1000, 2500)}  # keys and elements, a database
 POLICIES = ["everysec", "always"]
+
+
+# It calls the requests, each behind the number of its words. Between two of them it takes long enough to pause, where
+# the threshold is 0.
+SCRIPT = """
+local place = 1
+while place <= #ARGV do
+    local count = tonumber(ARGV[place])
+    redis.call(unpack(ARGV, place + 1, place + count))
+    place = place + 1 + count
+    for step = 1, 10000 do end
+end
+return 'done'
+"""
 
 
 class Payer:
@@ -52,6 +66,10 @@ class Payer:
             ]
         return [*requests, ("EXEC",)]
 
+    def has_run(self, reply: bytes) -> bool:
+        """Return True if the last reply is that of a transaction which has run."""
+        return reply.startswith(b"*")
+
     def pay(self, godis: GodisProcess) -> None:
         """Send transactions until the server is gone."""
         with contextlib.suppress(OSError), godis.raw() as raw:
@@ -62,7 +80,7 @@ class Payer:
                 raw.send(wire)
                 for _ in requests:
                     reply = raw.read_reply()
-                assert reply.startswith(b"*%d\r\n" % (len(requests) - 2)), reply[:100]
+                assert self.has_run(reply), reply[:100]
                 self.acknowledged = self.sent
 
     def look(self, godis: GodisProcess) -> set[Any]:
@@ -89,10 +107,29 @@ class Payer:
         return found
 
 
+class ScriptPayer(Payer):
+    """A client whose transactions are scripts."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.prefix = f"script-{self.prefix}"
+
+    def transaction(self, number: int) -> list[tuple[str | int, ...]]:
+        """Return the request that runs a script."""
+        called = super().transaction(number)[1:-1]
+        return [("EVAL", SCRIPT, 0, *(word for request in called for word in (len(request), *request)))]
+
+    def has_run(self, reply: bytes) -> bool:
+        """Return True if a script has run to its end."""
+        return reply == b"$4\r\ndone\r\n"
+
+
 @pytest.mark.timeout(60 + 20 * ROUNDS)
-def test_a_kill_amid_exec_leaves_all_of_it_or_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_kill_amid_exec_or_a_script_leaves_all_of_it_or_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     random = Random(f"exec{SEED}")
-    payers = [Payer(name) for name in SIZES]
+    payers = [*map(Payer, SIZES), *map(ScriptPayer, SIZES)]
     amid = 0
     with GodisProcess(tmp_path, "--default-ttl", "0") as godis:
         for number in range(ROUNDS):
@@ -100,6 +137,7 @@ def test_a_kill_amid_exec_leaves_all_of_it_or_nothing(tmp_path: Path, capsys: py
             before = payer.acknowledged
             with godis.raw() as raw:
                 raw.ask("CONFIG", "SET", "appendfsync", random.choice(POLICIES))
+                raw.ask("CONFIG", "SET", "busy-reply-threshold", random.choice([0, 5000]))
                 client = threading.Thread(target=payer.pay, args=(godis,))
                 began = time.monotonic()
                 client.start()

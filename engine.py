@@ -142,7 +142,10 @@ class Engine:
         if instance.is_observed:
             instance.store.tracks_access = not session.no_touch
             if instance.measures.one_by_one or instance.observer is not None:
-                return [self._run_observed(session, requests[0])]
+                reply = self._run_observed(session, requests[0])
+                if session.tracking is not None and not isinstance(reply, Deferred):
+                    observing.end_caching(session, requests[0])
+                return [reply]
         if len(requests) > 1:
             replies_by_column = self._run_by_column(session, requests)
             if replies_by_column is not None:

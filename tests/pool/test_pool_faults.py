@@ -111,7 +111,7 @@ def put_under_load(pool: Pool, faults: list[Fault], *, linearizable: bool = True
 
 
 @pytest.mark.soak(runs=ROUNDS == 0)  # the long run does each fault by itself
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("names", SHORT.values(), ids=SHORT.keys())
 def test_nothing_acknowledged_is_lost_and_all_that_is_read_fits_one_order(
     make_pool: MakePool, names: list[str]

@@ -14,6 +14,8 @@
     instance.rewrite     rewrite the log
     instance.save        sync the log
     instance.set_pause   defer commands for some time (CLIENT PAUSE)
+
+The module has more than 500 lines because a command finds here all that it may know and ask for.
 """
 
 from __future__ import annotations

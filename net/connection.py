@@ -16,6 +16,9 @@ watcher would wake it in the wrong place. All connections share one receive buff
 anything else runs.
 
 Refused: gevent's `socket.recv`, which costs a failed recv, an exception and two watcher calls a request.
+
+The module has more than 500 lines because the way in the hub and the way in the greenlet answer alike, and change
+together.
 """
 
 from __future__ import annotations

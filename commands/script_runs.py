@@ -11,6 +11,8 @@
    MOST_TICKS, on all instances alike: an instance must not be killed out of step with the others.
 
 redis.call is the hot path: `call` looks a command up by the name as it was written, and goes straight to its row.
+
+The module has more than 400 lines because a run, its pauses and its calls share one state (`Run`).
 """
 
 from __future__ import annotations

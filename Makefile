@@ -14,7 +14,7 @@ export PYTEST_XDIST_AUTO_NUM_WORKERS ?= $(shell echo $$((2 * $$(getconf _NPROCES
 PYTEST := -m pytest -n auto --dist worksteal
 
 # Left to one Python: they mostly wait, and what could differ between versions is tested by others as well.
-SLOW_TESTS := tests/process tests/against_redis tests/project/test_bench.py tests/project/test_readme.py tests/cli/test_program.py \
+SLOW_TESTS := tests/process tests/against_redis tests/package tests/project/test_bench.py tests/project/test_readme.py tests/cli/test_program.py \
 	tests/net/test_listener.py tests/net/test_hostile_clients.py tests/log/test_power_loss.py \
 	tests/log/test_power_loss_replies.py tests/pool/test_balancer.py tests/pool/test_etcd_cluster.py \
 	tests/pool/test_pool.py tests/pool/test_pool_faults.py tests/pool/test_pool_load.py

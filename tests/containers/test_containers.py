@@ -218,7 +218,8 @@ def test_image_holds_the_program_and_neither_log_nor_tests(pool: ComposeProject)
     with tarfile.open(archive) as tar:
         files = {member.name for member in tar if member.isfile()}
     ours = {file for file in files if file.startswith("app/") and "__pycache__" not in file}
-    assert ours == {f"app/{source.relative_to(ROOT)}" for source in PROGRAM}
+    program = [*PROGRAM, *(ROOT / "scripts").rglob("*.lua")]
+    assert ours == {f"app/{source.relative_to(ROOT)}" for source in program}
     assert not [file for file in files if file.startswith("data/") or "log.txt" in file]
 
 

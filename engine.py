@@ -139,14 +139,13 @@ class Engine:
         The function is long because it is the hot path of every request: a call a request would cost more.
         """
         instance, table = self.instance, self.table
+        alone = False  # each request is measured, or others want to know of each
         if instance.is_observed:
             instance.store.tracks_access = not session.no_touch
-            if instance.measures.one_by_one or instance.observer is not None:
-                reply = self._run_observed(session, requests[0])
-                if session.tracking is not None and not isinstance(reply, Deferred):
-                    observing.end_caching(session, requests[0])
-                return [reply]
-        if len(requests) > 1:
+            alone = instance.measures.one_by_one or instance.observer is not None
+        if alone:
+            requests = requests[:1]
+        elif len(requests) > 1:
             replies_by_column = self._run_by_column(session, requests)
             if replies_by_column is not None:
                 return replies_by_column
@@ -170,7 +169,7 @@ class Engine:
                     break
                 count = row.count
                 count.left = left = count.left - 1
-                reply = row.run(session, argv) if left > 0 else measured.run(session, row, argv, count)
+                reply = row.run(session, argv) if left > 0 and not alone else measured.run(session, row, argv, count)
             except CommandError as error:
                 measured.count_refused(session, table, argv, ran=count is not None)
                 reply = self.refuse(refuse_queued(session, argv, error))
@@ -196,27 +195,9 @@ class Engine:
                 or ((now := time()) > instance.turn_ends and now > until)
             ):
                 break
+        if alone and session.tracking is not None and not isinstance(replies[0], Deferred):
+            observing.end_caching(session, requests[0])
         return replies
-
-    def _run_observed(self, session: Session, argv: list[bytes]) -> Reply:
-        """Run one request and measure it, while others want to know of each; return its reply."""
-        count = None
-        try:
-            row = self.lookup(argv)
-            if not row.accepts(len(argv)):
-                raise row.wrong_arity()
-            if (self.instance.needs_checks or session.restricted) and (waits := self.admit(session, row, argv)):
-                return waits
-            count = row.count
-            count.left -= 1
-            return measured.run(session, row, argv, count)
-        except CommandError as error:
-            measured.count_refused(session, self.table, argv, ran=count is not None)
-            return self.refuse(refuse_queued(session, argv, error))
-        except MemoryError:
-            return self.no_memory(argv[0])
-        except Exception:
-            return self.internal_error(argv[0])
 
     def run_huge(self, session: Session, argv: list[bytes]) -> Reply:
         """Run a request of many megabytes; return its reply, or work that writes its effects to the log in slices."""

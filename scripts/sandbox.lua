@@ -385,27 +385,22 @@ local function require_memory()
     end
 end
 
-function redis.call(...)
-    if used("count") > full_kb then
-        require_memory()
+-- Return redis.call, which raises an error that a command replies, or redis.pcall, which returns it.
+local function caller(is_raised)
+    return function(...)
+        if used("count") > full_kb then
+            require_memory()
+        end
+        local value, kind = call(...) -- `kind` is nil for a string, a number, a boolean, null, and a table that is made
+        if kind == nil then
+            return value
+        end
+        return reply(value, kind, is_raised)
     end
-    local value, kind = call(...) -- `kind` is nil for a string, a number, a boolean, null, and a table that is made
-    if kind == nil then
-        return value
-    end
-    return reply(value, kind, true)
 end
 
-function redis.pcall(...)
-    if used("count") > full_kb then
-        require_memory()
-    end
-    local value, kind = call(...) -- `kind` is nil for a string, a number, a boolean, null, and a table that is made
-    if kind == nil then
-        return value
-    end
-    return reply(value, kind, false)
-end
+redis.call = caller(true)
+redis.pcall = caller(false)
 
 function redis.error_reply(...)
     local text = ...

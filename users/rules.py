@@ -13,6 +13,7 @@ A rule is applied to a copy of the user, so that all of a request's rules apply 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
 
 from errors import (
     RULE_AFTER_ALL_CHANNELS,
@@ -49,7 +50,7 @@ class RuleError(Exception):
 
 def changed(user: User, rules: Sequence[bytes], commands: Commands) -> User:
     """Return a copy of a user after some rules. Raises RuleError, and CommandError for an unmatched parenthesis."""
-    copied = user.copy()
+    copied = deepcopy(user)
     for rule in merged(rules):
         try:
             _apply(copied, rule, commands)

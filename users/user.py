@@ -56,14 +56,6 @@ class Patterns:
         self.granted: dict[bytes, int] = {}
         self._compiled: dict[bytes, Pattern] = {}
 
-    def copy(self) -> Patterns:
-        """Return an independent copy."""
-        copied = Patterns()
-        copied.allows_all = self.allows_all
-        copied.granted = dict(self.granted)
-        copied._compiled = dict(self._compiled)
-        return copied
-
     def add(self, pattern: bytes, access: int) -> None:
         """Add a pattern. Raises CommandError if it is too long."""
         self._compiled[pattern] = Pattern(pattern)
@@ -102,18 +94,6 @@ class Selector:
         self.command_rules: list[bytes] = []
         self.keys = Patterns()
         self.channels = Patterns()
-
-    def copy(self) -> Selector:
-        """Return an independent copy."""
-        copied = Selector()
-        copied.allows_all_commands = self.allows_all_commands
-        copied.begins_with_all = self.begins_with_all
-        copied.commands = set(self.commands)
-        copied.first_arguments = {name: list(words) for name, words in self.first_arguments.items()}
-        copied.command_rules = list(self.command_rules)
-        copied.keys = self.keys.copy()
-        copied.channels = self.channels.copy()
-        return copied
 
     @property
     def allows_everything(self) -> bool:
@@ -190,14 +170,6 @@ class User:
         root.channels.allow_all()
         user.update()
         return user
-
-    def copy(self) -> User:
-        """Return an independent copy."""
-        copied = User(self.name)
-        copied.take(self)
-        copied.selectors = [selector.copy() for selector in self.selectors]
-        copied.password_hashes = dict(self.password_hashes)
-        return copied
 
     def take(self, other: User) -> None:
         """Become as another user is, but for the name. Sessions keep their object, so all of them see the change."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -10,6 +9,7 @@ import venv
 from pathlib import Path
 
 import pytest
+from program import run_command
 from program_files import FOLDERS, PROGRAM
 from servers import PATIENCE_SECONDS, ROOT, require, wait_until
 
@@ -50,18 +50,6 @@ def test_each_test_begins_with_an_empty_store(godis, godis_url, number):
 """
 
 
-def run(*argv: str | Path, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        argv,
-        cwd=cwd,
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_SECONDS,
-        check=False,
-    )
-
-
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory of programs of an environment in which the wheel is installed."""
@@ -69,13 +57,13 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("installed")
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
     build = [*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", str(directory), str(ROOT)]
-    done = run(*build, cwd=directory)
+    done = run_command(*build, cwd=directory)
     assert done.returncode == 0, done.stderr
     environment = directory / "venv"
     venv.create(environment, symlinks=True)
     [wheel] = directory.glob("godis-*.whl")
     [site] = environment.glob("lib/python*/site-packages")
-    done = run(*pip, "--python", environment / "bin" / "python", "install", "--no-deps", wheel, cwd=directory)
+    done = run_command(*pip, "--python", environment / "bin" / "python", "install", "--no-deps", wheel, cwd=directory)
     assert done.returncode == 0, done.stderr
     assert sorted(path.name.partition("-")[0] for path in site.iterdir()) == ["godis", "godis"], "and nothing else"
     packages = next(path for path in sys.path if path.endswith("site-packages"))
@@ -102,15 +90,15 @@ def test_the_wheel_has_every_part_of_the_program() -> None:
 
 
 def test_the_command_does_what_the_program_does(installed: Path, tmp_path: Path) -> None:
-    here = run(sys.executable, ROOT / "godis.py", "--help", cwd=tmp_path)
-    assert run(installed / "godis", "--help", cwd=tmp_path).stdout == here.stdout
-    assert run(installed / "python", "-m", "godis", "--version", cwd=tmp_path).stdout.startswith("Godis ")
-    assert run(installed / "godis", "ping", "--port", "1", cwd=tmp_path).returncode == 1
+    here = run_command(sys.executable, ROOT / "godis.py", "--help", cwd=tmp_path)
+    assert run_command(installed / "godis", "--help", cwd=tmp_path).stdout == here.stdout
+    assert run_command(installed / "python", "-m", "godis", "--version", cwd=tmp_path).stdout.startswith("Godis ")
+    assert run_command(installed / "godis", "ping", "--port", "1", cwd=tmp_path).returncode == 1
 
 
 def test_a_program_embeds_a_server(installed: Path, tmp_path: Path) -> None:
     log = tmp_path / "kept.log"
-    done = run(installed / "python", "-W", "error", "-c", EMBEDDING, log, cwd=tmp_path, GODIS_PORT="nonsense")
+    done = run_command(installed / "python", "-W", "error", "-c", EMBEDDING, log, cwd=tmp_path, GODIS_PORT="nonsense")
     assert (done.stdout, done.stderr) == ("done\n", "")
     assert b"SET" in log.read_bytes()
 
@@ -138,5 +126,5 @@ def is_alive(pid: int) -> bool:
 @pytest.mark.parametrize("options", [[], ["-n", "2"]], ids=["plain", "xdist"])
 def test_pytest_finds_the_fixtures(installed: Path, tmp_path: Path, options: list[str]) -> None:
     (tmp_path / "test_it.py").write_text(FIXTURES)
-    done = run(installed / "python", "-m", "pytest", "-q", *options, cwd=tmp_path)
+    done = run_command(installed / "python", "-m", "pytest", "-q", *options, cwd=tmp_path)
     assert "3 passed" in done.stdout, done.stdout + done.stderr

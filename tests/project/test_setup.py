@@ -11,24 +11,13 @@ from pathlib import Path
 
 import left_out
 import pytest
+from program import run_command
 from servers import GODIS, PATIENCE_SECONDS, ROOT, require_program
 
 TOO_OLD = "needs 3.10 or newer"
 PRETENDS = "import sys; sys.version_info = (3, 9, 18, 'final', 0)\n"
 
 NEEDS_REDIS = "tests/against_redis/test_log_and_redis.py"
-
-
-def run(*argv: str | Path, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        argv,
-        cwd=cwd,
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_SECONDS,
-        check=False,
-    )
 
 
 @pytest.fixture
@@ -47,14 +36,14 @@ def assert_one_sentence(done: subprocess.CompletedProcess[str], *said: str) -> N
 
 
 def test_the_program_names_a_python_that_is_too_old(tmp_path: Path, pretending: dict[str, str]) -> None:
-    assert_one_sentence(run(sys.executable, GODIS, cwd=tmp_path, **pretending), "Python 3.9", TOO_OLD)
+    assert_one_sentence(run_command(sys.executable, GODIS, cwd=tmp_path, **pretending), "Python 3.9", TOO_OLD)
     ast.parse(GODIS.read_text(encoding="utf-8"), feature_version=(3, 7))
 
 
 def test_make_names_a_python_that_is_too_old_and_makes_nothing(tmp_path: Path, pretending: dict[str, str]) -> None:
     venv = tmp_path / "venv"
     words = ["run", f"VENV={venv}", f"PYTHON={sys.executable}"]
-    done = run(require_program("make"), *words, cwd=ROOT, **pretending)
+    done = run_command(require_program("make"), *words, cwd=ROOT, **pretending)
     assert done.returncode == 2
     assert f"Python 3.9, and Godis {TOO_OLD}" in done.stderr
     assert "Traceback" not in done.stderr
@@ -63,7 +52,7 @@ def test_make_names_a_python_that_is_too_old_and_makes_nothing(tmp_path: Path, p
 
 @pytest.mark.parametrize("words", [[], ["ping"], ["check", "log.txt"], ["export", "log.txt"], ["--help"]])
 def test_missing_packages_are_named_in_a_sentence(tmp_path: Path, words: list[str]) -> None:
-    done = run(sys.executable, "-S", GODIS, *words, cwd=tmp_path)
+    done = run_command(sys.executable, "-S", GODIS, *words, cwd=tmp_path)
     assert_one_sentence(done, "docopt-ng, gevent, hiredis", "make run", ".venv/bin/python")
 
 

@@ -45,6 +45,19 @@ def run(directory: Path, *args: str, env: Mapping[str, str] | None = None) -> Do
     )
 
 
+def run_command(*argv: str | Path, cwd: Path, **environment: str) -> Done:
+    """Run any program that is expected to end by itself; the variables are added to those of the tests."""
+    return subprocess.run(
+        argv,
+        cwd=cwd,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        check=False,
+    )
+
+
 def _run_spawned(argv: list[str], directory: Path, environment: Mapping[str, str]) -> Done:
     with TemporaryFile() as output, TemporaryFile() as errors:
         process = spawner(0).spawn(argv, directory, environment, output.fileno(), errors.fileno())

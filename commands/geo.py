@@ -15,11 +15,11 @@ from typing import Any
 from commands import DENYOOM, FIRST, FIRST_TWO, READONLY, WRITE, StoreOption, command, fold
 from commands.arguments import check_option_words
 from commands.geo_query import Query, parse_position, parse_unit
+from commands.keyspace_walk import run_at_once
 from commands.long_commands import PART_WORDS, is_long
 from commands.scored import (
     AT_ONCE_MEMBERS,
     SLICE_MEMBERS,
-    run_at_once,
     store_in_slices,
     store_result,
 )

@@ -15,11 +15,14 @@ listed, which takes more memory than the reply.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable
+from typing import Any, TypeVar
 
 from replies import LongArray, Reply, Work
 from session import Session
 from store import Keyspace
 from values.glob import Pattern, is_quick
+
+T = TypeVar("T")
 
 AT_ONCE_PLACES = 2048  # of the key order; to read them takes about two milliseconds
 SHORT_PATTERN_BYTES = 32  # a match with a key of some ten bytes takes some microseconds at most
@@ -37,12 +40,18 @@ def in_slices(session: Session, work: Work, is_quick: bool = True) -> Reply:
 
 def at_once(work: Work) -> Reply:
     """Run work to its end without a pause and return its reply."""
+    reply = run_at_once(work)
+    return reply.members() if isinstance(reply, LongArray) else reply
+
+
+def run_at_once(steps: Generator[Any, None, T]) -> T:
+    """Run steps to their end without a pause, and return the result."""
     try:
         while True:
-            next(work)
+            next(steps)
     except StopIteration as end:
-        reply: Reply = end.value
-    return reply.members() if isinstance(reply, LongArray) else reply
+        result: T = end.value
+        return result
 
 
 def list_in_slices(db: Keyspace, pattern: bytes) -> Work:

@@ -12,6 +12,7 @@ from math import inf
 from typing import TypeVar
 
 from commands.arguments import parse_integer
+from commands.keyspace_walk import run_at_once
 from commands.long_commands import lock_keys, run_locked
 from errors import INVALID_LEX_RANGE, INVALID_SCORE_RANGE, NOT_A_FLOAT, CommandError
 from keyspace.key_locks import KeyLock
@@ -36,16 +37,6 @@ def parse_score(text: bytes, error: bytes = NOT_A_FLOAT) -> float:
         return parse_float(text)
     except ValueError:
         raise CommandError(error) from None
-
-
-def run_at_once(steps: Generator[None, None, T]) -> T:
-    """Run steps to their end without a pause, and return the result."""
-    try:
-        while True:
-            next(steps)
-    except StopIteration as end:
-        result: T = end.value
-        return result
 
 
 # ---- ranges

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from commands import ALL, DENYOOM, FAST, FIRST, FIRST_TWO, READONLY, WRITE, Counted, command, fold, for_many
 from commands.arguments import MAX_INTEGER, MIN_INTEGER, all_alike, parse_bounded, parse_integer
+from commands.keyspace_walk import run_at_once
 from commands.long_commands import (
     PART_WORDS,
     Copies,
@@ -411,7 +412,7 @@ def sintercard(session: Session, argv: list[bytes]) -> Reply:
         return _read_long(session, argv, lambda sets: count_common(sets, limit))
     sets = [_set(session.db, key) for key in argv[2 : 2 + numkeys]]
     if INTERSECTION.cost(sets) <= AT_ONCE_MEMBERS:
-        return _end(count_common(sets, limit))
+        return run_at_once(count_common(sets, limit))
     copies = list(map(Copies().of, sets))
     return _freeing(session, copies, count_common(copies, limit))
 
@@ -445,22 +446,12 @@ def sdiffstore(session: Session, argv: list[bytes]) -> Reply:
     return _store(session, argv, DIFFERENCE)
 
 
-def _end(steps: Generator[None, None, T]) -> T:
-    """Run steps to their end without a pause, and return the result."""
-    try:
-        while True:
-            next(steps)
-    except StopIteration as end:
-        result: T = end.value
-        return result
-
-
 def _read(session: Session, argv: list[bytes], algebra: Algebra) -> Reply:
     if is_long(argv):
         return _read_long(session, argv, lambda sets: _run_and_list(session, algebra.run(sets)))
     sets = [_set(session.db, key) for key in argv[1:]]
     if algebra.cost(sets) <= AT_ONCE_MEMBERS:
-        return Members(_end(algebra.run(sets)))
+        return Members(run_at_once(algebra.run(sets)))
     copies = list(map(Copies().of, sets))
     return _freeing(session, copies, _run_and_list(session, algebra.run(copies)))
 
@@ -494,7 +485,7 @@ def _store(session: Session, argv: list[bytes], algebra: Algebra) -> Reply:
         db = session.db
         sets = [_set(db, key) for key in argv[2:]]
         if algebra.cost(sets) <= AT_ONCE_MEMBERS:
-            return _put(db, argv, _end(algebra.run(sets)))
+            return _put(db, argv, run_at_once(algebra.run(sets)))
     return _store_in_slices(session, argv, algebra)
 
 

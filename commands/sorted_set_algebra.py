@@ -12,12 +12,12 @@ from typing import Any, NamedTuple, Union
 
 from commands import DENYOOM, FIRST, READONLY, WRITE, Counted, command, fold
 from commands.arguments import MAX_INTEGER, parse_bounded, parse_integer
+from commands.keyspace_walk import run_at_once
 from commands.long_commands import PART_WORDS, copies_in_slices, is_long
 from commands.scored import (
     AT_ONCE_MEMBERS,
     members_between,
     parse_score,
-    run_at_once,
     store_in_slices,
     store_result,
 )

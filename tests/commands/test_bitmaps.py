@@ -8,6 +8,7 @@ from random import Random
 from typing import Any
 
 import pytest
+from fakes import answers_and_logs
 from instances import Bench, Client, driven, run_all, run_one, state_of, work_of
 from tables import for_each
 
@@ -55,13 +56,13 @@ CASES: list[tuple[str, str, Any, list[str]]] = [  # before, command, reply, effe
     ("", "BITPOS k 2", errors.BIT_NOT_0_OR_1, []),
     ("", "BITPOS k 1", -1, []),
     ("", "BITPOS k 0", 0, []),
-    (r"SET k \xff\xf0\x00", "BITPOS k 0", 12, []),
-    (r"SET k \x00\xff\xf0", "BITPOS k 1 0", 8, []),
-    (r"SET k \x00\xff\xf0", "BITPOS k 1 7 15 BIT", 8, []),
-    (r"SET k \xff\xff", "BITPOS k 0", 16, []),
-    (r"SET k \xff\xff", "BITPOS k 0 0 -1", -1, []),
-    (r"SET k \xff\xff", "BITPOS k 0 1", 16, []),
-    (r"SET k \xff\xff", "BITPOS k 0 5", -1, []),
+    (r'SET k "\xff\xf0\x00"', "BITPOS k 0", 12, []),
+    (r'SET k "\x00\xff\xf0"', "BITPOS k 1 0", 8, []),
+    (r'SET k "\x00\xff\xf0"', "BITPOS k 1 7 15 BIT", 8, []),
+    (r'SET k "\xff\xff"', "BITPOS k 0", 16, []),
+    (r'SET k "\xff\xff"', "BITPOS k 0 0 -1", -1, []),
+    (r'SET k "\xff\xff"', "BITPOS k 0 1", 16, []),
+    (r'SET k "\xff\xff"', "BITPOS k 0 5", -1, []),
     ("SET a abc; SET b ac", "BITOP AND d a b", 3, ["BITOP AND d a b"]),
     ("SET a abc; SET b ac; BITOP AND d a b", "GET d", b"ab\0", []),
     ("SET a abc; SET b ac; BITOP OR d a b", "GET d", b"acc", []),
@@ -120,18 +121,7 @@ WRONG_TYPE = [
 
 @for_each(("before", "line", "reply", "effects"), CASES)
 def test_what_a_command_answers_and_logs(before: str, line: str, reply: Any, effects: list[str]) -> None:
-    bench = Bench(default_ttl="0")
-    client = bench.connect()
-    for each in filter(None, before.split("; ")):
-        asked(client, each)
-    known = len(bench.log.records)
-    assert asked(client, line) == reply
-    assert [b" ".join(argv).decode() for argv in bench.log.records[known:]] == effects
-    replayed = Bench(default_ttl="0")
-    for argv in bench.log.records:
-        replayed.engine.apply(0, argv)
-    assert state_of(replayed.store) == state_of(bench.store)
-    bench.store.databases[0].check()
+    answers_and_logs(before, line, reply, effects)
 
 
 @for_each("line", WRONG_TYPE)

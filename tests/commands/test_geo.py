@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 from canonical import all_of
-from fakes import Dialogue
-from instances import Bench, Client, Replay, driven, work_of
+from fakes import answers_and_logs
+from instances import Bench, Client, Replay, driven, listed, work_of
 from tables import for_each
 
 import commands.geo
 import commands.scored
 import errors
 from protocol import text_pieces
-from replies import HELD_BACK, NULL_ARRAY, LongArray, Plain
+from replies import HELD_BACK, NULL_ARRAY, Plain
 from values.geohash import decode, distance_m, encode
 
 SICILY = "GEOADD k 13.361389 38.115556 Palermo 15.087269 37.502669 Catania"
@@ -86,14 +86,7 @@ CASES: list[tuple[str, str, Any, list[str]]] = [
 
 @for_each(("before", "line", "reply", "effects"), CASES)
 def test_what_a_command_answers_and_logs(before: str, line: str, reply: Any, effects: list[str]) -> None:
-    dialogue = Dialogue()
-    for each in filter(None, before.split("; ")):
-        dialogue.ask(each)
-    dialogue.effects()
-    assert dialogue.ask(line) == reply
-    assert dialogue.effects() == effects
-    for db in dialogue.store.databases:
-        db.check()
+    answers_and_logs(before, line, reply, effects)
 
 
 @pytest.mark.parametrize(
@@ -136,11 +129,6 @@ def filled(count: int) -> tuple[Client, dict[bytes, float]]:
     for name, (longitude, latitude) in places.items():
         client.ask("GEOADD", "k", repr(longitude), repr(latitude), name)
     return client, {name: distance_m(CENTER, decode(encode(place))) / 1000 for name, place in places.items()}
-
-
-def listed(reply: Any) -> list[Any]:
-    found: list[Any] = reply.members() if isinstance(reply, LongArray) else reply
-    return found
 
 
 def within(distances: dict[bytes, float], radius: float, descending: bool = False) -> list[bytes]:

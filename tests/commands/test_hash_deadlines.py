@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from canonical import all_of
-from fakes import Dialogue
+from fakes import Dialogue, answers_and_logs
 from instances import START_MS, Bench, Replay, driven, work_of
 from pool_member import START_MS as START_OF_POOL_MS
 from pool_member import Member, copy_of
@@ -115,15 +115,7 @@ CASES = [
 
 @for_each(("before", "line", "reply", "effects"), CASES)
 def test_what_a_command_answers_and_logs(before: str, line: str, reply: object, effects: list[str]) -> None:
-    dialogue = Dialogue()
-    dialogue.store.tick(START_MS)
-    for each in filter(None, before.split("; ")):
-        dialogue.ask(each)
-    dialogue.effects()
-    assert dialogue.ask(line) == reply
-    assert dialogue.effects() == effects
-    for db in dialogue.store.databases:
-        db.check()
+    answers_and_logs(before, line, reply, effects, START_MS)
 
 
 # ---- the end of a field

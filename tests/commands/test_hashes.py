@@ -5,12 +5,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Generator
-from typing import Any
 
 import pytest
 from canonical import all_of
-from fakes import Dialogue
-from instances import Bench, Client, Replay, driven, work_of
+from fakes import answers_and_logs
+from instances import Bench, Client, Replay, driven, listed, work_of
 from tables import for_each
 
 import commands.hashes
@@ -109,14 +108,7 @@ CASES = [
 
 @for_each(("before", "line", "reply", "effects"), CASES)
 def test_what_a_command_answers_and_logs(before: str, line: str, reply: object, effects: list[str]) -> None:
-    dialogue = Dialogue()
-    for each in filter(None, before.split("; ")):
-        dialogue.ask(each)
-    dialogue.effects()
-    assert dialogue.ask(line) == reply
-    assert dialogue.effects() == effects
-    for db in dialogue.store.databases:
-        db.check()
+    answers_and_logs(before, line, reply, effects)
 
 
 WIRES = [  # command, RESP3, RESP2
@@ -184,11 +176,6 @@ def client_with(**keys: range) -> Client:
             part = range(start, min(numbers.stop, start + 1000))
             client.ask("HSET", key, *(word for number in part for word in (f"f{number}", f"v{number}")))
     return client
-
-
-def listed(reply: Any) -> list[Any]:
-    found: list[Any] = reply.members() if isinstance(reply, LongArray) else reply
-    return found
 
 
 FIELDS = [b"f%d" % number for number in range(60)]

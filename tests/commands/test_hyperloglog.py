@@ -8,6 +8,7 @@ from random import Random
 from typing import Any
 
 import pytest
+from fakes import answers_and_logs
 from instances import Bench, Client, driven, run_one, state_of, work_of
 from servers import RedisProcess
 from tables import for_each
@@ -59,15 +60,7 @@ WRONG_TYPE = ["PFADD l a", "PFCOUNT l", "PFCOUNT k l", "PFMERGE l", "PFMERGE d l
 
 @for_each(("before", "line", "reply", "effects"), CASES)
 def test_what_a_command_answers_and_logs(before: str, line: str, reply: Any, effects: list[str]) -> None:
-    bench = Bench(default_ttl="0")
-    client = bench.connect()
-    for each in filter(None, before.split("; ")):
-        asked(client, each)
-    known = len(bench.log.records)
-    assert asked(client, line) == reply
-    assert [b" ".join(argv).decode("latin-1") for argv in bench.log.records[known:]] == effects
-    assert state_of(replayed(bench).store) == state_of(bench.store)
-    bench.store.databases[0].check()
+    answers_and_logs(before, line, reply, effects)
 
 
 def replayed(bench: Bench) -> Bench:

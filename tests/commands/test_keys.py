@@ -7,7 +7,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from fakes import Dialogue
+from fakes import Dialogue, answers_and_logs
 from instances import Client
 from servers import RedisProcess, parse
 from tables import for_each
@@ -100,11 +100,7 @@ CASES = [
 
 @for_each(("before", "line", "reply", "effects"), CASES)
 def test_what_a_command_answers_and_logs(before: list[str], line: str, reply: object, effects: list[str]) -> None:
-    dialogue = Dialogue()
-    dialogue.ask(*before)
-    dialogue.effects()
-    assert dialogue.ask(line) == reply
-    assert dialogue.effects() == effects
+    answers_and_logs("; ".join(before), line, reply, effects)
 
 
 @pytest.mark.parametrize("words", ["a", "a nokey b", "nokey", "a a"])

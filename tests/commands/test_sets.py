@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 from canonical import all_of
-from fakes import Dialogue
-from instances import Bench, Client, Replay, driven, run_all, work_of
+from fakes import Dialogue, answers_and_logs
+from instances import Bench, Client, Replay, driven, listed, run_all, work_of
 from tables import for_each
 
 import commands.sets
@@ -131,14 +131,7 @@ CASES = [
 
 @for_each(("before", "line", "reply", "effects"), CASES)
 def test_what_a_command_answers_and_logs(before: str, line: str, reply: object, effects: list[str]) -> None:
-    dialogue = Dialogue()
-    for each in filter(None, before.split("; ")):
-        dialogue.ask(each)
-    dialogue.effects()
-    assert dialogue.ask(line) == reply
-    assert dialogue.effects() == effects
-    for db in dialogue.store.databases:
-        db.check()
+    answers_and_logs(before, line, reply, effects)
 
 
 RESP3 = [
@@ -271,11 +264,6 @@ def client_with(**keys: range) -> Client:
         for start in range(numbers.start, numbers.stop, 2000):
             client.ask("SADD", key, *(f"m{number}" for number in range(start, min(numbers.stop, start + 2000))))
     return client
-
-
-def listed(reply: Any) -> list[Any]:
-    found: list[Any] = reply.members() if isinstance(reply, LongArray) else reply
-    return found
 
 
 LONG_READS = [

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from canonical import all_of
-from fakes import Dialogue
-from instances import Bench, Client, Replay, driven, run_all, work_of
+from fakes import Dialogue, answers_and_logs
+from instances import Bench, Client, Replay, driven, listed, run_all, work_of
 from servers import GodisProcess
 from tables import for_each
 
@@ -139,16 +139,7 @@ CASES: list[tuple[str, str, Any, list[str]]] = [
 
 @for_each(("before", "line", "reply", "effects"), CASES)
 def test_what_a_command_answers_and_logs(before: str, line: str, reply: Any, effects: list[str]) -> None:
-    dialogue = Dialogue()
-    for each in filter(None, before.split("; ")):
-        dialogue.ask(each)
-    dialogue.effects()
-    answered = dialogue.ask(*line.split("; "))
-    assert answered == reply
-    assert type(answered) is type(reply) or isinstance(answered, (Pairs, list))
-    assert dialogue.effects() == effects
-    for db in dialogue.store.databases:
-        db.check()
+    answers_and_logs(before, line, reply, effects)
 
 
 WIRES: list[tuple[str, bytes, bytes]] = [  # command, RESP2, RESP3
@@ -285,11 +276,6 @@ def filled(**keys: range) -> Client:
             part = range(start, min(numbers.stop, start + 1000))
             client.ask("ZADD", key, *(word for number in part for word in (number, f"m{number}")))
     return client
-
-
-def listed(reply: Any) -> list[Any]:
-    found: list[Any] = reply.members() if isinstance(reply, LongArray) else reply
-    return found
 
 
 def named(numbers: range) -> list[bytes]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from random import Random
 
 import pytest
-from fakes import START_MS, Dialogue
+from fakes import START_MS, Dialogue, answers_and_logs
 from instances import driven, work_of
 from servers import RedisProcess, parse
 from tables import for_each
@@ -215,12 +215,7 @@ def test_a_string_that_is_written_in_parts_can_be_compared() -> None:
 
 @for_each(("before", "line", "reply", "effects"), CASES)
 def test_what_a_command_answers_and_logs(before: str, line: str, reply: object, effects: list[str]) -> None:
-    dialogue = Dialogue()
-    if before:
-        dialogue.ask(before)
-        dialogue.effects()
-    assert dialogue.ask(line) == reply
-    assert dialogue.effects() == effects
+    answers_and_logs(before, line, reply, effects)
 
 
 @for_each(

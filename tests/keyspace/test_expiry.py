@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from fakes import START_MS, START_S, Dialogue
+from fakes import START_MS, START_S, Dialogue, answers_and_logs
 from tables import for_each
 
 import errors
@@ -65,11 +65,7 @@ CASES = [
 
 @for_each(("before", "line", "reply", "effects"), CASES)
 def test_what_a_command_answers_and_logs(before: str, line: str, reply: object, effects: list[str]) -> None:
-    dialogue = Dialogue()
-    dialogue.ask(before)
-    dialogue.effects()
-    assert dialogue.ask(line) == reply
-    assert dialogue.effects() == effects
+    answers_and_logs(before, line, reply, effects)
 
 
 # ---- the default life

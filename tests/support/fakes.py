@@ -5,7 +5,8 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
-from instances import Bench, Client
+from canonical import all_of
+from instances import Bench, Client, Replay
 
 from errors import CommandError
 
@@ -40,3 +41,25 @@ class Dialogue:
     def let_pass(self, milliseconds: int) -> None:
         """Let time pass."""
         self.store.tick(self.store.now_ms + milliseconds)
+
+
+def answers_and_logs(before: str, line: str, reply: Any, effects: list[str], start_ms: int = START_MS) -> None:
+    """Assert what a line answers and logs after other lines ("; " stands between lines).
+
+    Assert also that the log gives the same store when it is replayed, and that no invariant is broken.
+    """
+    dialogue = Dialogue()
+    dialogue.store.tick(start_ms)
+    dialogue.ask(*filter(None, before.split("; ")))
+    records = list(zip(dialogue.bench.log.databases, dialogue.bench.log.records, strict=True))
+    dialogue.effects()
+    assert dialogue.ask(*line.split("; ")) == reply
+    records += zip(dialogue.bench.log.databases, dialogue.bench.log.records, strict=True)
+    assert dialogue.effects() == effects
+    for db in dialogue.store.databases:
+        db.check()
+    replay = Replay()
+    replay.store.tick(start_ms)
+    for db_index, argv in records:
+        replay.engine.apply(db_index, argv)
+    assert all_of(replay.store) == all_of(dialogue.store)

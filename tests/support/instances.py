@@ -16,7 +16,7 @@ from commands import TABLE
 from config import Config
 from engine import Engine
 from protocol import encode
-from replies import Reply, Work
+from replies import LongArray, Reply, Work
 from session import Instance, LogState, Session
 from store import Now, Steps, Store
 from values.entry import deadline_of, value_of
@@ -54,6 +54,12 @@ def work_of(reply: Reply) -> Work:
     """Return a reply that is work to be done in slices."""
     assert isinstance(reply, Generator)
     return reply
+
+
+def listed(reply: Any) -> list[Any]:
+    """Return the members of an array, also of one that is made while it is sent."""
+    members: list[Any] = reply.members() if isinstance(reply, LongArray) else reply
+    return members
 
 
 def driven(work: Work, between: Callable[[], object] = lambda: None) -> tuple[Any, int]:

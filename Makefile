@@ -14,13 +14,13 @@ export PYTEST_XDIST_AUTO_NUM_WORKERS ?= $(shell echo $$((2 * $$(getconf _NPROCES
 PYTEST := -m pytest -n auto --dist worksteal
 
 # Left to one Python: they mostly wait, and what could differ between versions is tested by others as well.
-SLOW_TESTS := tests/process tests/against_redis tests/package tests/project/test_bench.py tests/project/test_readme.py tests/cli/test_program.py \
+SLOW_TESTS := tests/process tests/against_redis tests/package tests/applications tests/project/test_bench.py tests/project/test_readme.py tests/cli/test_program.py \
 	tests/net/test_listener.py tests/net/test_hostile_clients.py tests/log/test_power_loss.py \
 	tests/log/test_power_loss_replies.py tests/pool/test_balancer.py tests/pool/test_etcd_cluster.py \
 	tests/pool/test_pool.py tests/pool/test_pool_faults.py tests/pool/test_pool_load.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format check soak soak-pool fuzz test-pythons test-containers bench bench-all docs clean
+.PHONY: help run test lint format check soak soak-pool fuzz test-pythons test-applications test-containers bench bench-all docs clean
 
 help: ## say what can be done
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ fuzz: $(VENV)/fuzz.stamp ## throw made-up input at parsers, logs and a server: m
 test-pythons: $(VENV)/test.stamp ## run the tests under each other Python of PYTHONS that the machine has
 	PYTHONPATH=tests/support $(PY) -m rig.pythons $(PYTHONS) $(PYTEST) $(SLOW_TESTS:%=--ignore %) $(ARGS)
 
+test-applications: $(VENV)/applications.stamp ## install the packages of others whose applications are tested, and test them
+	$(PY) $(PYTEST) tests/applications $(ARGS)
+
 test-containers: $(VENV)/containers.stamp ## test the image and the pool on a real container engine (root, Debian)
 	GODIS_TEST_CONTAINERS=1 $(PY) -m pytest tests/containers $(ARGS)
 
@@ -93,6 +96,10 @@ $(VENV)/fuzz.stamp: $(VENV)/test.stamp tests/support/fuzzing/requirements.txt
 
 $(VENV)/bench.stamp: $(VENV)/test.stamp bench/requirements.txt
 	$(PIP) -r bench/requirements.txt
+	touch $@
+
+$(VENV)/applications.stamp: $(VENV)/test.stamp tests/applications/requirements.txt
+	$(PIP) -r tests/applications/requirements.txt
 	touch $@
 
 $(VENV)/containers.stamp: $(VENV)/test.stamp tests/containers/requirements.txt

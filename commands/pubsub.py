@@ -10,13 +10,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from commands import EVERYWHERE, FAST, LOADING, NOSCRIPT, PUBSUB, STALE, Keys, command, container
+from commands import EVERYWHERE, FAST, LOADING, NOSCRIPT, PUBSUB, STALE, Keys, command, container, for_many
 from commands.introspection import describe_subcommands
 from commands.keyspace_walk import at_once
 from keyspace.subscriptions import CHANNEL, PATTERN, SHARD, Subscriber
-from replies import Messages, Push, Reply, Work
+from replies import Messages, Published, Push, Reply, Work
 from session import Session
 from values.glob import Pattern
 
@@ -120,11 +120,27 @@ def sunsubscribe(session: Session, argv: list[bytes]) -> Reply:
 def publish(session: Session, argv: list[bytes]) -> Reply:
     """Send a message to all who have subscribed to a channel, or to a pattern that matches it; return their number."""
     _, channel, message = argv
+    patterns = session.instance.subscriptions.count(PATTERN)
+    if not patterns:
+        return _publish_on_one(session, CHANNEL, channel, Push([b"message", channel, message]))
     work = _publish(session, channel, message)
-    return work if session.instance.subscriptions.count(PATTERN) > AT_ONCE_NAMES else at_once(work)
+    return work if patterns > AT_ONCE_NAMES else at_once(work)
+
+
+@for_many("PUBLISH")
+def publish_many(session: Session, channels: Sequence[bytes], messages: Sequence[bytes]) -> Sequence[Reply] | None:
+    """Send messages to all who have subscribed to one channel, to each as one."""
+    channel, subscriptions = channels[0], session.instance.subscriptions
+    subscribers = subscriptions.subscribers(CHANNEL, channel)
+    if subscriptions.count(PATTERN) or session in subscribers or channels.count(channel) != len(channels):
+        return None
+    if subscribers:
+        _send(session, subscribers, Published([channel, *messages]), [])
+    return [len(subscribers)] * len(messages)
 
 
 def _publish(session: Session, channel: bytes, message: bytes) -> Work:
+    """Send a message to the subscribers of its channel and of each pattern that matches."""
     subscriptions = session.instance.subscriptions
     own: list[Reply] = []
     count = 0
@@ -139,9 +155,13 @@ def _publish(session: Session, channel: bytes, message: bytes) -> Work:
 def spublish(session: Session, argv: list[bytes]) -> Reply:
     """Send a message to all who have subscribed to a shard channel, and return their number."""
     _, channel, message = argv
-    subscribers = session.instance.subscriptions.subscribers(SHARD, channel)
+    return _publish_on_one(session, SHARD, channel, Push([b"smessage", channel, message]))
+
+
+def _publish_on_one(session: Session, kind: str, channel: bytes, message: Push) -> Reply:
+    """Send a message to the subscribers of a channel, and to nobody else."""
     own: list[Reply] = []
-    count = _send(session, subscribers, Push([b"smessage", channel, message]), own)
+    count = _send(session, session.instance.subscriptions.subscribers(kind, channel), message, own)
     return Messages([*own, count]) if own else count
 
 

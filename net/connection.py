@@ -42,6 +42,7 @@ from commands.measured import finish_work
 from engine import Engine
 from errors import LOG_FAILED, QUERY_TOO_BIG, UNBLOCKED, CommandError
 from keyspace.blocked_clients import Waiter
+from net.messages import encoded_once, send_nothing
 from net.outbox import Outbox
 from net.scheduler import SLICE_SECONDS
 from net.turn import Turn
@@ -131,7 +132,7 @@ class Connection(Outbox):
                 self.writable.close()
             # The session must not refer to this object, which refers to it: only the collector would free that cycle.
             self.session.query_bytes = self.session.output_bytes = int
-            self.session.push = _send_nothing
+            self.session.push = send_nothing
 
     def _serve(self) -> None:
         session, parser = self.session, self.parser
@@ -197,10 +198,14 @@ class Connection(Outbox):
 
     def push(self, message: Push) -> None:
         """Send a message: at once, or behind the reply that is being made. It leaves at the end of the turn."""
-        pieces = list(text_pieces(message)) if self.as_text else encoded_once(message, self.session.resp3)
+        if self.as_text:
+            pieces = [piece for each in message.each() for piece in text_pieces(each)]
+        else:
+            pieces = message.pieces.get(self.session.resp3) or encoded_once(message, self.session.resp3)
         if self.parked or self.session.unblock is not None:
-            self.turn.replies.append((self, pieces, False))
-            self.turn.has_messages = True
+            turn = self.turn
+            turn.replies.append((self, pieces, False))
+            turn.has_messages = True
         else:
             self.messages += pieces
             self.messages_bytes += sum(map(len, pieces))
@@ -601,20 +606,3 @@ def parts_of(reply: list[Any] | dict[Any, Any] | Messages, resp3: bool) -> Itera
             else:
                 encode(member, pieces.append, resp3)
         yield pieces
-
-
-def encoded_once(message: Push, resp3: bool) -> list[bytes]:
-    """Return a message in RESP, as one piece: all receivers share it."""
-    pieces = message.pieces.get(resp3)
-    if pieces is None:
-        made: list[bytes] = []
-        if all(type(member) is bytes for member in message):  # what is published: half the time of `encode`
-            made = [aggregate(message, resp3)[0], *[b"$%d\r\n%b\r\n" % (len(member), member) for member in message]]
-        else:
-            encode(message, made.append, resp3)
-        pieces = message.pieces[resp3] = [b"".join(made)]
-    return pieces
-
-
-def _send_nothing(message: Push) -> None:
-    """Drop a message to a client that is gone."""

@@ -29,8 +29,8 @@ The turn does not know how a connection reads or sends.
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
 from collections.abc import Callable
-from itertools import chain
 from time import monotonic, time
 from typing import Any
 
@@ -76,17 +76,14 @@ def start_threads(count: int) -> None:
 
 def by_connection(replies: list[ConnectionReplies]) -> list[ConnectionReplies]:
     """Join what goes to the same connection, so that it is sent at once: 100 messages cost as much as one."""
-    joined: dict[Receiver, list[list[bytes]]] = {}
+    joined: defaultdict[Receiver, list[bytes]] = defaultdict(list)
     ends: list[ConnectionReplies] = []  # no pieces: the end of a connection, behind all else
     for connection, pieces, _ in replies:
         if pieces:
-            joined.setdefault(connection, []).append(pieces)
+            joined[connection] += pieces
         else:
             ends.append((connection, pieces, False))
-    return [
-        (connection, parts[0] if len(parts) == 1 else list(chain.from_iterable(parts)), False)
-        for connection, parts in joined.items()
-    ] + ends
+    return [(connection, pieces, False) for connection, pieces in joined.items()] + ends
 
 
 class Turn:

@@ -120,6 +120,35 @@ def test_messages_are_among_the_replies_of_a_pipeline_where_redis_has_them(
     assert received[0] == received[1]
 
 
+PIPELINES = [  # the channels of the messages, and what each client has sent before; the first one publishes
+    ("a a a a", "PING", "SUBSCRIBE a", "SUBSCRIBE b a"),
+    ("a a a a", "PING", "SUBSCRIBE a", "PSUBSCRIBE *"),
+    ("a b a b", "PING", "SUBSCRIBE a", "SUBSCRIBE b"),
+    ("a a a a", "SUBSCRIBE a", "SUBSCRIBE a", "SSUBSCRIBE a"),
+]
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_a_pipeline_of_messages_reaches_all_in_order(
+    godis: GodisProcess, redis_server: RedisProcess, protocol: int
+) -> None:
+    received: list[list[bytes]] = []
+    for server in (redis_server, godis):
+        received.append([])
+        for channels, *requests in PIPELINES:
+            with contextlib.ExitStack() as stack:
+                raws = [stack.enter_context(server.raw()) for _ in requests]
+                for raw, request in zip(raws, requests, strict=True):
+                    raw.ask("HELLO", protocol)
+                    raw.ask(*request.split())
+                texts = ["", "x" * 5000, "y", "\r\n"]
+                published = [encode("PUBLISH", *each) for each in zip(channels.split(), texts, strict=True)]
+                for raw, sent in zip(raws, (published, [], []), strict=True):
+                    raw.send(b"".join(sent) + encode("QUIT"))
+                    received[-1].append(raw.read_all())
+    assert received[0] == received[1]
+
+
 def test_a_person_at_telnet_can_subscribe_and_watch(godis: GodisProcess) -> None:
     with godis.raw() as person, godis.raw() as other:
         person.send(b"SUBSCRIBE news sport\r\n")
@@ -127,8 +156,11 @@ def test_a_person_at_telnet_can_subscribe_and_watch(godis: GodisProcess) -> None
         assert person.read_line() == b"subscribe sport 2"
         assert other.ask("PUBLISH", "news", "hello\nworld") == b":1\r\n"
         assert person.read_line() == rb"message news hello\nworld"
+        other.send(encode("PUBLISH", "news", "1") + encode("PUBLISH", "news", "2"))
+        assert [person.read_line() for _ in range(2)] == [b"message news 1", b"message news 2"]
         person.send(b"RESET\r\nMULTI\r\nSUBSCRIBE news sport\r\nEXEC\r\n")
         assert [person.read_line() for _ in range(5)][-2:] == [b"subscribe news 1", b"subscribe sport 2"]
+        other.read_exactly(len(b":1\r\n") * 2)
         assert other.ask("PUBLISH", "news", "hello") == b":1\r\n"
         assert person.read_line() == b"message news hello"
         person.send(b"GET k\r\n")

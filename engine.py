@@ -276,6 +276,26 @@ class Engine:
         that may run is reported to the read observer.
         """
         instance = self.instance
+        if session.is_limited:
+            self._check_client(session, row, argv)
+        is_queued = session.transaction is not None and row.name not in AT_ONCE
+        if instance.needs_checks:
+            if session.transaction is not None and row.name == b"EXEC":
+                row, argv = as_one_request(session.transaction, row)
+            checked = row.of(argv)
+            for name in instance.closed_gates:
+                held_back = CHECKS[name](session, checked, argv)
+                if held_back is not None:
+                    return held_back
+        if is_queued:
+            return queue(session, row, argv)
+        if instance.read_observer is not None:
+            instance.read_observer.observe(session, row, argv)
+        return None
+
+    @staticmethod
+    def _check_client(session: Session, row: Command, argv: list[bytes]) -> None:
+        """Raise CommandError if the client may not run a request, in whatever state the instance is."""
         if not session.authenticated and not row.flags & NO_AUTH:
             row.resolved(argv)
             raise CommandError(NO_AUTH_TEXT)
@@ -285,19 +305,6 @@ class Engine:
             raise CommandError(ONLY_SUBSCRIBE % row.resolved(argv).name.lower())
         if session.is_monitor and row.of(argv).flags & (READONLY | WRITE | MAY_REPLICATE):
             raise CommandError(MONITOR_ASKS_FOR_KEYS)
-        is_queued = session.transaction is not None and row.name not in AT_ONCE
-        if instance.needs_checks and session.transaction is not None and row.name == b"EXEC":
-            row, argv = as_one_request(session.transaction, row)
-        checked = row.of(argv)
-        for name in instance.closed_gates:
-            held_back = CHECKS[name](session, checked, argv)
-            if held_back is not None:
-                return held_back
-        if is_queued:
-            return queue(session, row, argv)
-        if instance.read_observer is not None:
-            instance.read_observer.observe(session, row, argv)
-        return None
 
     def apply(self, db: int, argv: list[bytes]) -> None:
         """Run a logged effect from start to end. Raises CommandError if the command refuses it."""

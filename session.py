@@ -238,6 +238,7 @@ class Session:
         self.subscribed: dict[str, dict[bytes, None]] = {kind: {} for kind in KINDS}  # names, by the kind
         self.transaction: Transaction | None = None  # changed by `begin_transaction` and `end_transaction`
         self.resp3 = False
+        self.is_limited = False  # it may not run each command
         self.restricted = False  # its requests are not simply run: `Engine.admit` decides
         self.user: User = instance.users.default
         self.authenticated = self.user.lets_everybody_in
@@ -280,13 +281,10 @@ class Session:
 
     def update_restricted(self) -> None:
         """Decide again whether `Engine.admit` must look at each request of the client."""
-        self.restricted = (
-            not self._authenticated
-            or self.transaction is not None
-            or self.user.is_restricted
-            or self.must_only_subscribe
-            or self.is_monitor
+        self.is_limited = (
+            not self._authenticated or self.user.is_restricted or self.must_only_subscribe or self.is_monitor
         )
+        self.restricted = self.is_limited or self.transaction is not None
 
     @property
     def is_subscribed(self) -> bool:
@@ -317,13 +315,13 @@ class Session:
     def begin_transaction(self) -> None:
         """Queue the requests that follow."""
         self.transaction = Transaction()
-        self.update_restricted()
+        self.restricted = True
 
     def end_transaction(self) -> Transaction | None:
         """End the transaction, forget the watched keys, and return what was queued."""
         transaction, self.transaction = self.transaction, None
         self.unwatch()
-        self.update_restricted()
+        self.restricted = self.is_limited
         return transaction
 
     def drop_transaction(self) -> None:

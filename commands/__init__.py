@@ -132,7 +132,7 @@ class Command:
         self.alone = bool(self.flags & ALONE)
         self.has_keys = self.keys is not NO_KEYS
         self.brief = bool(self.flags & FAST and self.flags & (READONLY | WRITE))
-        self.swift = self.brief or self.run_many is not None
+        self.swift = bool(self.flags & FAST) or self.run_many is not None
 
     def accepts(self, count: int) -> bool:
         """Return True if a request may have `count` words, the name included."""

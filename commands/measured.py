@@ -38,9 +38,12 @@ def execute(session: Session, argv: list[bytes], may_take_slices: bool = False) 
     """Run a request as `execution.execute` does, count it, and measure it if it is its turn."""
     if not session.id:  # the log's own
         return execution.execute(session, argv, may_take_slices)
-    name, instance = fold(argv[0]), session.instance
-    row = TABLE.get(name) or HIDDEN[name]
-    count = _count_of(session, row, argv)
+    instance = session.instance
+    row = TABLE.get(argv[0])
+    if row is None:
+        name = fold(argv[0])
+        row = TABLE.get(name) or HIDDEN[name]
+    count = _count_of(session, row, argv) if row.subcommands else instance.measures.counts[row.name]
     count.left -= 1
     if count.left > 0 and not instance.is_observed:
         reply = execution.run(session, row, argv, may_take_slices)

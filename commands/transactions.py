@@ -18,7 +18,7 @@ instance dies.)
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from hashlib import sha256
@@ -30,6 +30,7 @@ from commands import (
     ALLOW_BUSY,
     EVERYWHERE,
     FAST,
+    FIRST,
     LOADING,
     NO_KEYS,
     NO_MULTI,
@@ -85,7 +86,8 @@ def queue(session: Session, row: Command, argv: list[bytes]) -> Reply:
     """Queue a request of a client that has sent MULTI. Raises CommandError if it may not be part of a transaction."""
     transaction = session.transaction
     assert transaction is not None
-    row = row.resolved(argv)
+    if row.subcommands:
+        row = row.resolved(argv)
     if row.flags & NO_MULTI:
         raise CommandError(NOT_IN_TRANSACTION)
     transaction.size_bytes += sum(map(len, argv)) + REQUEST_BYTES * len(argv)
@@ -100,7 +102,9 @@ def _add(transaction: Transaction, row: Command, argv: list[bytes]) -> None:
     transaction.requests.append(argv)
     transaction.words += len(argv)
     transaction.flags |= row.flags
-    if row.names_keys(argv):
+    if row.keys is FIRST:
+        transaction.keys.append(argv[1])
+    elif row.names_keys(argv):
         transaction.keys += row.key_arguments(argv)
     elif row.flags & (READONLY | WRITE):
         transaction.has_keyless = True
@@ -206,17 +210,18 @@ def run(session: Session, transaction: Transaction) -> Reply:
     """Run the requests of a transaction; return their replies, or the work that returns them."""
     is_short = transaction.words <= AT_ONCE_WORDS and len(transaction.requests) <= AT_ONCE_REQUESTS
     if is_short and not transaction.flags & SCRIPT:  # a script may take long
-        return Replies(_execute(session, argv) for argv in transaction.requests)
+        return Replies(_execute(session, transaction.requests))
     return _run_in_slices(session, transaction)
 
 
-def _execute(session: Session, argv: list[bytes], may_take_slices: bool = False) -> Reply:
+def _execute(session: Session, requests: Sequence[list[bytes]], may_take_slices: bool = False) -> list[Reply]:
     session.is_executing = True
     try:
-        reply = execute(session, argv, may_take_slices)
+        replies = [execute(session, argv, may_take_slices) for argv in requests]
     finally:
         session.is_executing = False
-    return OK if isinstance(reply, NoReply) else reply  # CLIENT REPLY; the reply to EXEC may be muted as a whole
+    # CLIENT REPLY has none, but counts in the array; the reply to EXEC may be muted as a whole.
+    return [OK if isinstance(reply, NoReply) else reply for reply in replies]
 
 
 def _run_in_slices(session: Session, transaction: Transaction) -> Work:
@@ -237,7 +242,7 @@ def _run_parts(session: Session, transaction: Transaction, lock: KeyLock) -> Gen
     for start in range(0, len(transaction.requests), SLICE_REQUESTS):
         for argv in transaction.requests[start : start + SLICE_REQUESTS]:
             with session.store.collecting(lock.effects):
-                reply = _execute(session, argv, may_take_slices=True)
+                (reply,) = _execute(session, [argv], may_take_slices=True)
             if isinstance(reply, Generator):  # a script that takes long; it collects its effects itself
                 reply = yield from in_slices(session.instance, argv, reply)
             replies.append(reply)
@@ -277,7 +282,7 @@ def merge(session: Session, transaction: Transaction, included: list[bool], repl
         return reply
     rest = iter(reply)
     return Replies(
-        next(rest) if is_included else _execute(session, argv)
+        next(rest) if is_included else _execute(session, [argv])[0]
         for argv, is_included in zip(transaction.requests, included, strict=True)
     )
 

@@ -94,7 +94,7 @@ class CommandCounts(dict[bytes, CommandCount]):
 
     def of(self, name: bytes, swift: bool) -> CommandCount:
         """Return the count of a command."""
-        return self.setdefault(name, CommandCount(swift))
+        return self.get(name) or self.setdefault(name, CommandCount(swift))
 
     def reset(self) -> None:
         """Forget all calls."""

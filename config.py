@@ -13,16 +13,13 @@ from __future__ import annotations
 
 import copy
 import os
-import platform
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, NamedTuple
-from urllib.parse import unquote
 
 from errors import StartError
-from wire.files import open_regular
+from wire.files import host_name, open_regular
 
 UNITS_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 MAX_SECONDS = (1 << 31) - 1
@@ -179,8 +176,7 @@ def show_event_classes(classes: str) -> str:
     return "A" + "".join(each for each in "KEm" if each in classes) if is_all else classes
 
 
-@dataclass(frozen=True)
-class OutputLimit:
+class OutputLimit(NamedTuple):
     """The unsent bytes at which a client is closed: `hard_bytes`, or `soft_bytes` for some seconds; 0 means never."""
 
     hard_bytes: int
@@ -239,8 +235,7 @@ class Endpoint(NamedTuple):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-@dataclass(frozen=True)
-class PoolAddress:
+class PoolAddress(NamedTuple):
     """The address of a pool's log: etcd's members, the prefix of its keys in etcd, and the login."""
 
     endpoints: tuple[Endpoint, ...]
@@ -259,6 +254,8 @@ def parse_pool(text: str) -> PoolAddress | None:
     """Parse etcd://[user:password@]host1:port,host2:port[/prefix], or etcds:// for TLS; an empty text is no pool."""
     if not text:
         return None
+    from urllib.parse import unquote  # noqa: PLC0415
+
     scheme, _, rest = text.strip().partition("://")
     place, slash, path = rest.partition("/")
     login, _, hosts = place.rpartition("@")
@@ -292,8 +289,7 @@ def show(value: Any) -> str:
     return str(value)
 
 
-@dataclass(frozen=True)
-class Setting:
+class Setting(NamedTuple):
     """A row: Redis's name, the attribute of Config, default, parser and formatter; `live` if CONFIG SET may change it.
 
     `flag` is the name on the command line if that differs; None means that there is no flag.
@@ -541,7 +537,7 @@ class Config:
         with _naming(NO_LOG_VARIABLE, no_log):
             if flags.get("--no-log") or parse_yes(no_log):
                 self.appendonly = False
-        self.instance_id = self.instance_id or to_text(platform.node())
+        self.instance_id = self.instance_id or to_text(host_name())
         if self.pool is not None:
             self._check_pool()
         if self.requirepass and self.requirepass_file:

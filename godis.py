@@ -91,12 +91,15 @@ import sys
 if sys.version_info < (3, 10):  # noqa: UP036 - before the imports, which an older Python cannot parse
     sys.exit("godis: this is Python {}.{}, and Godis needs 3.10 or newer".format(*sys.version_info))
 
+import gc
 import io
 import logging
 import os
 import signal
 from importlib.util import find_spec
 
+if __name__ == "__main__":
+    gc.disable()  # what is imported stays: `gc_policy.begin` turns the collector on
 if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # else Ctrl-C during the imports prints a traceback
 

@@ -14,13 +14,12 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from datetime import datetime
+from importlib import import_module
 from time import monotonic, time
 from typing import TYPE_CHECKING, NoReturn
 
 from aof import AppendOnlyLog, NullLog, ReplayReport, claim_directory, replay
 from cli.progress import Progress
-from cli.redis_import import LOG_NAME, files_beside, make_log, remarks
 from commands.memory_report import resident_bytes
 from commands.permissions import catalogue
 from config import LOG_LEVELS, Config
@@ -28,7 +27,6 @@ from engine import Engine
 from errors import DamagedLog, LogError, PoolError, StartError
 from keyspace import gc_policy
 from log.lock import newest_claimed, written_at
-from log.redis_files import RedisFiles, find
 from net import signals
 from net.addresses import Bound, bind_all
 from net.descriptors import provide_for_clients
@@ -40,9 +38,12 @@ from users.registry import UserFileError
 from version import VERSION
 
 if TYPE_CHECKING:
+    from log.redis_files import RedisFiles
     from net.tls import ServerTls
     from pool.pool import Pool
 
+# Only some requests need these. An embedded server imports them then; any other has them before the first client.
+LATER = ("commands.long_double", "hashlib", "hmac", "platform", "rdb.objects", "rdb.payload", "rdb.writer")
 POOL_THREADS = 10  # THREADS, and those for snapshots and for looking up etcd's addresses
 
 logger = logging.getLogger("godis")
@@ -51,6 +52,9 @@ logger = logging.getLogger("godis")
 def serve(config: Config) -> int:
     """Recover, listen and serve until the process is to stop; return the exit code. Raises LogError, StartError."""
     logger.setLevel(LOG_LEVELS[config.loglevel])
+    if not config.embedded:
+        for name in LATER:
+            import_module(name)
     if config.pool is not None:
         return serve_in_pool(config)
     signals.on_stop(_leave)  # until the event loop takes over
@@ -80,7 +84,8 @@ def _leave(_number: int, _frame: object) -> NoReturn:
 def start(config: Config) -> tuple[AppendOnlyLog | NullLog, Server]:
     """Recover and listen. Raises LogError, StartError."""
     provide_for_clients(config)
-    start_threads(THREADS)
+    if config.appendonly:
+        start_threads(THREADS)
     with ExitStack() as undo:  # a start that fails leaves no socket and no lock behind
         tls = load_tls(config)
         bound = bind(config, undo)
@@ -224,6 +229,9 @@ def open_log(config: Config) -> AppendOnlyLog | NullLog:
 
 def log_in_directory(path: str) -> str:
     """Return the path of the log in the data directory of a Redis, and any other path as it is. Raises LogError."""
+    from cli.redis_import import LOG_NAME  # noqa: PLC0415
+    from log.redis_files import find  # noqa: PLC0415
+
     log = os.path.join(path, LOG_NAME)
     return log if written_at(log) or find(path) is not None else path
 
@@ -257,6 +265,8 @@ def refuse_to_leave_claimed_logs(path: str) -> None:
 
 def show_time(unix_seconds: float) -> str:
     """Return a time as text, in local time."""
+    from datetime import datetime  # noqa: PLC0415
+
     return datetime.fromtimestamp(unix_seconds).astimezone().isoformat(sep=" ", timespec="seconds")
 
 
@@ -281,6 +291,8 @@ def loading(what: str) -> Iterator[Callable[[int, int], None]]:
 
 def recover(log: AppendOnlyLog, config: Config, store: Store, engine: Engine) -> None:
     """Replay the log into the store, or take over the files of a Redis, and report that. Raises LogError."""
+    from cli.redis_import import files_beside  # noqa: PLC0415
+
     start = monotonic()
     now_ms = int(time() * 1000)
     store.begin_replay(now_ms)
@@ -308,6 +320,8 @@ def recover(log: AppendOnlyLog, config: Config, store: Store, engine: Engine) ->
 
 def take_over(log: AppendOnlyLog, config: Config, files: RedisFiles, engine: Engine, now_ms: int) -> None:
     """Load the files of a Redis, and make the log of them. Raises LogError."""
+    from cli.redis_import import make_log, remarks  # noqa: PLC0415
+
     logger.info("there is no log %s yet: taking over the files of a Redis, which stay as they are", config.log)
     try:
         with loading(files.parts[0]) as progress:

@@ -97,7 +97,7 @@ class RequestObserver(Protocol):
     def run(self, session: Session, row: Any, argv: list[bytes]) -> Reply: ...
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class RewriteState:
     """The request for a rewrite of the log (`requested`), and the state of the rewrite for INFO."""
 
@@ -117,7 +117,7 @@ class RewriteState:
         return self.requested or self.running
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class PoolMember:
     """What an instance of the pool last published about itself; `index` is that of the last entry it has applied."""
 
@@ -130,7 +130,7 @@ class PoolMember:
     room_bytes: int  # memory that its keys may take; 0: no limit
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class PoolState:
     """The state of the pool that this instance is a member of, for commands, INFO and POOL STATUS.
 
@@ -175,7 +175,7 @@ class PoolState:
             raise CommandError(POOL_STALE)
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Statistics:
     """Counters since the start or CONFIG RESETSTAT. Some are updated once a turn, not once a command."""
 
@@ -415,7 +415,7 @@ class Session:
         return True
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Pause:
     """CLIENT PAUSE: its end, whether it defers only writes, and the time at which it was set."""
 
@@ -424,7 +424,7 @@ class Pause:
     set_ms: int = 0
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Instance:
     """The state that all sessions of a process share."""
 

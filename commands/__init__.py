@@ -105,7 +105,7 @@ FLAG_NAMES = {
 NOT_COUNTED = CommandCount()
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Command:
     """A row of the table. `arity` includes the name; a negative arity is a minimum."""
 

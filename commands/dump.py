@@ -28,10 +28,6 @@ from errors import (
 )
 from keyspace.key_locks import KeyLock
 from keyspace.point_in_time import PointInTimeView
-from rdb import objects
-from rdb.payload import WrongChecksum, open_payload, seal
-from rdb.source import BadFormat
-from rdb.writer import serialize
 from replies import HELD_BACK, OK, Reply, Work
 from session import Session
 from values import Commands, is_large, rebuild
@@ -80,6 +76,9 @@ def _shared(view: PointInTimeView, key: bytes, value: object, work: Work) -> Wor
 
 
 def _payload(commands: Commands, now_ms: int) -> Work:
+    from rdb.payload import seal  # noqa: PLC0415
+    from rdb.writer import serialize  # noqa: PLC0415
+
     serialized = yield from serialize(commands, now_ms)
     return (yield from seal(serialized.pieces, serialized.version))
 
@@ -174,6 +173,10 @@ def _restore(session: Session, key: bytes, payload: bytes, deadline_ms: int, opt
 
 def _read(payload: bytes, key: bytes) -> Generator[None, None, list[Sequence[bytes]]]:
     """Return the commands that make the value of a payload. Raises CommandError."""
+    from rdb import objects  # noqa: PLC0415
+    from rdb.payload import WrongChecksum, open_payload  # noqa: PLC0415
+    from rdb.source import BadFormat  # noqa: PLC0415
+
     commands: list[Sequence[bytes]] = []
     try:
         kind, source = yield from open_payload(payload)

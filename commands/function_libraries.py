@@ -42,7 +42,7 @@ VALID_NAME = compile_pattern(rb"[A-Za-z0-9_]+")
 logger = logging.getLogger("godis")
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Library:
     """A library, and its functions by their names."""
 

@@ -46,8 +46,6 @@ from errors import (
     WRONG_PAYLOAD,
     CommandError,
 )
-from rdb.payload import NoFunction, WrongChecksum, open_libraries, seal_libraries
-from rdb.source import BadFormat
 from replies import OK, Members, Reply
 from session import Session
 from values.glob import Pattern
@@ -194,6 +192,8 @@ def _flush(session: Session) -> None:
 @command("FUNCTION|DUMP", arity=2, flags=NOSCRIPT, since="7.0.0")
 def function_dump(session: Session, argv: list[bytes]) -> Reply:
     """Return all libraries as a payload, which FUNCTION RESTORE takes, here or in a redis-server 7."""
+    from rdb.payload import seal_libraries  # noqa: PLC0415
+
     return at_once(seal_libraries(session.store.libraries.values()))
 
 
@@ -224,6 +224,9 @@ def function_restore(session: Session, argv: list[bytes]) -> Reply:
 
 
 def _codes_of(payload: bytes) -> list[bytes]:
+    from rdb.payload import NoFunction, WrongChecksum, open_libraries  # noqa: PLC0415
+    from rdb.source import BadFormat  # noqa: PLC0415
+
     steps = open_libraries(payload)
     try:
         while True:

@@ -44,7 +44,7 @@ def parse_unit(text: bytes) -> float:
     return unit_m
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Query:
     """What a search asks for. The center is None while it is not known; without an area, `width` is None."""
 

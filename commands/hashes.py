@@ -15,7 +15,6 @@ from typing import Any
 from commands import DENYOOM, FAST, FIRST, READONLY, WRITE, command, fold, for_many
 from commands.arguments import MAX_INTEGER, MIN_INTEGER, all_alike, parse_bounded, parse_integer
 from commands.long_commands import PART_WORDS, in_parts_of_key, is_long
-from commands.long_double import add, parse, to_text
 from commands.scanning import Items, scan_table
 from errors import (
     COUNT_OUT_OF_RANGE,
@@ -265,6 +264,8 @@ def hincrby(session: Session, argv: list[bytes]) -> Reply:
 @command("HINCRBYFLOAT", "key field increment", arity=4, flags=WRITE | DENYOOM | FAST, keys=FIRST, since="2.6.0")
 def hincrbyfloat(session: Session, argv: list[bytes]) -> Reply:
     """Increment the floating-point value of a field of a hash; a field that does not exist counts as 0."""
+    from commands.long_double import add, parse, to_text  # noqa: PLC0415
+
     _, key, field, amount = argv
     try:
         increment = parse(amount)

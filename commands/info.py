@@ -7,7 +7,6 @@ Godis: it has no forks, replicas and modules, so what Redis counts of them is 0 
 from __future__ import annotations
 
 import os
-import platform
 import sys
 from collections.abc import Callable, Iterable
 
@@ -54,6 +53,8 @@ NONE_OF_IT: dict[str, list[Field]] = {  # section -> what is 0, because Godis ha
 
 
 def _server(instance: Instance) -> Iterable[Field]:
+    import platform  # noqa: PLC0415
+
     uptime_seconds = max(0, instance.store.now_ms - instance.started_ms) // 1000
     return [
         ("redis_version", REDIS_VERSION),  # the version whose behaviour Godis has

@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import replace
+from copy import copy
 
 from commands import ADMIN, FAST, HIDDEN, SKIP_MONITOR, SKIP_SLOWLOG, TABLE, Command, execution, fold
 from errors import CommandError
@@ -26,7 +26,9 @@ def row_of(argv: list[bytes], table: Mapping[bytes, Command] = TABLE) -> Command
 
 def counted(row: Command, counts: CommandCounts) -> Command:
     """Return a row of an engine, which counts its calls."""
-    return replace(row, count=CommandCount() if row.subcommands else counts.of(row.name, row.swift))
+    row = copy(row)
+    row.count = CommandCount() if row.subcommands else counts.of(row.name, row.swift)
+    return row
 
 
 def _count_of(session: Session, row: Command, argv: list[bytes]) -> CommandCount:

@@ -62,7 +62,7 @@ class Pattern(NamedTuple):
     field: bytes  # none if it is empty
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Options:
     """The options of a request."""
 

@@ -39,7 +39,6 @@ from commands.long_commands import (
     string_or_none,
     words_of,
 )
-from commands.long_double import add, parse, to_text
 from commands.string_conditions import VALUE_CONDITIONS, holds
 from errors import (
     DECREMENT_OVERFLOW,
@@ -619,6 +618,8 @@ def _increment(db: Keyspace, key: bytes, amount: int) -> int:
 @command("INCRBYFLOAT", "key increment", arity=3, flags=WRITE | DENYOOM | FAST, keys=FIRST, since="2.6.0")
 def incrbyfloat(session: Session, argv: list[bytes]) -> Reply:
     """Increment the floating-point value of a key by a number; a key that does not exist counts as 0."""
+    from commands.long_double import add, parse, to_text  # noqa: PLC0415
+
     _, key, amount = argv
     db = session.db
     value = db.change(key, STRING)

@@ -21,7 +21,6 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from hashlib import sha256
 from itertools import islice
 
 import values
@@ -297,6 +296,8 @@ def digest(db: Keyspace, key: bytes) -> bytes:
     value = db.peek(key)
     if value is None:
         return b""
+    from hashlib import sha256  # noqa: PLC0415
+
     made = sha256()
     for argv in values.rebuild(key, value, db.deadline_ms(key)):
         made.update(encode_command(argv))

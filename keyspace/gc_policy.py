@@ -27,9 +27,9 @@ YOUNG_OBJECTS = 20_000  # instead of Python's 700, which one receive of short re
 
 
 def begin() -> None:
-    """Freeze all objects that exist. Due before the first client is served."""
-    gc.collect()
+    """Freeze all objects that exist, and turn the collector on. Due before the first client is served."""
     gc.freeze()
+    gc.enable()
     gc.set_threshold(YOUNG_OBJECTS, *gc.get_threshold()[1:])
 
 

@@ -27,7 +27,7 @@ NOBODY = 0  # no client has this id
 MOST_FORGOTTEN = 100  # keys that one read invalidates, because there are too many
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Mode:
     """How a client tracks keys: the options of CLIENT TRACKING, and what CLIENT CACHING said of the next request."""
 

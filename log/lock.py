@@ -14,14 +14,13 @@ from __future__ import annotations
 
 import errno
 import os
-import platform
 import re
 import sys
 from contextlib import suppress
 
 from errors import LogError
 from log.replay import cannot_use, sync_directory
-from wire.files import open_regular
+from wire.files import host_name, open_regular
 
 if sys.platform == "win32":
     import msvcrt
@@ -113,7 +112,7 @@ class LogLock:
         with suppress(OSError):  # on a full disk only the owner's name is missing
             os.ftruncate(descriptor, 0)
             os.lseek(descriptor, 0, os.SEEK_SET)
-            os.write(descriptor, f"{os.getpid()} {platform.node()} {self._instance_id}\n".encode())
+            os.write(descriptor, f"{os.getpid()} {host_name()} {self._instance_id}\n".encode())
         return True
 
     def take(self) -> None:

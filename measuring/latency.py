@@ -14,7 +14,7 @@ from time import perf_counter, time
 SAMPLES = 160  # kept of each event, as in Redis
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Event:
     """The history of an event: pairs of a Unix second and of the milliseconds that it took."""
 

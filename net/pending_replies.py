@@ -47,7 +47,7 @@ class Receiver(Protocol):
 ConnectionReplies = tuple[Receiver, list[bytes], bool]
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Group:
     """Replies that wait until the log is synced up to `end_bytes`; `failure` is why it could not be written."""
 

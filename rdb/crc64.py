@@ -14,6 +14,7 @@ So a block of 64 kB becomes shorter, fold by fold, down to 170 bytes, which the 
 
 from __future__ import annotations
 
+from functools import cache
 from struct import iter_unpack
 
 POLYNOMIAL = 0xAD93D23594C935A9  # without x**64; bit k is x**k
@@ -57,6 +58,7 @@ def _byte_table() -> list[int]:
     return table
 
 
+@cache
 def _tables() -> list[list[int]]:
     """Return a table for each byte of eight: what a byte becomes when that many bytes follow it."""
     tables = [_byte_table()]
@@ -67,8 +69,9 @@ def _tables() -> list[list[int]]:
 
 # In the reflected form the first bit of a message is the lowest one, so a higher power is a shift to the right. To have
 # shifts to the left only, a fold counts from its highest power.
-FOLDS = [(n, max(terms), [max(terms) - term for term in terms]) for n in DISTANCES if (terms := _terms(n))]
-TABLES = _tables()
+@cache
+def _folds() -> list[tuple[int, int, list[int]]]:
+    return [(n, max(terms), [max(terms) - term for term in terms]) for n in DISTANCES if (terms := _terms(n))]
 
 
 def crc64(data: bytes | bytearray | memoryview, crc: int = 0) -> int:
@@ -83,12 +86,12 @@ def crc64(data: bytes | bytearray | memoryview, crc: int = 0) -> int:
 def _crc64_of_block(data: bytes | bytearray | memoryview, crc: int) -> int:
     size = 8 * len(data)
     if size < 64:
-        table = TABLES[0]
+        table = _tables()[0]
         for byte in data:
             crc = table[(crc ^ byte) & 255] ^ crc >> 8
         return crc
     message = int.from_bytes(data, "little") ^ crc
-    for distance, highest, shifts in FOLDS:
+    for distance, highest, shifts in _folds():
         before = size - distance
         if before > 0:
             first = message & (1 << before) - 1
@@ -104,7 +107,7 @@ def _crc64_of_block(data: bytes | bytearray | memoryview, crc: int) -> int:
 
 
 def _by_table(data: bytes) -> int:
-    zero, one, two, three, four, five, six, seven = TABLES
+    zero, one, two, three, four, five, six, seven = _tables()
     crc = 0
     for (word,) in iter_unpack("<Q", data):
         crc ^= word

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 from typing import Any, NamedTuple
 
 from errors import FUNCTION_NOT_COMPILED, FUNCTION_NOT_REGISTERED, CommandError
 from scripts.libraries import code_of
 from scripts.runtime import Runtime
 
-SOURCE = Path(__file__).parent / "functions.lua"
+SOURCE = os.path.join(os.path.dirname(__file__), "functions.lua")
 
 
 class Registered(NamedTuple):

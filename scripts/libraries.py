@@ -7,11 +7,11 @@ the border between the languages.
 
 from __future__ import annotations
 
+import os
 from functools import cache
-from pathlib import Path
 from typing import Any
 
-SOURCES = Path(__file__).parent / "lua"
+SOURCES = os.path.join(os.path.dirname(__file__), "lua")
 SHARED = ("support", "binary", "json_encoder", "json_decoder")
 LIBRARIES = ("bit", "cjson", "cmsgpack", "struct")
 
@@ -29,12 +29,13 @@ end
 
 
 @cache
-def code_of(path: Path) -> bytes:
+def code_of(path: str) -> bytes:
     """Return a file of Lua as compiled code, which a runtime reads in a fifth of the time that the text takes."""
     from lupa.lua51 import LuaRuntime  # noqa: PLC0415 - imported for the first script
 
     lua = LuaRuntime(encoding=None, source_encoding="latin-1")
-    chunk = lua.compile(path.read_bytes(), name=f"@{path.stem}".encode())
+    with open(path, "rb") as file:
+        chunk = lua.compile(file.read(), name=b"@" + os.path.basename(path).removesuffix(".lua").encode())
     code: bytes = lua.globals()[b"string"][b"dump"](chunk)
     return code
 
@@ -44,5 +45,5 @@ def load_libraries(runtime: Any) -> None:
     run = runtime.execute(RUN)
     shared = runtime.table()
     for name in (*SHARED, *LIBRARIES):
-        chunk = runtime.compile(code_of(SOURCES / f"{name}.lua"))
+        chunk = runtime.compile(code_of(os.path.join(SOURCES, f"{name}.lua")))
         (shared if name in SHARED else runtime.globals())[name.encode()] = run(chunk, shared)

@@ -20,9 +20,8 @@ hashed alike everywhere: Lua 5.1 has no seed.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from hashlib import sha1
-from pathlib import Path
 from typing import Any, Protocol
 
 from errors import NO_LUA, SCRIPT_NOT_COMPILED, CommandError
@@ -48,7 +47,7 @@ return function(host)
     return functions
 end
 """
-SOURCE = Path(__file__).parent / "sandbox.lua"
+SOURCE = os.path.join(os.path.dirname(__file__), "sandbox.lua")
 
 
 class Host(Protocol):
@@ -73,6 +72,8 @@ def _refuse(obj: object, name: object, is_setting: bool) -> None:
 
 def sha_of(text: bytes) -> bytes:
     """Return the SHA-1 of a script, as it is named by EVALSHA."""
+    from hashlib import sha1  # noqa: PLC0415
+
     return sha1(text, usedforsecurity=False).hexdigest().encode()
 
 

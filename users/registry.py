@@ -31,7 +31,7 @@ class UserFileError(Exception):
     """A file of users cannot be read or has errors: the text names each of them."""
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class LogEntry:
     """A denial for ACL LOG, or several of the same kind."""
 

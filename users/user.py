@@ -12,8 +12,6 @@ A user with a selector that allows everything is not restricted, and its request
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from hashlib import sha256
-from hmac import compare_digest
 from typing import NamedTuple
 
 from values.glob import Pattern
@@ -188,6 +186,8 @@ class User:
 
     def accepts(self, password: bytes) -> bool:
         """Return True if a client with this password is this user. Takes the same time for any wrong password."""
+        from hmac import compare_digest  # noqa: PLC0415
+
         given = hash_of(password)
         is_known = [compare_digest(given, known) for known in self.password_hashes]
         return self.is_on and (self.needs_no_password or any(is_known))
@@ -225,4 +225,6 @@ class User:
 
 def hash_of(password: bytes) -> bytes:
     """Return the hash by which a password is kept."""
+    from hashlib import sha256  # noqa: PLC0415
+
     return sha256(password).hexdigest().encode()

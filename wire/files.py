@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import sys
 from typing import BinaryIO
 
 MAX_PEM_BYTES = 16 << 20
@@ -43,6 +44,15 @@ def check_pem(path: str) -> None:
         size = os.fstat(file.fileno()).st_size
     if not 0 < size <= MAX_PEM_BYTES:
         raise OSError(None, f"it has {size} bytes; a PEM file has some, and at most {MAX_PEM_BYTES}")
+
+
+def host_name() -> str:
+    """Return the name of this machine."""
+    if sys.platform != "win32":
+        return os.uname().nodename
+    import platform  # noqa: PLC0415 - the import takes a millisecond
+
+    return platform.node()
 
 
 def _check_regular(status: os.stat_result) -> None:

@@ -15,7 +15,7 @@ from soak import THOROUGHNESS
 from tables import for_each
 
 from rdb import lzf, packed, primitives
-from rdb.crc64 import TABLES, crc64
+from rdb.crc64 import _tables, crc64
 from rdb.source import LONG_BYTES, BadFormat, FileSource, Source
 
 INTEGERS = [0, 12, 13, 127, 128, -1, -128, -129, 4095, 4096, -4096, -4097, 2**15, -(2**15), 2**23 - 1, 2**31, -(2**63)]
@@ -24,7 +24,7 @@ ELEMENTS: list[bytes | int] = [*INTEGERS, b"", b"a", b"x" * 63, b"y" * 64, b"z" 
 
 def plain_crc64(data: bytes, crc: int = 0) -> int:
     for byte in data:
-        crc = TABLES[0][(crc ^ byte) & 255] ^ crc >> 8
+        crc = _tables()[0][(crc ^ byte) & 255] ^ crc >> 8
     return crc
 
 

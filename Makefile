@@ -98,8 +98,9 @@ $(VENV)/bench.stamp: $(VENV)/test.stamp bench/requirements.txt
 	$(PIP) -r bench/requirements.txt
 	touch $@
 
-$(VENV)/applications.stamp: $(VENV)/test.stamp tests/applications/requirements.txt
+$(VENV)/applications.stamp: $(VENV)/test.stamp tests/applications/requirements.txt tests/applications/redis-py-5.txt
 	$(PIP) -r tests/applications/requirements.txt
+	$(PIP) --target $(VENV)/redis-py-5 --upgrade -r tests/applications/redis-py-5.txt
 	touch $@
 
 $(VENV)/containers.stamp: $(VENV)/test.stamp tests/containers/requirements.txt

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 import warnings
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,3 +27,14 @@ def package(module: str, distribution: str = "") -> Any:
         if os.environ.get("GODIS_TEST_STRICT") == "1":
             pytest.fail(reason)
         pytest.skip(reason, allow_module_level=True)
+
+
+def beside(module: str) -> str:
+    """Return the folder of a package that needs an older redis-py than the others do, for PYTHONPATH."""
+    folder = Path(sys.prefix) / "redis-py-5"
+    if not (folder / module).exists():
+        reason = f"{APPLICATIONS}: {module}"
+        if os.environ.get("GODIS_TEST_STRICT") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason, allow_module_level=True)
+    return str(folder)

@@ -7,6 +7,7 @@ REDIS_URL. Its worker is started by the command that the package's documentation
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import signal
 import subprocess
@@ -17,7 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
-from servers import ROOT, GodisProcess, dies_with_parent
+from servers import PATIENCE_SECONDS, ROOT, GodisProcess, dies_with_parent
 
 PROGRAMS = ROOT / "tests/applications/programs"
 
@@ -59,6 +60,20 @@ class Worker:
             self.process.wait()
 
 
+def ask(server: GodisProcess, program: str, *args: str, **variables: str) -> Any:
+    """Run a program to its end, and return what it printed as JSON."""
+    argv = [sys.executable, str(PROGRAMS / program), *args]
+    env = _environment(server, variables)
+    done = subprocess.run(argv, cwd=PROGRAMS, env=env, stdout=subprocess.PIPE, timeout=PATIENCE_SECONDS, check=True)
+    return json.loads(done.stdout)
+
+
+def _environment(server: GodisProcess, variables: dict[str, str]) -> dict[str, str]:
+    """Make the variables of a program, which finds its modules in PROGRAMS, too."""
+    path = os.pathsep.join(filter(None, [str(PROGRAMS), variables.get("PYTHONPATH")]))
+    return os.environ | {"REDIS_URL": url(server)} | variables | {"PYTHONPATH": path}
+
+
 @contextmanager
 def running(server: GodisProcess, *argv: str | Path, **variables: str) -> Iterator[Worker]:
     """Start a program with the server's address; pytest shows what it wrote if the test fails.
@@ -66,8 +81,7 @@ def running(server: GodisProcess, *argv: str | Path, **variables: str) -> Iterat
     A module of Python is named by "-m", and runs on the Python of the tests.
     """
     words = [*([sys.executable] if argv[0] == "-m" else []), *map(str, argv)]
-    path = os.pathsep.join([str(PROGRAMS), *filter(None, [variables.pop("PYTHONPATH", "")])])
-    env = os.environ | {"REDIS_URL": url(server), "PYTHONPATH": path} | variables
+    env = _environment(server, variables)
     with TemporaryFile() as output:
         worker = Worker(words, env, output)
         try:

@@ -32,9 +32,9 @@ def drain(connection: Any) -> None:
     ],
 )
 def test_an_exchange_reaches_the_queues_that_are_bound_to_it(
-    server: GodisProcess, kind: str, bound: list[str], key: str, reached: int
+    server_6h: GodisProcess, kind: str, bound: list[str], key: str, reached: int
 ) -> None:
-    with kombu.Connection(url(server)) as connection:
+    with kombu.Connection(url(server_6h)) as connection:
         exchange = kombu.Exchange(kind, type=kind)
         queues = [kombu.Queue(f"{kind}-{number}", exchange, routing_key=key) for number, key in enumerate(bound)]
         got: list[str] = []
@@ -53,8 +53,8 @@ def test_an_exchange_reaches_the_queues_that_are_bound_to_it(
         assert got == [kind] * reached
 
 
-def test_messages_come_by_priority_and_come_back_when_they_are_rejected_or_left(server: GodisProcess) -> None:
-    with kombu.Connection(url(server)) as connection:
+def test_messages_come_by_priority_and_come_back_when_they_are_rejected_or_left(server_6h: GodisProcess) -> None:
+    with kombu.Connection(url(server_6h)) as connection:
         jobs = connection.SimpleQueue("jobs")
         for priority in (9, 0, 3):
             jobs.put(priority, priority=priority)
@@ -63,14 +63,14 @@ def test_messages_come_by_priority_and_come_back_when_they_are_rejected_or_left(
         assert (first.payload, second.payload) == (0, 3)
         first.requeue()
         second.ack()
-    with kombu.Connection(url(server)) as connection, server.client() as client:
+    with kombu.Connection(url(server_6h)) as connection, server_6h.client() as client:
         jobs = connection.SimpleQueue("jobs")
         left = jobs.get(**WAIT)
         assert left.payload == 0
         assert client.hlen("unacked") == 1
         connection.default_channel.close()
         jobs.close()
-    with kombu.Connection(url(server)) as connection, server.client() as client:
+    with kombu.Connection(url(server_6h)) as connection, server_6h.client() as client:
         jobs = connection.SimpleQueue("jobs")
         for expected in (0, 9):
             message = jobs.get(**WAIT)

@@ -25,17 +25,17 @@ async def connected(port: int, heard: asyncio.Queue[str]) -> Any:
             await asyncio.sleep(0.05)
 
 
-def test_servers_reach_each_other_s_clients(server: GodisProcess) -> None:
+def test_servers_reach_each_other_s_clients(server_6h: GodisProcess) -> None:
     async def run() -> None:
         heard: asyncio.Queue[str] = asyncio.Queue()
         one, other = [await connected(port, heard) for port in ports]
         await one.call("join", "room")
         await other.call("tell", ("room", "from another server"))
         assert await heard.get() == "from another server"
-        emitter = socketio.AsyncRedisManager(url(server), write_only=True)
+        emitter = socketio.AsyncRedisManager(url(server_6h), write_only=True)
         await emitter.emit("told", "from a program", room="room")
         assert await heard.get() == "from a program"
-        await asyncio.to_thread(socketio.RedisManager(url(server), write_only=True).emit, "told", "to all")
+        await asyncio.to_thread(socketio.RedisManager(url(server_6h), write_only=True).emit, "told", "to all")
         assert [await heard.get() for _ in range(2)] == ["to all"] * 2
         await other.call("remove", one.get_sid())
         await one.wait()
@@ -44,7 +44,7 @@ def test_servers_reach_each_other_s_clients(server: GodisProcess) -> None:
 
     ports = [free_port() for _ in range(2)]
     with (
-        running(server, "-m", "socketio_server", str(ports[0])),
-        running(server, "-m", "socketio_server", str(ports[1])),
+        running(server_6h, "-m", "socketio_server", str(ports[0])),
+        running(server_6h, "-m", "socketio_server", str(ports[1])),
     ):
         asyncio.run(asyncio.wait_for(run(), PATIENCE_SECONDS))

@@ -14,7 +14,7 @@ WORKER = "-m", "arq", "arq_jobs.WorkerSettings"
 
 def test_a_worker_runs_delayed_retried_and_periodic_jobs(server_6h: GodisProcess) -> None:
     with server_6h.client() as client, running(server_6h, *WORKER, PYTHONPATH=BESIDE):
-        told = ask(server_6h, "arq_jobs.py", PYTHONPATH=BESIDE)
+        told = ask(server_6h, "-m", "arq_jobs", PYTHONPATH=BESIDE)
         assert told["same"] is None  # a job's id is queued once
         assert told["results"] == ["3", "10", "2", "ValueError('on purpose')"]
         assert (told["aborted"], told["status"]) == (True, "complete")
@@ -24,7 +24,7 @@ def test_a_worker_runs_delayed_retried_and_periodic_jobs(server_6h: GodisProcess
 def test_a_job_of_a_worker_that_was_stopped_is_run_by_another(server_6h: GodisProcess) -> None:
     with server_6h.client() as client, ThreadPoolExecutor() as pool:
         with running(server_6h, *WORKER, PYTHONPATH=BESIDE) as stopped:
-            told = pool.submit(ask, server_6h, "arq_jobs.py", "hang_once", PYTHONPATH=BESIDE)
+            told = pool.submit(ask, server_6h, "-m", "arq_jobs", "hang_once", PYTHONPATH=BESIDE)
             wait_until(lambda: client.llen("runs") == 1, 30)
             stopped.process.terminate()
             stopped.process.wait()

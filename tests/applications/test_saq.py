@@ -12,7 +12,7 @@ BESIDE = beside("saq")
 def test_a_worker_runs_delayed_retried_and_periodic_jobs(server: GodisProcess) -> None:
     with server.client() as client, running(server, "-m", "saq", "saq_jobs.settings", PYTHONPATH=BESIDE):
         wait_until(lambda: client.exists("saq:default:sweep"), 30)  # else SAQ may abort a job that begins as it sweeps
-        told = ask(server, "saq_jobs.py", PYTHONPATH=BESIDE)
+        told = ask(server, "-m", "saq_jobs", PYTHONPATH=BESIDE)
         assert told["added"] == 3
         assert "ValueError: on purpose" in told["failure"]
         assert told["many"] == [0, 2, 4, 6]

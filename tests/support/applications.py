@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import importlib
 import os
+import shutil
 import sys
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from left_out import APPLICATIONS
@@ -23,18 +24,29 @@ def package(module: str, distribution: str = "") -> Any:
             warnings.simplefilter("ignore")
             return importlib.import_module(module)
     except ModuleNotFoundError as missing:
-        reason = f"{APPLICATIONS}: {distribution or module} ({missing})"
-        if os.environ.get("GODIS_TEST_STRICT") == "1":
-            pytest.fail(reason)
-        pytest.skip(reason, allow_module_level=True)
+        _leave_out(f"{APPLICATIONS}: {distribution or module} ({missing})")
 
 
 def beside(module: str) -> str:
     """Return the folder of a package that needs an older redis-py than the others do, for PYTHONPATH."""
     folder = Path(sys.prefix) / "redis-py-5"
     if not (folder / module).exists():
-        reason = f"{APPLICATIONS}: {module}"
-        if os.environ.get("GODIS_TEST_STRICT") == "1":
-            pytest.fail(reason)
-        pytest.skip(reason, allow_module_level=True)
+        _leave_out(f"{APPLICATIONS}: {module}")
     return str(folder)
+
+
+def node_packages(*names: str) -> str:
+    """Return the folder of packages from npm, for NODE_PATH; without one or Node.js, skip the tests that follow."""
+    folder = Path(sys.prefix) / "node" / "node_modules"
+    if not shutil.which("node"):
+        _leave_out("node is not installed")
+    for name in names:
+        if not (folder / name).exists():
+            _leave_out(f"{APPLICATIONS}: {name} of npm")
+    return str(folder)
+
+
+def _leave_out(reason: str) -> NoReturn:
+    if os.environ.get("GODIS_TEST_STRICT") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason, allow_module_level=True)

@@ -17,6 +17,7 @@ PACKAGES = {  # program -> Debian's package
     "make": "make",
     "monit": "monit",
     "nc": "netcat-openbsd",
+    "node": "npm",
     "openssl": "openssl",
     "redis-benchmark": "redis-tools",
     "redis-cli": "redis-tools",

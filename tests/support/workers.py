@@ -60,12 +60,18 @@ class Worker:
             self.process.wait()
 
 
-def ask(server: GodisProcess, program: str, *args: str, **variables: str) -> Any:
+def ask(server: GodisProcess, *argv: str, **variables: str) -> Any:
     """Run a program to its end, and return what it printed as JSON."""
-    argv = [sys.executable, str(PROGRAMS / program), *args]
     env = _environment(server, variables)
-    done = subprocess.run(argv, cwd=PROGRAMS, env=env, stdout=subprocess.PIPE, timeout=PATIENCE_SECONDS, check=True)
+    done = subprocess.run(
+        _words(argv), cwd=PROGRAMS, env=env, stdout=subprocess.PIPE, timeout=PATIENCE_SECONDS, check=True
+    )
     return json.loads(done.stdout)
+
+
+def _words(argv: Sequence[str | Path]) -> list[str]:
+    """Make a command line; a module of Python is named by "-m", and runs on the Python of the tests."""
+    return [*([sys.executable] if argv[0] == "-m" else []), *map(str, argv)]
 
 
 def _environment(server: GodisProcess, variables: dict[str, str]) -> dict[str, str]:
@@ -76,14 +82,10 @@ def _environment(server: GodisProcess, variables: dict[str, str]) -> dict[str, s
 
 @contextmanager
 def running(server: GodisProcess, *argv: str | Path, **variables: str) -> Iterator[Worker]:
-    """Start a program with the server's address; pytest shows what it wrote if the test fails.
-
-    A module of Python is named by "-m", and runs on the Python of the tests.
-    """
-    words = [*([sys.executable] if argv[0] == "-m" else []), *map(str, argv)]
+    """Start a program with the server's address; pytest shows what it wrote if the test fails."""
     env = _environment(server, variables)
     with TemporaryFile() as output:
-        worker = Worker(words, env, output)
+        worker = Worker(_words(argv), env, output)
         try:
             yield worker
         except BaseException:

@@ -519,6 +519,7 @@ class Config:
     busy_ms: int
     save: str
     embedded: bool
+    test_commands: bool
 
     def __init__(self, flags: Mapping[str, str | None], environment: Mapping[str, str]) -> None:
         """Parse every setting. Raises SettingError for the first invalid one."""
@@ -533,6 +534,9 @@ class Config:
             with _naming(source, text):
                 self._take(setting, text)
         self.embedded = bool(flags.get("--embedded"))
+        self.test_commands = bool(flags.get("--test-commands"))
+        if self.test_commands and (self.pool is not None or not self.embedded):
+            raise UsageError("--test-commands", "they are for a server that a test has started by --embedded, no pool")
         no_log = environment.get(NO_LOG_VARIABLE, "no")
         with _naming(NO_LOG_VARIABLE, no_log):
             if flags.get("--no-log") or parse_yes(no_log):

@@ -408,6 +408,9 @@ DEBUG_REFUSED = (
     b'ERR DEBUG command not allowed. If the enable-debug-command option is set to "local", you can run it from a '
     b"local connection, otherwise you need to set this option in the configuration file, and then restart the server."
 )
+TEST_COMMANDS_OFF = b"ERR DEBUG CLOCK and DEBUG STATE are for tests: start the server with --embedded --test-commands"
+STATE_EXISTS = b"ERR there is a state '%b' already"
+NO_SUCH_STATE = b"ERR there is no state '%b'"
 UNKNOWN_OR_WRONG_SUBCOMMAND = b"ERR unknown subcommand or wrong number of arguments for '%b'. Try %b HELP."
 NO_KEY_ARGUMENTS = b"ERR The command has no key arguments"
 INVALID_COMMAND = b"ERR Invalid command specified"

@@ -73,6 +73,7 @@ Options:
   --instance-id NAME         What INFO calls this instance; the host's name if not given.
   --loglevel LEVEL           debug, verbose, notice or warning (default: notice).
   --embedded                 For a parent process: write the addresses to stdout, and stop when stdin ends.
+  --test-commands            For tests, with --embedded: DEBUG CLOCK moves the time, DEBUG STATE saves all keys.
   --repair                   Drop what is damaged, and keep the original beside the log.
   --until TIME               Write the log as it was before TIME: Unix seconds or ms, or 2026-11-23T15:04:05 …
   --output FILE              … to this new file.

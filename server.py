@@ -122,6 +122,10 @@ def recover_and_listen(
     store.log = log
     instance.apply_settings()
     store.tick(int(time() * 1000))
+    if config.test_commands:
+        from net.manual_clock import ManualClock  # noqa: PLC0415
+
+        instance.clock = ManualClock(instance)
     gc_policy.begin()
     network = Server(instance, engine, log, tls)
     for place in network.listen(bound):

@@ -66,6 +66,20 @@ class Apart(Protocol):
     def now(self) -> float: ...  # seconds of a clock that never goes back
 
 
+class Clock(Protocol):
+    """The clock of a server for tests."""
+
+    def advance(self, milliseconds: int) -> None: ...
+
+    def freeze(self) -> None: ...
+
+    def reset(self) -> None: ...
+
+    def now_ms(self) -> int: ...
+
+    def seconds(self) -> float: ...
+
+
 class LogState(EffectLog, Protocol):
     """The log's state, as INFO and the engine's gates read it."""
 
@@ -447,6 +461,8 @@ class Instance:
     closed_gates: tuple[str, ...] = ()  # a subset of GATES, in their order: see `Engine.admit`
     read_observer: ReadObserver | None = None  # is called before each request runs
     observer: RequestObserver | None = None  # runs each request, because others want to know what it changes
+    clock: Clock | None = None  # the network's, for tests; None: the system's
+    saved_states: dict[bytes, Any] = field(default_factory=dict)  # of DEBUG STATE
     apart: Apart | None = None  # the network's; None: scripts run to their end
     functions: Any = None  # `commands.function_libraries.Functions`, made when it is asked for
     scripts: Any = None  # `commands.script_runs.Scripts`, made for the first script

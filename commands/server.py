@@ -253,15 +253,25 @@ def _parse_shutdown_options(words: list[bytes]) -> set[bytes]:
 # ---- DEBUG, MEMORY
 
 
-@command("DEBUG", "SLEEP seconds", arity=-2, flags=OPERATOR)
+@command(
+    "DEBUG",
+    "SLEEP seconds | CLOCK ADVANCE milliseconds | CLOCK FREEZE | CLOCK RESET | STATE SAVE name | STATE LOAD name",
+    arity=-2,
+    flags=OPERATOR,
+)
 def debug(session: Session, argv: list[bytes]) -> Reply:
     """Stall the whole server, to test clients; `enable-debug-command` sets which connections may do so.
 
-    Differs from Redis: SLEEP is the only subcommand, and it refuses an argument that is not a number.
+    Differs from Redis: SLEEP is the only subcommand, and it refuses an argument that is not a number. In a server for
+    tests (`--test-commands`) CLOCK moves the time, and STATE saves and loads all keys.
     """
     allowed = session.instance.config.debug_command
     if allowed == "no" or (allowed == "local" and not session.is_local):
         raise CommandError(DEBUG_REFUSED)
+    if fold(argv[1]) in (b"CLOCK", b"STATE"):
+        from commands.debugging import debug_for_tests  # noqa: PLC0415
+
+        return debug_for_tests(session, argv)
     if fold(argv[1]) != b"SLEEP" or len(argv) != 3:
         raise CommandError(UNKNOWN_OR_WRONG_SUBCOMMAND % (argv[1][:NAMED_BYTES], b"DEBUG"))
     try:

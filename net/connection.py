@@ -81,6 +81,7 @@ from session import Session
 from wire.columns import Columns
 
 TURN_OUTPUT_BYTES = 1 << 20  # a connection sends its replies before it makes more than this
+CLOCK_POLL_SECONDS = 0.02  # how often a client that waits looks at the clock of a server for tests
 OWN_SECONDS = 0.0003  # a connection may take so long even in a late turn: waiting for the next costs a tenth of it
 NEVER = -1  # no length of the log's batch
 MEMBERS = 500  # members of a list that are encoded before the clock is read
@@ -430,13 +431,17 @@ class Connection(Outbox):
 
     def _wait_until(self, served: Event, blocked: Blocked, seconds: float) -> None:
         """Wait for an event, at most so many seconds (0: for ever); let the request run again meanwhile if it asks."""
-        if blocked.again_seconds is None:
+        again_seconds, now = blocked.again_seconds, monotonic
+        if (clock := self.turn.instance.clock) is not None:
+            again_seconds, now = CLOCK_POLL_SECONDS, clock.seconds
+        if again_seconds is None:
             served.wait(seconds or None)
             return
-        end = monotonic() + seconds if seconds else inf
-        while not served.wait(min(blocked.again_seconds, max(end - monotonic(), 0))) and monotonic() < end:
-            self.turn.instance.blocked.try_again(self.session.db, blocked.keys)
-            self.turn.wake()
+        end = now() + seconds if seconds else inf
+        while not served.wait(min(again_seconds, max(end - now(), 0))) and now() < end:
+            if blocked.again_seconds is not None:
+                self.turn.instance.blocked.try_again(self.session.db, blocked.keys)
+                self.turn.wake()
 
     def _retry(self, argv: list[bytes]) -> Reply:
         """Run the request of a client that waits again, within the request of another client or at the turn's end."""

@@ -147,7 +147,8 @@ class Turn:
     def _begin(self) -> None:
         now = time()
         self.instance.turn_ends = now + TURN_SECONDS
-        self.store.tick(int(now * 1000))
+        clock = self.instance.clock
+        self.store.tick(int(now * 1000) if clock is None else clock.now_ms())
 
     def end(self) -> None:
         """End the turn: serve who waits for what came in it, write the log, then send the replies."""

@@ -97,12 +97,14 @@ def start(
     log: str | os.PathLike[str] | None = None,
     default_ttl: int | str = 0,
     requirepass: str = "",
+    test_commands: bool = False,
     **settings: Any,
 ) -> Server:
     """Start a server, and return it when it answers. Raises StartError.
 
     `port` 0 is a free port. With `unixsocket` there is no port, unless one is given. `log` is the path of the log; None
-    keeps everything in memory. Other settings are named as the flags are: `maxmemory="100mb"`, `appendfsync="always"`.
+    keeps everything in memory. `test_commands` allows DEBUG CLOCK and DEBUG STATE. Other settings are named as the
+    flags are: `maxmemory="100mb"`, `appendfsync="always"`.
     """
     flags = {"port": port, "default-ttl": default_ttl, **{name.replace("_", "-"): settings[name] for name in settings}}
     if unixsocket is not None:
@@ -110,6 +112,7 @@ def start(
     if log is not None:
         flags["log"] = os.fspath(log)
     command = [sys.executable, str(program()), "--embedded", *(["--no-log"] if log is None else [])]
+    command += ["--test-commands"] if test_commands else []
     command += [f"--{name}={value}" for name, value in flags.items()]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GODIS_")}
     if requirepass:  # not on the command line, which others can read

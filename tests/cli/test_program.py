@@ -30,7 +30,7 @@ def test_help_and_the_page_of_settings_show_every_flag_and_its_default(tmp_path:
     flags = {setting.option: setting.default for setting in SETTINGS if setting.option}
     section = (ROOT / "docs" / "settings.md").read_text().split("\n## Flags\n")[1].split("\n## ")[0]
     rows = dict(re.findall(r"^\| `(--[\w-]+)`[ *]*\|([^|]*)\|", section, re.MULTILINE))
-    assert flags.keys() - {"--appendonly"} == rows.keys() - {"--no-log", "--embedded"}
+    assert flags.keys() - {"--appendonly"} == rows.keys() - {"--no-log", "--embedded", "--test-commands"}
     for flag, default in flags.items():
         described = re.search(rf"^  {flag} [A-Z]+ (.*?)(?=^  -|\n\n)", done.stdout, re.MULTILINE | re.DOTALL)
         assert described, flag

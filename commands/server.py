@@ -255,7 +255,7 @@ def _parse_shutdown_options(words: list[bytes]) -> set[bytes]:
 
 @command(
     "DEBUG",
-    "SLEEP seconds | CLOCK ADVANCE milliseconds | CLOCK FREEZE | CLOCK RESET | STATE SAVE name | STATE LOAD name",
+    "SLEEP seconds",
     arity=-2,
     flags=OPERATOR,
 )

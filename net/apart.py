@@ -25,7 +25,8 @@ Job = Callable[[], Any]
 def _run_jobs(job: Job) -> None:
     """Run one job after another: the life of a greenlet. An error in a job ends it, and is raised in its parent."""
     while True:
-        job = greenlet.switch(getcurrent().parent, job())  # gevent's own takes no value
+        outcome = job()  # meanwhile the parent may become another one
+        job = greenlet.switch(getcurrent().parent, outcome)  # gevent's own takes no value
 
 
 class Stack:

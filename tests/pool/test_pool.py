@@ -194,6 +194,27 @@ def test_a_transaction_is_one_entry_and_watch_sees_what_others_write(join: Join)
         assert parse(one.ask("EXEC")) == [b"mine", 1], "one that only reads needs no entry"
 
 
+def test_scripts_run_on_all_instances_and_one_that_takes_long_holds_up_no_other_instance(join: Join) -> None:
+    count = "return redis.call('incr', KEYS[1])"
+    with join() as one, join() as two, one.raw() as first, two.raw() as second, one.raw() as endless:
+        assert first.ask("EVAL", count, 1, "n") == b":1\r\n"
+        sha = parse(first.ask("SCRIPT", "LOAD", count))
+        assert second.ask("EVALSHA", sha, 1, "n") == b":2\r\n"
+        for request in (("MULTI",), ("EVALSHA", sha, 1, "n"), ("EVAL", "return redis.call('get', 'n')", 0)):
+            second.ask(*request)
+        assert second.ask("EXEC") == b"*2\r\n:3\r\n$1\r\n3\r\n"
+        first.ask("CONFIG", "SET", "busy-reply-threshold", "20")
+        endless.send(encode("EVAL_RO", "while true do end", 0))
+        wait_until(lambda: first.ask("PING").startswith(b"-BUSY"), PATIENCE_SECONDS)
+        assert second.ask("EVAL", count, 1, "n") == b":4\r\n"
+        assert first.ask("SCRIPT", "KILL") == b"+OK\r\n"
+        assert b"Script killed by user" in endless.read_line()
+        assert second.ask("SCRIPT", "FLUSH") == b"+OK\r\n"
+        for client in (first, second):
+            wait_until(lambda: client.ask("SCRIPT", "EXISTS", sha) == b"*1\r\n:0\r\n", PATIENCE_SECONDS)  # noqa: B023
+            wait_until(lambda: client.ask("GET", "n") == b"$1\r\n4\r\n", PATIENCE_SECONDS)  # noqa: B023
+
+
 def test_a_linearizable_transaction_that_only_reads_sees_what_was_acknowledged_anywhere(join: Join) -> None:
     with join().raw() as one, join("--pool-reads", "linearizable").raw() as two:
         for number in range(50):

@@ -167,8 +167,12 @@ class SnapshotStore:
         mine = {"key": text64(self._lock_key), "target": "VALUE", "value": text64(name.encode())}
         self._channel.delete_if([mine], self._lock_key, SECONDS)
 
-    def drop_foreign_lock(self) -> None:
-        """Delete a lock of no instance. An instance's lock and its key in `members` have the same lease."""
+    def drop_stale_lock(self, name: str) -> None:
+        """Delete a lock that this instance could not release, or one of no instance.
+
+        An instance's lock and its key in `members` have the same lease.
+        """
+        self.unlock(name)
         for lock in self._channel.range(self._lock_key, SECONDS):
             same = {"key": text64(self._lock_key), "target": "MOD", "mod_revision": lock.mod_revision}
             gone = {"key": text64(self._instances + lock.value), "target": "CREATE", "create_revision": 0}
@@ -293,8 +297,8 @@ class Snapshotter:
             finally:
                 snapshot_store.unlock(name)
         else:
-            self._retry_at = monotonic() + RETRY_SECONDS  # another instance is writing one
-            snapshot_store.drop_foreign_lock()
+            self._retry_at = monotonic() + RETRY_SECONDS  # another instance writes one
+            snapshot_store.drop_stale_lock(name)
 
     def _write_locked(self, name: str, previous: Meta | None, revision: int) -> None:
         start = monotonic()

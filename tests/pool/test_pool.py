@@ -520,6 +520,17 @@ def test_garbage_under_the_prefix_is_reported_and_passed_over(join: Join, node: 
     assert "is not Godis's" in said
 
 
+def test_snapshots_go_on_after_one_whose_lock_could_not_be_released(join: Join, node: EtcdNode, tmp_path: Path) -> None:
+    one = join("--pool-snapshot-entries", "5", times=PATIENT)
+    with one.raw() as raw:
+        put(node, f"/{tmp_path.name}/snapshot/lock", pool_info(raw)["pool_instance_id"].encode())
+
+        def writes_a_snapshot() -> bool:
+            return raw.ask("INCR", "n")[:1] == b":" and pool_info(raw)["pool_last_snapshot_entries"] != "0"
+
+        wait_until(writes_a_snapshot, 20, "a snapshot is written")
+
+
 def test_settings_that_cannot_be_read_are_named(join: Join, node: EtcdNode, tmp_path: Path) -> None:
     key = f"/{tmp_path.name}/settings"
     for garbage in (b"", b"[]", b'{"databases": 16}', b'{"format": 1, "databases": "16"}'):

@@ -279,7 +279,7 @@ class Session:
         self.last_command = b""
         self.commands = 0
         self.closing = False
-        self.waiting = False  # its greenlet is parked in `Scheduler.wait_for_resume`
+        self.waiting = False  # for a key, or in `Scheduler.wait_for_resume`
         self.query_bytes: Callable[[], int] = int  # returns the size of an unfinished request
         self.output_bytes: Callable[[], int] = int  # returns the size of replies that the client has not read
 
@@ -574,8 +574,7 @@ class Instance:
         """Close or open one of GATES. The owner of the state behind a gate calls this when that state changes."""
         if (name in self.closed_gates) == closed:
             return
-        names = {*self.closed_gates, name} if closed else {*self.closed_gates} - {name}
-        self.closed_gates = tuple([each for each in GATES if each in names])
+        self.closed_gates = tuple([each for each in GATES if (closed if each == name else each in self.closed_gates)])
         self._update_needs_checks()
 
     def observe_reads(self, observer: ReadObserver | None) -> None:

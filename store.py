@@ -174,11 +174,6 @@ class Store:
         for keyspace in self.databases:
             keyspace.flush()
 
-    def listen(self, listener: ChangeListener | None) -> None:
-        """Set the listener that receives all changes from now on; None removes it."""
-        for keyspace in self.databases:
-            keyspace.listener = listener
-
 
 class Keyspace:
     """One database. It returns and stores keys and values without a copy, so callers must not change them.
@@ -610,7 +605,7 @@ class Keyspace:
     def swap(self, other: Keyspace) -> None:
         """Exchange all keys with another database in O(1)."""
         for name in self.__slots__:
-            if name not in ("store", "index"):
+            if name not in ("store", "index", "listener"):
                 mine, theirs = getattr(self, name), getattr(other, name)
                 setattr(self, name, theirs)
                 setattr(other, name, mine)

@@ -32,23 +32,21 @@ class KeyListeners:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._by_key: list[dict[bytes, list[KeyListener]]] = [{} for _ in store.databases]
-        self._count = 0
         self._of_all: tuple[ChangeListener, ...] = ()
 
     def listen_to_all(self, listeners: Sequence[ChangeListener]) -> None:
         """Set the listeners to all changes and events, in place of those of before."""
         self._of_all = tuple(listeners)
-        self._follow()
+        for db in self._store.databases:
+            self._follow(db)
 
-    def _follow(self) -> None:
-        self._store.listen(self if self._count or self._of_all else None)
+    def _follow(self, db: Keyspace) -> None:
+        db.listener = self if self._of_all or self._by_key[db.index] else None
 
     def add(self, db: Keyspace, key: bytes, listener: KeyListener) -> None:
         """Register a listener for a key. O(1)."""
-        self._count += 1
-        if self._count == 1:
-            self._follow()
         self._by_key[db.index].setdefault(key, []).append(listener)
+        self._follow(db)
 
     def remove(self, db: Keyspace, key: bytes, listener: KeyListener) -> None:
         """Undo `add`. O(listeners of the key)."""
@@ -56,9 +54,7 @@ class KeyListeners:
         listeners.remove(listener)
         if not listeners:
             del self._by_key[db.index][key]
-        self._count -= 1
-        if not self._count:
-            self._follow()
+            self._follow(db)
 
     # ---- as the store's ChangeListener
 

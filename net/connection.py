@@ -24,11 +24,9 @@ together.
 from __future__ import annotations
 
 import logging
-import select
 import socket
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from itertools import islice
-from math import inf
 from time import monotonic, time
 from typing import Any
 
@@ -40,12 +38,12 @@ from commands.execution import execute
 from commands.help import with_hint
 from commands.measured import finish_work
 from engine import Engine
-from errors import LOG_FAILED, QUERY_TOO_BIG, UNBLOCKED, CommandError
-from keyspace.blocked_clients import Waiter
+from errors import QUERY_TOO_BIG, CommandError
 from net.messages import encoded_once, send_nothing
 from net.outbox import Outbox
 from net.scheduler import SLICE_SECONDS
 from net.turn import Turn
+from net.waiting import Wait
 from protocol import (
     BLOCK_BYTES,
     TEXT_BLOCK_BYTES,
@@ -74,14 +72,12 @@ from replies import (
     Push,
     Replies,
     Reply,
-    UntilSynced,
     Work,
 )
 from session import Session
 from wire.columns import Columns
 
 TURN_OUTPUT_BYTES = 1 << 20  # a connection sends its replies before it makes more than this
-CLOCK_POLL_SECONDS = 0.02  # how often a client that waits looks at the clock of a server for tests
 OWN_SECONDS = 0.0003  # a connection may take so long even in a late turn: waiting for the next costs a tenth of it
 NEVER = -1  # no length of the log's batch
 MEMBERS = 500  # members of a list that are encoded before the clock is read
@@ -93,7 +89,7 @@ logger = logging.getLogger("godis")
 class Connection(Outbox):
     """One client: receives its requests, runs them, and answers them in order."""
 
-    __slots__ = ("as_text", "engine", "logged", "messages", "messages_bytes", "parser", "run")
+    __slots__ = ("as_text", "engine", "logged", "messages", "messages_bytes", "parser", "run", "wait")
 
     def __init__(self, turn: Turn, engine: Engine, sock: socket.socket, session: Session) -> None:
         super().__init__(turn, sock, session)
@@ -105,6 +101,7 @@ class Connection(Outbox):
         self.as_text = False  # messages go out as lines, because the client has subscribed by one
         self.messages: list[bytes] = []  # encoded, that came amid a reply; sent behind it
         self.messages_bytes = 0
+        self.wait: Wait | None = None
         session.push = self.push
         session.query_bytes = lambda: self.parser.pending_bytes
         session.output_bytes = lambda: self.outbox_bytes
@@ -126,6 +123,8 @@ class Connection(Outbox):
             self.parser.forget()  # first, because logging takes memory, too
             logger.warning("dropped %s: no memory for its request", self.session.address)
         finally:
+            if self.wait is not None:
+                self.wait.cancel()
             self.readable.stop()
             self.readable.close()
             if self.writable is not None:
@@ -195,6 +194,8 @@ class Connection(Outbox):
                     session.last_command = requests[-1][0]
                     turn.replies.append((self, pieces, len(turn.log.pieces) != logged))
                     return
+                if isinstance(replies[-1], Blocked) and self._block_in_hub(requests[-1], replies[:-1], replies[-1]):
+                    return
         self.greenlet.switch((requests, replies))
 
     def push(self, message: Push) -> None:
@@ -203,7 +204,7 @@ class Connection(Outbox):
             pieces = [piece for each in message.each() for piece in text_pieces(each)]
         else:
             pieces = message.pieces.get(self.session.resp3) or encoded_once(message, self.session.resp3)
-        if self.parked or self.session.unblock is not None:
+        if self.parked or self.wait is not None:
             turn = self.turn
             turn.replies.append((self, pieces, False))
             turn.has_messages = True
@@ -377,105 +378,65 @@ class Connection(Outbox):
         return self._go_on()
 
     def _block(self, pieces: list[bytes], blocked: Blocked, seconds: float) -> tuple[list[bytes], Reply]:
-        """Send `pieces`, wait for a key; return a list for the next replies, and the reply to the request that waited.
-
-        The waiting ends when the request finds something, after `seconds` (0: never), by CLIENT UNBLOCK, or with the
-        client.
-        """
+        """Send `pieces`, let a request wait, and return a list for the next replies and its reply."""
         if pieces:
             self.turn.replies.append((self, pieces, self._has_logged()))
         self._send_messages()
-        self.stop_reading()
-        session, all_blocked, served = self.session, self.turn.instance.blocked, Event()
         replies: list[Reply] = []
+        served = Event()
 
-        def end(reply: Reply) -> None:
+        def answer(reply: Reply) -> None:
             replies.append(reply)
-            all_blocked.remove(waiter)
-            session.unblock = None
             served.set()
             self.turn.wake()
 
-        def serve(key: bytes) -> bool:
-            if session.closing or self._has_hung_up():  # it was dropped, or is gone
-                all_blocked.remove(waiter)
-                self.abort()
-                return True
-            reply = self._retry(blocked.request(key))
-            if isinstance(reply, Blocked):
-                return False
-            end(reply)
-            return True
-
-        def synced(failure: bytes | None) -> None:
-            if not replies:
-                end([1, 0] if failure is None else CommandError(LOG_FAILED % failure))
-
-        waiter = Waiter(session.db, blocked.keys, blocked.python_type, serve)
-        all_blocked.add(waiter)
-        if isinstance(blocked, UntilSynced):
-            self.turn.when_synced(synced)
-        session.unblock = lambda with_error: end(CommandError(UNBLOCKED) if with_error else blocked.null)
-        self.readable.start(self._receive_nothing)
-        session.waiting = True
-        try:
-            self._wait_until(served, blocked, seconds)
-        finally:
-            all_blocked.remove(waiter)
-            session.unblock = None
-            session.waiting = False
-            self.readable.stop()
+        Wait(self, blocked, seconds, answer)
+        served.wait()
         self._go_on()
         self.logged = NEVER  # what it found was logged in a turn that may have ended, and may be unsynced
-        return [], replies[0] if replies else blocked.null
+        return [], replies[0]
 
-    def _wait_until(self, served: Event, blocked: Blocked, seconds: float) -> None:
-        """Wait for an event, at most so many seconds (0: for ever); let the request run again meanwhile if it asks."""
-        again_seconds, now = blocked.again_seconds, monotonic
-        if (clock := self.turn.instance.clock) is not None:
-            again_seconds, now = CLOCK_POLL_SECONDS, clock.seconds
-        if again_seconds is None:
-            served.wait(seconds or None)
-            return
-        end = now() + seconds if seconds else inf
-        while not served.wait(min(again_seconds, max(end - now(), 0))) and now() < end:
-            if blocked.again_seconds is not None:
-                self.turn.instance.blocked.try_again(self.session.db, blocked.keys)
+    def _block_in_hub(self, argv: list[bytes], ready: Sequence[Reply], blocked: Blocked) -> bool:
+        """Let the last request of a pipeline wait without the greenlet; `ready` are the replies of those before it.
+
+        Return False, and do nothing, if one of these needs the greenlet.
+        """
+        if ready:
+            pieces = encode_short(ready, self.session.resp3)
+            if pieces is None:
+                return False
+            self.turn.replies.append((self, pieces, self._has_logged()))
+        self.statistics.commands_processed += len(ready)
+        self.session.last_command = argv[0]
+
+        def answer(reply: Reply) -> None:
+            pieces = encode_short((reply,), self.session.resp3)
+            if pieces is None:
+                gevent.get_hub().loop.run_callback(self._spell_in_greenlet, argv, reply)
                 self.turn.wake()
+            else:
+                self.statistics.commands_processed += 1
+                self.turn.replies.append((self, pieces, True))  # True: as in `_block`
+                self._start_reading()
 
-    def _retry(self, argv: list[bytes]) -> Reply:
+        Wait(self, blocked, blocked.timeout_seconds, answer)
+        return True
+
+    def _spell_in_greenlet(self, argv: list[bytes], reply: Reply) -> None:
+        """Let the greenlet, which waits for bytes, encode a reply that may be long. Runs in the hub."""
+        if not self.session.closing:
+            self.logged = NEVER
+            self._start_reading()
+            self.greenlet.switch(([argv], [reply]))
+
+    def retry(self, argv: list[bytes]) -> Reply:
         """Run the request of a client that waits again, within the request of another client or at the turn's end."""
         return execute(self.session, argv)
 
-    def _receive_nothing(self) -> None:
-        """Notice that a client that waits is gone. What else it sends stays in the socket until it is served.
-
-        Behind bytes that stay there its end cannot be seen: `follow_waiting` looks for it.
-        """
-        try:
-            is_gone = not socket.socket.recv(self.sock, 1, socket.MSG_PEEK)
-        except BlockingIOError:
-            return
-        except OSError:
-            is_gone = True
-        if is_gone:
-            if time() < self.turn.instance.turn_ends:  # as in `_receive`
-                self.abort()
-        else:
-            self.readable.stop()
-
     def follow_waiting(self) -> None:
         """Drop a client that waits for a key and is gone. Called each second."""
-        if self.session.unblock is not None and not self.readable.active and self._has_hung_up():
-            self.abort()
-
-    def _has_hung_up(self) -> bool:
-        """Return True if the client has closed its side, also if requests that it sent before are still unread."""
-        if not hasattr(select, "POLLRDHUP"):
-            return False
-        poll = select.poll()
-        poll.register(self.sock.fileno(), select.POLLRDHUP)
-        return bool(poll.poll(0))
+        if self.wait is not None:
+            self.wait.follow()
 
     def _work(self, pieces: list[bytes], argv: list[bytes], work: Work) -> tuple[list[bytes], Reply]:
         """Send `pieces`, run the work in slices, and return a list for the next replies and the work's reply."""

@@ -128,7 +128,7 @@ class Turn:
         self._overdue_timer: Any = None
         instance.settings_changed.append(self._follow_policy)
         self._follow_policy()
-        self.scheduler = Scheduler(instance, self._after)
+        self.scheduler = Scheduler(instance, self.after)
 
     def start(self) -> None:
         """Begin and end a turn in each round of the loop from now on."""
@@ -268,7 +268,7 @@ class Turn:
         if not waiting or waiting >= self._gather_count or left <= 0:
             return True
         if self._fsync_seconds >= LONG_FSYNC_SECONDS:
-            self._gather_timer = self._gather_timer or self._after(left, self._gather_no_more)
+            self._gather_timer = self._gather_timer or self.after(left, self._gather_no_more)
             return False
         if waiting == self._gathered_by_poll:
             return True
@@ -361,12 +361,12 @@ class Turn:
             self._overdue_timer = None
         if self.syncing and self._policy == "everysec" and self._unsynced is None:
             left = self._synced_until + MOST_UNSYNCED_SECONDS - monotonic()
-            self._overdue_timer = self._after(max(0.0, left), self._delay_replies)
+            self._overdue_timer = self.after(max(0.0, left), self._delay_replies)
 
-    def _after(self, seconds: float, job: Callable[[], None]) -> Any:
-        """Call `job` in the loop after so many seconds; `close()` of the returned timer cancels that."""
-        timer = gevent.get_hub().loop.timer(seconds, ref=False)
-        timer.start(job)
+    def after(self, seconds: float, job: Callable[[], None], every_seconds: float = 0.0) -> Any:
+        """Call `job` in the loop after so many seconds, then every so many; `close()` of the returned timer ends it."""
+        timer = gevent.get_hub().loop.timer(seconds, every_seconds, ref=False)
+        timer.start(job, update=True)
         return timer
 
     def _delay_replies(self) -> None:

@@ -276,8 +276,8 @@ class PoolConnection(Connection):
             if reply is not SUBMIT:
                 return pieces, reply
 
-    def _retry(self, argv: list[bytes]) -> Reply:
-        return SUBMIT if self._row(argv).flags & WRITE else super()._retry(argv)
+    def retry(self, argv: list[bytes]) -> Reply:
+        return SUBMIT if self._row(argv).flags & WRITE else super().retry(argv)
 
     def _row(self, argv: list[bytes]) -> Command:
         return self.engine.table.get(argv[0]) or self.engine.lookup(argv)

@@ -715,10 +715,10 @@ def test_a_listener_hears_of_each_key_that_changes(line: str, heard: str) -> Non
     for each in ("SET a 5", "SET n 1", "RPUSH l a b", "RPUSH one a", "SET dated v EX 10"):
         ask(each)
     listener = Heard()
-    bench.store.listen(listener)
+    bench.instance.key_listeners.listen_to_all([listener])
     ask(line)
     assert sorted(listener.keys) == heard.encode().split()
-    bench.store.listen(None)
+    bench.instance.key_listeners.listen_to_all([])
     ask("SET a 1")
     assert sorted(listener.keys) == heard.encode().split()
 
@@ -729,6 +729,6 @@ def test_a_listener_hears_of_each_key_of_a_pipeline(line: str) -> None:
     client = bench.connect()
     client.ask("MSET", "a", 1, "b", 2)
     listener = Heard()
-    bench.store.listen(listener)
+    bench.instance.key_listeners.listen_to_all([listener])
     bench.engine.run(client.session, [line.format(key).encode().split() for key in "ab"])
     assert listener.keys == [b"a", b"b"]

@@ -101,7 +101,7 @@ class Connection(Outbox):
         self.as_text = False  # messages go out as lines, because the client has subscribed by one
         self.messages: list[bytes] = []  # encoded, that came amid a reply; sent behind it
         self.messages_bytes = 0
-        self.wait: Wait | None = None
+        self.wait: Wait | None = None  # the last one
         session.push = self.push
         session.query_bytes = lambda: self.parser.pending_bytes
         session.output_bytes = lambda: self.outbox_bytes
@@ -125,6 +125,7 @@ class Connection(Outbox):
         finally:
             if self.wait is not None:
                 self.wait.cancel()
+                self.wait = None
             self.readable.stop()
             self.readable.close()
             if self.writable is not None:
@@ -204,7 +205,7 @@ class Connection(Outbox):
             pieces = [piece for each in message.each() for piece in text_pieces(each)]
         else:
             pieces = message.pieces.get(self.session.resp3) or encoded_once(message, self.session.resp3)
-        if self.parked or self.wait is not None:
+        if self.parked or self.session.unblock is not None:
             turn = self.turn
             turn.replies.append((self, pieces, False))
             turn.has_messages = True
@@ -390,7 +391,7 @@ class Connection(Outbox):
             served.set()
             self.turn.wake()
 
-        Wait(self, blocked, seconds, answer)
+        self.wait = Wait(self, blocked, seconds, self.retry, answer)
         served.wait()
         self._go_on()
         self.logged = NEVER  # what it found was logged in a turn that may have ended, and may be unsynced
@@ -419,7 +420,7 @@ class Connection(Outbox):
                 self.turn.replies.append((self, pieces, True))  # True: as in `_block`
                 self._start_reading()
 
-        Wait(self, blocked, blocked.timeout_seconds, answer)
+        self.wait = Wait(self, blocked, blocked.timeout_seconds, self.retry, answer)
         return True
 
     def _spell_in_greenlet(self, argv: list[bytes], reply: Reply) -> None:

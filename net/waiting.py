@@ -10,30 +10,33 @@ import select
 import socket
 from collections.abc import Callable
 from time import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from errors import LOG_FAILED, UNBLOCKED, CommandError
 from keyspace.blocked_clients import Waiter
+from net.outbox import Outbox
 from replies import Blocked, Reply, UntilSynced
-
-if TYPE_CHECKING:
-    from net.connection import Connection
 
 
 class Wait:
     """The waiting of one client, until `answer` is called with the reply, or until `cancel`.
 
-    It ends when the request finds something, after `seconds` (0: never), by CLIENT UNBLOCK, or with the client.
+    `retry` runs a request again. The waiting ends when the request finds something, after `seconds` (0: never), by CLIENT UNBLOCK, or with the client.
     """
 
-    __slots__ = ("_again", "_answer", "_blocked", "_connection", "_timeout", "_waiter")
+    __slots__ = ("_again", "_answer", "_blocked", "_connection", "_is_over", "_retry", "_timeout", "_waiter")
 
     def __init__(
-        self, connection: Connection, blocked: Blocked, seconds: float, answer: Callable[[Reply], None]
+        self,
+        connection: Outbox,
+        blocked: Blocked,
+        seconds: float,
+        retry: Callable[[list[bytes]], Reply],
+        answer: Callable[[Reply], None],
     ) -> None:
         turn, session = connection.turn, connection.session
-        self._connection, self._blocked, self._answer = connection, blocked, answer
-        connection.wait = self
+        self._connection, self._blocked, self._retry, self._answer = connection, blocked, retry, answer
+        self._is_over = False
         connection.stop_reading()
         connection.readable.start(self._receive_nothing)
         session.unblock = self._unblock
@@ -49,10 +52,10 @@ class Wait:
 
     def cancel(self) -> None:
         """Wait no more; no effect if the waiting is over."""
-        connection = self._connection
-        if connection.wait is not self:
+        if self._is_over:
             return
-        connection.wait = None
+        self._is_over = True
+        connection = self._connection
         connection.readable.stop()
         connection.session.unblock = None
         connection.session.waiting = False
@@ -63,7 +66,7 @@ class Wait:
 
     def follow(self) -> None:
         """Drop the client if it is gone and what it has sent before hides that. Called each second."""
-        if not self._connection.readable.active and self._has_hung_up():
+        if not self._is_over and not self._connection.readable.active and self._has_hung_up():
             self._connection.abort()
 
     def _end(self, reply: Reply) -> None:
@@ -78,14 +81,14 @@ class Wait:
             self.cancel()
             connection.abort()
             return True
-        reply = connection.retry(self._blocked.request(key))
+        reply = self._retry(self._blocked.request(key))
         if isinstance(reply, Blocked):
             return False
         self._end(reply)
         return True
 
     def _synced(self, failure: bytes | None) -> None:
-        if self._connection.wait is self:
+        if not self._is_over:
             self._end([1, 0] if failure is None else CommandError(LOG_FAILED % failure))
 
     def _unblock(self, with_error: bool) -> None:

@@ -17,11 +17,14 @@ from keyspace.blocked_clients import Waiter
 from net.outbox import Outbox
 from replies import Blocked, Reply, UntilSynced
 
+CLOCK_POLL_SECONDS = 0.02  # how often a client that waits looks at the clock of a server for tests
+
 
 class Wait:
     """The waiting of one client, until `answer` is called with the reply, or until `cancel`.
 
-    `retry` runs a request again. The waiting ends when the request finds something, after `seconds` (0: never), by CLIENT UNBLOCK, or with the client.
+    `retry` runs a request again. The waiting ends when the request finds something, after `seconds` (0: never), by
+    CLIENT UNBLOCK, or with the client.
     """
 
     __slots__ = ("_again", "_answer", "_blocked", "_connection", "_is_over", "_retry", "_timeout", "_waiter")
@@ -41,7 +44,7 @@ class Wait:
         connection.readable.start(self._receive_nothing)
         session.unblock = self._unblock
         session.waiting = True
-        self._timeout: Any = turn.after(seconds, self._time_out) if seconds else None
+        self._timeout = self._timer(seconds) if seconds else None
         self._again: Any = None
         if blocked.again_seconds is not None:
             self._again = turn.after(blocked.again_seconds, self._try_again, blocked.again_seconds)
@@ -49,6 +52,15 @@ class Wait:
             turn.when_synced(self._synced)
         self._waiter = Waiter(session.db, blocked.keys, blocked.python_type, self._serve)
         turn.instance.blocked.add(self._waiter)
+
+    def _timer(self, seconds: float) -> Any:
+        turn, clock = self._connection.turn, self._connection.turn.instance.clock
+        if clock is None:
+            return turn.after(seconds, self._time_out)
+        end = clock.seconds() + seconds
+        return turn.after(
+            CLOCK_POLL_SECONDS, lambda: self._time_out() if clock.seconds() >= end else None, CLOCK_POLL_SECONDS
+        )
 
     def cancel(self) -> None:
         """Wait no more; no effect if the waiting is over."""

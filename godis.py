@@ -5,12 +5,14 @@ Usage:
   godis.py ping [options]
   godis.py check LOG [--repair | --until=TIME --output=FILE]
   godis.py export LOG
+  godis.py log LOG [--key=PATTERN] [--since=TIME] [--until=TIME] [--follow]
   godis.py import REDIS [--replace] [options]
   godis.py (-h | --help | --version)
 
 `ping` asks a running server whether it serves, and exits 0 or 1.
 `check` verifies a log and reports what it holds; it exits 0 if it is whole, 1 if not, 2 if it could not be read.
 `export` writes a log to stdout as plain commands: godis.py export log.txt | redis-cli --pipe
+`log` shows what happened, a command a line: godis.py log log.txt --key 'user:*' --since 2026-11-23T15:04
 `import` makes a log of a Redis's snapshot, AOF or data directory: godis.py import dump.rdb
 
 Options:
@@ -75,8 +77,11 @@ Options:
   --embedded                 For a parent process: write the addresses to stdout, and stop when stdin ends.
   --test-commands            For tests, with --embedded: DEBUG CLOCK moves the time, DEBUG STATE saves all keys.
   --repair                   Drop what is damaged, and keep the original beside the log.
-  --until TIME               Write the log as it was before TIME: Unix seconds or ms, or 2026-11-23T15:04:05 …
-  --output FILE              … to this new file.
+  --until TIME               Write or show the log as it was before TIME: Unix seconds or ms, or 2026-11-23T15:04:05.
+  --output FILE              Write it to this new file.
+  --since TIME               Show what is of this TIME or later.
+  --key PATTERN              Show what may have changed keys that match, as KEYS has it.
+  --follow                   Go on with what is appended, until Ctrl-C.
   --replace                  Put the imported log in the place of one that holds keys, which is kept aside.
   -h --help                  Show this.
   --version                  Show the version.
@@ -121,6 +126,8 @@ from net import signals  # noqa: E402
 from net.rate_limit import OneLine, printable  # noqa: E402
 from version import VERSION  # noqa: E402
 
+OFFLINE = ("check", "export", "import", "log")  # the commands that work on files
+
 logger = logging.getLogger("godis")
 
 
@@ -143,7 +150,7 @@ def main(arguments: list[str]) -> int:
     try:
         config = Config(flags, variables)
         # `server` is imported late, because its imports would cost ping, a container's health check, 0.2 s of CPU.
-        if flags["check"] or flags["export"] or flags["import"]:
+        if any(flags[name] for name in OFFLINE):
             return run_offline(config, flags)
         config.read_password()
         if flags["ping"]:
@@ -158,7 +165,7 @@ def main(arguments: list[str]) -> int:
         return server.serve(config)
     except SettingError as error:
         print(f"godis: {printable(str(error))}; see --help", file=sys.stderr)
-        return 2 if flags["check"] or flags["export"] or flags["import"] or isinstance(error, UsageError) else 1
+        return 2 if any(flags[name] for name in OFFLINE) or isinstance(error, UsageError) else 1
     except (LogError, StartError) as error:
         print(f"godis: {printable(str(error))}", file=sys.stderr)
         return 1
@@ -167,7 +174,7 @@ def main(arguments: list[str]) -> int:
 
 
 def run_offline(config: Config, flags: dict[str, str]) -> int:
-    """Check, repair, copy, export or import a log that this process does not serve; return the exit code."""
+    """Check, repair, copy, export, show or import a log that this process does not serve; return the exit code."""
     from cli import log_tools  # noqa: PLC0415
 
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
@@ -180,6 +187,11 @@ def run_offline(config: Config, flags: dict[str, str]) -> int:
             code = redis_import.import_redis(config, path, bool(flags["--replace"]))
         elif flags["export"]:
             code = log_tools.export_log(config, path)
+        elif flags["log"]:
+            from cli import log_view  # noqa: PLC0415
+
+            wanted = flags["--key"], flags["--since"], flags["--until"], bool(flags["--follow"])
+            code = log_view.show_log(path, *wanted, config.default_ttl_seconds * 1000)
         elif flags["--until"] is not None:
             code = log_tools.cut(path, flags["--until"], flags["--output"])
         else:

@@ -219,10 +219,7 @@ def _holder(path: str) -> str:
 
 def cut(path: str, text: str, output: str) -> int:
     """Write the log as it was just before a time to a new file. Raises LogError."""
-    try:
-        until_ms = parse_time(text)
-    except (ValueError, OverflowError, OSError) as error:  # the latter two for years out of the system's range
-        raise LogError(f"--until: {text!r} is no time: give Unix seconds or ms, or 2026-11-23T15:04:05") from error
+    until_ms = parse_moment("--until", text)
     source = log_that_reaches(path, until_ms)
     progress = Progress(f"reading {source}")
     try:
@@ -234,6 +231,14 @@ def cut(path: str, text: str, output: str) -> int:
     if source != path:
         print(printable(f"from       {source}, which a rewrite replaced"))
     return WHOLE
+
+
+def parse_moment(flag: str, text: str) -> int:
+    """Do what `parse_time` does for the value of a flag. Raises LogError."""
+    try:
+        return parse_time(text)
+    except (ValueError, OverflowError, OSError) as error:  # the latter two for years out of the system's range
+        raise LogError(f"{flag}: {text!r} is no time: give Unix seconds or ms, or 2026-11-23T15:04:05") from error
 
 
 def parse_time(text: str) -> int:

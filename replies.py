@@ -18,8 +18,9 @@ A reply that is not ready is `Work` (a generator, which returns it), or a `Defer
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from typing import Any, Union
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from itertools import chain, repeat
+from typing import Any, NamedTuple, Union
 
 
 class Status(bytes):
@@ -93,8 +94,36 @@ class Plain(float):
         return "0" if text == "-0" else text
 
 
-class Entries(list[Any]):
-    """Entries of a stream, as tuples of an ID and a tuple of fields: an array of arrays, which is encoded faster."""
+class Block(NamedTuple):
+    """Some entries of a stream by column: their IDs as text, the names that all have, and the values of each name.
+
+    Where the names differ, `names` is None, and `columns` has the fields of each entry.
+    """
+
+    ids: Sequence[bytes]
+    names: tuple[bytes, ...] | None
+    columns: Sequence[Sequence[bytes]]
+
+    def entries(self) -> list[tuple[bytes, tuple[bytes, ...]]]:
+        """Return the entries: of each its ID and its fields."""
+        rows: Iterable[Any] = self.columns
+        if self.names is not None:
+            rows = zip(*chain.from_iterable(zip(map(repeat, self.names), self.columns)))  # noqa: B905
+        return list(zip(self.ids, rows))  # noqa: B905
+
+
+class Entries:
+    """Entries of a stream, in blocks: an array of an array for each, of its ID and its fields."""
+
+    def __init__(self, blocks: list[Block]) -> None:
+        self.blocks = blocks
+
+    def __len__(self) -> int:
+        return sum([len(block.ids) for block in self.blocks])
+
+    def members(self) -> list[tuple[bytes, tuple[bytes, ...]]]:
+        """Return all entries."""
+        return [entry for block in self.blocks for entry in block.entries()]
 
 
 class PairMap(list[Any]):
@@ -191,9 +220,7 @@ class LongArray:
 
 
 class LongEntries(LongArray):
-    """Many entries of a stream, as `Entries`."""
-
-    kind = Entries
+    """Many entries of a stream, as tuples of an ID and a tuple of fields."""
 
 
 class LongSet(LongArray):
@@ -269,6 +296,7 @@ Reply = Union[
     list[Any],
     dict[Any, Any],
     set[Any],
+    Entries,
     LongArray,
     Messages,
     NullArray,

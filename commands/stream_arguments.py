@@ -280,12 +280,13 @@ def range_reply(
     stream: Stream, start: int, end: int, count: int = 0, is_reverse: bool = False
 ) -> Entries | LongEntries:
     """Return the entries of a range, at most `count` (0: all)."""
-    found = Entries()
-    for part in stream.texts(start, end, count or stream.length, is_reverse):
-        found += part
-        if len(found) > AT_ONCE_ENTRIES:
+    found, size = [], 0
+    for block in stream.blocks(start, end, count or stream.length, is_reverse):
+        found.append(block)
+        size += len(block.ids)
+        if size > AT_ONCE_ENTRIES:
             return _long_range(stream.copy(), start, end, count or stream.length, is_reverse)
-    return found
+    return Entries(found)
 
 
 def _long_range(stream: Stream, start: int, end: int, count: int, is_reverse: bool) -> LongEntries:

@@ -56,7 +56,7 @@ from protocol import (
     encode_chunk,
     encode_head,
     encode_short,
-    entry_pieces,
+    entries_parts,
     text_pieces,
 )
 from replies import (
@@ -346,7 +346,7 @@ class Connection(Outbox):
     def _encode(self, reply: Reply, pieces: list[bytes]) -> list[bytes]:
         """Append any reply in RESP to `pieces`; a long or large list in parts, one a turn."""
         resp3 = self.session.resp3
-        if not isinstance(reply, (list, dict, Messages)):
+        if not isinstance(reply, (list, dict, Messages, Entries)):
             encode(reply, pieces.append, resp3)
             return self._drain(pieces) if isinstance(reply, (memoryview, LongBulk)) else pieces
         made, own_end, passed = 0, time() + OWN_SECONDS, False
@@ -555,8 +555,11 @@ class Connection(Outbox):
         return not self.outbox and (not self.parked or self.turn.pending.holds(self))
 
 
-def parts_of(reply: list[Any] | dict[Any, Any] | Messages, resp3: bool) -> Iterator[list[bytes]]:
+def parts_of(reply: list[Any] | dict[Any, Any] | Messages | Entries, resp3: bool) -> Iterator[list[bytes]]:
     """Encode a list in parts of some members; a long member of EXEC's reply in parts of its own."""
+    if isinstance(reply, Entries):
+        yield from entries_parts(reply)
+        return
     if isinstance(reply, Messages):
         members: Iterable[Any] = reply.messages
     else:
@@ -564,9 +567,9 @@ def parts_of(reply: list[Any] | dict[Any, Any] | Messages, resp3: bool) -> Itera
         yield [head]
     rest = iter(members)
     while some := list(islice(rest, MEMBERS_OF_EXEC if type(reply) is Replies else MEMBERS)):
-        pieces: list[bytes] = entry_pieces(some) if type(reply) is Entries else []
-        for member in some if type(reply) is not Entries else ():
-            if type(reply) is Replies and isinstance(member, (list, dict)) and len(member) > MEMBERS:
+        pieces: list[bytes] = []
+        for member in some:
+            if type(reply) is Replies and isinstance(member, (list, dict, Entries)) and len(member) > MEMBERS:
                 yield pieces
                 yield from parts_of(member, resp3)
                 pieces = []

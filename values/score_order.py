@@ -18,6 +18,7 @@ Most of it is the time in which memory answers: in a set of a thousand an insert
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left, bisect_right
 from itertools import accumulate, pairwise
 
@@ -33,11 +34,14 @@ Part = tuple[list[float], list[bytes]]  # scores and members
 
 
 class Chunk:
-    """Some elements, as two lists of one length. Only its owner may change it."""
+    """Some elements: an array and a list of one length. Only its owner may change it.
+
+    An array, because a bisection of a list reads another float object at each step: 0.7 of the 9.2 µs of a ZADD.
+    """
 
     __slots__ = ("members", "owner", "scores")
 
-    def __init__(self, owner: object, scores: list[float], members: list[bytes]) -> None:
+    def __init__(self, owner: object, scores: array[float], members: list[bytes]) -> None:
         self.owner = owner
         self.scores = scores
         self.members = members
@@ -65,8 +69,8 @@ class ScoreOrder:
         self._size = len(scores)
         step = MOST if self._size <= MOST else MOST // 2
         parts = [slice(start, start + step) for start in range(0, self._size, step)]
-        self._chunks = [Chunk(self._owner, scores[part], members[part]) for part in parts]
-        self._last_scores = [chunk.scores[-1] for chunk in self._chunks]
+        self._chunks = [Chunk(self._owner, array("d", scores[part]), members[part]) for part in parts]
+        self._last_scores = array("d", [chunk.scores[-1] for chunk in self._chunks])
         self._last_members = [chunk.members[-1] for chunk in self._chunks]
         self._sizes = [len(chunk.scores) for chunk in self._chunks]
         self._groups: list[int] | None = None  # sizes of GROUP chunks each; None: to be added up again
@@ -189,16 +193,14 @@ class ScoreOrder:
             return [], []
         number, place = self._locate(start)
         chunk = self._chunks[number]
-        scores, members = (
-            chunk.scores[place : place + wanted] if with_scores else [],
-            chunk.members[place : place + wanted],
-        )
+        members = chunk.members[place : place + wanted]
+        scores = chunk.scores[place : place + wanted].tolist() if with_scores else []
         while len(members) < wanted:
             number += 1
             chunk, missing = self._chunks[number], wanted - len(members)
             members += chunk.members if missing >= len(chunk.members) else chunk.members[:missing]
             if with_scores:
-                scores += chunk.scores if missing >= len(chunk.scores) else chunk.scores[:missing]
+                scores += chunk.scores[:missing]
         return scores, members
 
     def at(self, rank: int) -> tuple[float, bytes]:
@@ -330,7 +332,7 @@ class ScoreOrder:
         assert len(elements) == self._size == sum(self._sizes)
         assert self._sizes == [len(chunk.scores) for chunk in self._chunks]
         assert all(0 < size <= MOST for size in self._sizes)
-        assert self._last_scores == [chunk.scores[-1] for chunk in self._chunks]
+        assert list(self._last_scores) == [chunk.scores[-1] for chunk in self._chunks]
         assert self._last_members == [chunk.members[-1] for chunk in self._chunks]
         if self._groups is not None:
             starts = range(0, len(self._sizes), GROUP)

@@ -92,7 +92,7 @@ class SortedSet(Table):
         if known is None:
             self._order.insert(score, member)
         elif known == score:
-            self.replace(member, known)  # the object that the order has
+            self.replace(member, known)  # which may be 0 where `score` is -0
         else:
             self._order.insert(score, self._order.remove(known, member))
         return known
@@ -156,7 +156,7 @@ class SortedSet(Table):
             self._order.check()
             scores, members = self._order.slice(0, self._length + 1)
             assert len(members) == self._length, "the order has another length"
-            assert all(self.get(member) is score for member, score in zip(members, scores, strict=True))
+            assert all(self.get(member) == score for member, score in zip(members, scores, strict=True))
 
 
 def _columns(elements: list[tuple[float, bytes]]) -> Part:

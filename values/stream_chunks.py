@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import marshal
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import accumulate, chain, repeat
 from sys import getsizeof
-from typing import Union
+from typing import Any, Union
+
+from replies import Block
 
 Chunk = Union[bytes, "tuple[tuple[int, ...], tuple[tuple[bytes, ...], ...]]"]
 
@@ -30,12 +32,11 @@ def format_id(entry_id: int) -> bytes:
     return ID_TEXT % (entry_id >> SEQUENCE_BITS, entry_id & MOST_SEQUENCE)
 
 
-def format_ids(times: Iterable[int], sequences: Sequence[int]) -> Iterable[bytes]:
+def format_ids(times: Sequence[int], sequences: Sequence[int]) -> list[bytes]:
     """Return the texts of IDs whose two halves are given."""
     if sequences.count(sequences[0]) == len(sequences):  # most often, and it takes half the time
-        sequence = b"-%d " % sequences[0]
-        return (repr([*times])[1:-1].encode().replace(b", ", sequence) + sequence).split()
-    return map(ID_TEXT.__mod__, zip(times, sequences))  # noqa: B905
+        return (f"%d-{sequences[0]} " * len(times) % tuple(times)).encode().split()
+    return list(map(ID_TEXT.__mod__, zip(times, sequences)))  # noqa: B905
 
 
 def open_bytes_of(fields: tuple[bytes, ...]) -> int:
@@ -79,14 +80,21 @@ def _shrunk(numbers: list[int]) -> tuple[str, bytes]:
 
 def unpack(chunk: bytes) -> tuple[list[int], Sequence[tuple[bytes, ...]]]:
     """Return the IDs and the fields of the entries of a packed chunk."""
-    times, sequences, rows = columns_of(chunk)
+    times, sequences, names, columns = _loaded(chunk)
+    rows = columns if names is None else zip(*chain.from_iterable(zip(map(repeat, names), columns)))  # noqa: B905
     return [time_ms << SEQUENCE_BITS | each for time_ms, each in zip(times, sequences)], list(rows)  # noqa: B905
 
 
-def columns_of(chunk: bytes) -> tuple[Iterable[int], Sequence[int], Iterable[tuple[bytes, ...]]]:
-    """Return the two halves of the IDs, and the fields, of the entries of a packed chunk."""
+def block_of(chunk: bytes, count: int, is_reverse: bool) -> Block:
+    """Return the first `count` entries of a packed chunk, from its end if `is_reverse`."""
+    times, sequences, names, columns = _loaded(chunk)
+    part = slice(None, -count - 1, -1) if is_reverse else slice(count)
+    ids = format_ids(times[part], sequences[part])
+    return Block(ids, names, columns[part] if names is None else [column[part] for column in columns])
+
+
+def _loaded(chunk: bytes) -> tuple[list[int], Sequence[int], tuple[bytes, ...] | None, Any]:
+    """Return the two halves of the IDs of a packed chunk; its names and columns, or None and the fields."""
     first_ms, step_code, steps, sequence_code, sequences, names, columns = marshal.loads(chunk)
-    times = accumulate(array(step_code, steps), initial=first_ms)
-    next(times)  # the first step is 0
-    rows = columns if names is None else zip(*chain.from_iterable(zip(map(repeat, names), columns)))  # noqa: B905
-    return times, array(sequence_code, sequences), rows
+    times = list(accumulate(array(step_code, steps), initial=first_ms))
+    return times[1:], array(sequence_code, sequences), names, columns  # the first step is 0

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from tables import for_each
 
+from replies import Block
 from values import consumer_groups, stream_chunks, streams
 from values.consumer_groups import UNKNOWN, Group, IdMap, Pending
 from values.stream_chunks import MOST_ID, SEQUENCE_BITS, format_id
@@ -106,8 +107,10 @@ class Machine(RuleBasedStateMachine):
         assert list(stream.entries(start, end)) == expected
         assert list(stream.entries(start, end, is_reverse=True)) == expected[::-1]
         for is_reverse in (False, True):
-            found = [entry for part in stream.texts(start, end, stream.length, is_reverse) for entry in part]
-            assert list(chain.from_iterable(stream.texts(start, end, last, is_reverse))) == found[:last]
+            blocks = stream.blocks(start, end, stream.length, is_reverse)
+            found = [entry for block in blocks for entry in block.entries()]
+            some = stream.blocks(start, end, last, is_reverse)
+            assert list(chain.from_iterable(map(Block.entries, some))) == found[:last]
             spelled = [(format_id(entry_id), fields) for entry_id, fields in expected]
             assert found == (spelled[::-1] if is_reverse else spelled)
             spans, size = stream.spans(start, end, last, is_reverse)

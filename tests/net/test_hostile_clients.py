@@ -508,9 +508,12 @@ def test_without_descriptors_nobody_is_accepted_and_those_who_are_in_are_served(
 
 def limit_memory(godis: GodisProcess, more_bytes: int) -> None:
     """Let the process take so much more memory than it has now."""
-    pages = int(Path(f"/proc/{godis.pid}/statm").read_text().split()[0])
-    most = pages * resource.getpagesize() + more_bytes
-    resource.prlimit(godis.pid, resource.RLIMIT_AS, (most, resource.RLIM_INFINITY))
+    resource.prlimit(godis.pid, resource.RLIMIT_AS, (address_space_bytes(godis) + more_bytes, resource.RLIM_INFINITY))
+
+
+def address_space_bytes(godis: GodisProcess) -> int:
+    """Return how much memory the process has, used or not."""
+    return int(Path(f"/proc/{godis.pid}/statm").read_text().split()[0]) * resource.getpagesize()
 
 
 def test_a_value_for_which_there_is_no_memory_costs_only_its_own_client(godis: GodisProcess, witness: Witness) -> None:
@@ -530,8 +533,10 @@ def test_a_command_for_which_there_is_no_memory_is_refused_and_changes_nothing(
     godis: GodisProcess, witness: Witness
 ) -> None:
     value = bytes(32 * MEBIBYTE) + b"v"
+    before_bytes = address_space_bytes(godis)
     with godis.client() as client:
-        client.setrange("k", 32 * MEBIBYTE, "v")  # a SET would leave its buffers' memory to the command below
+        client.setrange("k", 32 * MEBIBYTE, "v")
+    wait_until(lambda: address_space_bytes(godis) < before_bytes + 40 * MEBIBYTE, what="its buffers are freed")
     limit_memory(godis, 24 * MEBIBYTE)
     for command in [("BITOP", "NOT", "k", "k"), ("BITOP", "NOT", "new", "k")] * 2:
         assert witness.client.ask(*command) == b"-ERR not enough memory for this command\r\n"

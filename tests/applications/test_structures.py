@@ -164,7 +164,7 @@ def test_limits_locks_caches_and_searches_of_walrus(database: Any) -> None:
 
 
 def test_models_of_walrus(database: Any) -> None:
-    class User(walrus.Model):  # type: ignore[misc]
+    class User(walrus.Model):  # type: ignore[name-defined, misc]
         __database__ = database
         name = walrus.TextField(primary_key=True)
         age = walrus.IntegerField(index=True)

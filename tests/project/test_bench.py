@@ -22,6 +22,7 @@ RUNS = [
     "latency --pairs 1 --rounds 1 --seconds 0.05 --rate 500 --keys 100 --clients 2",
     "footprint --keys 100 --connections 2 --seconds 0.01",
     "replay --commands 100 --rounds 1",
+    "start --rounds 1 --keys 10",
     "stalls --keys 100 --seconds 0.02",
     "rewrite --keys 100 --seconds 0.1",
     "eviction hits --reads 1000",

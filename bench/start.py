@@ -21,7 +21,7 @@ from typing import Any
 import redis
 from servers import ROOT
 
-from bench.rig import Floor, Report, parser, require_two_cores
+from bench.rig import CLIENT_CORE, Floor, Report, parser, require_two_cores
 
 Started = tuple[Any, str]  # the peer's object, and the address of its server
 FEW_KEYS = 1000
@@ -149,7 +149,7 @@ def main() -> None:
     made.add_argument("--keys", default="1000,100000", help="sizes of states")
     arguments = made.parse_args()
     require_two_cores()
-    report = Report("start", arguments.output)
+    report = Report("start", arguments.output, f"all on core {CLIENT_CORE}")
     start(report, arguments.rounds, list(map(int, arguments.keys.split(","))))
     report.close()
 

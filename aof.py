@@ -55,6 +55,7 @@ CLOSED_TO_RENAME = os.name == "nt"  # Windows renames no open file, and none ove
 FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
 LONG_BATCH_BYTES = 4 << 20  # a batch of this size is written in steps
 STEP_BYTES = 1 << 20
+MOST_JOINED = 1 << 16  # pieces of a batch that become one, which is a copy
 READ_BACK_FAILED = b"fsync failed, and what was written since does not read back right: check the disk, then restart"
 UNFINISHED = (".rewrite", ".repairing", ".repairing-again")  # suffixes of files that a killed process left
 REPLACED = b"another file stands in the place of the log: move it away, or restart to use it"
@@ -246,7 +247,7 @@ class AppendOnlyLog(Records):
 
     def _batch(self, now_ms: int) -> list[bytes]:
         """Frame the records: in one piece, or without a copy if they are large or memory is short."""
-        if not self.has_large:
+        if not self.has_large and len(self.pieces) < MOST_JOINED:
             with suppress(MemoryError):
                 return [frame(b"".join(self.pieces), now_ms, self.link)]
         payload = list(blocks(self.pieces))
@@ -523,6 +524,13 @@ class NullLog:
 
     def begin(self) -> NullLog:
         """Return an EffectLog that stores nothing either: this one."""
+        return self
+
+    def position(self) -> None:
+        """Return nothing: no effect is kept."""
+
+    def cut(self, position: None) -> NullLog:
+        """Return the log itself."""
         return self
 
     def commit_in_slices(self, effects: NullLog, keys: list[set[bytes]], garbage: list[Any], now: Now) -> Steps:

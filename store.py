@@ -58,6 +58,10 @@ class EffectLog(Protocol):
 
     def begin(self) -> Any: ...  # an EffectLog that collects effects; `commit` adds them to this one
 
+    def position(self) -> Any: ...  # behind all effects
+
+    def cut(self, position: Any) -> Any: ...  # takes out the effects behind it; `commit` adds them again
+
     def commit_in_slices(self, effects: Any, keys: list[set[bytes]], garbage: list[Any], now: Now) -> Steps: ...
 
     def commit(self, effects: Any, keys: list[set[bytes]], garbage: list[Any]) -> None: ...

@@ -89,7 +89,7 @@ def _call(session: Session, argv: list[bytes], *, read_only: bool) -> Reply:
         raise CommandError(OUT_OF_MEMORY_FOR_SCRIPT)
     if instance.read_observer is not None:
         instance.read_observer.observe_any_key(session)
-    run = Run(session, argv[1], read_only=no_writes, allow_oom=allow_oom)
+    run = Run(session, argv[1], no_writes, allow_oom)
     run.request = argv
     return functions.start(library, function, run, key_count, argv[3:])
 

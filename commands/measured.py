@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
 from copy import copy
+from types import GeneratorType
 
 from commands import ADMIN, FAST, HIDDEN, SKIP_MONITOR, SKIP_SLOWLOG, TABLE, Command, execution, fold
 from errors import CommandError
@@ -80,7 +81,7 @@ def _book(
     session: Session, row: Command, argv: list[bytes], count: CommandCount, calls: int, began: float, reply: Reply
 ) -> None:
     seconds = session.instance.measures.clock() - began
-    if not isinstance(reply, Generator):  # else `finish_work` does it
+    if type(reply) is not GeneratorType:  # else `finish_work` does it
         count.add(seconds, calls)
     if seconds > session.instance.measures.notable_seconds:
         note(session, row, argv, seconds, reply)

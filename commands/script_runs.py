@@ -1,8 +1,8 @@
 """Scripts that run: the calls of redis.call, the limit on time, and what a script has changed.
 
 1. `Scripts` owns the scripts of an instance, by SHA-1, and its runtime of Lua. It is made for the first script.
-2. A script is one command: nothing else runs between two of its calls. Its effects are collected, and logged as one
-   when it ends, so that the log holds all or none of them.
+2. A script is one command: nothing else runs between two of its calls. Its effects go into the batch of its turn. Those
+   of one that takes long are collected, and logged as one when it ends. So the log holds all or none of them.
 3. The network runs a script apart, on a stack of its own (`Instance.apart`). A script that is at it for longer than
    `busy-reply-threshold` pauses now and then, and goes on in the next round of the loop. Meanwhile the gate "script"
    answers BUSY, all keys are locked, nothing expires, and the script's clock stands still. Without a network it runs
@@ -68,11 +68,13 @@ from errors import (
     CommandError,
 )
 from keyspace.key_locks import KeyLock
+from measuring.command_counts import CommandCount
 from replies import Reply, Work
 from scripts.conversion import TooLarge, boolean, from_lua, integer, to_lua
 from scripts.runtime import Runtime, sha_of
 from scripts.shebang import Script, parse
 from session import PAUSED, Instance, Session, Stack
+from store import EffectLog
 
 LOG_LEVELS = (logging.DEBUG, logging.DEBUG, logging.INFO, logging.WARNING)
 MOST_TICKS = 10_000  # in a pool; a tick is 100 000 instructions, so it is some seconds
@@ -98,17 +100,23 @@ class Run:
     runtime: Runtime | None = None
     stack: Stack | None = None  # that it runs on, if it may pause
     outcome: Any = PAUSED
+    effects: EffectLog | None = None  # of one that has paused; until then they go into the log
+    time = (0, 0, 0)  # when it paused first
 
-    def __init__(self, session: Session, name: bytes, *, read_only: bool, allow_oom: bool) -> None:
-        store = session.store
+    def __init__(self, session: Session, name: bytes, read_only: bool, allow_oom: bool) -> None:
         self.session = session
         self.db = session.db  # SELECT in a script ends with it
         self.name = name
         self.read_only = read_only
-        self.checks_memory = bool(session.id and session.instance.eviction.limit_bytes) and not allow_oom
-        self.log = store.log
-        self.effects = store.log.begin()
+        self.allow_oom = allow_oom
+        self.log = session.store.log
+        self.position = self.log.position()
         self.keys: set[bytes] = set()  # that its commands write
+
+    def collect(self) -> None:
+        """Collect the effects from now on, and those so far: the script has paused, and others may run."""
+        store = self.session.store
+        self.effects = self.log.cut(self.position)
         self.time = store.now_ms, store.expired_until_ms, store.default_deadline_ms
 
 
@@ -121,19 +129,20 @@ class Scripts:
         self.runtime: Runtime | None = None
         self.run: Run | None = None  # what runs now
         self.busy: Run | None = None  # what takes long: it runs again in the next round of the loop
-        self._rows: dict[bytes, Command] = {}
+        self._rows: dict[bytes, tuple[Command, CommandCount]] = {}
         self._load_ticks: int | None = None  # left to a library that is loaded
 
     # ---- scripts by their names
 
-    def load(self, text: bytes) -> bytes:
-        """Compile and remember a script, and return its SHA-1. Raises CommandError if it is none."""
+    def load(self, text: bytes) -> Script:
+        """Compile and remember a script, and return it. Raises CommandError if it is none."""
         sha = sha_of(text)
-        if sha not in self.texts:
-            script = parse(text)
+        script = self.texts.get(sha)
+        if script is None:
+            script = parse(sha, text)
             self._shared_runtime().compile(sha, script.body)
             self.texts[sha] = script
-        return sha
+        return script
 
     def flush(self) -> None:
         """Forget all scripts."""
@@ -147,12 +156,11 @@ class Scripts:
 
     # ---- a run
 
-    def start(self, sha: bytes, key_count: int, words: Sequence[bytes], run: Run) -> Reply:
+    def start(self, script: Script, key_count: int, words: Sequence[bytes], run: Run) -> Reply:
         """Run a script; return its reply, or the work that waits for it. Raises CommandError."""
-        script, session = self.texts[sha], run.session
-        is_entry = session.instance.pool is not None and not session.id
+        is_entry = self.instance.pool is not None and not run.session.id
         runtime = Runtime(self, is_pool=True) if is_entry else self._shared_runtime()
-        function = runtime.compile(sha, script.body)
+        function = runtime.compile(script.sha, script.body)
         return self.begin(run, runtime, partial(runtime.run, function, key_count, words))
 
     def begin(self, run: Run, runtime: Runtime, job: Callable[[], Any]) -> Reply:
@@ -162,16 +170,16 @@ class Scripts:
             run.began, run.stack = apart.now(), apart.stack()
         self._go_on(run, job)
         if run.outcome is not PAUSED:
-            return self._end(run)
+            return self._reply(run)
+        run.collect()
         return self._in_slices(run) if not run.session.id else self._watched(run)
 
     def _go_on(self, run: Run, job: Callable[[], Any] | None) -> None:
         """Run a script until it ends or pauses; None: go on with it. Raises what it raises."""
-        session, store = run.session, run.session.store
-        store.log = run.effects
-        was_executing, session.is_executing, session.runs_script = session.is_executing, True, True
-        db, session.db = session.db, run.db
-        outer, self.run = self.run, run
+        session = run.session
+        db, was_executing, outer = session.db, session.is_executing, self.run
+        session.db, session.is_executing, session.runs_script = run.db, True, True
+        self.run = run
         try:
             run.outcome = job() if run.stack is None else run.stack.run(job)  # type: ignore[misc]
         except BaseException:
@@ -179,17 +187,12 @@ class Scripts:
             raise
         finally:
             self.run = outer
-            store.log = run.log
             session.is_executing, session.runs_script = was_executing, False
             run.db, session.db = session.db, db
 
-    def _end(self, run: Run) -> Reply:
-        """Log what a script has changed, and return its reply."""
-        self._commit(run)
-        return self._reply(run)
-
     def _commit(self, run: Run) -> None:
-        if not run.is_lost:
+        """Log what a script that had paused has changed."""
+        if run.effects is not None and not run.is_lost:
             observer = self.instance.read_observer
             if run.is_keyless and observer is not None:
                 observer.hide_everything()
@@ -230,19 +233,23 @@ class Scripts:
             while run.outcome is PAUSED:
                 yield
                 self._resume(run)
-        return self._end(run)
+        self._commit(run)
+        return self._reply(run)
 
     @staticmethod
     def _lock(run: Run) -> KeyLock:
+        assert run.effects is not None
         lock = KeyLock(run.effects)
         lock.all_keys = True
         return lock
 
     def _resume(self, run: Run) -> None:
         store = run.session.store
+        assert run.effects is not None
         lock, store.key_lock = store.key_lock, None  # the script passes its own lock
         try:
-            self._go_on(run, None)
+            with store.collecting(run.effects):
+                self._go_on(run, None)
         finally:
             store.key_lock = lock
 
@@ -378,10 +385,11 @@ class Scripts:
                 if type(word) is not bytes:
                     argv = self._as_words(words)
                     break
-            row = self._rows.get(argv[0]) if argv else None
-            if row is None:
-                row = self._look_up(argv)
-            elif len(argv) != row.arity and not row.accepts(len(argv)):
+            try:
+                row, count = self._rows[argv[0]]
+            except LookupError:
+                row, count = self._look_up(argv)
+            if len(argv) != row.arity and not row.accepts(len(argv)):
                 raise CommandError(SCRIPT_ARITY)
             if row.flags & WRITE:
                 if not run.has_written or self.instance.log.failure is not None:
@@ -393,7 +401,6 @@ class Scripts:
             session = run.session
             if session.user.is_restricted:
                 self._check_user(session, row, argv)
-            count = NOT_COUNTED if row.subcommands else self.instance.measures.counts[row.name]
             count.left -= 1
             run.calls += 1
             if count.left <= 0 or self.instance.is_observed:
@@ -446,8 +453,8 @@ class Scripts:
                 raise CommandError(SCRIPT_ARGUMENTS)
         return words
 
-    def _look_up(self, argv: list[bytes]) -> Command:
-        """Return the row of a call. Raises CommandError if there is none, or if scripts must not call it."""
+    def _look_up(self, argv: list[bytes]) -> tuple[Command, CommandCount]:
+        """Return the row of a call, and its count. Raises CommandError if scripts must not call it."""
         if not argv:
             raise CommandError(SCRIPT_NO_ARGUMENTS)
         row = TABLE.get(fold(argv[0]))
@@ -460,12 +467,13 @@ class Scripts:
         if row.name in WAITS and b"BLOCK" in map(fold, argv):
             raise CommandError(SCRIPT_BLOCKS % argv[0])
         is_special = row.subcommands or row.flags & (MAY_REPLICATE | EVERYWHERE) or row.name in WAITS
+        count = NOT_COUNTED if row.subcommands else self.instance.measures.counts[row.name]
         if not is_special and len(argv[0]) < LONGEST_NAME_BYTES:
-            self._rows[argv[0]] = row  # at most some hundred names, each as a script spells it
+            self._rows[argv[0]] = row, count  # at most some hundred names, each as a script spells it
         elif row.of(argv).flags & (WRITE | MAY_REPLICATE | EVERYWHERE):
             assert self.run is not None
             self._check_write(self.run, row.of(argv))
-        return row
+        return row, count
 
     def _check_write(self, run: Run, row: Command) -> None:
         """Raise CommandError if a script must not write now. Memory is checked until its first write."""
@@ -474,7 +482,8 @@ class Scripts:
         failure = self.instance.log.failure
         if failure is not None:
             raise CommandError(LOG_FAILED % failure)
-        if run.checks_memory and not run.has_written and row.flags & DENYOOM and not self.instance.script_has_room:
+        is_limited = run.session.id and self.instance.eviction.limit_bytes and not run.allow_oom
+        if is_limited and not run.has_written and row.flags & DENYOOM and not self.instance.script_has_room:
             raise CommandError(OUT_OF_MEMORY)
         if row.flags & WRITE:
             run.has_written = True

@@ -70,16 +70,15 @@ def evalsha_ro(session: Session, argv: list[bytes]) -> Reply:
 
 def _eval(session: Session, argv: list[bytes], *, read_only: bool) -> Reply:
     key_count = _key_count(argv)
-    sha = scripts_of(session.instance).load(argv[1])
-    return _run(session, sha, key_count, argv, read_only)
+    script = scripts_of(session.instance).load(argv[1])
+    return _run(session, script, key_count, argv, read_only)
 
 
 def _evalsha(session: Session, argv: list[bytes], *, read_only: bool) -> Reply:
     key_count = _key_count(argv)
     if session.instance.pool is not None and not session.id:
         raise CommandError(NO_SCRIPT)  # the instance that submitted it did not know it, so none does
-    _known(session, argv[1])
-    return _run(session, argv[1].lower(), key_count, argv, read_only)
+    return _run(session, _known(session, argv[1]), key_count, argv, read_only)
 
 
 def require_room_for_script(session: Session, refusal: bytes) -> None:
@@ -97,10 +96,11 @@ def text_of(session: Session, argv: list[bytes]) -> bytes:
 
 def _known(session: Session, sha: bytes) -> Script:
     scripts: Scripts | None = session.instance.scripts
-    script = None if scripts is None or len(sha) != SHA_BYTES else scripts.texts.get(sha.lower())
-    if script is None:
-        raise CommandError(NO_SCRIPT)
-    return script
+    if scripts is not None and len(sha) == SHA_BYTES:
+        script = scripts.texts.get(sha) or scripts.texts.get(sha.lower())
+        if script is not None:
+            return script
+    raise CommandError(NO_SCRIPT)
 
 
 def _key_count(argv: list[bytes]) -> int:
@@ -112,18 +112,18 @@ def _key_count(argv: list[bytes]) -> int:
     return count
 
 
-def _run(session: Session, sha: bytes, key_count: int, argv: list[bytes], read_only: bool) -> Reply:
-    instance = session.instance
-    scripts = scripts_of(instance)
-    script = scripts.texts[sha]
-    if script.flags is not None and not script.has(b"allow-oom"):
-        require_room_for_script(session, OUT_OF_MEMORY_FOR_SCRIPT)
+def _run(session: Session, script: Script, key_count: int, argv: list[bytes], read_only: bool) -> Reply:
+    instance, allow_oom = session.instance, False
+    if script.flags is not None:
+        read_only, allow_oom = read_only or b"no-writes" in script.flags, b"allow-oom" in script.flags
+        if not allow_oom:
+            require_room_for_script(session, OUT_OF_MEMORY_FOR_SCRIPT)
     if instance.read_observer is not None:
         instance.read_observer.observe_any_key(session)
     if instance.is_observed:
         measured.show(session, argv)
-    run = Run(session, sha, read_only=read_only or script.has(b"no-writes"), allow_oom=script.has(b"allow-oom"))
-    return scripts.start(sha, key_count, argv[3:], run)
+    scripts: Scripts = instance.scripts
+    return scripts.start(script, key_count, argv[3:], Run(session, script.sha, read_only, allow_oom))
 
 
 container("SCRIPT", since="2.6.0")
@@ -132,7 +132,7 @@ container("SCRIPT", since="2.6.0")
 @command("SCRIPT|LOAD", "script", arity=3, flags=MANAGES | STALE, since="2.6.0")
 def script_load(session: Session, argv: list[bytes]) -> Reply:
     """Compile a script and remember it; return its SHA-1."""
-    return scripts_of(session.instance).load(argv[2])
+    return scripts_of(session.instance).load(argv[2]).sha
 
 
 @command("SCRIPT|EXISTS", "sha1 [sha1 ...]", arity=-3, flags=NOSCRIPT, since="2.6.0")

@@ -42,6 +42,20 @@ class Records:
         records.is_collected = True
         return records
 
+    def position(self) -> tuple[int, int]:
+        """Return the place behind all effects, for `cut`."""
+        return len(self.pieces), self._database
+
+    def cut(self, position: tuple[int, int]) -> Records:
+        """Take out the effects behind a position, for a `commit` later."""
+        effects, (size, database) = self.begin(), position
+        if database != NO_DATABASE:
+            effects._select(database)  # what they were appended in
+        effects.pieces += self.pieces[size:]
+        effects._database, self._database = self._database, database
+        del self.pieces[size:]
+        return effects
+
     def commit(self, effects: Records, keys: list[set[bytes]], garbage: list[Any]) -> None:
         """Append collected effects, and give the `keys` that they change to `garbage`."""
         garbage += keys

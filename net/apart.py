@@ -40,10 +40,11 @@ class Stack:
     def run(self, job: Job | None) -> Any:
         """Run a script, or go on with the one that has paused; return what it returns, or PAUSED. Raises its errors."""
         own, parent = self._greenlet, getcurrent()
-        if parent is not self._hub:
+        if parent is self._hub:
+            outcome = own.switch(job)
+        else:
             own.parent = parent
-        outcome = own.switch(job)
-        if parent is not self._hub:
+            outcome = own.switch(job)
             own.parent = self._hub  # it must not keep the greenlet of a client that is gone
         if outcome is not PAUSED:
             self._idle.append(self)

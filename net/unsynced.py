@@ -120,6 +120,14 @@ class UnsyncedKeys:
         """Return records for effects that are committed later."""
         return self.log.begin()
 
+    def position(self) -> tuple[int, int]:
+        """Return the place behind all effects, for `cut`."""
+        return self.log.position()
+
+    def cut(self, position: tuple[int, int]) -> Records:
+        """Take out the effects behind a position, for a `commit` later; their keys count as unsynced already."""
+        return self.log.cut(position)
+
     def commit(self, effects: Records, keys: list[set[bytes]], garbage: list[Any]) -> None:
         """Add the keys of effects that were collected since `begin`, and log the effects."""
         self._add_sets(keys)

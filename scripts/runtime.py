@@ -174,6 +174,6 @@ class Runtime:
                 return self._run(function, key_count, *words)
             return self._run(function, key_count, self.table_from(words))
         finally:
-            if self.used_bytes > self._kept_bytes + USUAL_BYTES:
+            if self._lua.get_memory_used(total=True) > self._kept_bytes + USUAL_BYTES:
                 self._lua.gccollect()
                 self._kept_bytes = self.used_bytes

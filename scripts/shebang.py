@@ -16,19 +16,16 @@ MARK = b"#!"
 class Script(NamedTuple):
     """A script: what EVAL was sent, what Lua compiles, and its flags; None: it has no first line that says them."""
 
+    sha: bytes
     text: bytes
     body: bytes
     flags: frozenset[bytes] | None
 
-    def has(self, flag: bytes) -> bool:
-        """Return True if the script declares a flag."""
-        return self.flags is not None and flag in self.flags
 
-
-def parse(text: bytes) -> Script:
+def parse(sha: bytes, text: bytes) -> Script:
     """Return a script. Raises CommandError if its first line is wrong."""
     if not text.startswith(MARK):
-        return Script(text, text, None)
+        return Script(sha, text, text, None)
     line, newline, rest = text.partition(b"\n")
     if not newline:
         raise CommandError(SHEBANG_UNFINISHED)
@@ -44,4 +41,4 @@ def parse(text: bytes) -> Script:
             if flag not in FLAGS:
                 raise CommandError(SHEBANG_FLAG % flag)
             flags.add(flag)
-    return Script(text, b"\n" + rest, frozenset(flags))  # the lines keep their numbers
+    return Script(sha, text, b"\n" + rest, frozenset(flags))  # the lines keep their numbers

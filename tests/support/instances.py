@@ -106,6 +106,15 @@ class RecordedLog:
     def begin(self) -> RecordedLog:
         return RecordedLog()
 
+    def position(self) -> int:
+        return len(self.records)
+
+    def cut(self, position: int) -> RecordedLog:
+        effects = RecordedLog()
+        effects.records, self.records[position:] = self.records[position:], []
+        effects.databases, self.databases[position:] = self.databases[position:], []
+        return effects
+
     def commit_in_slices(self, effects: RecordedLog, keys: list[set[bytes]], garbage: list[Any], now: Now) -> Steps:
         self.commit(effects, keys, garbage)
         yield

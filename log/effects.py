@@ -2,8 +2,8 @@
 
 1. `Records` owns the bytes and the order of the effects that a turn has to log. It knows no files, batches or clocks.
    `aof.AppendOnlyLog` is a `Records` that also writes them.
-2. A transaction, or a command that runs in slices, collects its effects in `Records` of its own (`begin`). `commit`
-   appends them to the log's records when it is done.
+2. A transaction, or a command that runs in slices, collects its effects in `Records` of its own (`begin`), and a script
+   does that from its first pause on (`cut`). `commit` appends them to the log's records when it is done.
 """
 
 from __future__ import annotations

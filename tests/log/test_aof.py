@@ -7,6 +7,7 @@ import os
 import resource
 import subprocess
 import sys
+import tempfile
 import threading
 import zlib
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from log_model import FAR_MS, NOW_MS, read_log, set_, write_log
+from log_model import FAR_MS, IN_MEMORY, NOW_MS, read_log, set_, write_log
 from servers import ROOT, wait_until
 
 import aof
@@ -62,6 +63,37 @@ def test_a_turn_is_one_batch_and_each_database_is_selected(log: AppendOnlyLog, p
         for name, key in zip(words[::2], words[1::2], strict=True)
     )
     assert path.read_bytes() == frame(payload, NOW_MS, FIRST_LINK)
+
+
+databases = st.lists(st.integers(0, 2), max_size=4)
+
+
+@given(before=databases, script=databases, meanwhile=databases, rest=databases)
+def test_what_is_cut_out_of_a_turn_is_committed_in_its_databases(
+    before: list[int], script: list[int], meanwhile: list[int], rest: list[int]
+) -> None:
+    """As a script that has paused: its effects come behind those of others, and all are in the right databases."""
+    names = iter(range(100))
+
+    def appended(log: log_records.Records, databases: list[int]) -> list[tuple[int, list[bytes]]]:
+        records = [(db, [b"DEL", b"%d" % next(names)]) for db in databases]
+        for db, argv in records:
+            log.append(db, argv)
+        return records
+
+    with tempfile.TemporaryDirectory(dir=IN_MEMORY) as directory:
+        log = AppendOnlyLog(f"{directory}/log.txt")
+        log.open()
+        expected = appended(log, before)
+        position = log.position()
+        cut_out = appended(log, script)
+        effects = log.cut(position)
+        expected += appended(log, meanwhile)
+        cut_out += appended(effects, rest)
+        log.commit(effects, [], [])
+        log.write(NOW_MS)
+        log.close()
+        assert read_log(Path(log.path))[0].history == expected + cut_out
 
 
 def test_the_first_batch_after_opening_selects_its_database_and_later_ones_start_in_0(

@@ -54,7 +54,7 @@ class SteppedTurn(Turn):
         super().write_log()
         self.rig.after_write()
 
-    def _after(self, seconds: float, job: Job) -> Timer:
+    def after(self, seconds: float, job: Job, every_seconds: float = 0.0) -> Timer:
         timer = Timer(self.rig.seconds + seconds, job)
         self.rig.timers.append(timer)
         return timer

@@ -65,6 +65,7 @@ def memory_of_keys(report: Report, keys: int) -> None:
 COLLECTIONS: dict[str, tuple[str, Callable[[int], list[object]]]] = {
     "hash": ("HSET", lambda number: [f"field{number}", f"v{number}"]),
     "set": ("SADD", lambda number: [f"m{number}"]),
+    "set of integers": ("SADD", lambda number: [number]),
     "list": ("RPUSH", lambda number: [f"e{number}"]),
     "sorted set": ("ZADD", lambda number: [number, f"m{number}"]),
 }

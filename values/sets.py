@@ -12,12 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from itertools import islice
-from marshal import loads
+from marshal import dumps, loads
 from random import Random
+from typing import Any
 
 from values.row import Commands, ValueType, made_anew
 from values.strings import is_integer
-from values.table import Table
+from values.table import FORMAT, Table
 
 PART_MEMBERS = 256  # of a step
 FEW_SETS = 2048  # to sort so many takes a millisecond
@@ -43,6 +44,25 @@ class Set(Table):
         """Return a set of these members."""
         return cls(dict.fromkeys(members).items())
 
+    # A packed set of integers is a list of ints. It saves 48 of the 380 bytes that a key with five of them takes, and
+    # costs 2 µs of an SADD.
+
+    @staticmethod
+    def _packed(entries: dict[bytes, Any]) -> bytes:
+        """Return members in the packed form."""
+        if entries and all(map(bytes.isdigit, entries)):
+            numbers = list(map(int, entries))
+            if repr(numbers)[1:-1].encode() == b", ".join(entries):  # no zeros before them
+                return dumps(numbers, FORMAT)
+        return dumps(entries, FORMAT)
+
+    @staticmethod
+    def _unpacked(data: bytes) -> Any:  # type: ignore[override]  # that of Table is a function in C
+        """Return a dict of the members of the packed form."""
+        members = loads(data)
+        # The text of all at once takes half as long as the text of each.
+        return dict.fromkeys(repr(members)[1:-1].encode().split(b", ")) if type(members) is list else members
+
     def add(self, member: bytes) -> bool:
         """Add a member. Return True if it is new."""
         return self.set(member, None)
@@ -61,7 +81,7 @@ class Set(Table):
     def finder(self) -> Callable[[bytes], bool]:
         """Return a function that tells of many members whether they are there; the set must not change meanwhile."""
         data = self._data
-        found: Callable[[bytes], bool] = (loads(data) if type(data) is bytes else data).__contains__
+        found: Callable[[bytes], bool] = (self._unpacked(data) if type(data) is bytes else data).__contains__
         return found
 
     def random_member(self, random: Random) -> bytes:

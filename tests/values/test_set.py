@@ -27,6 +27,7 @@ from values.sets import (
     repeated,
     union,
 )
+from values.table import Table
 
 T = TypeVar("T")
 MEMBERS = st.one_of(
@@ -223,3 +224,25 @@ def test_a_copy_of_a_set_is_independent(size: int) -> None:
     assert (b"new" in made, b"new" in copied) == (False, True)
     for each in (made, copied):
         each.check()
+
+
+@for_each(
+    ("members", "is_shorter"),
+    [
+        ([b"0", b"7", b"300", b"70000", b"9223372036854775807"], True),
+        ([b"1", b"2", b"x"], False),
+        ([b"1", b"007"], False),
+        ([b"1", b"-2"], False),
+        ([b"1", b""], False),
+        ([b"1", "\N{SUPERSCRIPT TWO}".encode()], False),
+    ],
+)
+def test_a_small_set_of_integers_is_packed_as_numbers(members: list[bytes], is_shorter: bool) -> None:
+    found, texts = Set.of(members), Table(dict.fromkeys(members).items())
+    assert list(found) == members
+    assert all(member in found for member in members)
+    assert (found.size_bytes() < texts.size_bytes()) == is_shorter
+    while members:  # whatever remains has the form of a set that was made so
+        found.discard(members.pop())
+        assert found == Set.of(members)
+        assert found.size_bytes() == Set.of(members).size_bytes()

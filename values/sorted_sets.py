@@ -130,6 +130,13 @@ class SortedSet(Table):
         elements = sorted([(score, member) for member, score in self.items()])
         return ScoreOrder([score for score, _ in elements], [member for _, member in elements])
 
+    def scan(self, cursor: int, count: int) -> tuple[int, list[tuple[bytes, float]]]:
+        """Do what a table does, but return a set that is not large in its order, on which users of Redis rely."""
+        if self.is_large:
+            return super().scan(cursor, count)
+        scores, members = self.by_rank.slice(0, self._length)
+        return 0, list(zip(members, scores, strict=True))
+
     def arrange(self) -> Generator[None, None, SortedSet]:
         """Put the elements in order, in steps, after they were added with `set`; return the set."""
         if self._length <= AT_ONCE:

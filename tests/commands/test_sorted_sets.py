@@ -114,6 +114,7 @@ CASES: list[tuple[str, str, Any, list[str]]] = [
     (ABC, "ZRANDMEMBER k -2000000", errors.TOO_MANY_REPEATED % (1 << 20), []),
     (ABC, "ZRANDMEMBER k -9223372036854775808", errors.COUNT_OUT_OF_RANGE, []),
     (ABC, "ZSCAN k 0", [b"0", [b"a", b"1", b"b", b"2", b"c", b"3"]], []),
+    ("ZADD k 2 b 1 c 1 a", "ZSCAN k 0", [b"0", [b"a", b"1", b"c", b"1", b"b", b"2"]], []),
     (ABC, "ZSCAN k 0 MATCH [ab]", [b"0", [b"a", b"1", b"b", b"2"]], []),
     (ABC + "; SADD s b x", "ZUNION 2 k s WITHSCORES", [b"a", 1.0, b"x", 1.0, b"b", 3.0, b"c", 3.0], []),
     (ABC + "; SADD s b x", "ZINTER 2 k s", [b"b"], []),

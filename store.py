@@ -305,9 +305,12 @@ class Keyspace:
             self.store.hits += 1
         return value
 
-    def value(self, key: bytes, kind: ValueType) -> Any:
-        """Return the value of a key for reading, or None. Count a hit or a miss. Raises WRONGTYPE."""
-        value = self.read(key)
+    def value(self, key: bytes, kind: ValueType, *, again: bool = False) -> Any:
+        """Return the value of a key for reading, or None. Count a hit or a miss. Raises WRONGTYPE.
+
+        With `again` nothing is counted: the same request has read the key before.
+        """
+        value = self.get(key) if again else self.read(key)
         if value is not None and not _is_of(value, kind):
             raise CommandError(WRONG_TYPE)
         return value

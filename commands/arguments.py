@@ -24,6 +24,7 @@ from store import Keyspace, Store
 MAX_INTEGER = 2**63 - 1
 MIN_INTEGER = -(2**63)
 MOST_OPTION_WORDS = 128  # in a request with options; no command has nearly as many options
+MOST_READ_WORDS = 2048  # in a request that looks at one key after another, and may wait for all of them
 SMALL_INTEGERS = {b"%d" % number: number for number in range(-128, 1025)}
 LONGEST_CLIENT_NAME_BYTES = 1024
 LONGEST_INTEGER = len(b"%d" % MIN_INTEGER)
@@ -52,6 +53,12 @@ def check_option_words(argv: list[bytes]) -> None:
     """Raise CommandError if a request has more than MOST_OPTION_WORDS words. Redis reads a million of them."""
     if len(argv) > MOST_OPTION_WORDS:
         raise CommandError(TOO_MANY_WORDS % (argv[0].lower(), MOST_OPTION_WORDS))
+
+
+def check_read_words(argv: list[bytes]) -> None:
+    """Raise CommandError if a request has more than MOST_READ_WORDS words."""
+    if len(argv) > MOST_READ_WORDS:
+        raise CommandError(TOO_MANY_WORDS % (argv[0].lower(), MOST_READ_WORDS))
 
 
 def all_alike(words: Sequence[bytes]) -> bool:

@@ -276,9 +276,9 @@ def bitop(session: Session, argv: list[bytes]) -> Reply:
     return at_once(_store(session.db, argv[2], _combined(operation, sources), argv))
 
 
-def _sources(db: Keyspace, keys: Sequence[bytes]) -> list[String]:
-    """Return strings as they are now; empty where there is none. Raises WRONGTYPE."""
-    found = [db.value(key, STRING) or b"" for key in keys]
+def _sources(db: Keyspace, keys: Sequence[bytes], *, again: bool = False) -> list[String]:
+    """Return strings as they are now, read as `Keyspace.value` does; empty where there is none. Raises WRONGTYPE."""
+    found = [db.value(key, STRING, again=again) or b"" for key in keys]
     return [value.copy() if isinstance(value, LongString) else value for value in found]
 
 
@@ -291,7 +291,7 @@ def _bitop_in_slices(session: Session, argv: list[bytes]) -> Work:
 def _combine_locked(session: Session, lock: KeyLock, argv: list[bytes]) -> Work:
     sources: list[String] = []
     for start in range(3, len(argv), PART_WORDS):
-        sources += _sources(session.db, argv[start : start + PART_WORDS])
+        sources += _sources(session.db, argv[start : start + PART_WORDS], again=not is_long(argv))
         yield
     size = yield from _store(session.db, argv[2], _combined(fold(argv[1]), sources), argv, lock.effects)
     return size

@@ -6,6 +6,7 @@ Each does what its kin in `commands/lists.py` does, and is logged as that. Where
 from __future__ import annotations
 
 from commands import BLOCKING, DENYOOM, FIRST_TWO, NOSCRIPT, WRITE, Counted, Keys, command
+from commands.arguments import check_read_words
 from commands.blocking import parse_timeout, wait_for
 from commands.lists import lmpop, move, parse_side, pop_first
 from replies import NULL_ARRAY, Reply
@@ -29,6 +30,7 @@ def brpop(session: Session, argv: list[bytes]) -> Reply:
 
 
 def _pop(session: Session, argv: list[bytes], from_left: bool) -> Reply:
+    check_read_words(argv)
     name, *keys, timeout = argv
     seconds = parse_timeout(timeout)
     popped = pop_first(session.db, keys, 1, from_left)
@@ -95,6 +97,7 @@ def _move(
 )
 def blmpop(session: Session, argv: list[bytes]) -> Reply:
     """Remove elements from the first list that is not empty, and return them with its key; wait if all are empty."""
+    check_read_words(argv)
     seconds = parse_timeout(argv[1])
     reply = lmpop(session, argv[1:])
     if reply is not NULL_ARRAY:

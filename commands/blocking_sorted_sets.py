@@ -7,6 +7,7 @@ client waits.
 from __future__ import annotations
 
 from commands import BLOCKING, FAST, NOSCRIPT, WRITE, Counted, command
+from commands.arguments import check_read_words
 from commands.blocking import parse_timeout, wait_for
 from commands.blocking_lists import ALL_BUT_LAST
 from commands.sorted_set_pops import parse_mpop, pop_first
@@ -30,6 +31,7 @@ def bzpopmax(session: Session, argv: list[bytes]) -> Reply:
 
 
 def _pop(session: Session, argv: list[bytes], highest: bool) -> Reply:
+    check_read_words(argv)
     name, *keys, timeout = argv
     seconds = parse_timeout(timeout)
     popped = pop_first(session, keys, highest, 1)
@@ -49,6 +51,7 @@ def _pop(session: Session, argv: list[bytes], highest: bool) -> Reply:
 )
 def bzmpop(session: Session, argv: list[bytes]) -> Reply:
     """Pop members of the first sorted set that is not empty, with its key and their scores; wait if all are empty."""
+    check_read_words(argv)
     seconds = parse_timeout(argv[1])
     keys, highest, count = parse_mpop(argv[2:])
     popped = pop_first(session, keys, highest, count)

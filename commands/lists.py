@@ -15,7 +15,15 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
 
 from commands import DENYOOM, FAST, FIRST, FIRST_TWO, READONLY, WRITE, command, fold, for_many
-from commands.arguments import MAX_INTEGER, MIN_INTEGER, all_alike, check_option_words, parse_bounded, parse_integer
+from commands.arguments import (
+    MAX_INTEGER,
+    MIN_INTEGER,
+    all_alike,
+    check_option_words,
+    check_read_words,
+    parse_bounded,
+    parse_integer,
+)
 from commands.key_positions import Counted
 from commands.long_commands import AT_ONCE_WORDS, is_long, run_locked, words_of
 from errors import (
@@ -254,6 +262,7 @@ def _take(db: Keyspace, key: bytes, items: List, most: int, from_left: bool) -> 
 )
 def lmpop(session: Session, argv: list[bytes]) -> Reply:
     """Remove elements from the first list that is not empty, and return them with its key."""
+    check_read_words(argv)
     numkeys = parse_bounded(argv[1], 1, MAX_INTEGER, NUMKEYS_NOT_POSITIVE)
     keys, words = argv[2 : 2 + numkeys], argv[2 + numkeys :]
     if not words:

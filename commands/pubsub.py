@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from commands import EVERYWHERE, FAST, LOADING, NOSCRIPT, PUBSUB, STALE, Keys, command, container, for_many
 from commands.introspection import describe_subcommands
 from commands.keyspace_walk import at_once
+from errors import UNKNOWN_OR_WRONG_SUBCOMMAND, CommandError
 from keyspace.subscriptions import CHANNEL, PATTERN, SHARD, Subscriber
 from replies import Messages, Published, Push, Reply, Work
 from session import Session
@@ -194,6 +195,8 @@ def pubsub_shardchannels(session: Session, argv: list[bytes]) -> Reply:
 
 
 def _names(session: Session, argv: list[bytes], kind: str) -> Reply:
+    if len(argv) > 3:
+        raise CommandError(UNKNOWN_OR_WRONG_SUBCOMMAND % (argv[1], b"PUBSUB"))
     names = session.instance.subscriptions.names(kind)
     if len(argv) == 2:
         return list(names)

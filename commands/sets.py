@@ -153,9 +153,9 @@ def smismember(session: Session, argv: list[bytes]) -> Reply:
     return list(map(int, map(_set(session.db, key).finder(), members)))
 
 
-def _set(db: Keyspace, key: bytes) -> Set:
-    """Return the set of a key for reading. Raises WRONGTYPE."""
-    found: Set = db.value(key, SET_TYPE) or EMPTY
+def _set(db: Keyspace, key: bytes, *, again: bool = False) -> Set:
+    """Return the set of a key for reading, as `Keyspace.value` does. Raises WRONGTYPE."""
+    found: Set = db.value(key, SET_TYPE, again=again) or EMPTY
     return found
 
 
@@ -516,12 +516,13 @@ def _store_locked(session: Session, lock: KeyLock, argv: list[bytes], algebra: A
     Though a key is locked, it may expire or be evicted. Its DEL is then in the log before the effects of this command,
     so the command begins again with what is there, and what is logged is true.
     """
-    db, ended_keys = session.db, -1
+    db, ended_keys, again = session.db, -1, not is_long(argv)
     while ended_keys != lock.ended_keys:
         ended_keys, sets, copy = lock.ended_keys, list[Set](), Copies().of
         for start in range(2, len(argv), PART_WORDS):
-            sets += [copy(_set(db, key)) for key in argv[start : start + PART_WORDS]]
+            sets += [copy(_set(db, key, again=again)) for key in argv[start : start + PART_WORDS]]
             yield
+        again = True
         result = yield from _freeing(session, sets, algebra.run(sets))
     if not is_long(argv):
         with session.store.collecting(lock.effects):

@@ -208,9 +208,10 @@ def _parse_options(words: list[bytes], numkeys: int, allowed: frozenset[bytes]) 
     return options
 
 
-def _tables(session: Session, keys: Sequence[bytes]) -> list[Operand]:
-    """Return the set at each key. Raises WRONGTYPE."""
-    return [_table(value) for value in map(session.db.read, keys)]
+def _tables(session: Session, keys: Sequence[bytes], *, again: bool = False) -> list[Operand]:
+    """Return the set at each key; with `again` count no hit or miss. Raises WRONGTYPE."""
+    read = session.db.get if again else session.db.read
+    return [_table(value) for value in map(read, keys)]
 
 
 def _table(value: Any) -> Operand:
@@ -302,10 +303,11 @@ def _store(session: Session, argv: list[bytes], operation: Operation) -> Reply:
 def _combine(session: Session, argv: list[bytes], numkeys: int, operation: Operation) -> Steps:
     """Run an operation on copies of sets whose keys are locked."""
     copies: list[Operand] = []
-    end = 3 + numkeys
+    end, again = 3 + numkeys, not is_long(argv)
     try:
         for start in range(3, end, PART_WORDS):
-            copies += [table.copy() for table in _tables(session, argv[start : min(start + PART_WORDS, end)])]
+            keys = argv[start : min(start + PART_WORDS, end)]
+            copies += [table.copy() for table in _tables(session, keys, again=again)]
             yield
         options = yield from _parse_options(argv[end:], numkeys, operation.options)
         result = yield from operation.run(_sources(copies, options), options)

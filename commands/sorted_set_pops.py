@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 
 from commands import FAST, FIRST, WRITE, Counted, command, fold
-from commands.arguments import MAX_INTEGER, parse_bounded
+from commands.arguments import MAX_INTEGER, check_read_words, parse_bounded
 from commands.scored import AT_ONCE_MEMBERS, pairs, take_in_slices
 from errors import COUNT_NEGATIVE, COUNT_NOT_POSITIVE, NUMKEYS_NOT_POSITIVE, SYNTAX, CommandError
 from replies import NULL_ARRAY, LongArray, LongPairs, Reply, Work
@@ -88,6 +88,7 @@ def _pop_in_slices(session: Session, key: bytes, count: int, highest: bool) -> G
 )
 def zmpop(session: Session, argv: list[bytes]) -> Reply:
     """Pop members of the first sorted set that is not empty, and return its key and the members with their scores."""
+    check_read_words(argv)
     keys, highest, count = parse_mpop(argv[1:])
     return pop_first(session, keys, highest, count) or NULL_ARRAY
 

@@ -11,7 +11,14 @@ from collections.abc import Generator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from commands import fold
-from commands.arguments import MAX_INTEGER, MIN_INTEGER, MOST_OPTION_WORDS, parse_bounded, parse_integer
+from commands.arguments import (
+    MAX_INTEGER,
+    MIN_INTEGER,
+    MOST_OPTION_WORDS,
+    check_read_words,
+    parse_bounded,
+    parse_integer,
+)
 from commands.blocking import wait_for
 from commands.long_commands import PART_WORDS, run_locked
 from errors import (
@@ -57,7 +64,6 @@ LONGEST_ID = 127
 
 AT_ONCE_ENTRIES = 1024
 MOST_SECONDS = 10**9  # of a timeout: thirty years
-MOST_READ_WORDS = 2048  # of XREAD and XREADGROUP, which read a thousand streams then
 NO_CLAIM = -1
 # Whoever waits and claims looks again after a tenth of the time that entries must have been idle, within these limits.
 IDLE_PARTS, LEAST_PAUSE_MS, MOST_PAUSE_MS = 10, 100, 1000
@@ -328,8 +334,7 @@ class Reading(NamedTuple):
 
 def parse_read(argv: list[bytes], is_group: bool) -> Reading:
     """Parse an XREAD or an XREADGROUP. Raises CommandError."""
-    if len(argv) > MOST_READ_WORDS:
-        raise CommandError(TOO_MANY_WORDS % (fold(argv[0]).lower(), MOST_READ_WORDS))
+    check_read_words(argv)
     count, block_ms, group, consumer, is_noack, least_idle_ms = 0, None, None, b"", False, NO_CLAIM
     place = 1
     while place < len(argv):

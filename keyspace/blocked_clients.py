@@ -146,7 +146,3 @@ class BlockedClients:
         if key in db.entries:
             self._ready[db.index, key] = db
             self._set_ready(True)
-
-    def database_changed(self, db: Keyspace, key: bytes) -> None:
-        """Make a key ready that a swap of databases has brought."""
-        self.key_changed(db, key)

@@ -22,9 +22,6 @@ class KeyListener(Protocol):
     def key_changed(self, db: Keyspace, key: bytes) -> None:
         """Handle a change of one of its keys, within the command that makes it."""
 
-    def database_changed(self, db: Keyspace, key: bytes) -> None:
-        """Handle a flush or a swap of the database of one of its keys, which may have changed the key."""
-
 
 class KeyListeners:
     """The listeners of all keys, by database and key."""
@@ -32,6 +29,7 @@ class KeyListeners:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._by_key: list[dict[bytes, list[KeyListener]]] = [{} for _ in store.databases]
+        self.exchanges = [0] * len(store.databases)  # how often a flush or a swap replaced all keys of a database
         self._of_all: tuple[ChangeListener, ...] = ()
 
     def listen_to_all(self, listeners: Sequence[ChangeListener]) -> None:
@@ -66,10 +64,12 @@ class KeyListeners:
             each.changed(db, key)
 
     def all_changed(self, db: Keyspace) -> None:
-        """Inform the listeners of all keys of a database."""
-        for key, listeners in self._by_key[db.index].items():
-            for listener in listeners:
-                listener.database_changed(db, key)
+        """Inform the listeners of the keys that a swap of databases has brought. A flush brings none."""
+        self.exchanges[db.index] += 1
+        by_key = self._by_key[db.index]
+        for key in [key for key in by_key if key in db.entries] if db.entries else ():
+            for listener in by_key[key]:
+                listener.key_changed(db, key)
         for each in self._of_all:
             each.all_changed(db)
 
@@ -86,7 +86,8 @@ class Watch:
 
     def __init__(self, listeners: KeyListeners) -> None:
         self._listeners = listeners
-        self._keys: dict[tuple[int, bytes], tuple[Keyspace, bool, bytes]] = {}  # database, existed, digest
+        # database, how often its keys had been exchanged if the key existed, or -1; digest
+        self._keys: dict[tuple[int, bytes], tuple[Keyspace, int, bytes]] = {}
         self._changed = False
 
     def __len__(self) -> int:
@@ -95,7 +96,7 @@ class Watch:
     def add(self, db: Keyspace, key: bytes, exists: bool, digest: bytes) -> None:
         """Watch a key from now on. A key that is watched already stays as it is."""
         if (db.index, key) not in self._keys:
-            self._keys[db.index, key] = (db, exists, digest)
+            self._keys[db.index, key] = (db, self._listeners.exchanges[db.index] if exists else -1, digest)
             self._listeners.add(db, key, self)
 
     def free_some(self) -> None:
@@ -106,8 +107,10 @@ class Watch:
 
     def has_changed(self) -> bool:
         """Return True if a key has changed since it is watched, or has expired. O(keys)."""
+        exchanges = self._listeners.exchanges
         return self._changed or any(
-            existed and not db.is_live(key) for (_, key), (db, existed, _) in self._keys.items()
+            seen >= 0 and (seen != exchanges[index] or not db.is_live(key))
+            for (index, key), (db, seen, _) in self._keys.items()
         )
 
     def seen(self) -> list[tuple[int, bytes, bytes]]:
@@ -119,8 +122,3 @@ class Watch:
     def key_changed(self, db: Keyspace, key: bytes) -> None:
         """Record a change."""
         self._changed = True
-
-    def database_changed(self, db: Keyspace, key: bytes) -> None:
-        """Record a change if the key existed before, or exists now."""
-        _, existed, _ = self._keys[db.index, key]
-        self._changed = self._changed or existed or key in db.entries

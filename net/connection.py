@@ -60,6 +60,7 @@ from protocol import (
     text_pieces,
 )
 from replies import (
+    QUEUED,
     Blocked,
     Deferred,
     Entries,
@@ -326,7 +327,9 @@ class Connection(Outbox):
         row = self.engine.table.get(fold(argv[0]))
         if row is None:
             return self._spell_text(text_pieces(reply), pieces)
-        return self._spell_text(text_pieces(with_hint(row, argv, reply), row.text_null, row.text_signs), pieces)
+        return self._spell_text(
+            text_pieces(with_hint(row, argv, reply), row.text_null, row.text_signs and reply is not QUEUED), pieces
+        )
 
     def _spell_text(self, lines: Iterator[bytes], pieces: list[bytes]) -> list[bytes]:
         """Append lines of text to `pieces`; long text continues in later turns."""

@@ -37,6 +37,8 @@ LINES = [
     "SPUBLISH n hello",
     "PUBSUB NUMSUB n n",
     "PUBSUB NUMPAT",
+    "PUBSUB CHANNELS a b",
+    "PUBSUB SHARDCHANNELS a b",
     "PUBSUB SHARDNUMSUB n",
     "PUBSUB NOSUCH",
     "PING",

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from instances import Bench, Harness, run_all, work_of
 from pool_member import START_MS, Member
+from tables import for_each
 
 from commands.keyspace_walk import at_once
 from keyspace.subscriptions import KINDS
@@ -213,6 +214,30 @@ def test_what_a_long_transaction_does_is_published(bench: Bench) -> None:
     work = client.ask("EXEC")
     assert all(reply == b"OK" for reply in done(work))
     assert found == [b"%b k%d" % (event, number) for number in range(100) for event in (b"new", b"set")]
+
+
+@for_each(
+    "line",
+    [
+        "SUNIONSTORE d s m n",
+        "SDIFFSTORE d s m n",
+        "ZUNIONSTORE d 3 z m n",
+        "ZDIFFSTORE d 3 z m n",
+        "BITOP OR d string m n",
+    ],
+)
+def test_work_in_slices_misses_a_key_once(line: str, bench: Bench) -> None:
+    client = bench.connect()
+    for part in range(3):
+        members = [f"m{part}-{number}" for number in range(1000)]
+        client.ask("SADD", "s", *members)
+        client.ask("ZADD", "z", *(word for member in members for word in ("1", member)))
+    client.ask("SET", "string", "x" * (5 << 20))
+    client.ask("CONFIG", "SET", "notify-keyspace-events", "Em")
+    found, misses = heard_by(bench), bench.store.misses
+    done(client.ask(*line.split()))
+    assert found == [b"keymiss m", b"keymiss n"]
+    assert bench.store.misses == misses + 2
 
 
 def test_in_a_pool_each_instance_publishes_what_an_entry_does() -> None:

@@ -65,6 +65,16 @@ def test_a_client_that_waits_is_served_by_whatever_brings_an_element(
         assert parse(client.ask("LRANGE", "d", 0, -1)) == moved
 
 
+def test_a_request_that_looks_for_an_element_names_two_thousand_keys_at_most(godis: GodisProcess) -> None:
+    keys = [f"k{number}" for number in range(2100)]
+    with godis.raw() as client:
+        for name in ("BLPOP", "BRPOP", "BZPOPMIN", "BZPOPMAX"):
+            assert client.ask(name, *keys, 0) == b"-ERR '%b' takes at most 2048 words\r\n" % name.lower().encode()
+        for name, side in (("LMPOP", "LEFT"), ("ZMPOP", "MIN")):
+            assert b"takes at most 2048 words" in client.ask(name, len(keys), *keys, side)
+            assert b"takes at most 2048 words" in client.ask("B" + name, 0, len(keys), *keys, side)
+
+
 def test_who_came_first_is_served_first_and_no_later_request_takes_the_element(godis: GodisProcess) -> None:
     with contextlib.ExitStack() as stack:
         other = stack.enter_context(godis.raw())

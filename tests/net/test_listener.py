@@ -51,6 +51,9 @@ TEXT_SESSION = [
     (b"SETEX tempkey 0 value", b"ERR invalid expire time in 'setex' command"),
     (b"GET", b"ERR wrong number of arguments for 'get' command"),
     (b"ECHO ''", b""),
+    (b"MULTI", b"OK"),
+    (b"PING", b"QUEUED"),
+    (b"EXEC", b"PONG"),
 ]
 
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime, timedelta, timezone
-from typing import Any
 
 import pytest
 from applications import package
 from servers import PATIENCE_SECONDS, GodisProcess, wait_until
 from workers import load, running
 
-taskiq: Any = package("taskiq")
 package("taskiq_redis", "taskiq-redis")
 WORKER = "-m", "taskiq", "worker", "taskiq_tasks:broker", "--workers", "1", "--log-level", "WARNING"
 
@@ -58,19 +56,19 @@ def test_a_task_of_a_process_that_was_killed_is_run_by_another(server_6h: GodisP
 
 def test_a_scheduler_sends_what_is_due(server_6h: GodisProcess) -> None:
     tasks = load(server_6h, "taskiq_tasks")
-    soon = datetime.now(timezone.utc) - timedelta(seconds=1)
+    due = datetime.now(timezone.utc) - timedelta(seconds=1)
 
     async def schedule() -> list[str]:
         await tasks.source.startup()
-        await tasks.note.schedule_by_time(tasks.source, soon, "soon")
-        later = await tasks.note.schedule_by_time(tasks.source, soon + timedelta(days=1), "later")
+        await tasks.note.schedule_by_time(tasks.source, due, "due")
+        later = await tasks.note.schedule_by_time(tasks.source, due + timedelta(days=1), "later")
         await tasks.note.schedule_by_cron(tasks.source, "* * * * *", "cron")
         await later.unschedule()
         names = [task.args[0] for task in await tasks.source.get_schedules()]
         await tasks.source.shutdown()
         return sorted(names)
 
-    assert asyncio.run(schedule()) == ["cron", "soon"]
+    assert asyncio.run(schedule()) == ["cron", "due"]
     scheduler = "-m", "taskiq", "scheduler", "taskiq_tasks:scheduler", "--log-level", "WARNING"
     with server_6h.client() as client, running(server_6h, *WORKER), running(server_6h, *scheduler):
-        wait_until(lambda: set(client.lrange("notes", 0, -1)) == {b"soon", b"cron"}, 60)
+        wait_until(lambda: set(client.lrange("notes", 0, -1)) == {b"due", b"cron"}, 60)

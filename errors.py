@@ -294,6 +294,7 @@ EXEC_WITHOUT_MULTI = b"ERR EXEC without MULTI"
 DISCARD_WITHOUT_MULTI = b"ERR DISCARD without MULTI"
 WATCH_IN_MULTI = b"ERR WATCH inside MULTI is not allowed"
 EXEC_ABORTED = b"EXECABORT Transaction discarded because of previous errors."
+EXEC_ABANDONED = b"EXECABORT Transaction discarded because the server ends amid one of its scripts"
 EXEC_REFUSED = b"EXECABORT Transaction discarded because of: %b"
 NOT_IN_TRANSACTION = b"ERR Command not allowed inside a transaction"
 TOO_MANY_WATCHED = b"ERR a client watches at most 65536 keys"
@@ -426,7 +427,8 @@ WOULD_BE_DENIED = {
     "key": b"This user has no permissions to access the '%b' key",
     "channel": b"This user has no permissions to access the '%b' channel",
 }
-SORT_PATTERN_DENIED = b"ERR %b option of SORT denied due to insufficient ACL permissions"
+SORT_PATTERN_DENIED = b"ERR %b option of SORT denied due to insufficient ACL permissions."
+USER_CANNOT_BE_SAVED = b"ERR a file of users cannot hold a user with this name or these rules"
 UNKNOWN_CATEGORY = b"ERR Unknown category '%b'"
 DEFAULT_USER_STAYS = b"ERR The 'default' user cannot be removed"
 BAD_USER_NAME = b"ERR Usernames can't contain spaces or null characters"

@@ -161,7 +161,7 @@ class Command:
 
     def names_keys(self, argv: list[bytes]) -> bool:
         """Return True if a request touches no keys but those that it names."""
-        return self.has_keys and not (type(self.keys) is StoreOption and self.keys.has_patterns(argv))
+        return self.has_keys and not (type(self.keys) is StoreOption and self.keys.pattern_option(argv))
 
     def key_arguments(self, argv: list[bytes]) -> list[bytes]:
         """Return the keys of a request, whose arity must be right."""

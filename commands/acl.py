@@ -29,13 +29,14 @@ from errors import (
     RULE_REFUSED,
     UNKNOWN_CATEGORY,
     UNKNOWN_OR_WRONG_SUBCOMMAND,
+    USER_CANNOT_BE_SAVED,
     WOULD_BE_DENIED,
     CommandError,
 )
 from keyspace.subscriptions import PATTERN
 from replies import OK, Members, Reply, Status
 from session import Instance, Session
-from users.registry import DEFAULT_USER, LogEntry, UserFileError
+from users.registry import DEFAULT_USER, LogEntry, UserFileError, can_be_saved
 from users.rules import CATEGORIES, SPACES, RuleError, changed
 from users.user import Selector, User
 
@@ -121,9 +122,12 @@ def acl_setuser(session: Session, argv: list[bytes]) -> Reply:
         raise CommandError(BAD_USER_NAME)
     users = session.instance.users
     try:
-        users.put(changed(users.by_name.get(name, User(name)), rules, catalogue()))
+        user = changed(users.by_name.get(name, User(name)), rules, catalogue())
     except RuleError as error:
         raise CommandError(RULE_REFUSED % (error.rule[:QUOTED_BYTES], error.reason)) from None
+    if not can_be_saved(user, catalogue()):
+        raise CommandError(USER_CANNOT_BE_SAVED)
+    users.put(user)
     _follow(session, [users.by_name[name]], [])
     return OK
 

@@ -107,9 +107,12 @@ class StoreOption(NamedTuple):
                 return [*found, argv[position + 1]]
         return found
 
-    def has_patterns(self, argv: Sequence[bytes]) -> bool:
-        """Return True if a request may read keys that it does not name."""
-        return any(word.upper() in self.patterns for word in argv[self.start :])
+    def pattern_option(self, argv: Sequence[bytes]) -> bytes | None:
+        """Return the first option that may read keys that the request does not name: its pattern has a `*`."""
+        for word, pattern in zip(argv[self.start :], argv[self.start + 1 :]):  # noqa: B905 - each word and the next one
+            if b"*" in pattern and word.upper() in self.patterns:
+                return word.upper()
+        return None
 
     def specifications(self) -> list[Specification]:
         """Return how COMMAND describes the positions."""

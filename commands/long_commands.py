@@ -222,8 +222,12 @@ def _nothing() -> Work:
     return None
 
 
+class Abandoned(CommandError):
+    """Work ends because the process does, and nothing of it is to be logged."""
+
+
 def run_locked(session: Session, lock: KeyLock, work: Generator[None, None, T]) -> Generator[None, None, T]:
-    """Run work with its keys locked, then log its effects; if the work raises, log the effects made so far.
+    """Run work with its keys locked, then log its effects. If it raises, log those made so far, or none: `Abandoned`.
 
     The work is abandoned only when the process ends: then nothing of it is logged, and no client has seen any of it.
     """
@@ -231,6 +235,8 @@ def run_locked(session: Session, lock: KeyLock, work: Generator[None, None, T]) 
     with session.instance.locking_keys(lock):
         try:
             reply = yield from work
+        except Abandoned:
+            raise
         except Exception:
             store.log.commit(lock.effects, lock.sets, store.garbage)
             raise

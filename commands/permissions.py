@@ -13,6 +13,7 @@ from commands import NO_AUTH, PUBSUB, Command
 from commands.clients import describe
 from commands.introspection import all_rows, categories
 from commands.key_access import READING, WRITING, accesses
+from commands.key_positions import StoreOption
 from errors import NOT_PERMITTED, SORT_PATTERN_DENIED, CommandError
 from session import Session
 from users.registry import LogEntry
@@ -26,7 +27,6 @@ CHANNELS = {  # command -> the last argument that is a channel
     b"SSUBSCRIBE": -1,
     b"PSUBSCRIBE": -1,
 }
-SORTS = (b"SORT", b"SORT_RO")
 
 
 @cache
@@ -60,13 +60,14 @@ def check(session: Session, row: Command, argv: list[bytes]) -> None:
         log(session, denial)
         text = NOT_PERMITTED[denial.reason]
         raise CommandError(b"NOPERM " + (text % denial.name if b"%b" in text else text))
-    if row.name in SORTS and not row.names_keys(argv) and not _may_read_all(session.user):
-        options = [word.upper() for word in argv if word.upper() in (b"BY", b"GET")]
-        raise CommandError(SORT_PATTERN_DENIED % options[0])
+    check_patterns(session.user, row, argv)
 
 
-def _may_read_all(user: User) -> bool:
-    return any(selector.keys.allows_all for selector in user.selectors)
+def check_patterns(user: User, row: Command, argv: list[bytes]) -> None:
+    """Raise CommandError if SORT would read keys that it does not name, unless the user may read all keys."""
+    option = row.keys.pattern_option(argv) if isinstance(row.keys, StoreOption) else None
+    if option is not None and not any(selector.keys.allows_all for selector in user.selectors):
+        raise CommandError(SORT_PATTERN_DENIED % option)
 
 
 def log(session: Session, denial: Denial, user: bytes | None = None) -> None:

@@ -41,7 +41,7 @@ from commands import (
 )
 from commands.execution import internal_error, no_memory, refuse
 from commands.keyspace_walk import at_once
-from commands.permissions import denial_of
+from commands.permissions import check_patterns, denial_of
 from commands.permissions import log as log_denial
 from errors import (
     BUSY,
@@ -81,6 +81,7 @@ MOST_TICKS = 10_000  # in a pool; a tick is 100 000 instructions, so it is some 
 LOAD_TICKS = 500  # to load a library of functions; as many as half a second has, which Redis allows
 TICKS_A_SLICE = 10  # in a pool
 CALLS_A_TICK = 1000  # in a pool: to call redis.call takes as long as some hundred instructions
+MOST_SPELLINGS = 4096  # of names of commands: a script may write GET, get, GeT
 WAITS = (b"XREAD", b"XREADGROUP")  # with an option
 
 logger = logging.getLogger("godis")
@@ -106,6 +107,7 @@ class Run:
     def __init__(self, session: Session, name: bytes, read_only: bool, allow_oom: bool) -> None:
         self.session = session
         self.db = session.db  # SELECT in a script ends with it
+        self.user = session.user
         self.name = name
         self.read_only = read_only
         self.allow_oom = allow_oom
@@ -129,6 +131,7 @@ class Scripts:
         self.runtime: Runtime | None = None
         self.run: Run | None = None  # what runs now
         self.busy: Run | None = None  # what takes long: it runs again in the next round of the loop
+        self.is_abandoned = False  # the process ends while a script takes long
         self._rows: dict[bytes, tuple[Command, CommandCount]] = {}
         self._load_ticks: int | None = None  # left to a library that is loaded
 
@@ -175,16 +178,15 @@ class Scripts:
         return self._in_slices(run) if not run.session.id else self._watched(run)
 
     def _go_on(self, run: Run, job: Callable[[], Any] | None) -> None:
-        """Run a script until it ends or pauses; None: go on with it. Raises what it raises."""
+        """Run a script until it ends or pauses; None: go on with it. Its outcome may be an exception."""
         session = run.session
         db, was_executing, outer = session.db, session.is_executing, self.run
         session.db, session.is_executing, session.runs_script = run.db, True, True
         self.run = run
         try:
             run.outcome = job() if run.stack is None else run.stack.run(job)  # type: ignore[misc]
-        except BaseException:
-            self._commit(run)
-            raise
+        except BaseException as error:
+            run.outcome = error
         finally:
             self.run = outer
             session.is_executing, session.runs_script = was_executing, False
@@ -207,6 +209,8 @@ class Scripts:
             return boolean(outcome, run.resp3)
         if kind is int or kind is float:
             return integer(outcome)
+        if isinstance(outcome, BaseException):
+            raise outcome
         what, *values = outcome
         if what == b"error":
             text, source, line, is_counted = values
@@ -247,11 +251,9 @@ class Scripts:
         store = run.session.store
         assert run.effects is not None
         lock, store.key_lock = store.key_lock, None  # the script passes its own lock
-        try:
-            with store.collecting(run.effects):
-                self._go_on(run, None)
-        finally:
-            store.key_lock = lock
+        with store.collecting(run.effects):
+            self._go_on(run, None)
+        store.key_lock = lock
 
     def _watched(self, run: Run) -> Work:
         """Let the network go on with a script that takes long; return the work that waits for its reply.
@@ -276,13 +278,9 @@ class Scripts:
             turn = store.now_ms, store.expired_until_ms, store.default_deadline_ms
             store.now_ms, store.expired_until_ms, store.default_deadline_ms = run.time
             store.may_delete = may_delete
-            try:
-                self._resume(run)
-            except Exception as error:
-                run.outcome = error
-            finally:
-                store.now_ms, store.expired_until_ms, store.default_deadline_ms = turn
-                store.may_delete = False
+            self._resume(run)
+            store.now_ms, store.expired_until_ms, store.default_deadline_ms = turn
+            store.may_delete = False
             if run.outcome is PAUSED:
                 return False
             store.may_delete = may_delete
@@ -298,8 +296,6 @@ class Scripts:
         while run.outcome is PAUSED:
             yield
         run.session.logged_elsewhere = True
-        if isinstance(run.outcome, Exception):
-            raise run.outcome
         return self._reply(run)
 
     @property
@@ -324,10 +320,10 @@ class Scripts:
         run.reason = SCRIPT_KILLED
 
     def abandon(self) -> None:
-        """End the script that takes long, because the process ends. Nothing of it is logged."""
+        """End the script that takes long, because the process ends. Nothing of it or its transaction is logged."""
         if self.busy is not None:
             self.busy.reason = SCRIPT_KILLED
-            self.busy.is_lost = True
+            self.busy.is_lost = self.is_abandoned = True
 
     # ---- what scripts call; nothing of it raises
 
@@ -371,7 +367,7 @@ class Scripts:
         row = TABLE.get(fold(argv[0])) if type(argv[0]) is bytes else None
         if row is None or self.run is None or any(type(word) is not bytes for word in argv):
             return None, SCRIPT_UNKNOWN_TO_CHECK
-        user = self.run.session.user
+        user = self.run.user
         return not user.is_restricted or denial_of(user, row.of(argv), list(argv)) is None
 
     def call(self, *words: Any) -> Any:
@@ -399,8 +395,8 @@ class Scripts:
                 else:
                     self._note_keys(run, row, argv)
             session = run.session
-            if session.user.is_restricted:
-                self._check_user(session, row, argv)
+            if run.user.is_restricted:
+                self._check_user(run, row, argv)
             count.left -= 1
             run.calls += 1
             if count.left <= 0 or self.instance.is_observed:
@@ -426,11 +422,13 @@ class Scripts:
             return internal_error(self.instance, argv[0] if argv else b"").text, b"err"
 
     @staticmethod
-    def _check_user(session: Session, row: Command, argv: list[bytes]) -> None:
-        denial = denial_of(session.user, row.of(argv), argv)
+    def _check_user(run: Run, row: Command, argv: list[bytes]) -> None:
+        denial = denial_of(run.user, row.of(argv), argv)
         if denial is not None:
-            log_denial(session, denial)
+            if run.session.id:
+                log_denial(run.session, denial)
             raise CommandError(SCRIPT_DENIED[denial.reason])
+        check_patterns(run.user, row, argv)
 
     @staticmethod
     def _note_keys(run: Run, row: Command, argv: list[bytes]) -> None:
@@ -468,8 +466,8 @@ class Scripts:
             raise CommandError(SCRIPT_BLOCKS % argv[0])
         is_special = row.subcommands or row.flags & (MAY_REPLICATE | EVERYWHERE) or row.name in WAITS
         count = NOT_COUNTED if row.subcommands else self.instance.measures.counts[row.name]
-        if not is_special and len(argv[0]) < LONGEST_NAME_BYTES:
-            self._rows[argv[0]] = row, count  # at most some hundred names, each as a script spells it
+        if not is_special and len(argv[0]) < LONGEST_NAME_BYTES and len(self._rows) < MOST_SPELLINGS:
+            self._rows[argv[0]] = row, count
         elif row.of(argv).flags & (WRITE | MAY_REPLICATE | EVERYWHERE):
             assert self.run is not None
             self._check_write(self.run, row.of(argv))

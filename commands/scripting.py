@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from commands import (
     ALLOW_BUSY,
     EVERYWHERE,
@@ -13,6 +15,7 @@ from commands import (
     SCRIPT,
     SKIP_MONITOR,
     STALE,
+    TABLE,
     Counted,
     command,
     container,
@@ -21,6 +24,7 @@ from commands import (
 )
 from commands.arguments import parse_integer
 from commands.introspection import describe_subcommands
+from commands.permissions import catalogue
 from commands.script_runs import Run, Scripts, scripts_of
 from errors import (
     NO_SCRIPT,
@@ -30,17 +34,21 @@ from errors import (
     OUT_OF_MEMORY_FOR_SCRIPT,
     SCRIPT_DEBUG_REFUSED,
     SCRIPT_FLUSH_OPTION,
+    UNKNOWN_COMMAND,
     CommandError,
 )
 from replies import OK, Reply
 from scripts.shebang import Script
 from session import Session
+from users.rules import changed
+from users.user import User
 
 KEYS = Counted(2)
 RUNS = NOSCRIPT | STALE | SKIP_MONITOR | NO_MANDATORY_KEYS | SCRIPT
 MAY_WRITE = RUNS | MAY_REPLICATE | EVERYWHERE
 MANAGES = NOSCRIPT | EVERYWHERE
 SHA_BYTES = 40
+SCRIPT_ENTRY = b"SCRIPT-ENTRY"
 SYNTAX = "numkeys [key [key ...]] [arg [arg ...]]"
 
 
@@ -92,6 +100,34 @@ def text_of(session: Session, argv: list[bytes]) -> bytes:
     """Return the script that EVALSHA names. Raises CommandError if it is not known or its keys are miscounted."""
     _key_count(argv)
     return _known(session, argv[1]).text
+
+
+def with_permissions(session: Session, argv: list[bytes]) -> list[bytes]:
+    """Return a request as an entry of a pool holds it: a script of a restricted user comes with its permissions.
+
+    Users are an instance's own, and the script of an entry must do the same everywhere.
+    """
+    if session.user.is_restricted and measured.row_of(argv).flags & SCRIPT:
+        return [SCRIPT_ENTRY, b" ".join(session.user.permissions()), *argv]
+    return argv
+
+
+@command(SCRIPT_ENTRY.decode(), arity=-3, flags=MAY_WRITE, hidden=True)
+def script_entry(session: Session, argv: list[bytes]) -> Reply:
+    """Run the script of an entry with some permissions; a client that sends this command is refused."""
+    if session.id:
+        raise CommandError(UNKNOWN_COMMAND % (SCRIPT_ENTRY, b""))
+    _, permissions, *request = argv
+    before, session.user = session.user, _user_with(permissions)
+    try:
+        return TABLE[fold(request[0])].run(session, request)
+    finally:
+        session.user = before
+
+
+@lru_cache(64)
+def _user_with(permissions: bytes) -> User:
+    return changed(User(b""), permissions.split(), catalogue())
 
 
 def _known(session: Session, sha: bytes) -> Script:

@@ -92,9 +92,24 @@ def _check(mode: Mode, prefixes: list[bytes], known: Mode | None) -> None:
         raise CommandError(TRACKING_OPTIN_AND_OPTOUT)
     if known is not None and ((mode.optin and known.optout) or (mode.optout and known.optin)):
         raise CommandError(TRACKING_SWITCHES_OPT)
+    present = sorted(known.prefixes) if known is not None else []
+    colliding = _colliding([*present, *prefixes])
     for number, prefix in enumerate(prefixes):
-        _check_prefix(prefix, sorted(known.prefixes) if known is not None else (), TRACKING_PREFIX_EXISTS)
-        _check_prefix(prefix, prefixes[number + 1 :], TRACKING_PREFIX_TWICE)
+        if prefix in colliding:
+            _check_prefix(prefix, present, TRACKING_PREFIX_EXISTS)
+            _check_prefix(prefix, prefixes[number + 1 :], TRACKING_PREFIX_TWICE)
+
+
+def _colliding(prefixes: Iterable[bytes]) -> set[bytes]:
+    """Return those of some prefixes that begin with another one, or with which another one begins. O(n log n)."""
+    found: set[bytes] = set()
+    shortest = None
+    for prefix in sorted(prefixes):
+        if shortest is not None and prefix.startswith(shortest):
+            found |= {shortest, prefix}
+        else:
+            shortest = prefix
+    return found
 
 
 def _check_prefix(prefix: bytes, others: Iterable[bytes], error: bytes) -> None:

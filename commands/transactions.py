@@ -30,6 +30,7 @@ from commands import (
     EVERYWHERE,
     FAST,
     FIRST,
+    HIDDEN,
     LOADING,
     NO_KEYS,
     NO_MULTI,
@@ -47,10 +48,13 @@ from commands import (
 from commands.arguments import parse_database
 from commands.execution import in_slices, refuse
 from commands.key_positions import Listed
-from commands.long_commands import AT_ONCE_WORDS, PART_WORDS, run_locked, word_by_word
+from commands.long_commands import AT_ONCE_WORDS, PART_WORDS, Abandoned, run_locked, word_by_word
 from commands.measured import execute
+from commands.script_runs import scripts_of
+from commands.scripting import with_permissions
 from errors import (
     DISCARD_WITHOUT_MULTI,
+    EXEC_ABANDONED,
     EXEC_ABORTED,
     EXEC_REFUSED,
     EXEC_WITHOUT_MULTI,
@@ -244,6 +248,8 @@ def _run_parts(session: Session, transaction: Transaction, lock: KeyLock) -> Gen
                 (reply,) = _execute(session, [argv], may_take_slices=True)
             if isinstance(reply, Generator):  # a script that takes long; it collects its effects itself
                 reply = yield from in_slices(session.instance, argv, reply)
+                if scripts_of(session.instance).is_abandoned:
+                    raise Abandoned(EXEC_ABANDONED)
             replies.append(reply)
         yield
     return replies
@@ -268,7 +274,8 @@ def as_entry(
     index, included = session.db.index, [_belongs_in_entry(argv) for argv in transaction.requests]
     for argv, is_included in zip(transaction.requests, included, strict=True):
         if is_included:
-            entry += (b"%d" % index, b"%d" % len(argv), *argv)
+            logged = with_permissions(session, argv)
+            entry += (b"%d" % index, b"%d" % len(logged), *logged)
         elif fold(argv[0]) == b"SELECT":
             with suppress(CommandError):
                 index = parse_database(argv[1], session.store).index
@@ -318,7 +325,8 @@ def exec_entry(session: Session, argv: list[bytes]) -> Reply:
     for index in words:
         transaction.requests.append([b"SELECT", index])
         request = list(islice(words, int(next(words))))
-        _add(transaction, TABLE[fold(request[0])].of(request), request)
+        name = fold(request[0])
+        _add(transaction, (TABLE.get(name) or HIDDEN[name]).of(request), request)
     reply = run(session, transaction)
     return _without_selects(reply) if isinstance(reply, Generator) else reply[1::2]  # type: ignore[index]
 

@@ -65,6 +65,7 @@ class Tracking:
         self.most_keys = 0  # 0: no limit
         self.ids: set[int] = set()  # of the clients that track
         self.prefixes: dict[bytes, dict[int, None]] = {}
+        self._lengths: list[int] = []  # of the prefixes
         self.items = 0  # ids in the table
         self.table: OrderedDict[bytes, int | set[int]] = OrderedDict()
         self.follow: Callable[[], None] = lambda: None  # called when the first client begins, and the last one ends
@@ -85,6 +86,7 @@ class Tracking:
             self.follow()
         for prefix in mode.prefixes:
             self.prefixes.setdefault(prefix, {})[client.id] = None
+        self._lengths = sorted(set(map(len, self.prefixes)))
 
     def end(self, client: Client) -> None:
         """Track for a client no more; no effect if it does not track."""
@@ -94,6 +96,7 @@ class Tracking:
             del self.prefixes[prefix][client.id]
             if not self.prefixes[prefix]:
                 del self.prefixes[prefix]
+        self._lengths = sorted(set(map(len, self.prefixes)))
         client.tracking = None
         self.ids.discard(client.id)
         if not self.ids:
@@ -130,6 +133,11 @@ class Tracking:
                     if others := [key for key in sorted(keys) if not (mode.noloop and keys[key] == client.id)]:
                         self._send(client, others)
 
+    def _changer_id(self) -> int:
+        """Return the id of the client that NOLOOP spares: not that of a script, whose changes it cannot know."""
+        request = self._running.request
+        return NOBODY if request is None or request.client.runs_script else request.client.id
+
     def _tracking(self, ids: Iterable[int]) -> Iterator[tuple[Client, Mode]]:
         """Yield those of some clients that are there and track."""
         for client_id in list(ids):
@@ -149,9 +157,9 @@ class Tracking:
             return
         ids = known if isinstance(known, set) else {known}
         self.items -= len(ids)
-        request = self._running.request
+        changer = self._changer_id()
         for client, mode in self._tracking(ids):
-            if not mode.bcast and not (mode.noloop and request is not None and request.client is client):
+            if not mode.bcast and not (mode.noloop and changer == client.id):
                 self._send(client, [key])
 
     def _send(self, client: Client, keys: list[bytes] | None) -> None:
@@ -174,12 +182,11 @@ class Tracking:
 
     def changed(self, db: Keyspace, key: bytes) -> None:
         """Invalidate a key."""
-        request = self._running.request
         self._invalidate(key)
-        for prefix in self.prefixes:
-            if key.startswith(prefix):
-                self._changed.setdefault(prefix, {})[key] = NOBODY if request is None else request.client.id
-        if request is None:
+        for length in self._lengths:  # there may be many prefixes
+            if (prefix := key[:length]) in self.prefixes:
+                self._changed.setdefault(prefix, {})[key] = self._changer_id()
+        if self._running.request is None:
             self.end_request()
 
     def all_changed(self, db: Keyspace) -> None:

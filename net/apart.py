@@ -4,8 +4,8 @@
    made only while the script of the first has paused: in a pool entries are applied meanwhile.
 2. Whoever runs a script, the hub or a connection's greenlet, is its parent until it ends or pauses. Nothing in it waits
    for gevent.
-3. A script that has paused goes on once in each round of the loop, from a timer in the hub. While it has not ended, the
-   scheduler grants no slice to other work (`net/scheduler.py`).
+3. A script that has paused goes on once in each round of the loop, from a timer in the hub. While it has not ended, no
+   other work goes on (`net/scheduler.py`), but a connection that was late in its turn does: it gets BUSY.
 """
 
 from __future__ import annotations

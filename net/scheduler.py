@@ -75,6 +75,8 @@ class Scheduler:
         try:
             while True:
                 self.wait_for_slice()
+                if "script" in self._instance.closed_gates:  # no work runs before it ends
+                    continue
                 begin_slice()
                 began = monotonic()
                 try:
@@ -117,9 +119,7 @@ class Scheduler:
         self._park_in(self._slice_queue)
 
     def _grant_slice(self) -> None:
-        if "script" in self._instance.closed_gates:  # nothing else runs before it ends
-            self._slice_timer.start(self._grant_slice)
-        elif self._slice_queue:
+        if self._slice_queue:
             greenlet = self._slice_queue.popleft()
             if self._slice_queue:
                 self._slice_timer.start(self._grant_slice)

@@ -24,8 +24,9 @@ from typing import TYPE_CHECKING, Any
 from aof import NullLog
 from commands import BLOCKING, EVERYWHERE, READONLY, SCRIPT, TABLE, WRITE, Command, RunMany, fold
 from commands.long_commands import is_long, words_of
-from commands.measured import uncount
-from commands.scripting import require_room_for_script, text_of
+from commands.measured import row_of, uncount
+from commands.permissions import check
+from commands.scripting import require_room_for_script, text_of, with_permissions
 from commands.transactions import as_entry, merge, refuse_queued, take
 from engine import Engine
 from errors import OUT_OF_MEMORY, POOL_STALE, POOL_TOO_LARGE, CommandError
@@ -70,6 +71,8 @@ def _exec(session: Session, argv: list[bytes]) -> Reply:
     transaction = session.transaction
     if transaction is not None and transaction.flags & (WRITE | EVERYWHERE) and not transaction.failed:
         for request in transaction.requests:
+            if session.user.is_restricted:  # the user may have changed
+                check(session, row_of(request), request)
             if fold(request[0]) in GROWTH:
                 require_room(session, request)
             if fold(request[0]) == b"EVALSHA":
@@ -235,6 +238,7 @@ class PoolConnection(Connection):
         self, argv: list[bytes], encoded: list[bytes], pieces: list[bytes]
     ) -> tuple[list[bytes], CommandError | None]:
         """Append a request to `encoded` as RESP; return the error, and append nothing, if it is too large."""
+        argv = with_permissions(self.session, argv)
         if type(argv) is HugeRequest or is_long(argv):
             pieces, words = self._work(pieces, argv, encoding(argv))
             if isinstance(words, CommandError):

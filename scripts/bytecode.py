@@ -15,6 +15,8 @@ from collections.abc import Iterator
 
 HEAD_BYTES = 12
 GETGLOBAL, GETTABLE, CALL, TAILCALL = 5, 6, 28, 29
+# Set a global, an upvalue, or members of a table; jump, compare, test, return, close: they change no register.
+SETS_NO_REGISTER = frozenset((7, 8, 9, 22, 23, 24, 25, 26, 30, 34, 35))
 FIXED_BYTES = {0: 0, 1: 1, 3: 8}  # of a constant, by its type; 4 is a string
 STRING = 4
 
@@ -73,6 +75,8 @@ def _tail_calls(code: list[int]) -> Iterator[int]:
         operation, register, table = instruction & 0x3F, instruction >> 6 & 0xFF, instruction >> 23
         if operation == TAILCALL and of_global.get(register):
             yield number
+        if operation in SETS_NO_REGISTER:
+            continue
         of_global[register] = operation == GETGLOBAL or (operation == GETTABLE and of_global.get(table, False))
 
 

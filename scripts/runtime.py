@@ -5,8 +5,9 @@
 2. It knows no commands: `Host` has the functions that scripts call. They return what lupa passes on by itself, and
    raise nothing, so a script never holds an object of Python, not even an exception. `sandbox.lua` has what it sees.
 3. Memory is bounded: by lupa, which counts each allocation. Lua code that finds no memory gets an error. But a function
-   of Python that cannot hand over a value would end the process, because Lua's jump out of it passes over Python's
-   frames. So none is called beyond FULL_BYTES, and a large value is handed over only if there is room for it.
+   of Python that cannot hand over a value would stop the process for ever, because Lua's jump out of it passes over
+   Python's frames, and the lock of the interpreter stays taken. So none but `tick`, which hands over a number, is
+   called beyond FULL_BYTES, and a large value is handed over only if there is room for it.
 4. Time is bounded by a hook: `Host.tick` is called each TICK_INSTRUCTIONS, in all coroutines, and may return the error
    that ends the script. What C does in one call, such as the search for a pattern, is not interrupted, as in Redis.
 
@@ -24,7 +25,15 @@ import os
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from errors import NO_LUA, SCRIPT_NOT_COMPILED, CommandError
+from errors import (
+    FUNCTION_LOAD_TIMEOUT,
+    NO_LUA,
+    SCRIPT_ENDED,
+    SCRIPT_KILLED,
+    SCRIPT_NOT_COMPILED,
+    SCRIPT_TOO_LONG,
+    CommandError,
+)
 from scripts.bytecode import traceable
 from scripts.libraries import LIBRARIES, SHARED, code_of, load_libraries
 from version import REDIS_VERSION
@@ -37,6 +46,7 @@ TICK_INSTRUCTIONS = 100_000
 MOST_WORDS = 200  # keys and arguments that are passed on Lua's stack
 WORD_BYTES = 64
 USUAL_WORDS_BYTES = 1 << 16  # for so much there is always room
+ENDINGS = (SCRIPT_KILLED, SCRIPT_TOO_LONG, SCRIPT_ENDED, FUNCTION_LOAD_TIMEOUT)
 AS_FUNCTIONS = b"""
 local as_function = ...
 return function(host)
@@ -57,7 +67,7 @@ class Host(Protocol):
 
     def may_run(self, *argv: Any) -> Any: ...
 
-    def tick(self) -> bytes | None: ...
+    def tick(self) -> bytes | None: ...  # None, or one of ENDINGS
 
     def random(self) -> int: ...  # of 32 bits
 
@@ -96,12 +106,18 @@ class Runtime:
         )
         self.table_from = self._lua.table_from
         load_libraries(self._lua)
+
+        def tick() -> int | None:
+            """Return the place of a text, and not the text, because there may be no memory for it."""
+            reason = host.tick()
+            return None if reason is None else ENDINGS.index(reason) + 1
+
         as_function = self._lua.globals()[b"python"][b"as_function"]
         wrap = self._lua.execute(AS_FUNCTIONS, as_function)
         functions = {
             b"call": host.call,
             b"may_run": host.may_run,
-            b"tick": host.tick,
+            b"tick": tick,
             b"random": host.random,
             b"setresp": host.setresp,
             b"log": host.log,
@@ -112,6 +128,7 @@ class Runtime:
         options = {
             b"full_kb": FULL_BYTES // 1024,
             b"is_pool": is_pool,
+            b"endings": self.table_from(ENDINGS),
             b"instructions": TICK_INSTRUCTIONS,
             b"version": REDIS_VERSION.encode(),
             b"version_number": major << 16 | minor << 8 | patch,

@@ -12,8 +12,9 @@ local tonumber, tostring, type, unpack, xpcall = tonumber, tostring, type, unpac
 local dump, newproxy = string.dump, newproxy
 
 local READ_ONLY = "Attempt to modify a readonly table"
-local SHORT = { err = "ERR not enough memory for this script" }
-local MOST_RETURNED, MOST_DEPTH, LONGEST_PATTERN = 200, 200, 2000
+local SHORT = "ERR not enough memory for this script"
+local MOST_RETURNED, MOST_DEPTH, LONGEST_PATTERN, MOST_UNPACKED = 200, 200, 2000, 7997
+local PART_INSTRUCTIONS = 1000 -- of a coroutine
 local full_kb, is_pool = options.full_kb, options.is_pool
 local killed -- the error that ends the script, whatever it catches
 
@@ -36,12 +37,12 @@ end
 -- ---- Lua's own functions, as far as a script has them
 
 local globals, redis = {}, {}
-for name in ("_VERSION assert error getmetatable ipairs rawequal select setmetatable tonumber type unpack"):gmatch("%S+") do
+for name in ("_VERSION assert error getmetatable ipairs rawequal select setmetatable tonumber type"):gmatch("%S+") do
     globals[name] = _G[name]
 end
 
-local function bad_argument(number, name, wanted, value)
-    local given = value == nil and "no value" or real_of[value] and "table" or type(value)
+local function bad_argument(number, name, wanted, value, count)
+    local given = value == nil and (count or 0) < number and "no value" or real_of[value] and "table" or type(value)
     error(format("bad argument #%d to '%s' (%s expected, got %s)", number, name, wanted, given), 3)
 end
 
@@ -160,8 +161,29 @@ local function unless_killed(...)
     return ...
 end
 
+-- The hook does not run amid its own error: a handler that was called for that could not be ended.
 function globals.xpcall(work, handle)
-    return unless_killed(xpcall(work, handle))
+    return unless_killed(xpcall(work, function(...)
+        if killed then
+            return ...
+        end
+        return handle(...)
+    end))
+end
+
+-- Lua 5.1 counts the results as an int of C, and would write beyond its stack.
+function globals.unpack(...)
+    local items, first, last = ...
+    if type(items) ~= "table" then
+        bad_argument(1, "unpack", "table", items, select("#", ...))
+    end
+    local from, to = tonumber(first == nil and 1 or first), tonumber(last == nil and #items or last)
+    if not (from and to) then
+        bad_argument(from and 3 or 2, "unpack", "number", from and last or first)
+    elseif not (to - from < MOST_UNPACKED) then
+        error("too many results to unpack", 2)
+    end
+    return unpack(items, from, to)
 end
 
 -- ---- code
@@ -227,27 +249,43 @@ function globals.gcinfo()
     return is_pool and 0 or floor(memory("count"))
 end
 
+local endings = {}
+for place, reason in ipairs(options.endings) do
+    endings[place] = { err = reason, source = false, line = 0 }
+end
+
+-- Nothing here takes memory: there may be none.
 local function tick()
-    local reason = host.tick()
-    if reason then
-        killed = { err = reason }
+    local place = host.tick()
+    if place then
+        killed = endings[place]
+        killed.source = false
         error(killed, 0)
     end
 end
 
-local function watch()
-    sethook(tick, "", options.instructions)
-end
-
-watch()
+sethook(tick, "", options.instructions)
 
 local coroutine, create, wrap = coroutine, coroutine.create, coroutine.wrap
+local parts = 0
+
+local function tick_of_parts()
+    parts = parts + PART_INSTRUCTIONS
+    if parts >= options.instructions then
+        parts = 0
+        tick()
+    end
+end
+
+-- Lua counts the instructions of each coroutine by itself. So there are small parts of a tick, and to begin a coroutine
+-- is one: else a script that makes many short ones would have no ticks.
 local function watched(body, name)
     if type(body) ~= "function" then
         error(format("bad argument #1 to '%s' (Lua function expected)", name), 3)
     end
     return function(...)
-        watch()
+        sethook(tick_of_parts, "", PART_INSTRUCTIONS)
+        tick_of_parts()
         return body(...)
     end
 end
@@ -319,7 +357,7 @@ end
 local high, low = 0x1234AB, 0xCD330E
 
 local function seed(number)
-    local bits = number % 2 ^ 32
+    local bits = number - number == 0 and number % 2 ^ 32 or 0 -- 0 for what is infinite or not a number, as in Redis
     high, low = floor(bits / 256), bits % 256 * 65536 + 0x330E
 end
 
@@ -343,7 +381,7 @@ function maths.random(...)
         bad_argument(first and 2 or 1, "random", "number", (select(first and 2 or 1, ...)))
     end
     local low_end, high_end = count == 1 and 1 or floor(first), floor(count == 1 and first or last)
-    if low_end > high_end then
+    if not (low_end <= high_end and low_end >= -2 ^ 31 and high_end < 2 ^ 31) then
         error(format("bad argument #%d to 'random' (interval is empty)", count), 2)
     end
     return floor(share * (high_end - low_end + 1)) + low_end
@@ -380,7 +418,7 @@ local function require_memory()
     if memory("count") > full_kb then
         memory("collect")
         if memory("count") > full_kb then
-            error(SHORT, 0)
+            error({ err = SHORT }, 0)
         end
     end
 end
@@ -438,7 +476,7 @@ function redis.log(...)
         fail("redis.log() requires two arguments or more.")
     elseif not level then
         fail("First argument must be a number (log level).")
-    elseif floor(level) < 0 or floor(level) > 3 then
+    elseif not (floor(level) >= 0 and floor(level) <= 3) then
         fail("Invalid debug level.")
     end
     local words = {}
@@ -655,9 +693,18 @@ local function split(key_count, ...)
     return keys, words
 end
 
+-- Pass on what `result` has made, or the error that it has ended with, because the memory or the time was over.
+local function made(is_made, ...)
+    if is_made then
+        return ...
+    end
+    memory("collect")
+    return result(false, ...)
+end
+
 local function run(work)
     killed = nil
-    return result(xpcall(work, handle))
+    return made(pcall(result, xpcall(work, handle)))
 end
 
 local function run_seeded(work)

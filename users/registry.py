@@ -133,6 +133,15 @@ class Users:
             self.log.pop()
 
 
+def can_be_saved(user: User, commands: Commands) -> bool:
+    """Return True if the user's line in a file makes the same user: not with a space, or a parenthesis amid a rule."""
+    line = user.describe()
+    try:
+        return _user_of(line.split(), (), commands).describe() == line
+    except UserFileError:
+        return False
+
+
 def read(path: str, commands: Commands) -> list[User]:
     """Return the users of a file. Raises UserFileError, which names all lines that are wrong."""
     try:

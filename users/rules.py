@@ -51,7 +51,7 @@ class RuleError(Exception):
 def changed(user: User, rules: Sequence[bytes], commands: Commands) -> User:
     """Return a copy of a user after some rules. Raises RuleError, and CommandError for an unmatched parenthesis."""
     copied = deepcopy(user)
-    for rule in merged(rules):
+    for rule in list(merged(rules)):  # a parenthesis that is not closed is what is wrong first
         try:
             _apply(copied, rule, commands)
         except CommandError as error:  # a pattern that is too long
@@ -77,6 +77,8 @@ def merged(rules: Iterable[bytes]) -> Iterator[bytes]:
 
 def _apply(user: User, rule: bytes, commands: Commands) -> None:
     word = rule.lower()
+    if not rule:
+        return  # as Redis has it
     if word in (b"on", b"off"):
         user.is_on = word == b"on"
     elif word == b"nopass":

@@ -124,7 +124,8 @@ class Selector:
         """Return the rules of keys, as ACL SETUSER takes them."""
         if self.keys.allows_all:
             return b"~*"
-        return b" ".join(ACCESS_SIGNS[access] + pattern for pattern, access in self.keys.granted.items())
+        signs = {**ACCESS_SIGNS, READ | WRITE: b"%RW~"} if b"*" in self.keys.granted else ACCESS_SIGNS  # ~* is allkeys
+        return b" ".join(signs[access] + pattern for pattern, access in self.keys.granted.items())
 
     def describe_channels(self) -> bytes:
         """Return the rules of channels."""
@@ -215,12 +216,15 @@ class User:
             flags.append(b"nopass")
         return [*flags, self.sanitizing] if self.sanitizing else flags
 
+    def permissions(self) -> list[bytes]:
+        """Return the rules that give a new user the same permissions."""
+        root, *further = self.selectors
+        return [*root.rules(), *[b"(%b)" % b" ".join(selector.rules()) for selector in further]]
+
     def describe(self) -> bytes:
         """Return the user as a line of ACL LIST, which is also one of a file of users."""
         hashes = [b"#" + made for made in self.password_hashes]
-        root, *further = self.selectors
-        selectors = [b"(%b)" % b" ".join(selector.rules()) for selector in further]
-        return b" ".join([b"user", self.name, *self.flags, *hashes, *root.rules(), *selectors])
+        return b" ".join([b"user", self.name, *self.flags, *hashes, *self.permissions()])
 
 
 def hash_of(password: bytes) -> bytes:

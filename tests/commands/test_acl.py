@@ -42,7 +42,7 @@ def as_user(bench: Bench, admin: Client, rules: str, name: str = "lim") -> Clien
 LIMITED = (
     "-@all +get +set +mget +copy +sort +publish +psubscribe +config|get +select|0 +multi +exec +discard ~a* %R~r* &c*"
 )
-CASES = [
+CASES: list[tuple[str, Any]] = [
     ("GET a1", None),
     ("GET b", NOPERM_KEY),
     ("GET r1", None),
@@ -62,6 +62,8 @@ CASES = [
     ("PUBLISH c1 x", 0),
     ("PUBLISH x c1", NOPERM_CHANNEL),
     ("SORT a1 BY w_*", errors.SORT_PATTERN_DENIED % b"BY"),
+    ("SORT a1 BY nosort", []),
+    ("SORT a1 BY nosort GET w_*", errors.SORT_PATTERN_DENIED % b"GET"),
     ("SORT a1 GET w_*", errors.SORT_PATTERN_DENIED % b"GET"),
     ("AUTH default x", b"OK"),
     ("ACL WHOAMI", noperm(b"acl|whoami")),
@@ -72,6 +74,33 @@ CASES = [
 def test_a_user_may_do_what_its_rules_say(bench: Bench, admin: Client, request_line: str, reply: Any) -> None:
     client = as_user(bench, admin, LIMITED)
     assert text(client.ask(*request_line.split())) == reply
+
+
+UNREADABLE = [
+    ("", "+get"),
+    ("u", "+get|x y"),
+    ("u", "+get| "),
+    ("u", "(~a) +get)"),
+]
+
+
+@pytest.mark.parametrize(("name", "rule"), UNREADABLE)
+def test_a_user_that_a_file_could_not_hold_is_refused(admin: Client, name: str, rule: str) -> None:
+    assert text(admin.ask("ACL", "SETUSER", name, rule)) == errors.USER_CANNOT_BE_SAVED
+    assert admin.ask("ACL", "USERS") == [b"default"]
+
+
+def test_an_empty_rule_changes_nothing(admin: Client) -> None:
+    assert admin.ask("ACL", "SETUSER", "default", "") == b"OK"
+
+
+def test_a_script_reads_no_keys_that_its_user_may_not(bench: Bench, admin: Client) -> None:
+    client = as_user(bench, admin, "+@all ~a*")
+    admin.ask("RPUSH", "a", "1")
+    admin.ask("SET", "secret1", "x")
+    for request in ("'GET', 'secret1'", "'SORT', 'a', 'GET', 'secret*'", "'SORT_RO', 'a', 'BY', 'secret*'"):
+        assert isinstance(client.ask("EVAL", f"return redis.call({request})", 0), CommandError)
+    assert client.ask("EVAL", "return redis.call('SORT', 'a', 'BY', 'nosort')", 0) == [b"1"]
 
 
 def test_a_pipeline_by_column_is_checked(bench: Bench, admin: Client) -> None:

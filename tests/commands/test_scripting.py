@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import pytest
-from instances import Bench, Client
+from instances import Bench, Client, driven, work_of
+from program import run_command
 from redis.lock import Lock
 from script_table import SCRIPTS
-from servers import PATIENCE_SECONDS, GodisProcess, Raw, RedisProcess, encode, wait_until
+from servers import PATIENCE_SECONDS, ROOT, GodisProcess, Raw, RedisProcess, encode, wait_until
 
+from errors import EXEC_ABANDONED
 from scripts import runtime
+from session import PAUSED
 
 RELEASE = "if redis.call('get',KEYS[1])==ARGV[1] then return redis.call('del',KEYS[1]) else return 0 end"
 LOOP = "while true do end"
@@ -163,6 +171,8 @@ HOSTILE = [
     "return unpack({}, 1, 1e8)",
     "return string.format('%99999d', 1)",
     "return redis.call(unpack({}, 1, 7000))",
+    "local t = {} for i = 1, 100 do t[i] = t end return t",
+    "local t = {} for i = 1, 1e7 do t[i] = i end return t",
 ]
 
 
@@ -196,6 +206,37 @@ def test_a_large_reply_that_does_not_fit_is_an_error_of_the_script(with_little_m
     assert client.ask("EVAL", "return #redis.call('get', 'large')", 0) == 20 << 20
 
 
+FULL_AND_ENDLESS = """
+import sys
+sys.path[:0] = sys.argv[1:]
+from itertools import count
+from instances import Bench
+from commands.script_runs import Scripts
+from errors import SCRIPT_KILLED
+from scripts import runtime
+runtime.MEMORY_BYTES, runtime.FULL_BYTES = 16 << 20, 12 << 20
+ticks = count()
+Scripts.tick = lambda self: SCRIPT_KILLED if next(ticks) > 200 else None
+full = "local t = {} pcall(function() while true do t = {t} end end) "
+for script in ("while true do end", "while true do pcall(function() while true do t = {t} end end) end"):
+    print(Bench().connect().wire("EVAL", full + script, 0).decode()[:4])
+"""
+
+
+def test_a_script_that_has_taken_all_memory_can_be_ended(tmp_path: Path) -> None:
+    """By a process of its own, which would wait for ever if Lua jumped out of a function of Python."""
+    done = run_command(sys.executable, "-c", FULL_AND_ENDLESS, str(ROOT), str(ROOT / "tests/support"), cwd=tmp_path)
+    assert done.stdout.split() == ["-ERR", "-ERR"], done.stderr
+
+
+def test_a_script_leaves_nothing_in_an_error_that_others_get(with_little_memory: Client) -> None:
+    client = with_little_memory
+    full = "local t = {} pcall(function() while true do t = {t} end end) "
+    call = "redis.call('get', 'a')"
+    client.wire("EVAL", f"{full} xpcall(function() {call} end, function(e) e.err = 'mine' end)", 0)
+    assert b"not enough memory" in client.wire("EVAL", f"{full} {call}", 0)
+
+
 def test_a_tick_while_a_script_is_compiled_does_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runtime, "TICK_INSTRUCTIONS", 1)
     assert Bench().connect().ask("EVAL", "return 7", 0) == 7
@@ -204,13 +245,22 @@ def test_a_tick_while_a_script_is_compiled_does_no_harm(monkeypatch: pytest.Monk
 # ---- how long they may take
 
 
+ENDLESS = (
+    LOOP,
+    f"pcall(function() {LOOP} end) {LOOP}",
+    f"coroutine.wrap(function() {LOOP} end)()",
+    f"xpcall(function() {LOOP} end, function() {LOOP} end)",
+    "while true do coroutine.wrap(function() for i = 1, 20000 do end end)() end",
+    "local t = {} for i = 1, 2 do t[i] = t end return t",
+)
+
+
 def test_others_get_busy_until_a_script_is_killed(godis: GodisProcess) -> None:
     with godis.raw() as script, godis.raw() as other:
         other.ask("CONFIG", "SET", "busy-reply-threshold", "50")
         assert other.ask("CONFIG", "GET", "lua-time-limit") == b"*2\r\n$14\r\nlua-time-limit\r\n$2\r\n50\r\n"
-        loops = (LOOP, f"pcall(function() {LOOP} end) {LOOP}", f"coroutine.wrap(function() {LOOP} end)()")
         by_greenlet = f'EVAL "{LOOP}" 0\r\n'.encode()  # text is answered by the connection's greenlet, not by the hub
-        for request in (*(encode("EVAL", loop, 0) for loop in loops), by_greenlet):
+        for request in (*(encode("EVAL", loop, 0) for loop in ENDLESS), by_greenlet):
             script.send(request)
             wait_until(lambda: other.ask("GET", "x").startswith(b"-BUSY"))
             assert other.ask("PING").startswith(b"-BUSY Redis is busy running a script. You can only call")
@@ -220,6 +270,18 @@ def test_others_get_busy_until_a_script_is_killed(godis: GodisProcess) -> None:
             assert b"Script killed by user with SCRIPT KILL." in script.read_line()
             assert other.ask("SCRIPT", "KILL").startswith(b"-NOTBUSY")
             assert other.ask("PING") == b"+PONG\r\n"
+
+
+def test_a_long_pipeline_is_answered_while_a_script_takes_long(godis: GodisProcess) -> None:
+    """It is late in its turn, and waits for another one."""
+    requests = 5000
+    with godis.raw() as script, godis.raw() as other:
+        other.ask("CONFIG", "SET", "busy-reply-threshold", "1")
+        script.send(encode("EVAL", LOOP, 0))
+        wait_until(lambda: other.ask("GET", "x").startswith(b"-BUSY"))
+        other.send(encode("GET", "x") * requests)
+        assert all(other.read_reply().startswith(b"-BUSY") for _ in range(requests))
+        assert other.ask("SCRIPT", "KILL") == b"+OK\r\n"
 
 
 def test_a_script_that_has_written_cannot_be_killed_but_the_server_ends(godis: GodisProcess) -> None:
@@ -259,9 +321,68 @@ def test_a_script_of_a_transaction_may_take_long(godis: GodisProcess) -> None:
         wait_until(lambda: other.ask("GET", "a").startswith(b"-BUSY"))
         assert other.ask("SCRIPT", "KILL") == b"+OK\r\n"
         wait_until(lambda: other.ask("GET", "b") == b"$1\r\n2\r\n")
+        other.ask("SET", "c", "3")
+    godis.kill9()
+    godis.start()
+    with godis.raw() as client:
+        assert client.ask("MGET", "a", "b", "c") == b"*3\r\n$1\r\n1\r\n$1\r\n2\r\n$1\r\n3\r\n"
+
+
+@pytest.mark.parametrize("how", ["SHUTDOWN NOSAVE", "SIGTERM"])
+def test_a_transaction_whose_script_has_not_ended_when_the_server_does_leaves_nothing(
+    how: str, godis: GodisProcess
+) -> None:
+    with godis.raw() as script, godis.raw() as other:
+        other.ask("CONFIG", "SET", "lua-time-limit", "1")
+        for line in ("MULTI", "SET a 1", f"EVAL \"redis.call('incr', 'n') {LOOP}\" 0", "SET b 2", "EXEC"):
+            script.send(line.encode() + b"\r\n")
+        wait_until(lambda: other.ask("GET", "a").startswith(b"-BUSY"))
+        godis.process.terminate() if how == "SIGTERM" else other.send(encode(*how.split()))
+        assert godis.process.wait(PATIENCE_SECONDS) == 0
+        assert script.read_all().endswith(EXEC_ABANDONED + b"\r\n")
+    godis.start()
+    with godis.raw() as client:
+        assert client.ask("EXISTS", "a", "b", "n") == b":0\r\n"
 
 
 # ---- what is logged
+
+
+class PausesAndFails:
+    """Runs a script in two parts: it pauses before it begins, and fails when it has ended."""
+
+    def __init__(self) -> None:
+        self.job: Callable[[], Any] | None = None
+
+    def stack(self) -> PausesAndFails:
+        return self
+
+    def pause(self) -> None:
+        """Never called: no time passes."""
+
+    def now(self) -> float:
+        return 0.0
+
+    def run(self, job: Callable[[], Any] | None) -> Any:
+        if job is not None:
+            self.job = job
+            return PAUSED
+        assert self.job is not None
+        self.job()
+        raise MemoryError
+
+    def drive(self, go_on: Callable[[], bool]) -> None:
+        assert go_on()
+
+
+def test_the_effects_of_a_script_that_fails_when_it_has_paused_are_logged_once() -> None:
+    bench = Bench()
+    bench.instance.apart = PausesAndFails()
+    work = work_of(bench.connect().ask("EVAL", "return redis.call('incr', 'n')", 0))
+    with pytest.raises(MemoryError):
+        driven(work)
+    assert bench.log.records == [[b"INCRBY", b"n", b"1"]]
+    assert not bench.instance.closed_gates
 
 
 def test_a_script_is_logged_as_its_effects(godis: GodisProcess) -> None:

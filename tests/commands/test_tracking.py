@@ -58,6 +58,21 @@ def test_a_client_that_ends_leaves_no_prefix(bench: Bench, end: str) -> None:
     assert (client.received, other.received) == ([], [[b"a"]])
 
 
+def prefixes(count: int) -> list[str]:
+    return [word for number in range(count) for word in ("PREFIX", f"{number:06}:")]
+
+
+def test_many_prefixes_take_time_in_proportion(bench: Bench) -> None:
+    """Each with each other would take a minute."""
+    client = Tracker(bench, "ON", "BCAST", *prefixes(20_000), "PREFIX", "x")
+    assert client.ask("CLIENT", "TRACKING", "ON", "BCAST", "PREFIX", "000007:1", "PREFIX", "a").text.endswith(
+        b"Prefix '000007:1' overlaps with an existing prefix '000007:'. Prefixes for a single client must not overlap."
+    )
+    assert b"'b' overlaps" in client.ask("CLIENT", "TRACKING", "ON", "BCAST", "PREFIX", "b", "PREFIX", "bb").text
+    client.ask("MSET", "000007:1", "v", "00000", "v", "xy", "v", "", "v")
+    assert client.received == [[b"000007:1"], [b"xy"]]
+
+
 @pytest.mark.parametrize("by", ["expires", "is read after its end", "is evicted"])
 def test_a_key_that_goes_by_itself_is_invalid(bench: Bench, by: str) -> None:
     client, all_keys = Tracker(bench, "ON", "NOLOOP"), Tracker(bench, "ON", "BCAST")

@@ -194,6 +194,31 @@ def test_a_transaction_is_one_entry_and_watch_sees_what_others_write(join: Join)
         assert parse(one.ask("EXEC")) == [b"mine", 1], "one that only reads needs no entry"
 
 
+def test_a_script_may_do_what_its_user_may(join: Join) -> None:
+    get, denied = "return redis.call('GET', ARGV[1])", b"can't access at least one of the keys"
+    library = f"#!lua name=lib\nredis.register_function('get', function(_, words) {get.replace('ARGV', 'words')} end)"
+    with join() as one, join() as two, one.raw() as admin, one.raw() as client, two.raw() as other:
+        for request in (["SET", "a", "1"], ["SET", "b", "2"], ["FUNCTION", "LOAD", library]):
+            admin.ask(*request)
+        sha = parse(admin.ask("SCRIPT", "LOAD", get))
+        admin.ask("ACL", "SETUSER", "lim", "on", "nopass", "%R~a*", "+@all", "(~c* +set)")
+        assert client.ask("AUTH", "lim", "x") == b"+OK\r\n"
+        for words in (("EVAL", get, 0), ("EVALSHA", sha, 0), ("FCALL", "get", 0), ("EVAL_RO", get, 0)):
+            assert client.ask(*words, "a") == b"$1\r\n1\r\n"
+            assert denied in client.ask(*words, "b"), words
+            assert client.ask("MULTI") == b"+OK\r\n"
+            assert client.ask(*words, "a") == client.ask(*words, "b") == b"+QUEUED\r\n"
+            assert client.ask("EXEC").startswith(b"*2\r\n$1\r\n1\r\n-ERR ")
+        assert client.ask("EVAL", "return redis.call('SET', 'c', 3)", 0) == b"+OK\r\n"
+        assert denied in client.ask("EVAL", "return redis.call('SET', 'a', 3)", 0)
+        assert other.ask("SCRIPT-ENTRY", "+@all", "EVAL", get, 0, "b").startswith(b"-ERR unknown command")
+        for line in ("MULTI", "SET c 4"):
+            client.ask(*line.split())
+        admin.ask("ACL", "SETUSER", "lim", "clearselectors")
+        assert client.ask("EXEC").startswith(b"-EXECABORT")
+        assert parse(admin.ask("MGET", "a", "c")) == [b"1", b"3"]
+
+
 def test_scripts_run_on_all_instances_and_one_that_takes_long_holds_up_no_other_instance(join: Join) -> None:
     count = "return redis.call('incr', KEYS[1])"
     with join() as one, join() as two, one.raw() as first, two.raw() as second, one.raw() as endless:

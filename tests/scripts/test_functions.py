@@ -16,7 +16,8 @@ from pool_member import US, Member, copy_of, make
 from rewrite_rig import Rig
 from servers import GODIS, GodisProcess, Raw, RedisProcess, encode, wait_until
 
-from errors import BUSY_FUNCTION, FUNCTION_NOT_FOUND, CommandError
+from commands import script_runs
+from errors import BUSY_FUNCTION, FUNCTION_LOAD_TIMEOUT, FUNCTION_NOT_FOUND, CommandError
 from replies import OK
 from session import PoolState
 
@@ -251,6 +252,16 @@ def test_all_or_none_of_a_payload_is_restored(client: Client) -> None:
     assert logged(client) == []
     assert list(client.session.store.libraries) == [b"other"]
     assert client.ask("FCALL", "one", 0).text == FUNCTION_NOT_FOUND
+
+
+def test_a_library_that_takes_too_long_to_load_leaves_the_others_as_they_were(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(script_runs, "LOAD_TICKS", 3)
+    client.ask("FUNCTION", "LOAD", "#!lua name=a\nredis.register_function('f', function() return tostring(7) end)")
+    for body in ("while true do end", "local t = {} for i = 1, 2 do t[i] = t end return t"):
+        assert FUNCTION_LOAD_TIMEOUT in client.ask("FUNCTION", "LOAD", f"#!lua name=b\n{body}").text
+        assert client.ask("FCALL", "f", 0) == b"7"
 
 
 def test_flushall_leaves_functions(client: Client) -> None:

@@ -308,4 +308,26 @@ return "abc"+1
 return 10 .. 20
 return redis.call('exists','db1key')
 return redis.call('move','l',5)
+return unpack({}, 0, 2147483647)
+return unpack({}, -2147483648, 2147483647)
+return unpack({1, 2}, -2147483648)
+return unpack({1, 2}, 0/0, 2147483647)
+return {unpack({1, 2}, '1', 2)}, {unpack({}, 2147483640, 2147483647)}
+return select('#', unpack({}, 1, 7990))
+return unpack()
+return unpack({}, {})
+return unpack(1 == not 1)
+local x = 1 return redis.call(x and 'nosuch' or 'get', x == 1)
+return unpack({}, 1, {})
+return unpack(nil)
+local function f(...) local a, b = unpack(...) return a end return f('x')
+return unpack({}, '1', 'x')
+local ok, e = pcall(redis.log, 0/0, 'x') return {type(e), tostring(e)}
+redis.log(0/0, 'x')
+math.randomseed(0/0) return tostring(math.random())
+math.randomseed(1/0) return tostring(math.random())
+return math.random(0/0)
+return math.random(1, 1/0)
+return math.random(2^60)
+local ok, e = xpcall(function() error('x') end, function(e) return e .. '!' end) return e
 """.strip().split("\n")

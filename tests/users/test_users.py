@@ -151,11 +151,13 @@ def test_a_rule_that_does_not_apply_changes_nothing(rules: str, reason: bytes) -
 def test_a_selector_must_be_closed() -> None:
     with pytest.raises(CommandError, match="Unmatched"):
         user("+get", "(+set", "~a")
+    with pytest.raises(CommandError, match="Unmatched"):
+        user("nosuch", "(+set")
 
 
 RULES = """
     on off nopass resetpass >a >b +get -get +@admin -@admin +config|get -config|get +select|0 allcommands nocommands ~a*
-    %R~b %W~b resetkeys &c resetchannels allchannels reset skip-sanitize-payload clearselectors
+    %R~b %W~b %RW~* resetkeys &c resetchannels allchannels reset skip-sanitize-payload clearselectors
 """
 
 

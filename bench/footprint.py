@@ -9,7 +9,7 @@ nothing else, which gives a key its 6 hours in Godis, beside redis-server with E
 `--types`: of each type of collection as many as keys, of five short elements each; then one of as many elements.
 
     python -m bench.footprint [--keys 1000000] [--connections 10000] [--seconds 10]
-    python -m bench.footprint --types [--keys 1000000]
+    python -m bench.footprint --types [--keys 1000000] [--only list]
 """
 
 from __future__ import annotations
@@ -88,9 +88,9 @@ def large_one(kind: str, count: int) -> Iterator[typed.Words]:
     return typed.elements(name, "large", map(element, range(count)))
 
 
-def memory_of_collections(report: Report, count: int) -> None:
+def memory_of_collections(report: Report, count: int, only: str) -> None:
     """Add a line for each type and form."""
-    for kind in COLLECTIONS:
+    for kind in (each for each in COLLECTIONS if only in each):
         forms = {f"a {kind} of {FEW}, of {count:,}": small_ones, f"an element of a {kind} of {count:,}": large_one}
         for title, made in forms.items():
             taken = {}
@@ -131,10 +131,10 @@ def footprint(report: Report, keys: int = 1_000_000, connections: int = 10_000, 
     idle_clients(report, connections, seconds)
 
 
-def collections(report: Report, count: int = 1_000_000) -> None:
+def collections(report: Report, count: int = 1_000_000, only: str = "") -> None:
     """Add a table of the types."""
     report.table("", "Godis", "redis-server", "ratio")
-    memory_of_collections(report, count)
+    memory_of_collections(report, count, only)
 
 
 def main() -> None:
@@ -144,11 +144,12 @@ def main() -> None:
     made.add_argument("--connections", type=int, default=10_000)
     made.add_argument("--seconds", type=float, default=10, help="how long an idle server is watched")
     made.add_argument("--types", action="store_true", help="collections instead")
+    made.add_argument("--only", default="", help="types with this in their name")
     arguments = made.parse_args()
     require_two_cores()
     report = Report("footprint", arguments.output)
     if arguments.types:
-        collections(report, arguments.keys)
+        collections(report, arguments.keys, arguments.only)
     else:
         footprint(report, arguments.keys, arguments.connections, arguments.seconds)
     report.close()

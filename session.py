@@ -514,7 +514,8 @@ class Instance:
 
     def update_observed(self) -> None:
         """Decide again whether `Engine.run` must look at each client, or run each request of a pipeline alone."""
-        self.is_observed = bool(self.no_touch_clients) or self.measures.one_by_one or self.observer is not None
+        self.measures.counts.measure_each(self.measures.one_by_one or self.observer is not None)
+        self.is_observed = bool(self.no_touch_clients) or self.measures.counts.measures_each
 
     def follow_memory_limit(self) -> None:
         """Propagate the settings of eviction. In a pool the smallest limit of all instances applies."""

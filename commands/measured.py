@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
 from types import GeneratorType
 
@@ -128,7 +128,7 @@ def count_refused(session: Session, table: Mapping[bytes, Command], argv: list[b
 def note(session: Session, row: Command, argv: list[bytes], seconds: float, reply: Reply) -> None:
     """Show a request that ran to monitors, and note its time, unless `reply` is work that has just begun."""
     row = row.of(argv)
-    if not isinstance(reply, Generator):
+    if type(reply) is not GeneratorType:
         _note_time(session, row, argv, seconds)
     if not row.flags & (ADMIN | SKIP_MONITOR):
         show(session, argv)

@@ -23,11 +23,27 @@ FIRST_LEVEL_NS = 1024  # the end of the first bucket of LATENCY HISTOGRAM; the n
 class CommandCount:
     """The calls of one command. Each counts `left` down; one that finds it at 1 or below is measured."""
 
-    __slots__ = ("_before", "_interval", "buckets", "failed", "left", "rejected", "sampled", "seconds", "swift")
+    __slots__ = (
+        "_before",
+        "_interval",
+        "_sample_calls",
+        "buckets",
+        "failed",
+        "left",
+        "rejected",
+        "sampled",
+        "seconds",
+        "swift",
+    )
 
     def __init__(self, swift: bool = False) -> None:
         self.swift = swift
+        self.sample()
         self.reset()
+
+    def sample(self, each: bool = False) -> None:
+        """Measure samples of a quick command, or each call. It takes effect at the next `take`."""
+        self._sample_calls = SAMPLE_CALLS if self.swift and not each else 1
 
     def reset(self) -> None:
         """Forget all calls."""
@@ -53,7 +69,7 @@ class CommandCount:
         """Decide when the next call is measured; return for how many calls, since the last one, this one stands."""
         calls = self._interval - self.left
         self._before += calls
-        self.left = self._interval = SAMPLE_CALLS if self.swift and self._before >= FIRST_CALLS else 1
+        self.left = self._interval = self._sample_calls if self._before >= FIRST_CALLS else 1
         return calls
 
     def add(self, seconds: float, calls: int) -> None:
@@ -92,9 +108,23 @@ def highest_equal(nanoseconds: int) -> int:
 class CommandCounts(dict[bytes, CommandCount]):
     """The counts by the name of the command, such as GET or CLIENT|ID."""
 
+    measures_each = False
+
     def of(self, name: bytes, swift: bool) -> CommandCount:
         """Return the count of a command."""
-        return self.get(name) or self.setdefault(name, CommandCount(swift))
+        count = self.get(name)
+        if count is None:
+            count = self[name] = CommandCount(swift)
+            count.sample(each=self.measures_each)
+        return count
+
+    def measure_each(self, wanted: bool) -> None:
+        """Measure each call of each command from now on, or only samples of the quick ones."""
+        if wanted != self.measures_each:
+            self.measures_each = wanted
+            for count in self.values():
+                count.sample(each=wanted)
+                count.take()
 
     def reset(self) -> None:
         """Forget all calls."""

@@ -65,6 +65,32 @@ _sync = getattr(os, "fdatasync", os.fsync)  # the file's times need not be on th
 class AppendOnlyLog(Records):
     """The log of one process. Call `open`, replay, then append and write. `failure` is the reason why writes fail."""
 
+    __slots__ = (
+        "_descriptor",
+        "_last_ms",
+        "_lock",
+        "_locked",
+        "_measured",
+        "_origin",
+        "_renamed",
+        "_rewrite_path",
+        "_torn",
+        "_unsynced",
+        "_writing",
+        "damage",
+        "damage_failure",
+        "failure",
+        "fsync_failure",
+        "in_steps",
+        "is_busy",
+        "link",
+        "path",
+        "real_path",
+        "synced_bytes",
+        "write_failure",
+        "written_bytes",
+    )
+
     def __init__(self, path: str, instance_id: str = "", lock: LogLock | None = None) -> None:
         super().__init__()  # this turn's records
         self.path = path

@@ -138,12 +138,8 @@ class Engine:
         The clock is not read after a quick command, because that costs 4 % of a GET at P=16.
         """
         instance = self.instance
-        if instance.is_observed:
-            instance.store.tracks_access = not session.no_touch
-            if instance.measures.counts.measures_each:
-                return [self._run_observed(session, requests[0])]
-        if len(requests) == 1:
-            return [self.execute(session, requests[0])]
+        if instance.is_observed and instance.measures.counts.measures_each:
+            return [self.run_one(session, requests[0])]
         by_column = self._run_by_column(session, requests)
         if by_column is not None:
             return by_column
@@ -151,7 +147,7 @@ class Engine:
         reply_bytes = 0
         self.may_be_late = False
         for argv in requests if len(requests) <= PART_REQUESTS else requests[:PART_REQUESTS]:
-            reply = self.execute(session, argv, not replies)
+            reply = self.run_one(session, argv, not replies)
             if reply is NOT_YET:
                 break
             replies.append(reply)
@@ -176,18 +172,16 @@ class Engine:
                 break
         return replies
 
-    def execute(self, session: Session, argv: list[bytes], is_first: bool = True) -> Reply:
+    def run_one(self, session: Session, argv: list[bytes], is_first: bool = True) -> Reply:
         """Run one request and return its reply; NOT_YET if it has to be the first of those that are run at once."""
-        instance = self.instance
         count = None
         try:
             row = self.table.get(argv[0]) or self.lookup(argv)
-            arity = row.arity
-            if len(argv) != arity and (arity > 0 or len(argv) < -arity):
+            if len(argv) != row.arity and len(argv) < row.least_words:
                 raise row.wrong_arity()
             if row.alone and not is_first:
                 return NOT_YET
-            if (instance.needs_checks or session.restricted) and (waits := self.admit(session, row, argv)):
+            if (self.instance.needs_checks or session.restricted) and (waits := self.admit(session, row, argv)):
                 return waits
             count = row.count
             count.left = left = count.left - 1
@@ -199,18 +193,12 @@ class Engine:
             return measured.run(session, row, argv, count)
         except CommandError as error:
             measured.count_refused(session, self.table, argv, ran=count is not None)
+            observing.end_caching(session, argv)
             return self.refuse(refuse_queued(session, argv, error))
         except MemoryError:
             return self.no_memory(argv[0])
         except Exception:
             return self.internal_error(argv[0])
-
-    def _run_observed(self, session: Session, argv: list[bytes]) -> Reply:
-        """Run one request while others want to know of each."""
-        reply = self.execute(session, argv)
-        if session.tracking is not None and not isinstance(reply, Deferred):
-            observing.end_caching(session, argv)
-        return reply
 
     def run_huge(self, session: Session, argv: list[bytes]) -> Reply:
         """Run a request of many megabytes; return its reply, or work that writes its effects to the log in slices."""
@@ -241,8 +229,10 @@ class Engine:
         row = self.table.get(name)
         if row is None or row.run_many is None or self.instance.closed_gates or session.restricted:
             return None
-        if columns is None and name != requests[-1][0]:
+        if columns is None and (name != requests[-1][0] or len(requests) == 1):
             return None
+        if self.instance.is_observed:
+            self.instance.store.tracks_access = not session.no_touch
         count = row.count
         clock = self.instance.measures.clock
         began = clock() if count.left <= SAMPLED_PIPELINE else 0.0
@@ -294,6 +284,8 @@ class Engine:
             self._check_client(session, row, argv)
         is_queued = session.transaction is not None and row.name not in AT_ONCE
         if instance.needs_checks:
+            if instance.is_observed:
+                instance.store.tracks_access = not session.no_touch
             if session.transaction is not None and row.name == b"EXEC":
                 row, argv = as_one_request(session.transaction, row)
             checked = row.of(argv)

@@ -92,6 +92,7 @@ SMALLER_BYTES = 2048  # the same limit for `split_columns`, which searches every
 SHORT_STRINGS = 512  # members of an array of strings that is encoded at once
 SHORT_LIST = 128  # members; a longer list is encoded in slices
 OK_PIECE = b"+OK\r\n"
+OK_PIECES = [OK_PIECE]  # what `encode_short` returns for the one reply OK; not to be changed
 NULL_BULK, NULL_RESP3 = b"$-1\r\n", b"_\r\n"
 SKIPPED_PIPELINES = 16  # after a pipeline of different requests, the next 16 are not tried by column
 HEADERS = [b"$%d\r\n" % size for size in range(TABLED)]
@@ -677,11 +678,13 @@ def encode_short(replies: Sequence[Any], resp3: bool) -> list[bytes] | None:
     With `encode` for each reply instead, a GET at P=100 takes 15 % longer, a SET 3 %, an INCR 70 ns.
     """
     first = replies[0]
-    if first is OK:
-        if len(replies) == 1:
-            return [OK_PIECE]
-        if replies.count(OK) == len(replies):
-            return [OK_PIECE * len(replies)]
+    if len(replies) == 1:
+        if first is OK:
+            return OK_PIECES
+        if type(first) is bytes and (size := len(first)) < TABLED:
+            return [HEADERS[size], first, CRLF]
+    if first is OK and replies.count(OK) == len(replies):
+        return [OK_PIECE * len(replies)]
     if type(first) is int and set(map(type, replies)) == {int}:
         return [(":%d\r\n" * len(replies) % tuple(replies)).encode()]
     pieces: list[bytes] = []

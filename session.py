@@ -238,6 +238,48 @@ class Transaction:
 class Session:
     """One client's state: its database, protocol, name and modes."""
 
+    __slots__ = (
+        "_authenticated",
+        "active_ms",
+        "address",
+        "closing",
+        "commands",
+        "db",
+        "descriptor",
+        "id",
+        "instance",
+        "is_executing",
+        "is_gone",
+        "is_limited",
+        "last_command",
+        "library_name",
+        "library_version",
+        "linearizable",
+        "lines_in_resp",
+        "local_address",
+        "logged_elsewhere",
+        "muted",
+        "name",
+        "no_evict",
+        "output_bytes",
+        "push",
+        "query_bytes",
+        "replies_off",
+        "resp3",
+        "restricted",
+        "runs_script",
+        "since_ms",
+        "skip_replies",
+        "store",
+        "subscribed",
+        "tracking",
+        "transaction",
+        "unblock",
+        "user",
+        "waiting",
+        "watch",
+    )
+
     def __init__(self, instance: Instance, client_id: int, address: str = "", local_address: str = "") -> None:
         # for the life of the connection
         self.instance = instance
@@ -384,7 +426,7 @@ class Session:
     def no_touch(self, wanted: bool) -> None:
         (self.instance.no_touch_clients.add if wanted else self.instance.no_touch_clients.discard)(self.id)
         self.instance.update_observed()
-        self.store.tracks_access = not wanted  # for the rest of this pipeline: `Engine.run` sets it only at the start
+        self.store.tracks_access = not wanted
 
     def reset(self) -> None:
         """Set everything to its default that RESET resets."""
@@ -455,7 +497,7 @@ class Instance:
     no_touch_clients: set[int] = field(default_factory=set)  # ids of the clients in the mode of CLIENT NO-TOUCH
     statistics: Statistics = field(default_factory=Statistics)
     measures: Measures = field(default_factory=Measures)
-    is_observed: bool = False  # `Engine.run` has more to do than to run requests: see `update_observed`
+    is_observed: bool = False  # some client must be looked at, or each request is measured: see `update_observed`
     pause: Pause = field(default_factory=Pause)
     rewrite: RewriteState = field(default_factory=RewriteState)
     closed_gates: tuple[str, ...] = ()  # a subset of GATES, in their order: see `Engine.admit`
@@ -467,7 +509,7 @@ class Instance:
     functions: Any = None  # `commands.function_libraries.Functions`, made when it is asked for
     scripts: Any = None  # `commands.script_runs.Scripts`, made for the first script
     script_has_room: bool = True  # the limit on memory leaves room for a script that begins now
-    needs_checks: bool = False  # a gate is closed or a read observer is set
+    needs_checks: bool = False  # a gate is closed, a read observer is set, or requests are observed
     resumed: Callable[[], None] = lambda: None  # the scheduler's: deferred requests may run now
     shutdown: bool = False
     turn_ends: float = inf  # Unix seconds; after that a connection with more requests continues in a later turn
@@ -513,9 +555,10 @@ class Instance:
             self.resumed()
 
     def update_observed(self) -> None:
-        """Decide again whether `Engine.run` must look at each client, or run each request of a pipeline alone."""
+        """Decide again whether `Engine.admit` must look at each request, and whether each is measured, alone."""
         self.measures.counts.measure_each(self.measures.one_by_one or self.observer is not None)
         self.is_observed = bool(self.no_touch_clients) or self.measures.counts.measures_each
+        self._update_needs_checks()
 
     def follow_memory_limit(self) -> None:
         """Propagate the settings of eviction. In a pool the smallest limit of all instances applies."""
@@ -584,7 +627,7 @@ class Instance:
         self._update_needs_checks()
 
     def _update_needs_checks(self) -> None:
-        self.needs_checks = bool(self.closed_gates) or self.read_observer is not None
+        self.needs_checks = bool(self.closed_gates) or self.read_observer is not None or self.is_observed
 
     @property
     def paused(self) -> bool:

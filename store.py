@@ -34,7 +34,7 @@ from keyspace.key_locks import KeyLock
 from keyspace.key_order import KeyOrder
 from keyspace.point_in_time import PointInTimeView, SharedValues
 from values import STRING, LongString, ValueType, is_large, is_string, type_of
-from values.entry import LONG_BYTES, NO_DEADLINE, TAIL_BYTES, Entry, deadline_of, entry_of, tail, value_of
+from values.entry import LONG_BYTES, NO_DEADLINE, TAIL, VALUE, Entry, deadline_of, entry_of, tail, value_of
 from values.hashes import Hash
 
 MOST_DUE_KEYS = 2048  # that `count` examines to leave expired keys out
@@ -216,11 +216,11 @@ class Keyspace:
         self.key_order = KeyOrder()
         self.views: tuple[PointInTimeView, ...] = ()
         self.has_objects = False  # some value is not `bytes`, or was not
-        self.careful = False  # `put` must look at what a key holds: a view reads the database, or it has such values
         if self.fields is not None:
             self.fields = FieldExpiry()
         if self.usage is not None:
             self.usage.cleared()
+        self.follow_careful()
 
     def __len__(self) -> int:
         """Return the number of keys. It includes expired keys that are not deleted yet; see `live_count`."""
@@ -251,7 +251,8 @@ class Keyspace:
         (Refused: to record uses from the start. The dict would cost every key memory and every read time, and few
         users call OBJECT IDLETIME.)
         """
-        self.usage = usage = self.usage or Usage(self.store)
+        usage = self.usage or Usage(self.store)
+        self.set_usage(usage)
         uses = usage.uses
         if uses is None:
             uses = Recency(self.store)
@@ -321,7 +322,7 @@ class Keyspace:
         entry = self.entries.get(key)
         if type(entry) is bytes and self.usage is None and not (self.expiry.is_due and self._has_expired(entry)):
             self.store.hits += 1
-            return entry[:-TAIL_BYTES]
+            return entry[VALUE]
         string: bytes | LongString | None = self.value(key, STRING)
         return string.copy() if type(string) is LongString else string
 
@@ -382,7 +383,7 @@ class Keyspace:
                 return None
             if type(entry) is bytes:
                 if kind is STRING:
-                    return entry[:-TAIL_BYTES]
+                    return entry[VALUE]
             elif not self.views and not self.store.shared.readers:
                 value = entry[0]
                 if type(value) is kind.python_type or (type(value) is LongString and kind is STRING):
@@ -463,7 +464,17 @@ class Keyspace:
     def set_views(self, views: tuple[PointInTimeView, ...]) -> None:
         """Set the views that are to be informed before a key changes."""
         self.views = views
-        self.careful = self.has_objects or bool(views)
+        self.follow_careful()
+
+    def set_usage(self, usage: Usage | None) -> None:
+        """Set the account of the keys' uses and of their memory."""
+        self.usage = usage
+        self.follow_careful()
+
+    def follow_careful(self) -> None:
+        """Decide again whether `put` must look at what a key holds, or somebody has to be told of a change."""
+        told = bool(self.views) or self.usage is not None or self.listener is not None
+        self.careful = told or self.has_objects
 
     def _note_fields(self, key: bytes, value: Any) -> None:
         """Let the fields of a hash expire that have deadlines."""
@@ -479,8 +490,8 @@ class Keyspace:
             if self.views:
                 self._notify_views(key)
             known = self.entries.get(key)
-        if self.usage is not None:
-            self.usage.put(key, self.entries.get(key), entry_of(value, deadline_ms))
+            if self.usage is not None:
+                self.usage.put(key, known, entry_of(value, deadline_ms))
         if deadline_ms != self._tail_ms:
             self._tail_ms, self._tail = deadline_ms, tail(deadline_ms)
         # `entry_of`, inline because this is SET: the tail is usually made once a turn.
@@ -491,10 +502,11 @@ class Keyspace:
             self._note_fields(key, value)
             if type(value) is not bytes:
                 self.has_objects = self.careful = True
-        if type(known) is tuple and known[0] is not value:
-            self.drop(known)
-        if self.listener is not None:
-            self.listener.changed(self, key)
+        if self.careful:
+            if type(known) is tuple and known[0] is not value:
+                self.drop(known)
+            if self.listener is not None:
+                self.listener.changed(self, key)
 
     def _place(self, key: bytes, entry: Entry, deadline_ms: int) -> None:
         """Store an entry, new or not, and update the expiry index and the key order."""
@@ -528,7 +540,7 @@ class Keyspace:
         known = self.entries.get(key)
         # If both are short strings, only the entry changes; no other table does: 0.4 µs less of an INCR.
         if type(known) is bytes and type(value) is bytes and len(value) < LONG_BYTES and self.usage is None:
-            self.entries[key] = value + known[-TAIL_BYTES:]
+            self.entries[key] = value + known[TAIL]
         else:
             deadline_ms = deadline_of(known)
             entry = entry_of(value, deadline_ms)
@@ -546,7 +558,7 @@ class Keyspace:
         if self.views:
             self._notify_views(key)
         known = self.entries[key]
-        entry = known[:-TAIL_BYTES] + tail(deadline_ms) if type(known) is bytes else (known[0], deadline_ms)
+        entry = known[VALUE] + tail(deadline_ms) if type(known) is bytes else (known[0], deadline_ms)
         if self.usage is not None:
             self.usage.written(key, known, entry)
         self._place(key, entry, deadline_ms)

@@ -23,6 +23,7 @@ flags.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -82,6 +83,7 @@ EVERYWHERE = 1 << 22  # in a pool every instance runs the command, as it does a 
 ALONE = 1 << 20  # the command changes how replies are encoded, so earlier replies are encoded first; COMMAND omits it
 MAY_REPLICATE = 1 << 21  # the command reads, and may log that it changed something; Redis logs it; COMMAND omits it
 SCRIPT = 1 << 23  # the command runs a script, which may touch any key; COMMAND omits it
+QUICK = 1 << 24  # the command takes microseconds, though Redis does not call it fast; COMMAND omits it
 FLAG_NAMES = {
     WRITE: b"write",
     READONLY: b"readonly",
@@ -105,7 +107,7 @@ FLAG_NAMES = {
 NOT_COUNTED = CommandCount()
 
 
-@dataclass(eq=False, repr=False)
+@dataclass(eq=False, repr=False, slots=True)
 class Command:
     """A row of the table. `arity` includes the name; a negative arity is a minimum."""
 
@@ -123,20 +125,20 @@ class Command:
     run_many: RunMany | None = None
     subcommands: dict[bytes, Command] = field(default_factory=dict)
     count: CommandCount = NOT_COUNTED  # of a row of an engine: its calls
+    least_words: int = field(init=False)  # what has fewer, and not `arity`, is refused
     alone: bool = field(init=False)
     has_keys: bool = field(init=False)
-    swift: bool = field(init=False)  # so short that it is measured together with others of its pipeline
-    brief: bool = field(init=False)  # takes some microseconds and touches nothing but keys
+    swift: bool = field(init=False)  # takes some microseconds, so not each call is measured
 
     def __post_init__(self) -> None:
+        self.least_words = -self.arity if self.arity < 0 else sys.maxsize
         self.alone = bool(self.flags & ALONE)
         self.has_keys = self.keys is not NO_KEYS
-        self.brief = bool(self.flags & FAST and self.flags & (READONLY | WRITE))
-        self.swift = bool(self.flags & FAST) or self.run_many is not None
+        self.swift = bool(self.flags & (FAST | QUICK)) or self.run_many is not None
 
     def accepts(self, count: int) -> bool:
         """Return True if a request may have `count` words, the name included."""
-        return count == self.arity or (self.arity < 0 and count >= -self.arity)
+        return count == self.arity or count >= self.least_words
 
     def wrong_arity(self) -> CommandError:
         """Return the error for a request with a wrong number of words."""

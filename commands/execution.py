@@ -1,7 +1,7 @@
 """Run one request past all gates, and turn whatever goes wrong in it into a reply.
 
-A transaction runs its requests by `execute`. `engine.Engine.run`, the way of all other requests, does the same inline
-for the sake of speed, and uses the three functions here that make an error's reply.
+A transaction runs its requests by `execute`. `engine.Engine.run_one`, the way of all other requests, does the same
+inline for the sake of speed, and uses the three functions here that make an error's reply.
 """
 
 from __future__ import annotations

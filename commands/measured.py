@@ -1,6 +1,6 @@
 """Count requests, book their times, show them to monitors, and note the slow ones.
 
-1. `Engine.run` counts each request, and runs by `run` those whose turn it is to be measured. A transaction runs its
+1. `Engine.run_one` counts each request, and runs by `run` those whose turn it is to be measured. A transaction runs its
    requests by `execute`.
 2. The time of work in slices is that of its slices. The time for which a client waits is not counted.
 3. No function here reads the clock but by `Measures.clock`.

@@ -66,6 +66,8 @@ class Observer:
         finally:
             if session.tracking is not None and not isinstance(reply, Deferred):
                 self._track(session, session.tracking, named, request)
+                if self._instance.running.request is None:
+                    end_caching(session, argv)
             if not isinstance(reply, Generator):
                 self._end(request)
         return self._in_slices(request, reply) if isinstance(reply, Generator) else reply

@@ -15,7 +15,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from commands import ALL, DENYOOM, FAST, FIRST, FIRST_TWO, PAIRS, READONLY, WRITE, Counted, command, fold, for_many
+from commands import (
+    ALL,
+    DENYOOM,
+    FAST,
+    FIRST,
+    FIRST_TWO,
+    PAIRS,
+    QUICK,
+    READONLY,
+    WRITE,
+    Counted,
+    command,
+    fold,
+    for_many,
+)
 from commands.arguments import (
     EXPIRY_OPTIONS,
     MAX_INTEGER,
@@ -63,7 +77,7 @@ from replies import OK, Computed, Reply, Work
 from session import Session
 from store import Keyspace
 from values import STRING, LongString, is_string
-from values.entry import NO_DEADLINE, TAIL_BYTES
+from values.entry import NO_DEADLINE, VALUE
 from values.long_string import overwritten
 from values.subsequence import MAX_BYTES, MAX_PAIRS, common_length, common_ranges, is_too_large
 
@@ -233,7 +247,7 @@ def setex(session: Session, argv: list[bytes]) -> Reply:
     return OK
 
 
-@command("PSETEX", "key milliseconds value", arity=4, flags=WRITE | DENYOOM, keys=FIRST, since="2.6.0")
+@command("PSETEX", "key milliseconds value", arity=4, flags=WRITE | DENYOOM | QUICK, keys=FIRST, since="2.6.0")
 def psetex(session: Session, argv: list[bytes]) -> Reply:
     """Set the string value of a key and its time to live in milliseconds."""
     _, key, milliseconds, value = argv
@@ -324,7 +338,7 @@ def _values(db: Keyspace, keys: list[bytes]) -> list[Any]:
     return read_strings(db, keys) or [string_or_none(value) for value in map(db.read, keys)]
 
 
-@command("MSET", "key value [key value ...]", arity=-3, flags=WRITE | DENYOOM, keys=PAIRS, since="1.0.1")
+@command("MSET", "key value [key value ...]", arity=-3, flags=WRITE | DENYOOM | QUICK, keys=PAIRS, since="1.0.1")
 def mset(session: Session, argv: list[bytes]) -> Reply:
     """Set the string values of several keys atomically.
 
@@ -343,7 +357,7 @@ def _set_in_parts(session: Session, argv: list[bytes]) -> Work:
     return OK
 
 
-@command("MSETNX", "key value [key value ...]", arity=-3, flags=WRITE | DENYOOM, keys=PAIRS, since="1.0.1")
+@command("MSETNX", "key value [key value ...]", arity=-3, flags=WRITE | DENYOOM | QUICK, keys=PAIRS, since="1.0.1")
 def msetnx(session: Session, argv: list[bytes]) -> Reply:
     """Set the string values of several keys atomically, if none of the keys exists.
 
@@ -587,7 +601,7 @@ def _increment_many(db: Keyspace, keys: Sequence[bytes], amount: int) -> list[in
     entries = short_strings(db, distinct) if -FAR < amount < FAR else None
     if entries is None:
         return None
-    texts = [b"0" if entry is None else entry[:-TAIL_BYTES] for entry in entries]
+    texts = [b"0" if entry is None else entry[VALUE] for entry in entries]
     try:
         numbers = list(map(int, texts))
     except ValueError:

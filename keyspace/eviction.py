@@ -88,7 +88,7 @@ class Eviction:
                 self._store.garbage.append(old.table)
         if self.memory is None:
             usage.end()
-        db.usage = usage if usage.uses is not None or usage.memory is not None else None
+        db.set_usage(usage if usage.uses is not None or usage.memory is not None else None)
         if self.memory is not None and usage.memory is None and len(db.key_order) <= AT_ONCE_PLACES:
             for _ in begin_account(db, self.memory):
                 pass
@@ -292,7 +292,8 @@ def begin_account(db: Keyspace, memory: Memory) -> Iterator[None]:
     while db.key_order.read >= 0:  # a compaction moves keys, so the count waits for its end
         db.key_order.compact()
         yield
-    db.usage = usage = db.usage or Usage(db.store)
+    usage = db.usage or Usage(db.store)
+    db.set_usage(usage)
     if usage.memory is not None:
         return
     entries, tally = db.entries, usage.begin(memory)

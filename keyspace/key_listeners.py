@@ -40,6 +40,7 @@ class KeyListeners:
 
     def _follow(self, db: Keyspace) -> None:
         db.listener = self if self._of_all or self._by_key[db.index] else None
+        db.follow_careful()
 
     def add(self, db: Keyspace, key: bytes, listener: KeyListener) -> None:
         """Register a listener for a key. O(1)."""

@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Any
 
 from store import Keyspace
-from values.entry import LONG_BYTES, NO_DEADLINE, TAIL_BYTES, Entry, deadline_of, tail
+from values.entry import LONG_BYTES, NO_DEADLINE, TAIL, VALUE, Entry, deadline_of, tail
 
 NoneType = type(None)  # types.NoneType, which Python 3.10 has under this name only
 STRING_OR_NONE = {bytes, NoneType}
@@ -40,7 +40,7 @@ def read_strings(db: Keyspace, keys: Sequence[bytes]) -> list[bytes | None] | No
                 db.event(key, b"keymiss")
     if db.usage is not None:
         db.usage.record_uses([key for key, entry in zip(keys, entries, strict=True) if entry is not None])
-    return [entry and entry[:-TAIL_BYTES] for entry in entries]
+    return [entry and entry[VALUE] for entry in entries]
 
 
 def short_strings(db: Keyspace, keys: Sequence[bytes]) -> list[bytes | None] | None:
@@ -51,7 +51,7 @@ def short_strings(db: Keyspace, keys: Sequence[bytes]) -> list[bytes | None] | N
     if db.expiry.is_due:
         # Tails compare as their deadlines do, because deadlines are positive; NO_DEADLINE is greater than all of them.
         now = tail(db.store.expired_until_ms)
-        if min([entry[-TAIL_BYTES:] for entry in entries if entry is not None], default=ENDLESS) <= now:
+        if min([entry[TAIL] for entry in entries if entry is not None], default=ENDLESS) <= now:
             return None
     return entries
 
@@ -99,7 +99,7 @@ def _put_over(db: Keyspace, keys: Sequence[bytes], values: Sequence[bytes], dead
         entries[key] = value + end
         if old is None:
             continue
-        was = old[-TAIL_BYTES:] if type(old) is bytes else tail(old[1])
+        was = old[TAIL] if type(old) is bytes else tail(old[1])
         if was != end:
             db.expiry.volatile_count += (end != ENDLESS) - (was != ENDLESS)
             if was > end:  # see `short_strings`
@@ -117,7 +117,7 @@ def replace_many(db: Keyspace, keys: Iterable[bytes], values: Iterable[bytes]) -
     for key, value in zip(keys, values):  # noqa: B905 - as many as there are keys
         known = entries.get(key)
         if plain and type(known) is bytes:
-            entries[key] = value + known[-TAIL_BYTES:]
+            entries[key] = value + known[TAIL]
         else:
             db.replace(key, value)
 

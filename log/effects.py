@@ -29,6 +29,17 @@ Now = Callable[[], int]  # in Unix ms
 class Records:
     """A sequence of encoded commands, as a list of pieces."""
 
+    __slots__ = (
+        "_database",
+        "_deadline_ms",
+        "_deadline_tail",
+        "_set_head",
+        "_set_heads",
+        "has_large",
+        "is_collected",
+        "pieces",
+    )
+
     def __init__(self) -> None:
         self.pieces: list[bytes] = []
         self.has_large = False  # some pieces are large

@@ -46,6 +46,7 @@ from net.turn import Turn
 from net.waiting import Wait
 from protocol import (
     BLOCK_BYTES,
+    OK_PIECES,
     TEXT_BLOCK_BYTES,
     HugeRequest,
     LongLine,
@@ -60,6 +61,7 @@ from protocol import (
     text_pieces,
 )
 from replies import (
+    OK,
     QUEUED,
     Blocked,
     Deferred,
@@ -90,7 +92,7 @@ logger = logging.getLogger("godis")
 class Connection(Outbox):
     """One client: receives its requests, runs them, and answers them in order."""
 
-    __slots__ = ("as_text", "engine", "logged", "messages", "messages_bytes", "parser", "run", "wait")
+    __slots__ = ("as_text", "engine", "logged", "messages", "messages_bytes", "parser", "run", "run_one", "wait")
 
     def __init__(self, turn: Turn, engine: Engine, sock: socket.socket, session: Session) -> None:
         super().__init__(turn, sock, session)
@@ -98,6 +100,7 @@ class Connection(Outbox):
         self.parser = RequestParser(turn.config.max_bulk_bytes, turn.config.query_buffer_bytes)
         self.parser.authenticated = session.authenticated
         self.run = engine.run
+        self.run_one = engine.run_one
         self.logged = 0  # length of the log's batch when this connection began to run in this turn
         self.as_text = False  # messages go out as lines, because the client has subscribed by one
         self.messages: list[bytes] = []  # encoded, that came amid a reply; sent behind it
@@ -188,16 +191,29 @@ class Connection(Outbox):
         if (type(requests) is list or type(requests) is Columns) and not (
             parser.text_seen or parser.error or session.muted or not requests
         ):
-            replies = self.run(session, requests)
-            if len(replies) == len(requests) and not session.closing:
-                pieces = encode_short(replies, session.resp3)
-                if pieces is not None:
-                    statistics.commands_processed += len(requests)
-                    session.last_command = requests[-1][0]
-                    turn.replies.append((self, pieces, len(turn.log.pieces) != logged))
-                    return
-                if isinstance(replies[-1], Blocked) and self._block_in_hub(requests[-1], replies[:-1], replies[-1]):
-                    return
+            pieces: list[bytes] | None = None
+            if len(requests) == 1:
+                run_one = self.run_one
+                reply = run_one(session, requests[0])
+                replies = [reply]
+                pieces = OK_PIECES if reply is OK else encode_short(replies, session.resp3)
+            else:
+                run = self.run
+                replies = run(session, requests)
+                if len(replies) == len(requests):
+                    pieces = encode_short(replies, session.resp3)
+            if pieces is not None and not session.closing:
+                statistics.commands_processed += len(replies)
+                session.last_command = requests[-1][0]
+                turn.replies.append((self, pieces, len(turn.log.pieces) != logged))
+                return
+            if (
+                isinstance(replies[-1], Blocked)
+                and len(replies) == len(requests)
+                and not session.closing
+                and self._block_in_hub(requests[-1], replies[:-1], replies[-1])
+            ):
+                return
         self.greenlet.switch((requests, replies))
 
     def push(self, message: Push) -> None:

@@ -106,7 +106,8 @@ class Outbox:
         if not data:
             self._end()
             return
-        self.statistics.output_bytes += len(data)
+        size = len(data)
+        self.statistics.output_bytes += size
         if self.outbox:
             self._keep(data)
             self._watch_outbox()
@@ -118,10 +119,10 @@ class Outbox:
         except OSError:
             self.abort()
             return
-        if sent < len(data):
+        if sent < size:
             self._keep(memoryview(data)[sent:])
             self._watch_outbox()
-        else:
+        elif self.closing:
             self._sent_all()
 
     def _end(self) -> None:

@@ -21,6 +21,7 @@ Entry = Union[bytes, "tuple[Any, int]"]
 
 NO_DEADLINE = -1
 TAIL_BYTES = 8
+VALUE, TAIL = slice(-TAIL_BYTES), slice(-TAIL_BYTES, None)  # made once, because a GET makes a slice in 40 ns
 LONG_BYTES = 4096
 
 
@@ -38,11 +39,11 @@ def entry_of(value: Any, deadline_ms: int) -> Entry:
 
 def value_of(entry: Entry) -> Any:
     """Return the value of an entry."""
-    return entry[:-TAIL_BYTES] if type(entry) is bytes else entry[0]
+    return entry[VALUE] if type(entry) is bytes else entry[0]
 
 
 def deadline_of(entry: Entry | None) -> int:
     """Return the deadline of an entry; NO_DEADLINE if it has none, or if there is no entry."""
     if type(entry) is bytes:
-        return int.from_bytes(entry[-TAIL_BYTES:], "big", signed=True)
+        return int.from_bytes(entry[TAIL], "big", signed=True)
     return NO_DEADLINE if entry is None else entry[1]

@@ -30,13 +30,14 @@ CRLF = b"\r\n"
 class Columns(Sequence["list[bytes]"]):
     """Requests of one length, as a list for each position. Indexing and iteration build a request anew each time."""
 
-    __slots__ = ("columns",)
+    __slots__ = ("columns", "size")
 
     def __init__(self, columns: list[list[bytes]]) -> None:
         self.columns = columns
+        self.size = len(columns[0])
 
     def __len__(self) -> int:
-        return len(self.columns[0])
+        return self.size
 
     @overload
     def __getitem__(self, index: int) -> list[bytes]: ...

@@ -171,7 +171,7 @@ def test_clients_that_ask_for_idle_times_or_no_touch_leave_pipelines_by_column(l
     quiet.ask("CLIENT", "NO-TOUCH", "ON")
     client.ask("SET", "a", "1")
     client.ask("OBJECT", "IDLETIME", "a")
-    assert not client.bench.instance.needs_checks
+    assert not client.bench.instance.closed_gates
     client.bench.advance(5)
     replies = client.bench.engine._run_by_column(client.session, [line.encode().split()] * 4)
     assert replies is not None

@@ -32,6 +32,7 @@ def floors(report: Report, rounds: int, seconds: float, keys: int, connections: 
     compare.compare(report, compare.ALWAYS, rounds, seconds)
     compare.compare(report, compare.TYPES, rounds // 2 + 1, seconds / 4)
     compare.compare(report, compare.TOGETHER, rounds // 2 + 1, seconds / 4)
+    compare.compare(report, compare.SCRIPTS, rounds // 2 + 1, seconds / 4)
     compare.log_cost(report, rounds, seconds)
     compare.connections(report, rounds, seconds, connections // 2)
     latency.latency(report, latency.Plan(2 * rounds, seconds / 4))

@@ -12,10 +12,11 @@ TTL of 6 hours, Redis has none: each has its defaults. redis-benchmark is the cl
     python -m bench.compare --all                all that there is to compare, fakeredis besides: half an hour
     python -m bench.compare --types              the commands of lists, hashes, sets and the other types
     python -m bench.compare --together           PUBLISH, MULTI, and BLPOP between two clients
+    python -m bench.compare --scripts            EVALSHA of short scripts, and a long one
     python -m bench.compare --rounds 1 --seconds 0.5 --tests set,mix --depths 16 --clients 1000        a first look
 
-A test is a row of TESTS, one of `typed.py` or `together.py`, or a name that `load.py` knows; a set of cases is a
-function of its own.
+A test is a row of TESTS, one of `typed.py`, `together.py` or `scripted.py`, or a name that `load.py` knows; a set of
+cases is a function of its own.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import product
 
-from bench import together, typed
+from bench import scripted, together, typed
 from bench.load import REQUESTS, Load, batches
 from bench.rig import (
     NAMES,
@@ -59,7 +60,9 @@ TESTS = {
     "miss": ["GET", "missing:__rand_int__"],
     **{name: test.words for name, test in typed.TESTS.items() if test.words},
     **dict.fromkeys(together.SUBSCRIBERS, together.PUBLISH),
+    **scripted.TESTS,
 }
+OWN_CLIENTS = {**together.CLIENTS, "count": scripted.counting}
 LOADS = ("mix", "text-ping", "text-set", "text-get", "own-set", "own-get")  # what our own client sends
 
 
@@ -124,7 +127,12 @@ TOGETHER: dict[Case, tuple[Floor | None, Floor | None]] = {
     for name, depths in together.DEPTHS.items()
     for depth in depths
 }
-FLOORS = README | ALWAYS | TYPES | TOGETHER
+SCRIPTS: dict[Case, tuple[Floor | None, Floor | None]] = {
+    Case(name, depth, clients=1 if name == "count" else 50): (scripted.FLOORS[name], None)
+    for name, depths in scripted.DEPTHS.items()
+    for depth in depths
+}
+FLOORS = README | ALWAYS | TYPES | TOGETHER | SCRIPTS
 
 
 @dataclass(frozen=True)
@@ -182,8 +190,8 @@ def redis_benchmark(port: int, case: Case, requests: int) -> float:
 @contextlib.contextmanager
 def client(server: Server, case: Case) -> Iterator[Client]:
     """Make the client of a case, for one server."""
-    if case.test in together.CLIENTS:
-        with together.CLIENTS[case.test](server, case.depth, case.clients, case.size_bytes) as send:
+    if case.test in OWN_CLIENTS:
+        with OWN_CLIENTS[case.test](server, case.depth, case.clients, case.size_bytes) as send:
             yield send
         return
     if case.test in TESTS:
@@ -230,6 +238,8 @@ def prepared(stack: contextlib.ExitStack, case: Case, seconds: float) -> Iterato
             typed.pour(server, typed.TESTS[case.test].before(case.keyspace))
         else:
             server.fill(case.keyspace, b"x" * case.size_bytes)
+        if case.test in scripted.FLOORS:
+            scripted.load(server)
         send = stack.enter_context(client(server, case))
         yield name, server, send, enough(server, case, send, seconds)
 
@@ -238,6 +248,7 @@ def refill(server: Server, case: Case, requests: int) -> None:
     """Add what so many requests will take out."""
     if case.test in typed.TESTS:
         typed.pour(server, typed.TESTS[case.test].each(requests))
+    scripted.refill(server, case.test)
 
 
 def enough(server: Server, case: Case, send: Client, seconds: float) -> int:
@@ -312,7 +323,8 @@ def parse_arguments() -> argparse.Namespace:
     made.add_argument("--all", action="store_true", help="everything, with the README's lines")
     made.add_argument("--types", action="store_true", help="the tests of all types, at P=1 and 16")
     made.add_argument("--together", action="store_true", help="publish, transactions and waiting clients")
-    made.add_argument("--tests", default="set,get", help=f"of {','.join([*TESTS, *together.CLIENTS, *LOADS])}")
+    made.add_argument("--scripts", action="store_true", help="short scripts, and a long one")
+    made.add_argument("--tests", default="set,get", help=f"of {','.join([*TESTS, *OWN_CLIENTS, *LOADS])}")
     made.add_argument("--depths", default="1,16,100", help="requests in a pipeline")
     made.add_argument("--clients", type=int, default=50)
     made.add_argument("--size", type=int, default=64, help="bytes of a value")
@@ -328,6 +340,8 @@ def chosen_cases(arguments: argparse.Namespace) -> list[Case]:
         return list(TYPES)
     if arguments.together:
         return list(TOGETHER)
+    if arguments.scripts:
+        return list(SCRIPTS)
     tests, depths = arguments.tests.split(","), arguments.depths.split(",")
     rest = (arguments.log, arguments.against)
     keyspaces = {name: min(arguments.keyspace, test.keyspace) for name, test in typed.TESTS.items()}
@@ -343,7 +357,9 @@ def main() -> None:
     require_two_cores("redis-benchmark")
     report = Report("compare", arguments.output)
     for cases in (
-        [list(README), list(TYPES), list(TOGETHER), *all_cases()] if arguments.all else [chosen_cases(arguments)]
+        [list(README), list(TYPES), list(TOGETHER), list(SCRIPTS), *all_cases()]
+        if arguments.all
+        else [chosen_cases(arguments)]
     ):
         compare(report, cases, arguments.rounds, arguments.seconds)
     report.close()

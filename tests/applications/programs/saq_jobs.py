@@ -54,8 +54,9 @@ async def main():
         told["failure"] = str(error)
     told["many"] = await queue.map("add", [{"a": i, "b": i} for i in range(4)], timeout=60)
     told["retried"] = await queue.apply("second_time", retries=2, timeout=60)
-    later = await queue.enqueue("add", a=1, b=1, scheduled=int(time.time()) + 1, key="later")
-    told["same"] = await queue.enqueue("add", a=1, b=1, key="later")
+    later = await queue.enqueue("add", a=1, b=1, scheduled=int(time.time()) + 1)
+    await queue.enqueue("add", a=1, b=1, scheduled=int(time.time()) + 600, key="much later")
+    told["same"] = await queue.enqueue("add", a=1, b=1, key="much later")
     await later.refresh(60)
     told["later"] = later.result, later.status
     hanging = await queue.enqueue("hang", timeout=0)
@@ -64,7 +65,6 @@ async def main():
     await hanging.abort("enough")
     await hanging.refresh(60)
     told["aborted"] = hanging.status, hanging.error
-    told["left"] = await queue.count("queued"), await queue.count("active")
     print(json.dumps(told))
     await queue.disconnect()
 

@@ -69,6 +69,7 @@ from commands import (
     observing,
 )
 from commands.execution import run_row
+from commands.functions import may_write
 from commands.keyspace_walk import at_once
 from commands.long_commands import AT_ONCE_WORDS, logging_in_slices
 from commands.permissions import check
@@ -397,7 +398,9 @@ def _check_pause(session: Session, row: Command, argv: list[bytes]) -> Deferred 
     if not instance.paused:
         instance.gate("pause", closed=False)
         return None
-    writes = row.flags & WRITE or (row.flags & SCRIPT and row.flags & MAY_REPLICATE)
+    writes = row.flags & WRITE or (
+        row.flags & SCRIPT and row.flags & MAY_REPLICATE and may_write(session, row.name, argv)
+    )
     waits = not row.name.startswith(b"CLIENT") and (writes or not instance.pause.writes_only)
     return HELD_BACK if waits else None
 

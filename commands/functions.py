@@ -24,7 +24,7 @@ from commands.function_libraries import Library, functions_of, names_of, read_li
 from commands.introspection import describe_subcommands
 from commands.keyspace_walk import at_once
 from commands.script_runs import Run
-from commands.scripting import KEYS, MAY_WRITE, RUNS
+from commands.scripting import KEYS, MAY_WRITE, RUNS, require_room_for_script, script_may_write, show
 from errors import (
     BAD_DATA_FORMAT,
     FUNCTION_FLUSH_OPTION,
@@ -40,7 +40,6 @@ from errors import (
     NUMKEYS_BAD,
     NUMKEYS_NEGATIVE,
     NUMKEYS_TOO_LARGE,
-    OUT_OF_MEMORY_FOR_SCRIPT,
     PAYLOAD_WITHOUT_FUNCTION,
     UNKNOWN_OR_WRONG_SUBCOMMAND,
     WRONG_PAYLOAD,
@@ -75,6 +74,7 @@ def fcall_ro(session: Session, argv: list[bytes]) -> Reply:
 
 def _call(session: Session, argv: list[bytes], *, read_only: bool) -> Reply:
     instance = session.instance
+    show(session, argv)
     functions = functions_of(instance)
     found = functions.find(argv[1])
     if found is None:
@@ -85,13 +85,21 @@ def _call(session: Session, argv: list[bytes], *, read_only: bool) -> Reply:
     if read_only and not no_writes:
         raise CommandError(FUNCTION_WRITES)
     allow_oom = no_writes or b"allow-oom" in function.flags
-    if not allow_oom and not instance.script_has_room:
-        raise CommandError(OUT_OF_MEMORY_FOR_SCRIPT)
+    if not allow_oom:
+        require_room_for_script(session)
     if instance.read_observer is not None:
         instance.read_observer.observe_any_key(session)
     run = Run(session, argv[1], no_writes, allow_oom)
     run.request = argv
     return functions.start(library, function, run, key_count, argv[3:])
+
+
+def may_write(session: Session, name: bytes, argv: list[bytes]) -> bool:
+    """Return False if what EVAL, EVALSHA or FCALL runs has the flag no-writes."""
+    if name != b"FCALL":
+        return name == b"EXEC" or script_may_write(session, argv)
+    found = functions_of(session.instance).find(argv[1])
+    return found is None or b"no-writes" not in found[1].flags
 
 
 def _key_count(argv: list[bytes]) -> int:

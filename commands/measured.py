@@ -103,6 +103,8 @@ def finish_work(session: Session, argv: list[bytes], seconds: float, reply: Repl
     count.failed += isinstance(reply, CommandError)
     count.add(seconds, 1)
     _note_time(session, row, argv, seconds)
+    if row.name == b"EXEC":  # it is shown behind what it has run
+        show(session, argv)
 
 
 def uncount(session: Session, argv: list[bytes]) -> None:
@@ -127,10 +129,10 @@ def count_refused(session: Session, table: Mapping[bytes, Command], argv: list[b
 
 def note(session: Session, row: Command, argv: list[bytes], seconds: float, reply: Reply) -> None:
     """Show a request that ran to monitors, and note its time, unless `reply` is work that has just begun."""
-    row = row.of(argv)
-    if type(reply) is not GeneratorType:
+    row, has_ended = row.of(argv), type(reply) is not GeneratorType
+    if has_ended:
         _note_time(session, row, argv, seconds)
-    if not row.flags & (ADMIN | SKIP_MONITOR):
+    if not row.flags & (ADMIN | SKIP_MONITOR) and (has_ended or row.name != b"EXEC"):
         show(session, argv)
 
 

@@ -364,11 +364,15 @@ class Scripts:
 
     def may_run(self, *argv: Any) -> Any:
         """Return whether the user may run a command; None and an error if there is no such command."""
-        row = TABLE.get(fold(argv[0])) if type(argv[0]) is bytes else None
-        if row is None or self.run is None or any(type(word) is not bytes for word in argv):
+        try:
+            words = self._as_words(argv)
+        except CommandError as error:
+            return None, error.text.removeprefix(b"ERR ")
+        row = TABLE.get(fold(words[0]))
+        if row is None or self.run is None:
             return None, SCRIPT_UNKNOWN_TO_CHECK
         user = self.run.user
-        return not user.is_restricted or denial_of(user, row.of(argv), list(argv)) is None
+        return not user.is_restricted or denial_of(user, row.of(words), words) is None
 
     def call(self, *words: Any) -> Any:
         """Run a command for a script; return its reply as lupa is to pass it on."""

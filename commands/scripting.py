@@ -31,6 +31,7 @@ from errors import (
     NO_SCRIPT_RUNS,
     NUMKEYS_NEGATIVE,
     NUMKEYS_TOO_LARGE,
+    OUT_OF_MEMORY,
     OUT_OF_MEMORY_FOR_SCRIPT,
     SCRIPT_DEBUG_REFUSED,
     SCRIPT_FLUSH_OPTION,
@@ -38,7 +39,7 @@ from errors import (
     CommandError,
 )
 from replies import OK, Reply
-from scripts.shebang import Script
+from scripts.shebang import Script, parse
 from session import Session
 from users.rules import changed
 from users.user import User
@@ -76,24 +77,32 @@ def evalsha_ro(session: Session, argv: list[bytes]) -> Reply:
     return _evalsha(session, argv, read_only=True)
 
 
+def show(session: Session, argv: list[bytes]) -> None:
+    """Show a request to monitors before what its script calls."""
+    if session.instance.is_observed:
+        measured.show(session, argv)
+
+
 def _eval(session: Session, argv: list[bytes], *, read_only: bool) -> Reply:
+    show(session, argv)
     key_count = _key_count(argv)
     script = scripts_of(session.instance).load(argv[1])
     return _run(session, script, key_count, argv, read_only)
 
 
 def _evalsha(session: Session, argv: list[bytes], *, read_only: bool) -> Reply:
+    show(session, argv)
     key_count = _key_count(argv)
     if session.instance.pool is not None and not session.id:
         raise CommandError(NO_SCRIPT)  # the instance that submitted it did not know it, so none does
     return _run(session, _known(session, argv[1]), key_count, argv, read_only)
 
 
-def require_room_for_script(session: Session, refusal: bytes) -> None:
+def require_room_for_script(session: Session) -> None:
     """Raise CommandError if there is no memory for a client's script. An entry of a pool runs on every instance."""
     instance = session.instance
     if session.id and instance.eviction.limit_bytes and not instance.script_has_room:
-        raise CommandError(refusal)
+        raise CommandError(OUT_OF_MEMORY_FOR_SCRIPT if session.is_executing else OUT_OF_MEMORY)
 
 
 def text_of(session: Session, argv: list[bytes]) -> bytes:
@@ -139,6 +148,15 @@ def _known(session: Session, sha: bytes) -> Script:
     raise CommandError(NO_SCRIPT)
 
 
+def script_may_write(session: Session, argv: list[bytes]) -> bool:
+    """Return False if the script of an EVAL or EVALSHA has the flag no-writes."""
+    try:
+        script = parse(b"", argv[1]) if fold(argv[0]) == b"EVAL" else _known(session, argv[1])
+    except CommandError:
+        return True
+    return script.flags is None or b"no-writes" not in script.flags
+
+
 def _key_count(argv: list[bytes]) -> int:
     count = parse_integer(argv[2])
     if count > len(argv) - 3:
@@ -152,12 +170,10 @@ def _run(session: Session, script: Script, key_count: int, argv: list[bytes], re
     instance, allow_oom = session.instance, False
     if script.flags is not None:
         read_only, allow_oom = read_only or b"no-writes" in script.flags, b"allow-oom" in script.flags
-        if not allow_oom:
-            require_room_for_script(session, OUT_OF_MEMORY_FOR_SCRIPT)
+        if not (allow_oom or b"no-writes" in script.flags):
+            require_room_for_script(session)
     if instance.read_observer is not None:
         instance.read_observer.observe_any_key(session)
-    if instance.is_observed:
-        measured.show(session, argv)
     scripts: Scripts = instance.scripts
     return scripts.start(script, key_count, argv[3:], Run(session, script.sha, read_only, allow_oom))
 

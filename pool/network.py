@@ -29,7 +29,7 @@ from commands.permissions import check
 from commands.scripting import require_room_for_script, text_of, with_permissions
 from commands.transactions import as_entry, merge, refuse_queued, take
 from engine import Engine
-from errors import OUT_OF_MEMORY, POOL_STALE, POOL_TOO_LARGE, CommandError
+from errors import POOL_STALE, POOL_TOO_LARGE, CommandError
 from net.connection import Connection
 from net.listener import Server, clock_ahead_ms
 from net.turn import TURN_SECONDS, Turn
@@ -91,7 +91,7 @@ def _submit_script(session: Session, argv: list[bytes]) -> Reply:
     """
     if fold(argv[0]) == b"EVALSHA":
         argv[0], argv[1] = b"EVAL", text_of(session, argv)
-    require_room_for_script(session, OUT_OF_MEMORY)
+    require_room_for_script(session)
     return SUBMIT
 
 

@@ -70,6 +70,14 @@ MONITORED: list[Any] = [
     *("SLOWLOG LEN", "GET a b", "NOSUCH b", "GET", "KEYS *", "MULTI", "SET k v", "PING", "CONFIG GET save", "EXEC"),
     *("MULTI", "GET k", "DISCARD", "EXEC", "SUBSCRIBE ch", "UNSUBSCRIBE", "WATCH k", "BLPOP nokey 0.01", "SET a 1 EX"),
     *("MULTI", "MONITOR", "EXEC", "RESET", "SHUTDOWN ABORT", "PUBLISH a b", "LATENCY LATEST", r"\GET a", r"\SET a b"),
+    ["EVAL", "redis.call('set', KEYS[1], ARGV[1]) redis.pcall('nosuch') return redis.call('GET', 'a')", "1", "k", "v"],
+    *(
+        ["EVAL_RO", "return redis.pcall('set', 'a', 1)", "0"],
+        ["EVALSHA", "f" * 40, "0"],
+        ["SCRIPT", "LOAD", "return 1"],
+    ),
+    *("EVALSHA e0e1f9fabfc9d4800c877a703b823ac0578ff8db 0", "EVAL x( 0", "EVAL return 1", "FCALL nosuch 0"),
+    *("MULTI", ["EVAL", "return redis.call('incr', 'n')", "0"], "EXEC"),
     *(r"\MONITOR", "PING 1", r"\RESET", "PING 2"),
 ]
 
@@ -98,7 +106,7 @@ def lines_until(monitor: Raw, marker: bytes) -> list[bytes]:
     """Read the lines of a monitor up to one with the marker, without times and addresses."""
     lines: list[bytes] = []
     while not lines or marker not in lines[-1]:
-        lines.append(re.sub(rb"^\+[0-9]+\.[0-9]{6} (\[\d+) [0-9.:]+\]", rb"+\1]", monitor.read_reply()))
+        lines.append(re.sub(rb"^\+[0-9]+\.[0-9]{6} (\[\d+) (?:[0-9.:]+|lua)\]", rb"+\1]", monitor.read_reply()))
     return lines
 
 

@@ -22,6 +22,7 @@ READS = st.one_of(
     st.tuples(st.sampled_from(["GET", "EXISTS", "STRLEN", "PEXPIRETIME"]), KEYS),
     st.tuples(st.just("MGET"), KEYS, KEYS),
     st.tuples(st.sampled_from(["DBSIZE", "KEYS *", "PING"])),
+    st.tuples(st.just("EVAL_RO return(redis.call('GET',KEYS[1])) 1"), KEYS),
 )
 CHANGES = st.one_of(
     st.tuples(st.just("SET"), KEYS, st.sampled_from("123")),
@@ -33,6 +34,7 @@ CHANGES = st.one_of(
     st.tuples(st.just("MOVE"), KEYS, st.just("1")),
     st.tuples(st.just("COPY"), KEYS, KEYS, st.just("DB 2")),
     st.tuples(st.just("PERSIST"), KEYS),
+    st.tuples(st.just("EVAL redis.call('DEL',KEYS[1])return(redis.call('SET',KEYS[2],'8')) 2"), KEYS, KEYS),
     st.tuples(st.sampled_from(["FLUSHALL", "FLUSHDB", "SWAPDB 0 1", "SWAPDB 1 2"])),
 )
 

@@ -73,7 +73,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: Any) -> Generator[None, A
     """Say where the log of a failed test is."""
     report = yield
     kept = item.config.stash.get(LOG_KEY, None)
-    if kept is not None and report.when == "call" and report.failed and "godis_server" in item.fixturenames:
+    if kept is not None and report.when == "call" and report.failed and "godis_server" in getattr(item, "fixturenames", ()):
         kept.is_needed = True
         since, until = int(call.start * 1000), int(time.time() * 1000) + 1
         report.sections.append(("Godis log", f"godis log {kept.path} --since {since} --until {until}"))

@@ -72,8 +72,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_runtest_makereport(item: pytest.Item, call: Any) -> Generator[None, Any, Any]:
     """Say where the log of a failed test is."""
     report = yield
-    kept = item.config.stash.get(LOG_KEY, None)
-    if kept is not None and report.when == "call" and report.failed and "godis_server" in getattr(item, "fixturenames", ()):
+    kept = item.config.stash.get(LOG_KEY, None) if "godis_server" in getattr(item, "fixturenames", ()) else None
+    if kept is not None and report.when == "call" and report.failed:
         kept.is_needed = True
         since, until = int(call.start * 1000), int(time.time() * 1000) + 1
         report.sections.append(("Godis log", f"godis log {kept.path} --since {since} --until {until}"))

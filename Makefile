@@ -100,7 +100,7 @@ $(VENV)/bench.stamp: $(VENV)/test.stamp bench/requirements.txt
 
 $(VENV)/applications.stamp: $(VENV)/test.stamp $(addprefix tests/applications/,requirements.txt redis-py-5.txt programs/package.json)
 	$(PIP) -r tests/applications/requirements.txt
-	$(PIP) --target $(VENV)/redis-py-5 --upgrade -r tests/applications/redis-py-5.txt
+	$(PIP) --no-warn-conflicts --target $(VENV)/redis-py-5 --upgrade -r tests/applications/redis-py-5.txt
 	@mkdir -p $(VENV)/node && cp tests/applications/programs/package.json $(VENV)/node
 	! command -v npm >/dev/null || npm install --prefix $(VENV)/node --no-package-lock --no-audit --no-fund --silent --ignore-scripts
 	touch $@

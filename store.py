@@ -629,6 +629,7 @@ class Keyspace:
                 setattr(self, name, theirs)
                 setattr(other, name, mine)
         for db in (self, other):
+            db.follow_careful()
             if db.listener is not None:
                 db.listener.all_changed(db)
 

@@ -54,6 +54,7 @@ CASES: list[tuple[str, Any]] = [  # requests of one client, the last one's reply
     ("SET k v; WATCH k; SWAPDB 0 1; MULTI; EXEC", NULL_ARRAY),
     ("SELECT 1; SET k v; SELECT 0; WATCH k; SWAPDB 0 1; MULTI; EXEC", NULL_ARRAY),
     ("WATCH k; SWAPDB 0 1; MULTI; EXEC", []),
+    ("SET other v; WATCH k; SWAPDB 0 1; SET k v; MULTI; EXEC", NULL_ARRAY),
     ("SET k v; WATCH k; SELECT 1; FLUSHDB; MULTI; EXEC", []),
     ("FLUSHALL; SWAPDB 0 1; SET k v; WATCH k; MULTI; EXEC", []),
     ("SET k v; WATCH k; RENAME k n; MULTI; EXEC", NULL_ARRAY),

@@ -93,12 +93,9 @@ def _touches(argv: Sequence[bytes], matches: Callable[[bytes], bool]) -> bool:
 
 
 def _show_line(time_ms: int, database: int, argv: Sequence[bytes]) -> None:
-    words = [quote(word) if not word or b" " in word or SPECIAL.search(word) else word for word in _short(argv)]
+    short = cut(argv, MOST_WORDS, MOST_WORD_BYTES)
+    words = [quote(word) if not word or b" " in word or SPECIAL.search(word) else word for word in short]
     print(f"{show_time(time_ms) if time_ms else '-':29}  db{database}  {b' '.join(words).decode()}")
-
-
-def _short(argv: Sequence[bytes]) -> list[bytes]:
-    return cut(argv, MOST_WORDS, MOST_WORD_BYTES)
 
 
 def _show_json(time_ms: int, database: int, argv: Sequence[bytes]) -> None:

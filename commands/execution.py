@@ -33,8 +33,7 @@ def run(session: Session, row: Command, argv: list[bytes], may_take_slices: bool
     try:
         if session.user.is_restricted:
             check(session, row.of(argv), argv)
-        observer = session.instance.observer
-        reply = row.run(session, argv) if observer is None else observer.run(session, row, argv)
+        reply = run_row(session, row, argv)
         if may_take_slices and row.flags & SCRIPT and type(reply) is GeneratorType:
             return reply
         while type(reply) is GeneratorType:

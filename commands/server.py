@@ -253,12 +253,7 @@ def _parse_shutdown_options(words: list[bytes]) -> set[bytes]:
 # ---- DEBUG, MEMORY
 
 
-@command(
-    "DEBUG",
-    "SLEEP seconds",
-    arity=-2,
-    flags=OPERATOR,
-)
+@command("DEBUG", "SLEEP seconds", arity=-2, flags=OPERATOR)
 def debug(session: Session, argv: list[bytes]) -> Reply:
     """Stall the whole server, to test clients; `enable-debug-command` sets which connections may do so.
 

@@ -193,13 +193,11 @@ class Connection(Outbox):
         ):
             pieces: list[bytes] | None = None
             if len(requests) == 1:
-                run_one = self.run_one
-                reply = run_one(session, requests[0])
+                reply = self.run_one(session, requests[0])
                 replies = [reply]
                 pieces = OK_PIECES if reply is OK else encode_short(replies, session.resp3)
             else:
-                run = self.run
-                replies = run(session, requests)
+                replies = self.run(session, requests)
                 if len(replies) == len(requests):
                     pieces = encode_short(replies, session.resp3)
             if pieces is not None and not session.closing:

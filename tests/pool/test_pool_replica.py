@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pool_logs import outcome, outcomes, random_log
 from pool_member import START_MS, THEM, US, Member, add, copy_of, make, outcome_of
-from servers import PATIENCE_SECONDS, ROOT
+from servers import printed_under
 from tables import for_each
 
 from commands.long_commands import AT_ONCE_WORDS, PART_WORDS
@@ -244,16 +242,8 @@ print(*pool_logs.outcomes({every}, {pauses}))
 def test_random_logs_come_out_alike_in_processes_with_other_hash_seeds(
     hash_seed: str, every: int, pauses: bool
 ) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", APPLY_ELSEWHERE.format(every=every, pauses=pauses)],
-        env={**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests' / 'support'}"},
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_SECONDS,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == outcomes(0)
+    printed = printed_under(hash_seed, APPLY_ELSEWHERE.format(every=every, pauses=pauses))
+    assert printed.split() == outcomes(0)
 
 
 def test_the_comparison_notices_one_key_more(tmp_path: Path) -> None:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from random import Random
 
 import pytest
 import scripts_of_pool
 from random_scripts import random_script
-from servers import PATIENCE_SECONDS, ROOT, GodisProcess, RedisProcess
+from servers import GodisProcess, RedisProcess, printed_under
 
 SCRIPTS = 400
 
@@ -38,16 +35,8 @@ print(scripts_of_pool.outcome({memory}))
 
 @pytest.mark.parametrize("hash_seed", ["1", "2"])
 def test_scripts_come_out_alike_in_processes_with_other_hash_seeds(hash_seed: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", APPLY.format(memory=int(hash_seed) * 1_000_000)],
-        env={**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests' / 'support'}"},
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_SECONDS,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == scripts_of_pool.outcome(0)
+    printed = printed_under(hash_seed, APPLY.format(memory=int(hash_seed) * 1_000_000))
+    assert printed == scripts_of_pool.outcome(0)
 
 
 def test_the_comparison_of_outcomes_notices_a_difference() -> None:

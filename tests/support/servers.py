@@ -46,7 +46,7 @@ def require(condition: object, reason: str) -> None:
     if not condition:
         if os.environ.get("GODIS_TEST_STRICT") == "1":
             pytest.fail(reason)
-        pytest.skip(reason)
+        pytest.skip(reason, allow_module_level=True)
 
 
 def require_program(name: str) -> str:
@@ -54,6 +54,20 @@ def require_program(name: str) -> str:
     path = shutil.which(name)
     require(path, f"{name} is not installed")
     return str(path)
+
+
+def printed_under(hash_seed: str, code: str) -> str:
+    """Run code in another Python, which hashes with this seed; return what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests' / 'support'}"},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
 
 
 def wait_until(predicate: Callable[[], object], seconds: float = 5, what: str = "") -> None:

@@ -111,18 +111,29 @@ class Engine:
     def __init__(self, instance: Instance, table: Mapping[bytes, Command] = TABLE) -> None:
         self.instance = instance
         self.may_be_late = False  # a command has run that may take long
-        table = {**HIDDEN, **table}
-        table = {name: measured.counted(row, instance.measures.counts) for name, row in table.items()}
-        # Clients send a name in upper or lower case. The table holds both; only a mixture has to be folded.
-        self.table = {**table, **{name.lower(): row for name, row in table.items()}}
+        self._rows = {**HIDDEN, **table}
+        self.table: dict[bytes, Command] = {}  # what was asked for, in upper and lower case
         self.replaying = Session(instance, 0)
         self.replaying.user = User.unrestricted(b"")
         self.replaying.authenticated = True
         observing.attach(instance)
 
+    def find(self, name: bytes) -> Command | None:
+        """Return the row of a command, in whatever case its name is, or None.
+
+        An instance counts its calls, so it has rows of its own. Each is made when it is first asked for: all of them
+        would take 1.7 ms of a start.
+        """
+        folded = fold(name)
+        row = self.table.get(folded)
+        if row is None and folded in self._rows:
+            row = measured.counted(self._rows[folded], self.instance.measures.counts)
+            self.table[folded] = self.table[folded.lower()] = row
+        return row
+
     def lookup(self, argv: list[bytes]) -> Command:
         """Return the table's row for a request. Raises CommandError, with Redis's text, for an unknown command."""
-        row = self.table.get(fold(argv[0]))
+        row = self.find(argv[0])
         if row is None:
             raise unknown_command(argv)
         return row
@@ -192,7 +203,7 @@ class Engine:
                 self.may_be_late = True
             return measured.run(session, row, argv, count)
         except CommandError as error:
-            measured.count_refused(session, self.table, argv, ran=count is not None)
+            measured.count_refused(session, self.find(argv[0]), argv, ran=count is not None)
             observing.end_caching(session, argv)
             return self.refuse(refuse_queued(session, argv, error))
         except MemoryError:
@@ -204,7 +215,7 @@ class Engine:
         """Run a request of many megabytes; return its reply, or work that writes its effects to the log in slices."""
         if len(argv[0]) > LONGEST_NAME_BYTES:  # hashing a name of many megabytes takes long
             return self.refuse(unknown_command(argv))
-        row = self.table.get(argv[0]) or self.table.get(fold(argv[0]))
+        row = self.find(argv[0])
         row = row and row.of(argv)
         if row is None or not row.flags & WRITE or not row.accepts(len(argv)) or self.instance.pool is not None:
             return self.run(session, [argv])[0]
@@ -226,7 +237,7 @@ class Engine:
         """
         columns = requests.columns if type(requests) is Columns else None
         name = columns[0][0] if columns is not None else requests[0][0]
-        row = self.table.get(name)
+        row = self.table.get(name) or self.find(name)
         if row is None or row.run_many is None or self.instance.closed_gates or session.restricted:
             return None
         if columns is None and (name != requests[-1][0] or len(requests) == 1):
@@ -337,7 +348,7 @@ class Engine:
     def apply_many(self, db: int, batch: Sequence[list[bytes]]) -> bool:
         """Run a batch of effects by column. Return False, and do nothing, if they must be applied one by one."""
         session = self.replaying
-        row = self.table.get(batch[0][0])
+        row = self.find(batch[0][0])
         if row is None or row.run_many is None or not row.flags & WRITE or db >= len(session.store.databases):
             return False
         session.db = session.store.databases[db]

@@ -112,9 +112,8 @@ def uncount(session: Session, argv: list[bytes]) -> None:
     _count_of(session, row_of(argv), argv).take_back()
 
 
-def count_refused(session: Session, table: Mapping[bytes, Command], argv: list[bytes], *, ran: bool) -> None:
-    """Count a request that ended with an error, before it ran or when it `ran`."""
-    row = table.get(fold(argv[0]))
+def count_refused(session: Session, row: Command | None, argv: list[bytes], *, ran: bool) -> None:
+    """Count a request that ended with an error, before it ran or when it `ran`; `row` is None if there is none."""
     if row is None:
         return
     count, named = _count_of(session, row, argv), row.of(argv)

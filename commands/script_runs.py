@@ -469,7 +469,7 @@ class Scripts:
         if row.name in WAITS and b"BLOCK" in map(fold, argv):
             raise CommandError(SCRIPT_BLOCKS % argv[0])
         is_special = row.subcommands or row.flags & (MAY_REPLICATE | EVERYWHERE) or row.name in WAITS
-        count = NOT_COUNTED if row.subcommands else self.instance.measures.counts[row.name]
+        count = NOT_COUNTED if row.subcommands else self.instance.measures.counts.of(row.name, row.swift)
         if not is_special and len(argv[0]) < LONGEST_NAME_BYTES and len(self._rows) < MOST_SPELLINGS:
             self._rows[argv[0]] = row, count
         elif row.of(argv).flags & (WRITE | MAY_REPLICATE | EVERYWHERE):

@@ -33,7 +33,7 @@ from typing import Any
 import gevent
 from gevent.event import Event
 
-from commands import LONGEST_NAME_BYTES, fold
+from commands import LONGEST_NAME_BYTES
 from commands.execution import execute
 from commands.help import with_hint
 from commands.measured import finish_work
@@ -338,7 +338,7 @@ class Connection(Outbox):
             self.as_text = is_text
         if not is_text:
             return self._encode(reply, pieces)
-        row = self.engine.table.get(fold(argv[0]))
+        row = self.engine.find(argv[0])
         if row is None:
             return self._spell_text(text_pieces(reply), pieces)
         return self._spell_text(

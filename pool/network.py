@@ -288,7 +288,7 @@ class PoolConnection(Connection):
 
     def _is_write(self, argv: list[bytes]) -> bool:
         """Return True if a request may be submitted together with those before it."""
-        row = self.engine.table.get(argv[0]) or self.engine.table.get(fold(argv[0]))
+        row = self.engine.find(argv[0])
         return row is not None and bool(row.of(argv).flags & (WRITE | EVERYWHERE)) and not row.flags & BLOCKING
 
     def _wait_for_entry(

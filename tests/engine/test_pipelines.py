@@ -238,7 +238,7 @@ def test_a_bug_in_a_pipeline_is_an_error_for_each_request(
         raise ZeroDivisionError("no value of a user")
 
     client = Bench().connect()
-    monkeypatch.setattr(client.bench.engine.table[b"GET"], "run_many", broken)
+    monkeypatch.setattr(client.bench.engine.lookup([b"GET"]), "run_many", broken)
     replies = client.bench.engine.run(client.session, [[b"GET", b"secret"]] * 3)
     assert [reply.text for reply in replies if isinstance(reply, CommandError)] == [INTERNAL] * 3
     assert "internal error in GET" in caplog.text

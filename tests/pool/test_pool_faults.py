@@ -26,7 +26,7 @@ from servers import PATIENCE_SECONDS, parse, require, wait_until
 ROUNDS = int(os.environ.get("GODIS_SOAK", "0"))
 SEED = os.environ.get("GODIS_SEED", "")
 # The short run waits for parts to come and go; in the meantime, fifty clients need not take all of two cores.
-PAUSE_SECONDS = 0 if ROUNDS else 0.2
+PAUSE_SECONDS = 0 if ROUNDS else 0.4
 # A pool that takes a snapshot and trims its log every second or so, and not once an hour.
 LINEARIZABLE = {"GODIS_POOL_READS": "linearizable", "GODIS_POOL_SNAPSHOT_ENTRIES": "200"}
 LIBFAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)

@@ -22,7 +22,7 @@ from rig.pool import Instance, Pool
 from servers import wait_until
 
 IS_SOAK = bool(os.environ.get("GODIS_SOAK"))
-GO_ON_WRITES = 1000 if IS_SOAK else 200
+GO_ON_WRITES = 1000 if IS_SOAK else 100
 HOLD_SECONDS = 5.0 if IS_SOAK else 1.0
 SERVES_WITHIN_SECONDS = 40
 

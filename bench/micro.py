@@ -210,7 +210,7 @@ def engines(report: Report, rounds: int = PASSES, requests: int = REPEATED) -> N
     passes: dict[str, Pass] = {}
     for name, argvs in (("GET", gets), ("SET", sets), ("TTL", ttls), ("EXPIRE", expires), ("INCR", incrs)):
         passes[f"{name} run"] = each(lambda number, argvs=argvs: engine.run(session, [argvs[number]]))  # type: ignore[misc]
-        command = engine.table[name.encode()].run
+        command = engine.lookup([name.encode()]).run
         passes[f"{name} command"] = each(lambda number, argvs=argvs, run=command: run(session, argvs[number]))  # type: ignore[misc]
         passes[f"{name} run, of 100"] = at_once(argvs)
     passes["nine GETs to a SET, run"] = each(lambda number: engine.run(session, [mixed[number]]))

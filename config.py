@@ -520,6 +520,8 @@ class Config:
     save: str
     embedded: bool
     test_commands: bool
+    read_only: bool
+    until: str | None  # the time of --read-only, as it was given
 
     def __init__(self, flags: Mapping[str, str | None], environment: Mapping[str, str]) -> None:
         """Parse every setting. Raises SettingError for the first invalid one."""
@@ -537,6 +539,8 @@ class Config:
         self.test_commands = bool(flags.get("--test-commands"))
         if self.test_commands and (self.pool is not None or not self.embedded):
             raise UsageError("--test-commands", "they are for a server that a test has started by --embedded, no pool")
+        self.read_only = bool(flags.get("--read-only"))
+        self.until = flags.get("--until")
         no_log = environment.get(NO_LOG_VARIABLE, "no")
         with _naming(NO_LOG_VARIABLE, no_log):
             if flags.get("--no-log") or parse_yes(no_log):
@@ -544,6 +548,10 @@ class Config:
         self.instance_id = self.instance_id or to_text(host_name())
         if self.pool is not None:
             self._check_pool()
+        if self.read_only and (self.data_dir or not self.appendonly):
+            raise UsageError("--read-only", "it shows the log that --log names: no pool, no --data-dir, no --no-log")
+        if self.read_only:
+            self.appendonly = False
         if self.requirepass and self.requirepass_file:
             raise UsageError("--requirepass-file", "the password cannot be given by --requirepass as well")
 

@@ -80,6 +80,7 @@ from errors import (
     NAMED_BYTES,
     ONLY_SUBSCRIBE,
     OUT_OF_MEMORY,
+    READ_ONLY,
     UNKNOWN_COMMAND,
     CommandError,
 )
@@ -395,6 +396,12 @@ def _check_key_locks(session: Session, row: Command, argv: list[bytes]) -> Defer
     return None if is_free else HELD_BACK
 
 
+def _check_read_only(session: Session, row: Command, argv: list[bytes]) -> None:
+    """Refuse writes to a log that is served as it is."""
+    if row.flags & WRITE:
+        raise CommandError(READ_ONLY)
+
+
 def _check_log(session: Session, row: Command, argv: list[bytes]) -> None:
     """Refuse writes while the log cannot be written."""
     failure = session.instance.log.failure
@@ -463,6 +470,7 @@ CHECKS: dict[str, Callable[[Session, Command, list[bytes]], Deferred | Work | No
     "script": _check_script,
     "blocked clients": _check_blocked_clients,
     "key locks": _check_key_locks,
+    "read only": _check_read_only,
     "log": _check_log,
     "pause": _check_pause,
     "pool": _check_pool,

@@ -391,6 +391,7 @@ TEXT_NO_KEY = b"ERR key not found"
 
 # server
 NO_AUTH = b"NOAUTH Authentication required."
+READ_ONLY = b"READONLY You can't write against a read only replica."
 LOG_FAILED = b"MISCONF Errors writing to the AOF file: %b"
 OUT_OF_MEMORY = b"OOM command not allowed when used memory > 'maxmemory'."
 UNKNOWN_SETTING = b"ERR Unknown option or number of arguments for CONFIG SET - '%b'"

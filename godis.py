@@ -2,6 +2,7 @@
 
 Usage:
   godis.py [options]
+  godis.py --read-only [--until=TIME] [options]
   godis.py ping [options]
   godis.py check LOG [--repair | --until=TIME --output=FILE]
   godis.py export LOG
@@ -9,6 +10,7 @@ Usage:
   godis.py import REDIS [--replace] [options]
   godis.py (-h | --help | --version)
 
+`--read-only` serves what the log holds, or held at a time: godis.py --log log.txt --read-only --until 2026-11-23T15:04
 `ping` asks a running server whether it serves, and exits 0 or 1.
 `check` verifies a log and reports what it holds; it exits 0 if it is whole, 1 if not, 2 if it could not be read.
 `export` writes a log to stdout as plain commands: godis.py export log.txt | redis-cli --pipe
@@ -77,7 +79,9 @@ Options:
   --embedded                 For a parent process: write the addresses to stdout, and stop when stdin ends.
   --test-commands            For tests, with --embedded: DEBUG CLOCK moves the time, DEBUG STATE saves all keys.
   --repair                   Drop what is damaged, and keep the original beside the log.
-  --until TIME               Write or show the log as it was before TIME: Unix seconds or ms, or 2026-11-23T15:04:05.
+  --read-only                Serve a log that stays as it is, also while another process writes to it. Refuse writes.
+  --until TIME               Serve, write or show the log as it was before TIME: Unix seconds or ms, or
+                             2026-11-23T15:04:05.
   --output FILE              Write it to this new file.
   --since TIME               Show what is of this TIME or later.
   --key PATTERN              Show what may have changed keys that match, as KEYS has it.

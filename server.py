@@ -119,18 +119,28 @@ def recover_and_listen(
     logger.info("Godis %s, instance %s, pid %d, gevent %s", VERSION, instance.id, os.getpid(), GEVENT_VERSION)
     if isinstance(log, AppendOnlyLog):
         recover(log, config, store, engine)
+    shown_ms = load_read_only(instance, engine) if config.read_only else None
     store.log = log
     instance.apply_settings()
-    store.tick(int(time() * 1000))
-    if config.test_commands:
+    if config.test_commands or shown_ms is not None:
         from net.manual_clock import ManualClock  # noqa: PLC0415
 
-        instance.clock = ManualClock(instance)
+        instance.clock = ManualClock(instance, shown_ms)
+    store.tick(int(time() * 1000) if instance.clock is None else instance.clock.now_ms())
     gc_policy.begin()
     network = Server(instance, engine, log, tls)
     for place in network.listen(bound):
         logger.info("serving on %s", place)
     return network
+
+
+def load_read_only(instance: Instance, engine: Engine) -> int | None:
+    """Load the log of --read-only. Return the time at which it is shown, in Unix ms; None: now. Raises LogError."""
+    from cli.read_only import load  # noqa: PLC0415  # it imports the tools for logs
+
+    if os.path.isdir(instance.config.log):
+        instance.config.log = log_in_directory(instance.config.log)
+    return load(instance, engine, loading)
 
 
 def load_users(instance: Instance) -> None:
@@ -354,7 +364,7 @@ def remark(log: AppendOnlyLog, config: Config, report: ReplayReport) -> None:
 
 def announce(config: Config) -> None:
     """Log the settings that an operator easily overlooks."""
-    if config.default_ttl_seconds:
+    if config.default_ttl_seconds and not config.read_only:
         logger.info(
             "a SET without a TTL lives %s; --default-ttl 0 for no end", show_duration(config.default_ttl_seconds)
         )

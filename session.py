@@ -42,7 +42,7 @@ from users.registry import Users
 from users.user import User
 
 # The gates that may defer or refuse a request, in the order in which a request passes them: see `Engine.admit`.
-GATES = ("script", "blocked clients", "key locks", "log", "pause", "pool", "memory")
+GATES = ("script", "blocked clients", "key locks", "read only", "log", "pause", "pool", "memory")
 
 
 PAUSED = object()  # the outcome of a script that has paused

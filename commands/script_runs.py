@@ -50,6 +50,7 @@ from errors import (
     LOG_FAILED,
     NO_SCRIPT_RUNS,
     OUT_OF_MEMORY,
+    READ_ONLY,
     SCRIPT_ARGUMENTS,
     SCRIPT_ARITY,
     SCRIPT_BLOCKS,
@@ -481,6 +482,8 @@ class Scripts:
         """Raise CommandError if a script must not write now. Memory is checked until its first write."""
         if run.read_only:
             raise CommandError(SCRIPT_IS_READ_ONLY)
+        if self.instance.config.read_only:
+            raise CommandError(READ_ONLY)
         failure = self.instance.log.failure
         if failure is not None:
             raise CommandError(LOG_FAILED % failure)

@@ -1,4 +1,4 @@
-"""Export of a log: as a copy up to a point in time (`copy_until`), or as plain RESP commands (`export`).
+"""What is read of a log that stays as it is: a copy up to a time (`copy_until`), plain RESP (`export`), its commands.
 
 1. It never changes the log itself, does not know the keyspace, and prints nothing.
 2. It leaves out a torn tail, as a start of the server cuts it off.
@@ -10,12 +10,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from math import inf
 from typing import BinaryIO
 
 from errors import LogError
 from log.kept import kept_logs
 from log.reader import BLOCK_BYTES, Fault, Kind, Unit, find_batch, is_text_log, linked, units
 from log.replay import (
+    Apply,
+    ApplyMany,
     Player,
     Refused,
     ReplayReport,
@@ -90,22 +93,63 @@ def log_that_reaches(path: str, until_ms: int) -> str:
     return path
 
 
+def units_until(path: str, log: BinaryIO, text: bool, until_ms: float, progress: Progress) -> Iterator[Unit]:
+    """Yield the units of a log as it was before `until_ms`. Raises DamagedLog if what is read is corrupt.
+
+    They end before the first batch of that time or later, even if the clock was set back afterwards: so they make a
+    state that existed. Commands without a time belong to the batch before them, lines of text to the batch after them.
+    """
+    undated = text
+    for unit in whole_units(path, log, text, progress):
+        if unit.kind is Kind.BATCH:
+            if unit.time_ms >= until_ms and not undated:
+                return
+            undated = False
+        yield unit
+
+
+def play_until(
+    path: str,
+    apply: Apply,
+    now_ms: int,
+    default_ttl_ms: int,
+    progress: Progress = no_progress,
+    *,
+    until_ms: float = inf,
+    apply_many: ApplyMany | None = None,
+) -> ReplayReport:
+    """Pass the commands of a log as it was before `until_ms` to `apply`, as `replay` does, and leave the file alone.
+
+    The report's `torn_bytes` are those behind them. Raises LogError.
+    """
+    with open_existing(path) as log:
+        size = os.fstat(log.fileno()).st_size
+        text = is_text(path, log)
+        dated = find_batch(log, 0, size) if text else None
+        report = ReplayReport()
+        player = Player(apply, report, dated[1] if dated else now_ms, default_ttl_ms, apply_many)
+        try:
+            for unit in units_until(path, log, text, until_ms, progress):
+                player.play(unit)
+        except Fault as fault:
+            raise damaged(path, fault.offset, fault.reason) from fault
+        except Refused as error:
+            raise damaged(path, error.start, f"a command there is refused: {error.text}") from error
+    report.torn_bytes = size - (player.multi_start if player.multi_start >= 0 else report.bytes)
+    return report
+
+
 def copy_until(path: str, until_ms: int, output: str, progress: Progress = no_progress) -> tuple[int, int]:
     """Write a log as it was before `until_ms` to a new file. Return its size and the time of its last batch.
 
-    The copy ends before the first batch of that time or later, even if the clock was set back afterwards: so it holds a
-    state that existed. Commands without a time belong to the batch before them, lines of text to the batch after them.
     Raises LogError, also if the file exists.
     """
     with open_existing(path) as log:
         end = last_ms = 0
-        undated = text = is_text(path, log)
-        for unit in whole_units(path, log, text, progress):
-            if unit.kind is Kind.BATCH:
-                if unit.time_ms >= until_ms and not undated:
-                    break
-                undated, last_ms = False, unit.time_ms
+        for unit in units_until(path, log, is_text(path, log), until_ms, progress):
             end = unit.end
+            if unit.kind is Kind.BATCH:
+                last_ms = unit.time_ms
         log.seek(0)
         try:
             with open(output, "xb", opener=same_mode(log)) as copy:
@@ -142,20 +186,7 @@ def export(
             selected = database
         write(encode_command(argv))
 
-    with open_existing(path) as log:
-        size = os.fstat(log.fileno()).st_size
-        text = is_text(path, log)
-        dated = find_batch(log, 0, size) if text else None
-        report = ReplayReport()
-        player = Player(apply, report, dated[1] if dated else now_ms, default_ttl_ms)
-        try:
-            for unit in whole_units(path, log, text, progress):
-                player.play(unit)
-        except Fault as fault:
-            raise damaged(path, fault.offset, fault.reason) from fault
-        except Refused as error:
-            raise damaged(path, error.start, f"a command there is refused: {error.text}") from error
-        return size - (player.multi_start if player.multi_start >= 0 else report.bytes)
+    return play_until(path, apply, now_ms, default_ttl_ms, progress).torn_bytes
 
 
 def copy_range(log: BinaryIO, end: int, copy: BinaryIO) -> None:

@@ -1,4 +1,4 @@
-"""The clock of a server for tests (`--test-commands`), which DEBUG CLOCK advances and freezes.
+"""A clock that can be set: by DEBUG CLOCK, in a server for tests, and of one that shows a log as it was.
 
 The turn reads it instead of the system's clock. An advance is over when it returns: keys that have expired are deleted,
 with their events, and a pause that has ended is over. A client that blocks looks at the clock now and then.
@@ -14,10 +14,10 @@ from session import Instance
 class ManualClock:
     """A clock that is ahead of the system's clock, or stands still."""
 
-    def __init__(self, instance: Instance) -> None:
+    def __init__(self, instance: Instance, frozen_ms: int | None = None) -> None:
         self._instance = instance
         self._ahead_ms = 0
-        self._frozen_ms: int | None = None
+        self._frozen_ms = frozen_ms
 
     def now_ms(self) -> int:
         """Return the time in Unix ms."""

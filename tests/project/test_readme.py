@@ -246,6 +246,7 @@ def prepare(reader: Reader, heading: str, commands: list[str], directory: Path) 
         reader.leave_redis()
         shutil.copy(reader.project / "redis-copy" / "dump.rdb", reader.project)
     elif heading in ("Import", "After kill -9"):
+        reader.interrupt()
         for name in ("log.txt*", "before.txt*", "dump.rdb"):  # as in a directory without a log
             for path in reader.project.glob(name):
                 path.unlink()

@@ -84,6 +84,7 @@ class AppendOnlyLog(Records):
         "in_steps",
         "is_busy",
         "link",
+        "noted",
         "path",
         "real_path",
         "synced_bytes",
@@ -116,6 +117,8 @@ class AppendOnlyLog(Records):
         self.is_busy = False  # a long batch is being committed in steps; no command may change a key meanwhile
         self.in_steps = False  # that batch is being written, so nothing else may write to the file
         self._last_ms = 0
+        # Which of the records are a client's: from, to, the client. None: they are not to be noted.
+        self.noted: list[tuple[int, int, bytes]] | None = None
         self._unsynced: bytes | None = None  # bytes that a repair has cut off and must write again
 
     def open(self) -> None:
@@ -186,11 +189,32 @@ class AppendOnlyLog(Records):
         self._writing = True
         try:
             if self.fsync_failure is None and self.write_failure is not REPLACED:
-                self._write_batch(self._batch(now_ms))
+                self._write_batch(*self._batch(now_ms))
         finally:
             self._writing = False
         self._update_failure()
         return not self.pieces
+
+    def note_clients(self, wanted: bool) -> None:
+        """Note from now on which client asked for which records, or do not."""
+        if wanted != (self.noted is not None):
+            self.noted = [] if wanted else None
+
+    def begin_client(self) -> None:
+        """Begin the records of a client, which will be a batch of their own if they are noted."""
+        if self._database > 0:
+            self.end_in_0()
+
+    def end_client(self, start: int, client: bytes) -> None:
+        """Note who asked for the records from `start` on, but for those that are noted already."""
+        assert self.noted is not None
+        self.begin_client()  # what follows is a batch of its own, too
+        if self.noted:
+            start = max(start, self.noted[-1][1])
+            if self.noted[-1][1:] == (start, client):
+                start = self.noted.pop()[0]
+        if start < len(self.pieces):
+            self.noted.append((start, len(self.pieces), client))
 
     def commit_in_slices(self, effects: Records, keys: list[set[bytes]], garbage: list[Any], now: Now) -> Steps:
         """Do what `commit` does. Write effects of many megabytes as a batch of their own, a megabyte a step.
@@ -247,6 +271,7 @@ class AppendOnlyLog(Records):
         if (yield from self._write_in_steps(head, pieces)):
             garbage += [self.pieces[:known], pieces]
             del self.pieces[:known]
+            self._forget_noted()
 
     def _write_in_steps(self, head: bytes, payload: Sequence[bytes | memoryview]) -> Generator[None, None, bool]:
         """Write a batch, a piece a step. Return True if it is in the file. Nothing else is written meanwhile."""
@@ -271,15 +296,34 @@ class AppendOnlyLog(Records):
             self._update_failure()
         return self.write_failure is None
 
-    def _batch(self, now_ms: int) -> list[bytes]:
-        """Frame the records: in one piece, or without a copy if they are large or memory is short."""
+    def _batch(self, now_ms: int) -> tuple[list[bytes], bytes]:
+        """Frame the records: in one piece, or without a copy if they are large or memory is short.
+
+        Return the pieces, and the `previous` of the next batch. Records of clients that are noted are batches of their
+        own, unless they are large.
+        """
         if not self.has_large and len(self.pieces) < MOST_JOINED:
             with suppress(MemoryError):
-                return [frame(b"".join(self.pieces), now_ms, self.link)]
+                if self.noted:
+                    return self._batches_of_clients(self.noted, now_ms)
+                batch = frame(b"".join(self.pieces), now_ms, self.link)
+                return [batch], link_of(batch)
         payload = list(blocks(self.pieces))
-        return [frame_head(payload, now_ms, self.link), *payload]
+        head = frame_head(payload, now_ms, self.link)
+        return [head, *payload], link_of(head)
 
-    def _write_batch(self, batch: list[bytes]) -> None:
+    def _batches_of_clients(self, noted: Sequence[tuple[int, int, bytes]], now_ms: int) -> tuple[list[bytes], bytes]:
+        batches: list[bytes] = []
+        position, link = 0, self.link
+        for start, end, client in (*noted, (len(self.pieces), len(self.pieces), b"")):
+            for first, last, whose in ((position, start, b""), (start, end, client)):
+                if first < last:
+                    batches.append(frame(b"".join(self.pieces[first:last]), now_ms, link, client=whose))
+                    link = link_of(batches[-1])
+            position = end
+        return [b"".join(batches)], link
+
+    def _write_batch(self, batch: list[bytes], link: bytes) -> None:
         self.measure()
         try:
             self._cut_torn_end()
@@ -293,10 +337,15 @@ class AppendOnlyLog(Records):
             return
         self._torn = False
         self.written_bytes += sum(map(len, batch))
-        self.link = link_of(batch[0])
+        self.link = link
         self.write_failure = None
         self.pieces.clear()
+        self._forget_noted()
         self.has_large = False
+
+    def _forget_noted(self) -> None:
+        if self.noted:
+            self.noted = []
 
     def _cut_torn_end(self) -> None:
         if self._torn:
@@ -518,6 +567,7 @@ class AppendOnlyLog(Records):
 class NullLog:
     """A log that stores nothing: for a server without a log, and during replay."""
 
+    noted = None
     failure: bytes | None = None
     write_failure: bytes | None = None
     fsync_failure: bytes | None = None
@@ -547,6 +597,15 @@ class NullLog:
 
     def append_alike(self, db: int, name: bytes, keys: Sequence[bytes], *words: bytes) -> None:
         """Drop many commands."""
+
+    def note_clients(self, wanted: bool) -> None:
+        """Do nothing."""
+
+    def begin_client(self) -> None:
+        """Do nothing."""
+
+    def end_client(self, start: int, client: bytes) -> None:
+        """Do nothing."""
 
     def begin(self) -> NullLog:
         """Return an EffectLog that stores nothing either: this one."""

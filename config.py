@@ -344,6 +344,7 @@ SETTINGS = [
     Setting(
         "auto-aof-rewrite-min-size", "rewrite_min_bytes", "64mb", parse_bytes, live=True, flag="auto-rewrite-min-size"
     ),
+    Setting("log-clients", "log_clients", "no", parse_yes, live=True),
     Setting("keep-rewritten", "keep_rewritten", "1", parse_integer(0, MAX_INT), live=True),
     Setting("maxmemory", "maxmemory", "0", parse_bytes, live=True),
     Setting("maxmemory-policy", "maxmemory_policy", "noeviction", parse_choice(*POLICIES), live=True),
@@ -518,6 +519,7 @@ class Config:
     debug_command: str
     busy_ms: int
     save: str
+    log_clients: bool
     embedded: bool
     test_commands: bool
     read_only: bool

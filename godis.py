@@ -43,6 +43,7 @@ Options:
   --auto-rewrite-percentage N  Rewrite the log when it has grown by so much since it last was; 0: never
                              (default: 100).
   --auto-rewrite-min-size SIZE  But not a log that is smaller (default: 64mb).
+  --log-clients YESNO        Note in the log which client asked for a write, for `log` (default: no).
   --keep-rewritten N         Keep so many of the logs that rewrites replaced, for check --until (default: 1).
   --maxmemory SIZE           Evict keys, or refuse writes, rather than take more memory; 0: no limit (default: 0).
   --maxmemory-policy POLICY  What to evict: allkeys-lru, -lfu, -random; volatile-lru, -lfu, -random, -ttl (only keys

@@ -36,11 +36,11 @@ def show_log(
     since_ms = 0 if since is None else parse_moment("--since", since)
     until_ms = inf if until is None else parse_moment("--until", until)
     show = _show_line if sys.stdout.isatty() else _show_json
-    now_ms = 0  # of the last batch; 0: not known
+    now_ms, client = 0, b""  # of the last batch; 0: not known
 
     def apply(database: int, argv: list[bytes]) -> None:
         if since_ms <= now_ms < until_ms and (matches is None or _touches(argv, matches)):
-            show(now_ms, database, argv)
+            show(now_ms, database, argv, client)
 
     with open_existing(path) as log:
         text = is_text(path, log)
@@ -48,7 +48,7 @@ def show_log(
         player = Player(apply, ReplayReport(), dated[1] if dated else int(time() * 1000), default_ttl_ms)
         try:
             for unit in _following(path, log, text) if follow else whole_units(path, log, text, no_progress):
-                now_ms = unit.time_ms or now_ms
+                now_ms, client = unit.time_ms or now_ms, unit.client
                 player.play(unit)
         except Fault as fault:
             raise damaged(path, fault.offset, fault.reason) from fault
@@ -92,12 +92,16 @@ def _touches(argv: Sequence[bytes], matches: Callable[[bytes], bool]) -> bool:
     return any(map(matches, argv[1:2] if row is None else row.of(argv).key_arguments(list(argv))))
 
 
-def _show_line(time_ms: int, database: int, argv: Sequence[bytes]) -> None:
+def _show_line(time_ms: int, database: int, argv: Sequence[bytes], client: bytes = b"") -> None:
     short = cut(argv, MOST_WORDS, MOST_WORD_BYTES)
     words = [quote(word) if not word or b" " in word or SPECIAL.search(word) else word for word in short]
-    print(f"{show_time(time_ms) if time_ms else '-':29}  db{database}  {b' '.join(words).decode()}")
+    by = f"  # by {client.decode().replace(',', ' ', 2).rstrip()}" if client else ""
+    print(f"{show_time(time_ms) if time_ms else '-':29}  db{database}  {b' '.join(words).decode()}{by}")
 
 
-def _show_json(time_ms: int, database: int, argv: Sequence[bytes]) -> None:
+def _show_json(time_ms: int, database: int, argv: Sequence[bytes], client: bytes) -> None:
     words = [word.decode("utf-8", "surrogateescape") for word in argv]
-    print(dumps({"time_ms": time_ms or None, "db": database, "command": words}))
+    shown: dict[str, object] = {"time_ms": time_ms or None, "db": database, "command": words}
+    if client:
+        shown["client"] = dict(zip(("address", "user", "name"), client.decode().split(",", 2), strict=False))
+    print(dumps(shown))

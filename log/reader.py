@@ -1,7 +1,8 @@
 """The log's format: it encodes batches and decodes bytes to whole units. It writes no file and applies no command.
 
     file     = *line-of-the-original *(batch / command / comment)
-    batch    = "#" bytes " " crc32 " " unix-ms " " previous CRLF payload     payload: `bytes` long, RESP commands
+    batch    = "#" bytes " " crc32 " " unix-ms " " previous [ " by " client ] CRLF payload
+               payload: `bytes` long, RESP commands; client: who asked for them, with --log-clients
     command  = a RESP array of bulk strings outside a batch     what a redis-server wrote
     comment  = "# " ... CRLF / "#TS:" seconds CRLF              "# note" by an operator; "#TS:1700000000" by Redis
 
@@ -41,14 +42,19 @@ from wire.columns import split_columns
 BLOCK_BYTES = 1 << 20
 CRC_POLYNOMIAL = 0xEDB88320
 HEAD = re.compile(
-    rb"#([1-9][0-9]{0,9}) ([0-9a-f]{8}) ([0-9]{1,14})(?: ([0-9a-f]{8})(?: ([0-9a-f]{8}))?)?\r\n"
-)  # bytes, checksum, time, previous, next
-LONGEST_HEAD = 1 + 10 + 1 + 8 + 1 + 14 + 1 + 8 + 1 + 8 + 2
+    rb"#([1-9][0-9]{0,9}) ([0-9a-f]{8}) ([0-9]{1,14})"
+    rb"(?: ([0-9a-f]{8})(?: ([0-9a-f]{8}))?(?: by ([!-~]{1,200}))?)?\r\n"
+)  # bytes, checksum, time, previous, next, client
+LONGEST_CLIENT = 200
+UNPRINTABLE = re.compile(rb"[^!-~]")
+LONGEST_HEAD = 1 + 10 + 1 + 8 + 1 + 14 + 1 + 8 + 1 + 8 + 4 + LONGEST_CLIENT + 2
 LATEST_MS = 10**14 - 1  # the latest time that fits a head
 FIRST_LINK = b"00000000"  # the `previous` of the first batch of a log
 UNLINKED = "the batch does not follow the one before it: batches are missing, doubled, out of order or from another log"
 # A line that ends as a head does is no comment but a head with a damaged start: its payload must not pass unverified.
-COMMENT = re.compile(rb"#(?![^\r\n]*[0-9a-f]{8} [0-9]{1,14}(?: [0-9a-f]{8}){0,2}\r\n)(?: [^\r\n]*|TS:[0-9]{1,20})\r?\n")
+COMMENT = re.compile(
+    rb"#(?![^\r\n]*[0-9a-f]{8} [0-9]{1,14}(?: [0-9a-f]{8}){0,2}(?: by [!-~]+)?\r\n)(?: [^\r\n]*|TS:[0-9]{1,20})\r?\n"
+)
 LONGEST_COMMENT = 1024
 COUNT = re.compile(rb"\*([1-9][0-9]{0,9})\r\n")
 SIZE = re.compile(rb"\$(0|[1-9][0-9]{0,9})\r\n")
@@ -113,11 +119,17 @@ class Unit(NamedTuple):
     time_ms: int = 0
     previous: bytes = b""
     link: bytes = FIRST_LINK
+    client: bytes = b""
 
 
-def frame(payload: bytes, now_ms: int, previous: bytes = b"", link: bytes = b"") -> bytes:
-    """Return a batch. `link` is the `previous` of the next batch, if that is not this one's checksum."""
+def frame(payload: bytes, now_ms: int, previous: bytes = b"", link: bytes = b"", client: bytes = b"") -> bytes:
+    """Return a batch. `link` is the `previous` of the next batch, if that is not this one's checksum.
+
+    `client` says who asked for it: at most LONGEST_CLIENT printable characters without a space.
+    """
     rest = _rest_of_head(now_ms, previous, link)
+    if client:
+        rest = b"%b by %b\r\n" % (rest[:-2], client)
     return b"#%d %08x %b%b" % (len(payload), zlib.crc32(payload, zlib.crc32(rest)), rest, payload)
 
 
@@ -145,6 +157,12 @@ def _rest_of_head(now_ms: int, previous: bytes, link: bytes) -> bytes:
     if not previous:
         return b"%d\r\n" % time_ms
     return b"%d %b %b\r\n" % (time_ms, previous, link) if link else b"%d %b\r\n" % (time_ms, previous)
+
+
+def client_note(address: str, user: bytes, name: bytes) -> bytes:
+    """Return the `client` of a head: these three, separated by commas. Only the name may contain a comma."""
+    words = address.encode(), user.replace(b",", b"?"), name
+    return UNPRINTABLE.sub(b"?", b",".join(words))[:LONGEST_CLIENT]
 
 
 def link_of(batch: bytes) -> bytes:
@@ -279,6 +297,7 @@ class UnitReader:
             int(head[3]),
             previous=head[4] or b"",
             link=head[5] or head[2],
+            client=head[6] or b"",
         )
 
     def _read_comment(self, data: bytes, start: int, base: int) -> Unit:

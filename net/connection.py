@@ -39,6 +39,7 @@ from commands.help import with_hint
 from commands.measured import finish_work
 from engine import Engine
 from errors import QUERY_TOO_BIG, CommandError
+from log.reader import client_note
 from net.messages import encoded_once, send_nothing
 from net.outbox import Outbox
 from net.scheduler import SLICE_SECONDS
@@ -186,6 +187,8 @@ class Connection(Outbox):
             return
         session.active_ms = turn.store.now_ms
         statistics.input_bytes += size
+        if turn.log.noted is not None:
+            turn.log.begin_client()
         self.logged = logged = len(turn.log.pieces)
         replies: Sequence[Reply] | None = None
         if (type(requests) is list or type(requests) is Columns) and not (
@@ -203,7 +206,7 @@ class Connection(Outbox):
             if pieces is not None and not session.closing:
                 statistics.commands_processed += len(replies)
                 session.last_command = requests[-1][0]
-                turn.replies.append((self, pieces, len(turn.log.pieces) != logged))
+                turn.replies.append((self, pieces, len(turn.log.pieces) != logged and self._has_logged()))
                 return
             if (
                 isinstance(replies[-1], Blocked)
@@ -481,7 +484,7 @@ class Connection(Outbox):
         return [], reply
 
     def _begin_slice(self) -> None:
-        self.logged = len(self.turn.log.pieces)  # the reply waits for the effects of the work's last slice
+        self._begin_effects()  # the reply waits for the effects of the work's last slice
 
     def _send_pairs(
         self, reply: Reply, pairs: Iterable[tuple[bytes, Reply]], pieces: list[bytes], is_text: bool
@@ -554,11 +557,22 @@ class Connection(Outbox):
         return self._go_on()
 
     def _has_logged(self) -> bool:
-        """Return True if the log's batch holds effects of this connection's requests."""
-        return len(self.turn.log.pieces) != self.logged
+        """Return True if the log's batch holds effects of this connection's requests. Note its client, if wanted."""
+        log = self.turn.log
+        if len(log.pieces) == self.logged:
+            return False
+        if log.noted is not None and self.logged != NEVER:
+            session = self.session
+            log.end_client(self.logged, client_note(session.address, session.user.name, session.name))
+        return True
+
+    def _begin_effects(self) -> None:
+        if self.turn.log.noted is not None:
+            self.turn.log.begin_client()
+        self.logged = len(self.turn.log.pieces)
 
     def _go_on(self) -> list[bytes]:
-        self.logged = len(self.turn.log.pieces)
+        self._begin_effects()
         self._start_reading()
         return []
 

@@ -126,8 +126,8 @@ class Turn:
         self._no_wait = loop.timer(0, ref=False)
         self._sync_soon = loop.timer(0, ref=False)
         self._overdue_timer: Any = None
-        instance.settings_changed.append(self._follow_policy)
-        self._follow_policy()
+        instance.settings_changed.append(self._follow_settings)
+        self._follow_settings()
         self.scheduler = Scheduler(instance, self.after)
 
     def start(self) -> None:
@@ -326,8 +326,9 @@ class Turn:
 
     # ---- the policy
 
-    def _follow_policy(self) -> None:
-        """Make replies wait, or release them, if `appendfsync` has changed."""
+    def _follow_settings(self) -> None:
+        """Follow `log-clients`. Make replies wait, or release them, if `appendfsync` has changed."""
+        self.log.note_clients(self.config.log_clients)
         policy = self.config.appendfsync
         if policy == self._policy:
             return

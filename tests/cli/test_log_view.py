@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +20,7 @@ from servers import GODIS, GodisProcess
 from tables import for_each
 
 from cli.log_view import _show_line
-from log.reader import FIRST_LINK, frame, link_of
+from log.reader import FIRST_LINK, Fault, client_note, frame, link_of, units
 from protocol import encode_command
 
 BEGAN_MS = 1_700_000_000_000
@@ -145,3 +149,56 @@ def test_a_log_is_followed_beyond_a_rewrite(server: GodisProcess) -> None:
                     assert next_command() == ["SET", "after", str(number)]
             finally:
                 following.kill()
+
+
+def write_own_keys(server: GodisProcess, name: str) -> None:
+    """Write keys that begin with this name, in several databases, alone and in pipelines and transactions."""
+    for db in (0, 3):
+        with server.client(db=db, client_name=name) as client:
+            for number in range(20):
+                client.rpush(f"{name}:list", number)
+                client.get(f"{name}:list:none")
+                with client.pipeline(transaction=number % 2 == 0) as pipeline:
+                    pipeline.set(f"{name}:{number}", "x").select(9).incr(f"{name}:count").select(db).execute()
+            client.eval("redis.call('SET', KEYS[1], 'x')", 1, f"{name}:script")
+
+
+def test_the_log_says_which_client_has_written_what(tmp_path: Path) -> None:
+    names = ["one", "two", "three", "four"]
+    with GodisProcess(tmp_path, "--log-clients", "yes") as godis:
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(partial(write_own_keys, godis), names))
+        godis.kill9()
+        output = run_here(tmp_path, "log", "log.txt").stdout
+        found: Counter[str] = Counter()
+        for line in map(json.loads, output.splitlines()):
+            name = line["command"][1].partition(":")[0]
+            assert line["client"]["name"] == name
+            assert line["client"]["user"] == "default"
+            found[name] += 1
+        assert found == dict.fromkeys(names, 2 * (20 * 3 + 1))
+        godis.start()
+        with godis.client(db=9) as client:
+            assert client.mget([f"{name}:count" for name in names]) == [b"40"] * 4
+
+
+def test_clients_are_noted_from_the_moment_that_it_is_asked_for(server: GodisProcess) -> None:
+    with server.client(client_name="me") as client:
+        for wanted in ("no", "yes", "no"):
+            client.config_set("log-clients", wanted)
+            client.incr("n")
+    output = run_here(server.directory, "log", "log.txt").stdout
+    assert ["client" in json.loads(line) for line in output.splitlines()] == [False, True, False]
+
+
+def test_a_client_is_one_printable_word_of_a_head() -> None:
+    note = client_note("unix:/tmp/a b", "Jörg, x".encode(), b"worker,1\r\n" + b"-" * 300)
+    assert note.startswith(b"unix:/tmp/a?b,J??rg??x,worker,1??---")
+    batch = frame(b"*1\r\n$4\r\nPING\r\n", BEGAN_MS, FIRST_LINK, client=note)
+    (unit,) = units(io.BytesIO(batch), len(batch))
+    assert (unit.client, unit.end) == (note, len(batch))
+    damaged = b"$" + batch[1:]
+    with pytest.raises(Fault):
+        list(units(io.BytesIO(damaged), len(damaged)))
+    with pytest.raises(Fault, match="damaged"):
+        list(units(io.BytesIO(b"# x" + batch[4:]), len(batch) - 1))

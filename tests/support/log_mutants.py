@@ -32,8 +32,8 @@ def promise_what_is_written(patch: pytest.MonkeyPatch) -> None:
     """Acknowledge before the fsync."""
     write = AppendOnlyLog._write_batch
 
-    def write_and_promise(log: AppendOnlyLog, batch: list[bytes]) -> None:
-        write(log, batch)
+    def write_and_promise(log: AppendOnlyLog, batch: list[bytes], link: bytes) -> None:
+        write(log, batch, link)
         log.synced_bytes = log.written_bytes
 
     patch.setattr(AppendOnlyLog, "_write_batch", write_and_promise)

@@ -47,6 +47,18 @@ import pytest, redis
 def test_each_test_begins_with_an_empty_store(godis, godis_url, number):
     assert godis.dbsize() == 0
     redis.Redis.from_url(godis_url).set("k", number)
+
+@pytest.mark.parametrize("number", range(3))
+def test_time_passes_for_one_worker_alone(godis, godis_clock, number):
+    godis_clock.freeze()
+    godis.set("k", number, ex=100 * (number + 1))
+    godis_clock.advance(100 * number)
+    assert godis.ttl("k") == 100
+
+@pytest.mark.parametrize("number", range(3))
+def test_a_worker_has_its_own_fork(godis_state, number):
+    store = godis_state("filled", lambda client: client.rpush("list", "x"))
+    assert store.rpush("list", number) == 2
 """
 
 
@@ -127,4 +139,4 @@ def is_alive(pid: int) -> bool:
 def test_pytest_finds_the_fixtures(installed: Path, tmp_path: Path, options: list[str]) -> None:
     (tmp_path / "test_it.py").write_text(FIXTURES)
     done = run_command(installed / "python", "-m", "pytest", "-q", *options, cwd=tmp_path)
-    assert "3 passed" in done.stdout, done.stdout + done.stderr
+    assert "9 passed" in done.stdout, done.stdout + done.stderr

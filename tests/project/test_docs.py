@@ -194,3 +194,16 @@ def test_the_figures_in_the_tables_of_performance_and_pool_are_in_the_reports_th
         missing += [f"{section_name}: {row}: {figure}" for figure in figures if figure not in measured]
     assert len(rows) > 60
     assert missing == []
+
+
+def test_the_readme_names_each_application_that_is_tested_with_its_version() -> None:
+    """As docs/applications.md has them: `| name, name (where from) | version, version |`."""
+    page = (ROOT / "docs" / "applications.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ([^|]*) \| ([0-9.]+(?:, [0-9.]+)*) \|", page, re.MULTILINE)
+    assert len(rows) > 25
+    named = [
+        f"{name} {version}"
+        for names, versions in rows
+        for name, version in zip(re.sub(r" \(.*", "", names).split(", "), versions.split(", "), strict=False)
+    ]
+    assert [each for each in named if each not in README and "redis-cli" not in README] == []

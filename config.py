@@ -314,6 +314,22 @@ class Setting(NamedTuple):
         return None if self.option is None else "GODIS_" + self.option[2:].upper().replace("-", "_")
 
 
+# What clients, tests and redis-benchmark ask for, and nobody can change. OBJECT ENCODING goes by the limits.
+CONSTANTS = {
+    "save": "",
+    "hash-max-listpack-entries": "512",
+    "hash-max-listpack-value": "64",
+    "hash-max-ziplist-entries": "512",
+    "hash-max-ziplist-value": "64",
+    "set-max-intset-entries": "512",
+    "set-max-listpack-entries": "128",
+    "set-max-listpack-value": "64",
+    "zset-max-listpack-entries": "128",
+    "zset-max-listpack-value": "64",
+    "zset-max-ziplist-entries": "128",
+    "zset-max-ziplist-value": "64",
+    "hll-sparse-max-bytes": "3000",
+}
 SETTINGS = [
     Setting("bind", "host", "127.0.0.1", parse_hosts, flag="host"),
     Setting("port", "port", "6379", parse_integer(0, 65535)),
@@ -411,8 +427,7 @@ SETTINGS = [
     Setting("enable-debug-command", "debug_command", "local", parse_choice("yes", "no", "local"), flag=None),
     Setting("busy-reply-threshold", "busy_ms", "5000", parse_integer(0, MAX_INT), live=True, flag=None),
     Setting("lua-time-limit", "busy_ms", "5000", parse_integer(0, MAX_INT), live=True, flag=None),
-    # Constant. Clients and redis-benchmark ask for it.
-    Setting("save", "save", "", parse_text, flag=None),
+    *(Setting(name, name.replace("-", "_"), value, parse_text, flag=None) for name, value in CONSTANTS.items()),
 ]
 BY_NAME = {setting.name: setting for setting in SETTINGS}
 
@@ -518,7 +533,6 @@ class Config:
     max_bulk_bytes: int
     debug_command: str
     busy_ms: int
-    save: str
     log_clients: bool
     embedded: bool
     test_commands: bool

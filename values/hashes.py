@@ -22,7 +22,7 @@ PART_FIELDS = 128  # of a step of long work
 REBUILT_FIELDS = 24  # of a command that rebuilds a hash
 LARGE_FIELDS = 1000
 LARGE_BYTES = 1 << 16
-LISTPACK_FIELDS, LISTPACK_BYTES = 128, 64  # a hash with more fields, or longer ones, is a hashtable in Redis
+LISTPACK_FIELDS, LISTPACK_BYTES = 512, 64  # a hash with more fields, or longer ones, is a hashtable in Redis
 
 Item = tuple[bytes, bytes]  # a field and its value
 

@@ -9,7 +9,7 @@ from instances import START_MS, Bench
 from servers import Raw, RedisProcess, parse
 from tables import for_each
 
-from config import BY_NAME, SETTINGS, OutputLimit
+from config import BY_NAME, CONSTANTS, SETTINGS, OutputLimit
 from errors import DEBUG_REFUSED, LOG_FAILED, NO_AUTH, NOT_A_FLOAT, SHUTDOWN_REFUSED, SLEEP_TOO_LONG, CommandError
 from replies import NO_REPLY, OK
 from values.entry import NO_DEADLINE
@@ -141,6 +141,34 @@ def test_a_fixed_setting_refuses_another_value(name: str, bench: Bench) -> None:
     assert client.ask("CONFIG", "SET", "timeout", "5", name, other).text.endswith(b"- can't set immutable config")
     assert client.ask("CONFIG", "GET", name) == shown
     assert client.ask("CONFIG", "GET", "timeout") == {b"timeout": b"0"}
+
+
+@for_each(
+    ("setting", "begin", "more"),
+    [
+        ("hash-max-listpack-entries", "HSET k", "{} x"),
+        ("zset-max-listpack-entries", "ZADD k", "{0} m{0}"),
+        ("set-max-listpack-entries", "SADD k", "m{}"),
+        ("set-max-intset-entries", "SADD k", "{}"),
+    ],
+)
+def test_the_encoding_changes_beyond_the_limit_that_is_shown(setting: str, begin: str, more: str, bench: Bench) -> None:
+    client = bench.connect()
+    limit = int(client.ask("CONFIG", "GET", setting)[setting.encode()])
+    client.ask(*begin.split(), *" ".join(more.format(number) for number in range(limit)).split())
+    short = client.ask("OBJECT", "ENCODING", "k")
+    client.ask(*begin.split(), *more.format(limit).split())
+    assert (short, client.ask("OBJECT", "ENCODING", "k")) in {
+        (b"listpack", b"hashtable"),
+        (b"listpack", b"skiplist"),
+        (b"intset", b"hashtable"),
+    }
+
+
+def test_the_limits_of_encodings_are_those_of_redis(bench: Bench, real: Raw) -> None:
+    client = bench.connect()
+    for name in CONSTANTS.keys() - {"set-max-listpack-entries", "set-max-listpack-value"}:  # since 7.2
+        assert client.wire("CONFIG", "GET", name) == real.ask("CONFIG", "GET", name) or name == "save"
 
 
 def test_what_tools_set_without_asking_is_taken(bench: Bench) -> None:

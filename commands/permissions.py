@@ -29,10 +29,30 @@ CHANNELS = {  # command -> the last argument that is a channel
 }
 
 
+# What Redis has and Godis refuses or lacks, by category: the rules of users may name it, as files made for Redis do.
+REFUSED = {
+    b"@slow @admin @dangerous": b"failover module|loadex psync replconf replicaof slaveof sync",
+    b"@slow @admin @dangerous @hyperloglog": b"pfselftest",
+    b"@slow @admin @dangerous @hyperloglog @write": b"pfdebug",
+    b"@slow @dangerous @keyspace @write": b"migrate restore-asking",
+    b"@fast @connection": b"asking readonly readwrite",
+    b"@slow": b"cluster",
+}
+OF_CLUSTER = {
+    b"@slow": b"countkeysinslot getkeysinslot help info keyslot links myid nodes shards slots",
+    b"@slow @admin @dangerous": b"addslots addslotsrange bumpepoch count-failure-reports delslots delslotsrange "
+    b"failover flushslots forget meet replicas replicate reset saveconfig set-config-epoch setslot slaves",
+}
+
+
 @cache
 def catalogue() -> Commands:
     """Return the names of all commands with their categories, which the rules of users are about."""
-    return {row.name.lower(): categories(row) for row in all_rows()}
+    known = {row.name.lower(): categories(row) for row in all_rows()}
+    known |= {name: found.split() for found, names in REFUSED.items() for name in names.split()}
+    return known | {
+        b"cluster|%b" % name: found.split() for found, names in OF_CLUSTER.items() for name in names.split()
+    }
 
 
 def need_of(row: Command, argv: list[bytes]) -> Need:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import redis
 from instances import Bench, Client
-from servers import GodisProcess
+from servers import GodisProcess, Raw, parse
 
 import errors
 from errors import CommandError
@@ -253,3 +253,16 @@ def test_users_come_from_a_file_and_go_to_it(tmp_path: Path) -> None:
             assert admin.acl_load()
             assert admin.acl_users() == ["default", "eve"]
         assert b"bob" not in (tmp_path / "log.txt").read_bytes(), "the log has no users"
+
+
+def test_rules_may_name_each_command_of_redis_and_its_categories_hold_them(admin: Client, real: Raw) -> None:
+    for name in parse(real.ask("COMMAND", "LIST")):
+        assert admin.ask("ACL", "SETUSER", "x", b"+" + name) == b"OK", name
+    for category in parse(real.ask("ACL", "CAT")):
+        assert set(parse(real.ask("ACL", "CAT", category))) <= set(admin.ask("ACL", "CAT", category))
+
+
+def test_what_is_refused_here_is_denied_by_the_rules_of_redis(bench: Bench, admin: Client) -> None:
+    client = as_user(bench, admin, "+@all -cluster")
+    assert text(client.ask("CLUSTER", "INFO")) == noperm(b"cluster")
+    assert text(client.ask("READONLY")) == errors.NO_CLUSTER

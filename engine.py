@@ -8,6 +8,8 @@
 
 A reply that is not ready is an object that the caller settles. A `Deferred` stands for a request that has to wait or
 for a write of a pool. A generator is work that the caller runs in slices.
+
+The module has more than 400 lines because the checks of the gates stand beside `admit`, which runs them in their order.
 """
 
 from __future__ import annotations

@@ -3,6 +3,8 @@
 1. Effects are HPEXPIREAT with an absolute deadline, HPERSIST, HSET, and HDEL if a deadline has passed.
 2. A field whose deadline has passed counts as absent.
 3. A command of more than AT_ONCE_FIELDS fields runs in slices, as in `hashes`.
+
+The module has more than 400 lines because each of its commands has a form for hashes of millions.
 """
 
 from __future__ import annotations

@@ -4,6 +4,8 @@
 2. A field whose deadline has passed counts as absent. `Store.expire_cycle` deletes it, and then logs an HDEL.
 3. Up to AT_ONCE_FIELDS fields are handled at once. A command of more fields is work in slices: a read works on a copy
    of the hash, which is cheap (`values/table.py`), a write locks the key.
+
+The module has more than 400 lines because each of its commands has a form for hashes of millions.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 1. An ID is `milliseconds-sequence`, both unsigned 64-bit integers, or the milliseconds alone.
 2. Nothing here reads a key, except `group_of`.
+
+The module has more than 400 lines because the commands share one grammar of options, which is read here as a whole.
 """
 
 from __future__ import annotations

@@ -11,6 +11,8 @@ distinguish a cut batch from a wrong length. The search for a whole batch is nee
 
 If the checksum of a batch is right but its payload is not a list of commands, or `apply` rejects one of them, this is
 always corruption: a crash cannot cause it.
+
+The module has more than 400 lines because what tells a torn tail from corruption has to be read together.
 """
 
 from __future__ import annotations

@@ -6,6 +6,8 @@
 3. At the end no request is read any more, and replies are sent for `shutdown-timeout` at most.
 
 `Connection` serves one client; `Turn` is one round of the event loop.
+
+The module has more than 400 lines because accepting, housekeeping and the stop share the connections.
 """
 
 from __future__ import annotations

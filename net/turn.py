@@ -24,6 +24,8 @@ and two groups of clients would alternate, each fsync half full. So an fsync wai
     longer            it waits for as many clients as waited before, or for half the time that the last fsync took.
 
 The turn does not know how a connection reads or sends.
+
+The module has more than 400 lines because the write, the fsyncs and the replies that wait for them are one protocol.
 """
 
 from __future__ import annotations

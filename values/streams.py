@@ -16,6 +16,8 @@
 Refused: the chunks of Redis, whose limits count deleted entries, too: approximate trimming would then depend on a past
 that a rewritten log and a pool's snapshot do not tell. A cache of the chunk that was unpacked last: 20 KB a stream that
 no account knows of.
+
+The module has more than 400 lines because every method works on the chunks and on what is not in one yet.
 """
 
 from __future__ import annotations

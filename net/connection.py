@@ -71,7 +71,6 @@ from replies import (
     LongBulk,
     LongPairs,
     Messages,
-    PairMap,
     Pairs,
     Push,
     Replies,
@@ -485,28 +484,6 @@ class Connection(Outbox):
 
     def _begin_slice(self) -> None:
         self._begin_effects()  # the reply waits for the effects of the work's last slice
-
-    def _send_pairs(
-        self, reply: Reply, pairs: Iterable[tuple[bytes, Reply]], pieces: list[bytes], is_text: bool
-    ) -> list[bytes]:
-        """Encode a reply that is a map, of which some values are long arrays."""
-        resp3 = self.session.resp3
-        if not is_text:
-            pieces.append(aggregate(reply, resp3)[0])
-        is_nested = isinstance(reply, PairMap) and not resp3
-        for name, value in pairs:
-            if is_text:
-                pieces = self._spell_text(text_pieces(name), pieces)
-            else:
-                pieces += (b"*2\r\n",) if is_nested else ()
-                encode(name, pieces.append, resp3)
-            if isinstance(value, LongArray):
-                pieces = self._send_long(value, pieces, is_text)
-            elif is_text:
-                pieces = self._spell_text(text_pieces(value), pieces)
-            else:
-                encode(value, pieces.append, resp3)
-        return pieces
 
     def _send_long(self, reply: LongArray, pieces: list[bytes], is_text: bool) -> list[bytes]:
         """Encode an array in slices, each after the client has read the last; return what is still to be sent.

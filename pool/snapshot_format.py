@@ -132,7 +132,6 @@ class Loader:
         self.keys = 0
         self._store = store
         self._engine = engine
-        self._clock_ms = clock_ms
         self._reader = hiredis.Reader(notEnoughData=_UNFINISHED)
         self._db = store.databases[0]
         self._compaction: list[tuple[Keyspace, int, int]] = []

@@ -24,7 +24,7 @@ from commands.function_libraries import Library, functions_of, names_of, read_li
 from commands.introspection import describe_subcommands
 from commands.keyspace_walk import at_once
 from commands.script_runs import Run
-from commands.scripting import KEYS, MAY_WRITE, RUNS, require_room_for_script, script_may_write, show
+from commands.scripting import KEYS, MAY_WRITE, RUNS, key_count_of, require_room_for_script, script_may_write, show
 from errors import (
     BAD_DATA_FORMAT,
     FUNCTION_FLUSH_OPTION,
@@ -38,8 +38,6 @@ from errors import (
     LIBRARY_PATTERN_MISSING,
     NO_SCRIPT_RUNS,
     NUMKEYS_BAD,
-    NUMKEYS_NEGATIVE,
-    NUMKEYS_TOO_LARGE,
     PAYLOAD_WITHOUT_FUNCTION,
     UNKNOWN_OR_WRONG_SUBCOMMAND,
     WRONG_PAYLOAD,
@@ -79,7 +77,7 @@ def _call(session: Session, argv: list[bytes], *, read_only: bool) -> Reply:
     found = functions.find(argv[1])
     if found is None:
         raise CommandError(FUNCTION_NOT_FOUND)
-    key_count = _key_count(argv)
+    key_count = key_count_of(argv, NUMKEYS_BAD)
     library, function = found
     no_writes = b"no-writes" in function.flags
     if read_only and not no_writes:
@@ -100,18 +98,6 @@ def may_write(session: Session, name: bytes, argv: list[bytes]) -> bool:
         return name == b"EXEC" or script_may_write(session, argv)
     found = functions_of(session.instance).find(argv[1])
     return found is None or b"no-writes" not in found[1].flags
-
-
-def _key_count(argv: list[bytes]) -> int:
-    digits = argv[2].removeprefix(b"-")
-    if not digits.isdigit() or len(digits) > 18 or digits != b"%d" % int(digits):
-        raise CommandError(NUMKEYS_BAD)
-    count = int(argv[2])
-    if count > len(argv) - 3:
-        raise CommandError(NUMKEYS_TOO_LARGE)
-    if count < 0:
-        raise CommandError(NUMKEYS_NEGATIVE)
-    return count
 
 
 # ---- libraries

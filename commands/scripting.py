@@ -22,13 +22,14 @@ from commands import (
     fold,
     measured,
 )
-from commands.arguments import parse_integer
+from commands.arguments import MAX_INTEGER, MIN_INTEGER, parse_bounded
 from commands.introspection import describe_subcommands
 from commands.permissions import catalogue
 from commands.script_runs import Run, Scripts, scripts_of
 from errors import (
     NO_SCRIPT,
     NO_SCRIPT_RUNS,
+    NOT_AN_INTEGER,
     NUMKEYS_NEGATIVE,
     NUMKEYS_TOO_LARGE,
     OUT_OF_MEMORY,
@@ -85,14 +86,14 @@ def show(session: Session, argv: list[bytes]) -> None:
 
 def _eval(session: Session, argv: list[bytes], *, read_only: bool) -> Reply:
     show(session, argv)
-    key_count = _key_count(argv)
+    key_count = key_count_of(argv)
     script = scripts_of(session.instance).load(argv[1])
     return _run(session, script, key_count, argv, read_only)
 
 
 def _evalsha(session: Session, argv: list[bytes], *, read_only: bool) -> Reply:
     show(session, argv)
-    key_count = _key_count(argv)
+    key_count = key_count_of(argv)
     if session.instance.pool is not None and not session.id:
         raise CommandError(NO_SCRIPT)  # the instance that submitted it did not know it, so none does
     return _run(session, _known(session, argv[1]), key_count, argv, read_only)
@@ -107,7 +108,7 @@ def require_room_for_script(session: Session) -> None:
 
 def text_of(session: Session, argv: list[bytes]) -> bytes:
     """Return the script that EVALSHA names. Raises CommandError if it is not known or its keys are miscounted."""
-    _key_count(argv)
+    key_count_of(argv)
     return _known(session, argv[1]).text
 
 
@@ -157,8 +158,9 @@ def script_may_write(session: Session, argv: list[bytes]) -> bool:
     return script.flags is None or b"no-writes" not in script.flags
 
 
-def _key_count(argv: list[bytes]) -> int:
-    count = parse_integer(argv[2])
+def key_count_of(argv: list[bytes], not_an_integer: bytes = NOT_AN_INTEGER) -> int:
+    """Return how many keys a call names. Raises CommandError if the words do not hold as many."""
+    count = parse_bounded(argv[2], MIN_INTEGER, MAX_INTEGER, not_an_integer)
     if count > len(argv) - 3:
         raise CommandError(NUMKEYS_TOO_LARGE)
     if count < 0:

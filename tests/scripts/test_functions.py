@@ -107,7 +107,8 @@ LOADED = [
 CALLS = [
     *("put 1 k v", "put 0", "PUT 1 k w", "get 1 k", "bad 1 k", "words 1 a b", "late 0", "keys 0", "global 0", "boom 0"),
     *("nope 0", "caught 0", "fails 0", "libraries 0", "counts 0", "counts 0", "names 0", "unknown 0", "get 2 a", "get"),
-    *("get -1 a", "get x a", "get 99999999999999999999 a", "get +1 a", "get 01 a"),
+    *("get -1 a", "get x a", "get 99999999999999999999 a", "get +1 a", "get 01 a", "boom -0"),
+    "get 9223372036854775807 a",
 ]
 REQUESTS: list[Request] = [
     ["FUNCTION", "LOAD", ONE],

@@ -32,6 +32,7 @@ from errors import (
     WRONG_ARITY,
     CommandError,
 )
+from keyspace.many_keys import changed_by_all
 from replies import OK, FlatMap, LongArray, LongMap, LongPairs, Pairs, Reply, Strings, Work
 from session import Session
 from store import Keyspace
@@ -190,15 +191,9 @@ def _sum_of_parts(session: Session, argv: list[bytes], run: Callable[[Session, l
 # ---- a pipeline for one hash
 
 
-def _hash_of_many(session: Session, keys: Sequence[bytes], is_created: bool = False) -> Hash | None:
-    """Return the hash of all requests of a pipeline for changing; None if it has several keys, or it is not simple."""
-    db = session.db
-    if db.usage is not None or not all_alike(keys):
-        return None
-    try:
-        fields: Hash | None = (db.create if is_created else db.change)(keys[0], HASH)
-    except CommandError:
-        return None
+def _hash_of_many(session: Session, keys: Sequence[bytes], *, is_created: bool = False) -> Hash | None:
+    """Return the hash of all requests of a pipeline for changing, if its fields have no deadlines."""
+    fields: Hash | None = changed_by_all(session.db, keys, HASH, is_created=is_created)
     return None if fields is None or fields.deadlines is not None else fields
 
 

@@ -16,7 +16,7 @@ from random import Random
 from typing import Any, NamedTuple, TypeVar
 
 from commands import ALL, DENYOOM, FAST, FIRST, FIRST_TWO, READONLY, WRITE, Counted, command, fold, for_many
-from commands.arguments import MAX_INTEGER, MIN_INTEGER, all_alike, parse_bounded, parse_integer
+from commands.arguments import MAX_INTEGER, MIN_INTEGER, parse_bounded, parse_integer
 from commands.keyspace_walk import run_at_once
 from commands.long_commands import (
     PART_WORDS,
@@ -41,6 +41,7 @@ from errors import (
     CommandError,
 )
 from keyspace.key_locks import KeyLock
+from keyspace.many_keys import changed_by_all
 from replies import HELD_BACK, LongArray, LongSet, Members, Reply, Work
 from session import Session
 from store import Keyspace
@@ -321,25 +322,13 @@ def _choose(members: Set, count: int, random: Random) -> Iterator[tuple[bytes, .
 # ---- pipelines of one command on one key: one change, and one effect
 
 
-def _set_of_many(session: Session, keys: Sequence[bytes], is_created: bool = False) -> Set | None:
-    """Return the set of all requests of a pipeline for changing; None if it has several keys, or it is not simple."""
-    db = session.db
-    if db.usage is not None or not all_alike(keys):
-        return None
-    try:
-        found: Set | None = (db.create if is_created else db.change)(keys[0], SET_TYPE)
-    except CommandError:
-        return None
-    return found
-
-
 @for_many("SADD")
 def sadd_many(session: Session, keys: Sequence[bytes], *columns: Sequence[bytes]) -> Sequence[Reply] | None:
     """Run SADDs of one member each to one set."""
-    if len(columns) != 1 or (found := _set_of_many(session, keys, is_created=True)) is None:
+    if len(columns) != 1 or (found := changed_by_all(session.db, keys, SET_TYPE, is_created=True)) is None:
         return None
     members = columns[0]
-    replies = found.set_each(members, [None] * len(members))
+    replies: list[int] = found.set_each(members, [None] * len(members))
     if any(replies):
         session.db.done(keys[0], found, b"SADD", keys[0], *compress(members, replies))
     return replies
@@ -348,7 +337,7 @@ def sadd_many(session: Session, keys: Sequence[bytes], *columns: Sequence[bytes]
 @for_many("SREM")
 def srem_many(session: Session, keys: Sequence[bytes], *columns: Sequence[bytes]) -> Sequence[Reply] | None:
     """Run SREMs of one member each from one set."""
-    if len(columns) != 1 or (found := _set_of_many(session, keys)) is None:
+    if len(columns) != 1 or (found := changed_by_all(session.db, keys, SET_TYPE)) is None:
         return None
     members = columns[0]
     replies = list(map(int, map(found.discard, members)))
@@ -360,7 +349,7 @@ def srem_many(session: Session, keys: Sequence[bytes], *columns: Sequence[bytes]
 @for_many("SPOP")
 def spop_many(session: Session, keys: Sequence[bytes], *columns: Sequence[bytes]) -> Sequence[Reply] | None:
     """Run SPOPs of one set."""
-    if columns or (found := _set_of_many(session, keys)) is None:
+    if columns or (found := changed_by_all(session.db, keys, SET_TYPE)) is None:
         return None
     popped = _pop_from(found, len(keys), session.store.random)
     _removed(session.db, keys[0], found, popped)

@@ -4,6 +4,7 @@
 2. If no view, account or listener needs each change, a function updates the tables of the database directly. A key then
    takes a third of the time.
 3. `read_strings` and `short_strings` return None and change nothing if a key may have expired or is not a short string.
+   `changed_by_all` returns None if the requests have to run one by one.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Any
 
+from errors import CommandError
 from store import Keyspace
 from values.entry import LONG_BYTES, NO_DEADLINE, TAIL, VALUE, Entry, deadline_of, tail
+from values.row import ValueType
 
 NoneType = type(None)  # types.NoneType, which Python 3.10 has under this name only
 STRING_OR_NONE = {bytes, NoneType}
@@ -143,3 +146,16 @@ def remove_many(db: Keyspace, keys: Sequence[bytes]) -> list[Entry | None]:
                 db.fields.forget(key)
             db.drop(entry)
     return removed
+
+
+def changed_by_all(db: Keyspace, keys: Sequence[bytes], kind: ValueType, *, is_created: bool = False) -> Any:
+    """Return the value that all requests of a pipeline change; None if they have to run one by one.
+
+    With `is_created`, a key without a value gets an empty one, as in `Keyspace.create`.
+    """
+    if db.usage is not None or keys.count(keys[0]) != len(keys):
+        return None
+    try:
+        return (db.create if is_created else db.change)(keys[0], kind)
+    except CommandError:
+        return None

@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from copy import copy
 from types import GeneratorType
 
@@ -19,10 +19,10 @@ from replies import Deferred, Reply
 from session import Session
 
 
-def row_of(argv: list[bytes], table: Mapping[bytes, Command] = TABLE) -> Command:
+def row_of(argv: list[bytes]) -> Command:
     """Return the row of a request whose command exists, or that of its subcommand."""
     name = fold(argv[0])
-    return (table.get(name) or HIDDEN[name]).of(argv)
+    return (TABLE.get(name) or HIDDEN[name]).of(argv)
 
 
 def counted(row: Command, counts: CommandCounts) -> Command:

@@ -456,6 +456,8 @@ def test_a_plain_copy_of_a_live_log_is_a_backup(tmp_path: Path, rewritten: bool)
                 copy = tmp_path / f"copy{number}.txt"
                 subprocess.run(["cp", str(tmp_path / "log.txt"), str(copy)], check=True)
                 copies.append((copy, before, [*acknowledged]))
+            if rewritten:
+                wait_until(lambda: "the log is rewritten" in godis.stderr(), PATIENCE_SECONDS, "a rewrite is done")
         finally:
             done.set()
             for thread in threads:

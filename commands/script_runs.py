@@ -26,6 +26,7 @@ from types import GeneratorType
 from typing import Any
 
 from commands import (
+    ALL,
     DENYOOM,
     EVERYWHERE,
     FIRST,
@@ -395,7 +396,7 @@ class Scripts:
             if row.flags & WRITE:
                 if not run.has_written or self.instance.log.failure is not None:
                     self._check_write(run, row)
-                if row.keys is FIRST:
+                if row.keys is FIRST or (row.keys is ALL and len(argv) == 2):
                     run.keys.add(argv[1])
                 else:
                     self._note_keys(run, row, argv)

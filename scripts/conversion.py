@@ -14,7 +14,7 @@ from typing import Any
 
 from errors import CommandError
 from protocol import encode
-from replies import OK, AnyMap, BigNumber, Members, Reply, Status, Strings, Verbatim
+from replies import OK, AnyMap, BigNumber, Deleted, Members, Reply, Status, Strings, Verbatim
 
 Tables = Callable[[Any], Any]  # makes a table of Lua of a list or a dict
 SHORT_BYTES = 1 << 16  # so much there is always room for: see runtime.py
@@ -40,6 +40,8 @@ def to_lua(reply: Reply, resp3: bool, table_from: Tables, free_bytes: Callable[[
         return reply
     if reply is None:
         return None if resp3 else False
+    if kind is Deleted:
+        return int(reply)  # type: ignore[arg-type]
     if reply is OK:
         return b"OK", b"ok"
     if isinstance(reply, CommandError):

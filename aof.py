@@ -271,7 +271,7 @@ class AppendOnlyLog(Records):
         if (yield from self._write_in_steps(head, pieces)):
             garbage += [self.pieces[:known], pieces]
             del self.pieces[:known]
-            self._forget_noted()
+            self._forget_clients()
 
     def _write_in_steps(self, head: bytes, payload: Sequence[bytes | memoryview]) -> Generator[None, None, bool]:
         """Write a batch, a piece a step. Return True if it is in the file. Nothing else is written meanwhile."""
@@ -315,12 +315,12 @@ class AppendOnlyLog(Records):
     def _batches_of_clients(self, noted: Sequence[tuple[int, int, bytes]], now_ms: int) -> tuple[list[bytes], bytes]:
         batches: list[bytes] = []
         position, link = 0, self.link
-        for start, end, client in (*noted, (len(self.pieces), len(self.pieces), b"")):
-            for first, last, whose in ((position, start, b""), (start, end, client)):
-                if first < last:
-                    batches.append(frame(b"".join(self.pieces[first:last]), now_ms, link, client=whose))
-                    link = link_of(batches[-1])
-            position = end
+        ends = [end for start, last, client in noted for end in ((start, b""), (last, client))]
+        for end, client in (*ends, (len(self.pieces), b"")):  # what no client has asked for is between and behind them
+            if position < end:
+                batches.append(frame(b"".join(self.pieces[position:end]), now_ms, link, client=client))
+                link = link_of(batches[-1])
+                position = end
         return [b"".join(batches)], link
 
     def _write_batch(self, batch: list[bytes], link: bytes) -> None:
@@ -340,12 +340,12 @@ class AppendOnlyLog(Records):
         self.link = link
         self.write_failure = None
         self.pieces.clear()
-        self._forget_noted()
+        self._forget_clients()
         self.has_large = False
 
-    def _forget_noted(self) -> None:
+    def _forget_clients(self) -> None:
         if self.noted:
-            self.noted = []
+            self.noted.clear()
 
     def _cut_torn_end(self) -> None:
         if self._torn:

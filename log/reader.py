@@ -127,9 +127,7 @@ def frame(payload: bytes, now_ms: int, previous: bytes = b"", link: bytes = b"",
 
     `client` says who asked for it: at most LONGEST_CLIENT printable characters without a space.
     """
-    rest = _rest_of_head(now_ms, previous, link)
-    if client:
-        rest = b"%b by %b\r\n" % (rest[:-2], client)
+    rest = _rest_of_head(now_ms, previous, link, client)
     return b"#%d %08x %b%b" % (len(payload), zlib.crc32(payload, zlib.crc32(rest)), rest, payload)
 
 
@@ -151,12 +149,13 @@ def frame_head(
     return b"#%d %08x %b" % (size, whole, rest)
 
 
-def _rest_of_head(now_ms: int, previous: bytes, link: bytes) -> bytes:
+def _rest_of_head(now_ms: int, previous: bytes, link: bytes, client: bytes = b"") -> bytes:
     """Return the part of a head after the checksum. A time that does not fit is clamped."""
     time_ms = now_ms if 0 <= now_ms <= LATEST_MS else 0 if now_ms < 0 else LATEST_MS
     if not previous:
         return b"%d\r\n" % time_ms
-    return b"%d %b %b\r\n" % (time_ms, previous, link) if link else b"%d %b\r\n" % (time_ms, previous)
+    by = b" by " + client if client else b""
+    return b"%d %b %b%b\r\n" % (time_ms, previous, link, by) if link else b"%d %b%b\r\n" % (time_ms, previous, by)
 
 
 def client_note(address: str, user: bytes, name: bytes) -> bytes:

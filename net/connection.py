@@ -157,7 +157,7 @@ class Connection(Outbox):
                 self.statistics.query_limit_disconnections += parser.error.endswith(QUERY_TOO_BIG)
                 session.closing = True
             if pieces:
-                self.turn.replies.append((self, pieces, self._has_logged()))
+                self._queue_replies(pieces)
             if session.closing:
                 return
             self._send_messages()
@@ -205,7 +205,10 @@ class Connection(Outbox):
             if pieces is not None and not session.closing:
                 statistics.commands_processed += len(replies)
                 session.last_command = requests[-1][0]
-                turn.replies.append((self, pieces, len(turn.log.pieces) != logged and self._has_logged()))
+                has_logged = len(turn.log.pieces) != logged
+                if has_logged and turn.log.noted is not None:
+                    self._note_client()
+                turn.replies.append((self, pieces, has_logged))
                 return
             if (
                 isinstance(replies[-1], Blocked)
@@ -390,7 +393,7 @@ class Connection(Outbox):
     def _wait(self, pieces: list[bytes]) -> list[bytes]:
         """Send `pieces`, wait until deferred requests may run again, and return a list for the next replies."""
         if pieces:
-            self.turn.replies.append((self, pieces, self._has_logged()))
+            self._queue_replies(pieces)
         self.stop_reading()
         self.session.waiting = True
         self.turn.scheduler.wait_for_resume()
@@ -400,7 +403,7 @@ class Connection(Outbox):
     def _block(self, pieces: list[bytes], blocked: Blocked, seconds: float) -> tuple[list[bytes], Reply]:
         """Send `pieces`, let a request wait, and return a list for the next replies and its reply."""
         if pieces:
-            self.turn.replies.append((self, pieces, self._has_logged()))
+            self._queue_replies(pieces)
         self._send_messages()
         replies: list[Reply] = []
         served = Event()
@@ -425,7 +428,7 @@ class Connection(Outbox):
             pieces = encode_short(ready, self.session.resp3)
             if pieces is None:
                 return False
-            self.turn.replies.append((self, pieces, self._has_logged()))
+            self._queue_replies(pieces)
         self.statistics.commands_processed += len(ready)
         self.session.last_command = argv[0]
 
@@ -462,10 +465,11 @@ class Connection(Outbox):
         """Send `pieces`, run the work in slices, and return a list for the next replies and the work's reply."""
         self.session.last_command = argv[0]
         if pieces:
-            self.turn.replies.append((self, pieces, self._has_logged()))
+            self._queue_replies(pieces)
         self.stop_reading()
         try:
-            reply = self.turn.scheduler.run(work, self._begin_slice)
+            # Before each slice, as the reply waits for the effects of the last one.
+            reply = self.turn.scheduler.run(work, self._begin_effects)
         except CommandError as error:
             reply = self.engine.refuse(error)
         except MemoryError:
@@ -481,9 +485,6 @@ class Connection(Outbox):
             self.logged = NEVER  # as in `_block`
         self._start_reading()
         return [], reply
-
-    def _begin_slice(self) -> None:
-        self._begin_effects()  # the reply waits for the effects of the work's last slice
 
     def _send_long(self, reply: LongArray, pieces: list[bytes], is_text: bool) -> list[bytes]:
         """Encode an array in slices, each after the client has read the last; return what is still to be sent.
@@ -526,22 +527,26 @@ class Connection(Outbox):
         """
         self.stop_reading()
         self.passed, self.until_empty = Event(), until_empty
-        self.turn.replies.append((self, pieces, self._has_logged()))
+        self._queue_replies(pieces)
         self.passed.wait()
         self.passed = None
         if queued:
             self.turn.scheduler.wait_for_slice()
         return self._go_on()
 
-    def _has_logged(self) -> bool:
-        """Return True if the log's batch holds effects of this connection's requests. Note its client, if wanted."""
-        log = self.turn.log
-        if len(log.pieces) == self.logged:
-            return False
-        if log.noted is not None and self.logged != NEVER:
+    def _queue_replies(self, pieces: list[bytes]) -> None:
+        """Send `pieces` at the end of the turn: once the effects of this connection's requests are in the log."""
+        has_logged = len(self.turn.log.pieces) != self.logged
+        if has_logged and self.turn.log.noted is not None:
+            self._note_client()
+        self.turn.replies.append((self, pieces, has_logged))
+
+    def _note_client(self) -> None:
+        """Note in the log that what was logged since `_begin_effects` is of this client."""
+        if self.logged != NEVER:
             session = self.session
-            log.end_client(self.logged, client_note(session.address, session.user.name, session.name))
-        return True
+            note = client_note(session.address, session.user.name, session.name)
+            self.turn.log.end_client(self.logged, note)
 
     def _begin_effects(self) -> None:
         if self.turn.log.noted is not None:

@@ -92,7 +92,7 @@ from replies import HELD_BACK, OK, QUEUED, Deferred, Reply, Work
 from session import Instance, Session
 from users.user import User
 from values import LongString
-from wire.columns import Columns, columns_of
+from wire.columns import Columns, all_alike, columns_of
 
 logger = logging.getLogger("godis")
 
@@ -267,7 +267,7 @@ class Engine:
         if all_columns is None:
             return None
         names, *columns = all_columns
-        if names.count(names[0]) != len(names) or not row.accepts(1 + len(columns)):
+        if not all_alike(names) or not row.accepts(1 + len(columns)):
             return None
         observer = session.instance.read_observer
         if observer is not None:

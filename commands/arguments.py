@@ -7,8 +7,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from errors import (
     CLIENT_NAME_TOO_LONG,
     DB_OUT_OF_RANGE,
@@ -59,11 +57,6 @@ def check_read_words(argv: list[bytes]) -> None:
     """Raise CommandError if a request has more than MOST_READ_WORDS words."""
     if len(argv) > MOST_READ_WORDS:
         raise CommandError(TOO_MANY_WORDS % (argv[0].lower(), MOST_READ_WORDS))
-
-
-def all_alike(words: Sequence[bytes]) -> bool:
-    """Return True if all words of a column are equal. The column must not be empty."""
-    return words.count(words[0]) == len(words)
 
 
 def parse_bounded(text: bytes, low: int, high: int, error: bytes = NOT_AN_INTEGER) -> int:

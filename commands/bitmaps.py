@@ -16,7 +16,7 @@ from operator import and_, or_, xor
 from typing import NamedTuple
 
 from commands import DENYOOM, FAST, FIRST, READONLY, WRITE, Keys, command, fold, for_many
-from commands.arguments import all_alike, parse_integer
+from commands.arguments import parse_integer
 from commands.bitfields import String, parse_bit_offset
 from commands.keyspace_walk import at_once
 from commands.long_commands import HUGE_BYTES, PART_WORDS, is_long, lock_keys, run_locked
@@ -28,6 +28,7 @@ from store import EffectLog, Keyspace
 from values import STRING, LongString, rebuild
 from values.entry import NO_DEADLINE
 from values.long_string import CHUNK_BYTES, overwritten
+from wire.columns import all_alike
 
 STEP_BYTES = 1 << 17  # in one step; 0.5 ms
 BITS = {b"0": 0, b"1": 1}

@@ -15,7 +15,7 @@ from itertools import chain, islice
 from typing import Any
 
 from commands import DENYOOM, FAST, FIRST, READONLY, WRITE, command, fold, for_many
-from commands.arguments import MAX_INTEGER, MIN_INTEGER, all_alike, parse_bounded, parse_integer
+from commands.arguments import MAX_INTEGER, MIN_INTEGER, parse_bounded, parse_integer
 from commands.long_commands import PART_WORDS, in_parts_of_key, is_long
 from commands.scanning import Items, scan_table
 from errors import (
@@ -39,6 +39,7 @@ from store import Keyspace
 from values.entry import NO_DEADLINE
 from values.hashes import HASH, PART_FIELDS, Hash, Item, deadline_effect
 from values.sets import distinct, repeated
+from wire.columns import all_alike
 
 AT_ONCE_FIELDS = 1024  # to handle so many takes about a millisecond
 MOST_REPEATED = 1 << 20  # fields of a reply that may name one more than once

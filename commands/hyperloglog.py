@@ -13,7 +13,6 @@ from itertools import compress
 from typing import Any
 
 from commands import ALL, DENYOOM, FAST, FIRST, MAY_REPLICATE, READONLY, WRITE, command, for_many
-from commands.arguments import all_alike
 from commands.keyspace_walk import at_once
 from commands.long_commands import PART_WORDS, copies_in_slices, is_long, lock_keys, run_locked
 from errors import CORRUPT_HYPERLOGLOG, NO_HYPERLOGLOG, WRONG_TYPE, CommandError
@@ -40,6 +39,7 @@ from values.hyperloglog import (
 )
 from values.long_string import LONG_STRING
 from values.murmur import MOST_LANES, TABLED, hash_in_steps, hash_of, hashes_of
+from wire.columns import all_alike
 
 CARDINALITY = slice(8, 16)  # of a value
 HEAD = slice(0, 16)

@@ -18,7 +18,6 @@ from commands import DENYOOM, FAST, FIRST, FIRST_TWO, READONLY, WRITE, command, 
 from commands.arguments import (
     MAX_INTEGER,
     MIN_INTEGER,
-    all_alike,
     check_option_words,
     check_read_words,
     parse_bounded,
@@ -48,6 +47,7 @@ from values import LIST
 from values.chunks import elements_of
 from values.entry import NO_DEADLINE
 from values.lists import List
+from wire.columns import all_alike
 
 LONG_REPLY = 512  # elements; a longer reply is sent in parts
 AT_ONCE_STEPS = 128  # of a search, with some hundred elements each: a millisecond at most

@@ -16,7 +16,6 @@ from commands.arguments import (
     MAX_INTEGER,
     MIN_INTEGER,
     MOST_OPTION_WORDS,
-    all_alike,
     parse_integer,
 )
 from commands.long_commands import PART_WORDS, in_parts_of_key, is_long
@@ -45,6 +44,7 @@ from replies import NULL_ARRAY, LongArray, LongPairs, Pairs, Reply, Work
 from session import Session
 from values.score_order import ScoreOrder
 from values.sorted_sets import SORTED_SET, SortedSet
+from wire.columns import all_alike
 from wire.doubles import format_float, parse_float
 
 MOST_REPEATED = 1 << 20  # members of a reply that may name one more than once

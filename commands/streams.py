@@ -14,7 +14,7 @@ import commands.stream_group_reads
 import commands.stream_groups
 import commands.stream_info  # noqa: F401  (their rows)
 from commands import BLOCKING, DENYOOM, FAST, FIRST, READONLY, WRITE, AfterWord, command, fold, for_many
-from commands.arguments import all_alike, check_option_words, parse_integer
+from commands.arguments import check_option_words, parse_integer
 from commands.long_commands import AT_ONCE_WORDS, PART_WORDS, is_long
 from commands.stream_arguments import (
     KEEPREF,
@@ -50,6 +50,7 @@ from session import Session
 from values.stream_chunks import MOST_ID, SEQUENCE_BITS, format_id
 from values.stream_type import STREAM
 from values.streams import Stream
+from wire.columns import all_alike
 
 AUTO = b"*"
 

@@ -34,7 +34,6 @@ from commands.arguments import (
     EXPIRY_OPTIONS,
     MAX_INTEGER,
     MIN_INTEGER,
-    all_alike,
     check_option_words,
     parse_bounded,
     parse_deadline,
@@ -80,6 +79,7 @@ from values import STRING, LongString, is_string
 from values.entry import NO_DEADLINE, VALUE
 from values.long_string import overwritten
 from values.subsequence import MAX_BYTES, MAX_PAIRS, common_length, common_ranges, is_too_large
+from wire.columns import all_alike
 
 INT_MAX = 2**31 - 1
 MAX_STRING_BYTES = 512 * 1024 * 1024  # the default of proto-max-bulk-len: the longest word of a request

@@ -17,6 +17,7 @@ from errors import CommandError
 from store import Keyspace
 from values.entry import LONG_BYTES, NO_DEADLINE, TAIL, VALUE, Entry, deadline_of, tail
 from values.row import ValueType
+from wire.columns import all_alike
 
 NoneType = type(None)  # types.NoneType, which Python 3.10 has under this name only
 STRING_OR_NONE = {bytes, NoneType}
@@ -153,7 +154,7 @@ def changed_by_all(db: Keyspace, keys: Sequence[bytes], kind: ValueType, *, is_c
 
     With `is_created`, a key without a value gets an empty one, as in `Keyspace.create`.
     """
-    if db.usage is not None or keys.count(keys[0]) != len(keys):
+    if db.usage is not None or not all_alike(keys):
         return None
     try:
         return (db.create if is_created else db.change)(keys[0], kind)

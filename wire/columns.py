@@ -52,6 +52,11 @@ class Columns(Sequence["list[bytes]"]):
         return map(list, zip(*self.columns))  # noqa: B905 - all of one length
 
 
+def all_alike(words: Sequence[bytes]) -> bool:
+    """Return True if all words of a column are equal. The column must not be empty."""
+    return words.count(words[0]) == len(words)
+
+
 def columns_of(requests: Sequence[list[bytes]]) -> Sequence[Sequence[bytes]] | None:
     """Return requests by column, or None if they differ in length."""
     if type(requests) is Columns:

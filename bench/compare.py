@@ -248,7 +248,7 @@ def refill(server: Server, case: Case, requests: int) -> None:
     """Add what so many requests will take out."""
     if case.test in typed.TESTS:
         typed.pour(server, typed.TESTS[case.test].each(requests))
-    scripted.refill(server, case.test)
+    scripted.refill(server, case.test, case.keyspace)
 
 
 def enough(server: Server, case: Case, send: Client, seconds: float) -> int:

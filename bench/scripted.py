@@ -1,6 +1,6 @@
 """Scripts in `bench.compare`: two short ones that applications run at each request, and one that is at it for long.
 
-release   a lock is released by its owner; 100,000 locks are taken before each run
+release   a lock is released by its owner; all locks are taken before each run
 limit     a rate limiter: a counter that expires is incremented and compared
 count     one script that calls INCR as often as a run has requests; each call counts as one
 """
@@ -17,7 +17,6 @@ from servers import parse
 from bench.rig import Floor, Server
 from bench.typed import Words, number, pour
 
-LOCKS = 100_000
 TOKEN = "5f2b6c0e9a7d4c1f"
 RELEASE = "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end return redis.call('DEL', KEYS[1])"
 LIMIT = """
@@ -48,14 +47,14 @@ def load(server: Server) -> None:
             raw.ask("SCRIPT", "LOAD", script)
 
 
-def refill(server: Server, test: str) -> None:
+def refill(server: Server, test: str, locks: int) -> None:
     """Take the locks that a run will release."""
     if test == "release":
-        pour(server, _locks())
+        pour(server, _locks(locks))
 
 
-def _locks() -> Iterable[Words]:
-    return (["SET", f"lock:{number(each)}", TOKEN] for each in range(LOCKS))
+def _locks(count: int) -> Iterable[Words]:
+    return (["SET", f"lock:{number(each)}", TOKEN] for each in range(count))
 
 
 @contextlib.contextmanager

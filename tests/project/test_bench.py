@@ -14,7 +14,7 @@ from servers import ROOT, require
 SOAK = "GODIS_SOAK" in os.environ  # a pool takes ten seconds to come up and go
 RUNS = [
     "always --rounds 1 --seconds 0.1 --depths 1",
-    "compare --rounds 1 --seconds 0.01 --keyspace 100 --clients 2 --depths 2 --tests set,text-get,limit",
+    "compare --rounds 1 --seconds 0.01 --keyspace 100 --clients 2 --depths 2 --tests set,text-get,release",
     "compare --rounds 1 --seconds 0.01 --keyspace 100 --clients 2 --depths 2 --tests rpop,hgetall_10,setbit,count",
     "compare --rounds 1 --seconds 0.01 --keyspace 100 --clients 2 --depths 2 --tests publish_1,multi_5,blpop",
     "growth --sizes 20,40 --seconds 0.001",

@@ -59,6 +59,7 @@ from commands import (
     LONGEST_NAME_BYTES,
     MAY_REPLICATE,
     NO_AUTH,
+    NOT_QUEUED,
     READONLY,
     SCRIPT,
     TABLE,
@@ -75,7 +76,7 @@ from commands.functions import may_write
 from commands.keyspace_walk import at_once
 from commands.long_commands import AT_ONCE_WORDS, logging_in_slices
 from commands.permissions import check
-from commands.transactions import AT_ONCE, as_one_request, queue, refuse_queued
+from commands.transactions import as_one_request, can_run_whole, exec_, multi, queue, refuse_queued, run_each
 from errors import (
     LOG_FAILED,
     MONITOR_ASKS_FOR_KEYS,
@@ -88,7 +89,7 @@ from errors import (
 )
 from errors import NO_AUTH as NO_AUTH_TEXT
 from keyspace.eviction import Making
-from replies import HELD_BACK, OK, QUEUED, Deferred, Reply, Work
+from replies import HELD_BACK, OK, QUEUED, Deferred, Replies, Reply, Work
 from session import Instance, Session
 from users.user import User
 from values import LongString
@@ -158,6 +159,8 @@ class Engine:
         by_column = self._run_by_column(session, requests)
         if by_column is not None:
             return by_column
+        if len(requests) > 1 and (answered := self._run_transaction(session, requests)):
+            return answered
         replies: list[Reply] = []
         reply_bytes = 0
         self.may_be_late = False
@@ -274,6 +277,27 @@ class Engine:
             observer.observe_keys(session, columns[0])
         return run_many(session, *columns)
 
+    def _run_transaction(self, session: Session, requests: Sequence[list[bytes]]) -> list[Reply] | None:
+        """Run a transaction that came whole, MULTI to EXEC. Return None, and do nothing, if it has to be queued.
+
+        The pipelines of redis-py and others send it so. Nobody can see the queue then, so none is made.
+        """
+        begin, *rows, end = [self.table.get(argv[0]) for argv in requests]
+        if begin is None or begin.run is not multi or end is None or end.run is not exec_:
+            return None  # in a pool EXEC is another function
+        queued = requests[1:-1]
+        if self.instance.needs_checks or session.restricted or not can_run_whole(session, rows, queued):
+            return None
+        if begin.count.left == 1 or end.count.left == 1:
+            return None  # it is to be measured
+        begin.count.left -= 1
+        end.count.left -= 1
+        session.unwatch()
+        replies = self._run_by_column(session, queued) if queued else []
+        if replies is None:
+            replies = run_each(session, rows, queued)
+        return [OK, *[QUEUED] * len(queued), Replies(replies)]
+
     def refuse(self, error: CommandError) -> CommandError:
         """Count an error that becomes a reply, and return it."""
         return execution.refuse(self.instance, error)
@@ -296,7 +320,7 @@ class Engine:
         instance = self.instance
         if session.is_limited:
             self._check_client(session, row, argv)
-        is_queued = session.transaction is not None and row.name not in AT_ONCE
+        is_queued = session.transaction is not None and not row.flags & NOT_QUEUED
         if instance.needs_checks:
             if instance.is_observed:
                 instance.store.tracks_access = not session.no_touch

@@ -84,6 +84,7 @@ ALONE = 1 << 20  # the command changes how replies are encoded, so earlier repli
 MAY_REPLICATE = 1 << 21  # the command reads, and may log that it changed something; Redis logs it; COMMAND omits it
 SCRIPT = 1 << 23  # the command runs a script, which may touch any key; COMMAND omits it
 QUICK = 1 << 24  # the command takes microseconds, though Redis does not call it fast; COMMAND omits it
+NOT_QUEUED = 1 << 25  # the command runs at once also after MULTI; COMMAND omits it
 FLAG_NAMES = {
     WRITE: b"write",
     READONLY: b"readonly",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 
-from commands import ALLOW_BUSY, ALONE, FAST, LOADING, NO_AUTH, NOSCRIPT, STALE, command, fold
+from commands import ALLOW_BUSY, ALONE, FAST, LOADING, NO_AUTH, NOSCRIPT, NOT_QUEUED, STALE, command, fold
 from commands.arguments import (
     MAX_INTEGER,
     MIN_INTEGER,
@@ -138,14 +138,14 @@ def select(session: Session, argv: list[bytes]) -> Reply:
     return OK
 
 
-@command("QUIT", arity=-1, flags=ALWAYS, text_signs=True)
+@command("QUIT", arity=-1, flags=ALWAYS | NOT_QUEUED, text_signs=True)
 def quit_(session: Session, argv: list[bytes]) -> Reply:
     """Close the connection after all replies are sent."""
     session.closing = True
     return Farewell(b"OK")
 
 
-@command("EXIT", arity=-1, flags=ALWAYS, since="Godis 1.0")
+@command("EXIT", arity=-1, flags=ALWAYS | NOT_QUEUED, since="Godis 1.0")
 def exit_(session: Session, argv: list[bytes]) -> Reply:
     """Close the connection, as QUIT does; a text line gets no reply.
 
@@ -154,7 +154,7 @@ def exit_(session: Session, argv: list[bytes]) -> Reply:
     return quit_(session, argv)
 
 
-@command("RESET", arity=1, flags=ALWAYS | ALONE, since="6.2.0")
+@command("RESET", arity=1, flags=ALWAYS | NOT_QUEUED | ALONE, since="6.2.0")
 def reset(session: Session, argv: list[bytes]) -> Reply:
     """Reset the connection to its initial state."""
     session.reset()

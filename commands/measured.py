@@ -41,12 +41,19 @@ def execute(session: Session, argv: list[bytes], may_take_slices: bool = False) 
     """Run a request as `execution.execute` does, count it, and measure it if it is its turn."""
     if not session.id:  # the log's own
         return execution.execute(session, argv, may_take_slices)
-    instance = session.instance
     row = TABLE.get(argv[0])
     if row is None:
         name = fold(argv[0])
         row = TABLE.get(name) or HIDDEN[name]
-    count = _count_of(session, row, argv) if row.subcommands else instance.measures.counts[row.name]
+    count = _count_of(session, row, argv) if row.subcommands else session.instance.measures.counts[row.name]
+    return execute_counted(session, row, argv, count, may_take_slices)
+
+
+def execute_counted(
+    session: Session, row: Command, argv: list[bytes], count: CommandCount, may_take_slices: bool = False
+) -> Reply:
+    """Run a request as `execute` does. `count`: that of its command."""
+    instance = session.instance
     count.left -= 1
     if count.left > 0 and not instance.is_observed:
         reply = execution.run(session, row, argv, may_take_slices)

@@ -1,7 +1,7 @@
 """Transactions: MULTI, EXEC, DISCARD, WATCH, UNWATCH.
 
-1. After MULTI the engine queues a client's requests (`queue`), except those of AT_ONCE. A request that is refused then
-   makes EXEC refuse all of them.
+1. After MULTI the engine queues a client's requests (`queue`), except those of NOT_QUEUED. A request that is refused
+   then makes EXEC refuse all of them. A transaction that came whole need not be queued (`can_run_whole`).
 2. EXEC runs the queued requests, one after another. No other client's request runs between two of them, and the log
    has all of their effects in one batch: after a crash it holds all or none.
 3. WATCH remembers whether a key has changed since. If one has, EXEC runs nothing and returns null.
@@ -35,6 +35,8 @@ from commands import (
     NO_KEYS,
     NO_MULTI,
     NOSCRIPT,
+    NOT_QUEUED,
+    QUICK,
     READONLY,
     SCRIPT,
     SKIP_SLOWLOG,
@@ -49,7 +51,7 @@ from commands.arguments import parse_database
 from commands.execution import in_slices, refuse
 from commands.key_positions import Listed
 from commands.long_commands import AT_ONCE_WORDS, PART_WORDS, Abandoned, run_locked, word_by_word
-from commands.measured import execute
+from commands.measured import execute, execute_counted
 from commands.script_runs import scripts_of
 from commands.scripting import with_permissions
 from errors import (
@@ -73,8 +75,7 @@ from replies import NULL_ARRAY, OK, QUEUED, NoReply, Replies, Reply, Work
 from session import Session, Transaction
 from store import Keyspace
 
-ANYTIME = NOSCRIPT | LOADING | STALE | FAST | ALLOW_BUSY
-AT_ONCE = frozenset((b"MULTI", b"EXEC", b"DISCARD", b"WATCH", b"QUIT", b"EXIT", b"RESET"))  # not queued
+ANYTIME = NOSCRIPT | LOADING | STALE | FAST | ALLOW_BUSY | NOT_QUEUED
 MOST_WATCHED = 1 << 16  # keys of a client: to forget them takes 20 ms
 REQUEST_BYTES = 64  # of a queued request, besides its words
 AT_ONCE_REQUESTS = 64  # each may take some hundred microseconds
@@ -131,6 +132,19 @@ def refuse_queued(session: Session, argv: list[bytes], error: CommandError) -> C
     return error
 
 
+def can_run_whole(session: Session, rows: Sequence[Command | None], requests: Sequence[list[bytes]]) -> bool:
+    """Return True if requests that came between MULTI and EXEC can run without being queued.
+
+    `rows`: the row of each request, None if it is not known. Each must be one that would be queued, and run at once.
+    """
+    if len(requests) > AT_ONCE_REQUESTS or sum(map(len, requests)) > AT_ONCE_WORDS:
+        return False
+    for row, argv in zip(rows, requests, strict=True):
+        if row is None or row.flags & (NO_MULTI | NOT_QUEUED | SCRIPT) or row.subcommands or not row.accepts(len(argv)):
+            return False
+    return session.watch is None or not session.watch.has_changed()
+
+
 # ---- the commands
 
 
@@ -177,14 +191,14 @@ def _watch_each(session: Session, watch: Watch, keys: list[bytes]) -> Work:
     return OK
 
 
-@command("UNWATCH", arity=1, flags=ANYTIME, since="2.2.0")
+@command("UNWATCH", arity=1, flags=ANYTIME & ~NOT_QUEUED, since="2.2.0")
 def unwatch(session: Session, argv: list[bytes]) -> Reply:
     """Forget all watched keys."""
     session.unwatch()
     return OK
 
 
-@command("EXEC", arity=1, flags=NOSCRIPT | LOADING | STALE | SKIP_SLOWLOG, since="1.2.0")
+@command("EXEC", arity=1, flags=NOSCRIPT | LOADING | STALE | SKIP_SLOWLOG | NOT_QUEUED | QUICK, since="1.2.0")
 def exec_(session: Session, argv: list[bytes]) -> Reply:
     """Run the queued requests as one, and return their replies; null if a watched key has changed."""
     transaction = take(session)
@@ -225,6 +239,15 @@ def _execute(session: Session, requests: Sequence[list[bytes]], may_take_slices:
         session.is_executing = False
     # CLIENT REPLY has none, but counts in the array; the reply to EXEC may be muted as a whole.
     return [OK if isinstance(reply, NoReply) else reply for reply in replies]
+
+
+def run_each(session: Session, rows: Sequence[Command | None], requests: Sequence[list[bytes]]) -> list[Reply]:
+    """Run requests for which `can_run_whole` is True, and return their replies. `rows` are those of an engine."""
+    session.is_executing = True
+    try:
+        return [execute_counted(session, row, argv, row.count) for row, argv in zip(rows, requests, strict=True) if row]
+    finally:
+        session.is_executing = False
 
 
 def _run_in_slices(session: Session, transaction: Transaction) -> Work:

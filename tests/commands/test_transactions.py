@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from instances import Bench, Client
+from instances import Bench, Client, driven, run_all, state_of
 from servers import GodisProcess, encode, parse
 from tables import for_each
 
@@ -15,6 +15,7 @@ import errors
 from commands import long_commands, transactions
 from errors import CommandError
 from keyspace.subscriptions import KINDS
+from protocol import encode as encode_reply
 from replies import HELD_BACK, NULL_ARRAY, QUEUED
 
 CASES: list[tuple[str, Any]] = [  # requests of one client, the last one's reply
@@ -72,6 +73,73 @@ def test_replies_are_those_of_redis(requests: str, reply: Any) -> None:
     assert (answered.text if isinstance(answered, CommandError) else answered) == reply
     client.session.unwatch()
     assert bench.store.databases[0].listener is None
+
+
+BODIES = (  # what stands between MULTI and EXEC
+    "",
+    "SET k 1; INCR k; GET k",
+    "SET k 1; SET l 2; SET m 3",
+    "GET k; get l; Get m",
+    "SET k text; INCR k; APPEND k s",
+    "SELECT 1; SET k 1",
+    "BLPOP q 0; RPUSH q a; BLPOP q 0",
+    "RPUSH q a b; LRANGE q 0 -1; SUBSCRIBE c; PING",
+    "NOSUCH; SET k 1",
+    "SET k; SET k 1",
+    "MULTI; SET k 1",
+    "WATCH k; SET k 1",
+    "SHUTDOWN; SET k 1",
+    "CLIENT NOSUCH; SET k 1",
+    "CLIENT REPLY SKIP; SET k 1",
+    "EVAL return(1) 0; SET k 1",
+    "HELLO 3; SET k 1",
+    "UNWATCH; WATCH k; SET k 1; DISCARD; SET l 1",
+    "QUIT; SET k 1",
+    "; ".join(["INCR n"] * 100),
+)
+BEFORE = ("", "WATCH k", "WATCH k; SET k 0", "WATCH other; SELECT 2", "MULTI", "HELLO 3", "CONFIG SET maxmemory 1gb")
+
+
+@for_each(("before", "body"), [(before, body) for before in BEFORE for body in BODIES])
+def test_a_transaction_that_comes_whole_is_as_one_that_comes_request_by_request(before: str, body: str) -> None:
+    for earlier in (0, 200):  # the first calls of a command are measured, each
+        whole, in_pieces = (_outcome(before, body, earlier, whole=whole) for whole in (True, False))
+        assert whole == in_pieces
+
+
+def _outcome(before: str, body: str, earlier: int, *, whole: bool) -> list[Any]:
+    bench = Bench(default_ttl="0")
+    client = bench.connect()
+    for line in [*["MULTI", "INCR earlier", "EXEC"] * earlier, *before.split("; ")]:
+        if line:
+            client.ask(*line.split())
+    requests = [line.encode().split() for line in ["MULTI", *body.split("; "), "EXEC"] if line]
+    for argv in requests:
+        bench.engine.find(argv[0])  # a row is made when it is first asked for
+    pipelines = [requests] if whole else [[argv] for argv in requests]
+    replies = [reply for pipeline in pipelines for reply in run_all(bench.engine, client.session, pipeline)]
+    session, counts = client.session, bench.instance.measures.counts
+    return [
+        [_wire(reply) for reply in replies],
+        (bench.log.records, bench.log.databases, state_of(bench.store)),
+        {
+            name: (count.calls, count.sampled, count.failed, count.rejected)
+            for name, count in counts.items()
+            if count.calls
+        },
+        (session.transaction is None, session.watch is None, session.restricted, session.db.index, session.closing),
+        (session.is_executing, session.muted, session.subscribed),
+        bench.store.databases[0].listener is None,
+        bench.instance.statistics.errors,
+    ]
+
+
+def _wire(reply: Any) -> bytes:
+    if isinstance(reply, Generator):
+        reply, _ = driven(reply)
+    pieces: list[bytes] = []
+    encode_reply(reply, pieces.append, False)
+    return b"".join(pieces)
 
 
 def test_what_fails_in_a_transaction_does_not_stop_the_rest() -> None:

@@ -61,6 +61,7 @@ test-pythons: $(VENV)/test.stamp ## run the tests under each other Python of PYT
 
 test-applications: $(VENV)/applications.stamp ## install the packages of others whose applications are tested, and test them
 	$(PY) $(PYTEST) tests/applications $(ARGS)
+	GODIS_TEST_DEFAULT_TTL=0 $(PY) $(PYTEST) tests/applications $(ARGS)
 
 test-containers: $(VENV)/containers.stamp ## test the image and the pool on a real container engine (root, Debian)
 	GODIS_TEST_CONTAINERS=1 $(PY) -m pytest tests/containers $(ARGS)

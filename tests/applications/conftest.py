@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,8 +42,11 @@ def server(application_server: GodisProcess) -> GodisProcess:
 
 @pytest.fixture
 def server_6h(application_server: GodisProcess) -> GodisProcess:
-    """An empty server with its default TTL, for an application that says how long each of its keys lives."""
-    return _emptied(application_server, "6h")
+    """An empty server with its default TTL, for an application that says how long each of its keys lives.
+
+    GODIS_TEST_DEFAULT_TTL=0 tests these applications without one, too.
+    """
+    return _emptied(application_server, os.environ.get("GODIS_TEST_DEFAULT_TTL", "6h"))
 
 
 def _emptied(server: GodisProcess, default_ttl: str) -> GodisProcess:

@@ -309,11 +309,11 @@ def test_work_in_slices_is_logged_when_it_has_ended(godis: GodisProcess) -> None
     with godis.raw() as client:
         for start in range(0, 6000, 2000):
             client.ask("MSET", *[word for number in range(start, start + 2000) for word in (f"key:{number}", "v")])
-        client.ask("CONFIG", "SET", "slowlog-log-slower-than", "100")
+        client.ask("CONFIG", "SET", "slowlog-log-slower-than", "1")
         assert client.ask("KEYS", "*").startswith(b"*6000\r\n")
         entries = parse(client.ask("SLOWLOG", "GET", "-1"))
         assert [entry[3] for entry in entries if entry[3][0] == b"KEYS"] == [[b"KEYS", b"*"]]
-        assert re.search(rb"cmdstat_keys:calls=1,usec=[0-9]{3,},", client.ask("INFO", "commandstats"))
+        assert re.search(rb"cmdstat_keys:calls=1,usec=[1-9][0-9]*,", client.ask("INFO", "commandstats"))
 
 
 # ---- LATENCY

@@ -683,6 +683,8 @@ def encode_short(replies: Sequence[Any], resp3: bool) -> list[bytes] | None:
             return OK_PIECES
         if type(first) is bytes and (size := len(first)) < TABLED:
             return [HEADERS[size], first, CRLF]
+        if type(first) is int:
+            return [b":%d\r\n" % first]
     if first is OK and replies.count(OK) == len(replies):
         return [OK_PIECE * len(replies)]
     if type(first) is int and set(map(type, replies)) == {int}:

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable
 
 from commands import LOADING, STALE, command, fold
 from commands.command_statistics import commandstats, errorstats, latencystats
-from commands.long_commands import PART_WORDS, word_by_word
+from commands.key_sizes import keysizes
+from commands.long_commands import AT_ONCE_WORDS, PART_WORDS, word_by_word
 from commands.memory_report import Field, memory
 from keyspace.subscriptions import CHANNEL, PATTERN, SHARD
 from replies import Reply, Verbatim, Work
@@ -274,6 +275,7 @@ SECTIONS: dict[str, Callable[[Instance], Iterable[Field]]] = {
     "Keyspace": _keyspace,
     "Pool": _pool,
 }
+KEYSIZES = "Keysizes"  # the only section that takes long, so it is shown to who names it
 ALL_SECTIONS = {"all", "everything"}
 DEFAULT = "default"
 ONLY_OF_ALL = {"commandstats", "latencystats"}  # as in Redis; of `default` they are no part
@@ -284,23 +286,31 @@ def info(session: Session, argv: list[bytes]) -> Reply:
     """Show the state of the server: the usual sections, those named, or `all`.
 
     Differs from Redis: fields that Godis has no value for are absent. Without `maxmemory`, `used_memory` is the
-    resident memory of the process.
+    resident memory of the process. `keysizes` reads all keys, so it must be named: `all` leaves it out.
     """
-    return word_by_word(argv, _sections(session.instance, argv))
+    work = _sections(session.instance, argv)
+    return work if KEYSIZES.lower().encode() in map(bytes.lower, argv[1:AT_ONCE_WORDS]) else word_by_word(argv, work)
 
 
 def _sections(instance: Instance, argv: list[bytes]) -> Work:
     known = {title.lower() for title in SECTIONS}
+    wants_sizes = False
     usual = known - ONLY_OF_ALL
     wanted: set[str] = set() if len(argv) > 1 else usual
     for start in range(1, len(argv), PART_WORDS):
         names = {fold(word).decode(errors="replace").lower() for word in argv[start : start + PART_WORDS]}
         wanted |= known if names & ALL_SECTIONS else usual if DEFAULT in names else set()
         wanted |= names & known
+        wants_sizes = wants_sizes or KEYSIZES.lower() in names
         yield
-    texts = [
-        "".join([f"# {title}\r\n", *(f"{name}:{value}\r\n" for name, value in fields(instance))])
+    sizes = (yield from keysizes(instance.store)) if wants_sizes else []
+    shown = {
+        title: fields(instance)
         for title, fields in SECTIONS.items()
         if title.lower() in wanted and (title != "Pool" or instance.pool is not None)
+    } | ({KEYSIZES: sizes} if wants_sizes else {})
+    texts = [
+        "".join([f"# {title}\r\n", *(f"{name}:{value}\r\n" for name, value in fields)])
+        for title, fields in shown.items()
     ]
     return Verbatim("\r\n".join(texts).encode("utf-8", "surrogateescape"))

@@ -9,14 +9,14 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from functools import partial
 from typing import Any, NamedTuple
 
 from commands import DENYOOM, FAST, FIRST, READONLY, WRITE, command, fold
 from commands.arguments import MIN_INTEGER, parse_bounded, parse_integer
 from commands.keyspace_walk import at_once
-from commands.long_commands import PART_WORDS, is_long, run_locked
+from commands.long_commands import PART_WORDS, is_long, with_keys_locked
 from errors import BIT_OFFSET, BITFIELD_READ_ONLY, BITFIELD_TYPE, OVERFLOW_TYPE, SYNTAX, CommandError
-from keyspace.key_locks import KeyLock
 from replies import LongArray, Reply, Work
 from session import Session
 from store import EffectLog, Keyspace
@@ -194,9 +194,7 @@ def _run(session: Session, argv: list[bytes]) -> Work:
             raise CommandError(BITFIELD_READ_ONLY)
         if not is_long(argv):
             return (yield from _write(db, argv, request, db.store.log))
-        lock = KeyLock(db.store.log.begin())
-        lock.add([key])
-        return (yield from run_locked(session, lock, _write(db, argv, request, lock.effects)))
+        return (yield from with_keys_locked(session, [key], partial(_write, db, argv, request)))
     value: String = db.value(key, STRING) or b""
     if is_long(argv) and isinstance(value, LongString):
         value = value.copy()

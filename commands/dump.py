@@ -15,7 +15,7 @@ from typing import NamedTuple
 from commands import DENYOOM, FIRST, READONLY, TABLE, WRITE, command, fold
 from commands.arguments import MAX_INTEGER, check_option_words, parse_integer
 from commands.keyspace_walk import at_once
-from commands.long_commands import run_locked
+from commands.long_commands import collected, with_keys_locked
 from errors import (
     BAD_DATA_FORMAT,
     BUSY_KEY,
@@ -26,7 +26,6 @@ from errors import (
     WRONG_PAYLOAD,
     CommandError,
 )
-from keyspace.key_locks import KeyLock
 from keyspace.point_in_time import PointInTimeView
 from replies import HELD_BACK, OK, Reply, Work
 from session import Session
@@ -166,9 +165,7 @@ def _restore(session: Session, key: bytes, payload: bytes, deadline_ms: int, opt
     steps = _replace(session, key, commands, deadline_ms, options)
     if len(commands) <= AT_ONCE_COMMANDS and len(payload) <= LONG_BYTES:
         return at_once(steps)
-    lock = KeyLock(session.store.log.begin())
-    lock.add([key])
-    return (yield from run_locked(session, lock, _collected(session, lock, steps)))
+    return (yield from with_keys_locked(session, [key], lambda effects: collected(session, effects, steps)))
 
 
 def _read(payload: bytes, key: bytes) -> Generator[None, None, list[Sequence[bytes]]]:
@@ -191,17 +188,6 @@ def _read(payload: bytes, key: bytes) -> Generator[None, None, list[Sequence[byt
     except BadFormat:
         raise CommandError(BAD_DATA_FORMAT) from None
     return commands
-
-
-def _collected(session: Session, lock: KeyLock, steps: Work) -> Work:
-    """Run the steps of a write, and collect their effects in the lock."""
-    while True:
-        with session.store.collecting(lock.effects):
-            try:
-                next(steps)
-            except StopIteration as end:
-                return end.value  # type: ignore[no-any-return]
-        yield
 
 
 def _replace(session: Session, key: bytes, commands: list[Sequence[bytes]], deadline_ms: int, options: Options) -> Work:

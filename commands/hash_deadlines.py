@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from commands import DENYOOM, FAST, FIRST, READONLY, WRITE, command, fold
 from commands.arguments import EXPIRY_OPTIONS, MAX_INTEGER, parse_bounded, parse_integer
 from commands.hashes import AT_ONCE_FIELDS, EMPTY, in_parts, is_due, live, store_removed
-from commands.long_commands import PART_WORDS, in_parts_of_key, run_locked
+from commands.long_commands import PART_WORDS, in_parts_of_key, with_keys_locked
 from errors import (
     EXPIRE_MISSING,
     EXPIRE_NEGATIVE,
@@ -33,9 +33,9 @@ from errors import (
     WRONG_TYPE,
     CommandError,
 )
-from keyspace.key_locks import KeyLock
 from replies import LongArray, Reply, Work
 from session import Session
+from store import EffectLog
 from values.entry import NO_DEADLINE
 from values.hashes import HASH, Hash, deadline_effect
 
@@ -397,13 +397,10 @@ def _setex(session: Session, key: bytes, items: list[tuple[bytes, bytes]], deadl
 
 def _setex_in_parts(session: Session, key: bytes, options: _SetEx) -> Work:
     """Do what HSETEX does, in slices, with the key locked."""
-    lock = KeyLock(session.store.log.begin())
-    lock.add([key])
-    reply = yield from run_locked(session, lock, _setex_steps(session, lock, key, options))
-    return reply
+    return with_keys_locked(session, [key], lambda effects: _setex_steps(session, effects, key, options))
 
 
-def _setex_steps(session: Session, lock: KeyLock, key: bytes, options: _SetEx) -> Work:
+def _setex_steps(session: Session, effects: EffectLog, key: bytes, options: _SetEx) -> Work:
     condition, deadline_ms, items = options
     parts = [items[start : start + PART_WORDS // 2] for start in range(0, len(items), PART_WORDS // 2)]
     for part in parts:
@@ -411,7 +408,7 @@ def _setex_steps(session: Session, lock: KeyLock, key: bytes, options: _SetEx) -
             return 0
         yield
     for part in parts:
-        with session.store.collecting(lock.effects):
+        with session.store.collecting(effects):
             _setex(session, key, part, deadline_ms)
         yield
     return 1

@@ -14,9 +14,8 @@ from typing import Any
 
 from commands import ALL, DENYOOM, FAST, FIRST, MAY_REPLICATE, READONLY, WRITE, command, for_many
 from commands.keyspace_walk import at_once
-from commands.long_commands import PART_WORDS, copies_in_slices, is_long, lock_keys, run_locked
+from commands.long_commands import PART_WORDS, copies_in_slices, is_long, lock_keys, run_locked, with_keys_locked
 from errors import CORRUPT_HYPERLOGLOG, NO_HYPERLOGLOG, WRONG_TYPE, CommandError
-from keyspace.key_locks import KeyLock
 from replies import HELD_BACK, OK, Reply, Work
 from session import Session
 from store import EffectLog, Keyspace
@@ -125,10 +124,7 @@ def pfadd_many(session: Session, keys: Sequence[bytes], *columns: Sequence[bytes
 
 
 def _add_in_slices(session: Session, argv: list[bytes]) -> Work:
-    lock = KeyLock(session.store.log.begin())
-    lock.add(argv[1:2])
-    changed = yield from run_locked(session, lock, _add_parts(session.db, lock.effects, argv))
-    return changed
+    return with_keys_locked(session, argv[1:2], lambda effects: _add_parts(session.db, effects, argv))
 
 
 def _add_parts(db: Keyspace, log: EffectLog, argv: list[bytes]) -> Work:

@@ -24,7 +24,7 @@ from commands.arguments import (
     parse_integer,
 )
 from commands.key_positions import Counted
-from commands.long_commands import AT_ONCE_WORDS, is_long, run_locked, words_of
+from commands.long_commands import AT_ONCE_WORDS, collected, is_long, with_keys_locked, words_of
 from errors import (
     COUNT_NEGATIVE,
     COUNT_NOT_POSITIVE,
@@ -39,10 +39,9 @@ from errors import (
     WRONG_ARITY,
     CommandError,
 )
-from keyspace.key_locks import KeyLock
 from replies import NULL_ARRAY, OK, LongArray, Reply, Strings, Work
 from session import Session
-from store import Keyspace
+from store import EffectLog, Keyspace
 from values import LIST
 from values.chunks import elements_of
 from values.entry import NO_DEADLINE
@@ -142,10 +141,10 @@ def _push_in_parts(
     if_exists: bool = False,
 ) -> Work:
     """Make a list of the elements in slices, and join it with the list of the key in one step."""
-    db, key, lock = session.db, argv.pop(1), KeyLock(session.store.log.begin())
+    db, key = session.db, argv.pop(1)
     name = b"LPUSH" if push is List.push_left else b"RPUSH"
 
-    def run() -> Work:
+    def run(all_effects: EffectLog) -> Work:
         added, effects = List(), session.store.log.begin()
         for words in words_of(argv):
             push(added, words)
@@ -155,12 +154,11 @@ def _push_in_parts(
             return 0
         items = db.create(key, LIST)
         join(items, added)
-        lock.effects.commit(effects, [{key}], session.store.garbage)
+        all_effects.commit(effects, [{key}], session.store.garbage)
         db.done(key, items)
         return items.length  # type: ignore[no-any-return]
 
-    lock.add([key])
-    return (yield from run_locked(session, lock, run()))
+    return with_keys_locked(session, [key], run)
 
 
 # ---- pop, move
@@ -607,20 +605,10 @@ def _begun(work: Work) -> Reply:
 
 
 def _in_slices(session: Session, key: bytes, run: Callable[[List], Generator[None, None, int]]) -> Work:
-    db, lock = session.db, KeyLock(session.store.log.begin())
-    lock.add([key])
+    db = session.db
 
-    def collected() -> Work:
+    def run_locked(effects: EffectLog) -> Work:
         items = db.change(key, LIST)  # another list may stand there since
-        if items is None:
-            return 0
-        work = run(items)
-        while True:
-            with session.store.collecting(lock.effects):
-                try:
-                    next(work)
-                except StopIteration as end:
-                    return end.value  # type: ignore[no-any-return]
-            yield
+        return 0 if items is None else (yield from collected(session, effects, run(items)))
 
-    return (yield from run_locked(session, lock, collected()))
+    return with_keys_locked(session, [key], run_locked)

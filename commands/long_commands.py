@@ -20,7 +20,7 @@ loop around it can change that.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Generator, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from typing import Any, TypeVar
 
 from commands.keyspace_walk import at_once
@@ -29,6 +29,7 @@ from keyspace.key_locks import KeyLock
 from keyspace.point_in_time import PointInTimeView
 from replies import HELD_BACK, LongArray, Reply, Work
 from session import Session
+from store import EffectLog
 from values import LongString, ValueType, type_of
 from values.entry import Entry, value_of
 
@@ -149,28 +150,25 @@ def in_parts(session: Session, argv: list[bytes], run: Run, step: int = 1) -> Ge
     The first of each `step` words is a key. All effects are logged at once when the last part has run.
     """
     lock = yield from lock_keys(session, argv, step)
-    replies = yield from run_locked(session, lock, run_parts(session, lock, argv, run))
+    replies = yield from run_locked(session, lock, run_parts(session, lock.effects, argv, run))
     return replies
 
 
 def in_parts_of_key(session: Session, argv: list[bytes], run: Run) -> Generator[None, None, list[Reply]]:
     """Do what `in_parts` does for a command with one key, which comes before all other words."""
     key = argv.pop(1)
-    lock = KeyLock(session.store.log.begin())
-    lock.add([key])
 
     def run_on_key(session: Session, words: list[bytes]) -> Reply:
         return run(session, [words[0], key, *words[1:]])
 
-    replies = yield from run_locked(session, lock, run_parts(session, lock, argv, run_on_key))
-    return replies
+    return with_keys_locked(session, [key], lambda effects: run_parts(session, effects, argv, run_on_key))
 
 
-def run_parts(session: Session, lock: KeyLock, argv: list[bytes], run: Run) -> Generator[None, None, list[Reply]]:
-    """Run a command part by part, collect its effects in the lock, and return the replies of the parts."""
+def run_parts(session: Session, effects: EffectLog, argv: list[bytes], run: Run) -> Generator[None, None, list[Reply]]:
+    """Run a command part by part, collect its effects, and return the replies of the parts."""
     name, replies = argv[0], []
     for words in words_of(argv):
-        with session.store.collecting(lock.effects):
+        with session.store.collecting(effects):
             replies.append(run(session, [name, *words]))
         yield
     return replies
@@ -224,6 +222,30 @@ def _nothing() -> Work:
 
 class Abandoned(CommandError):
     """Work ends because the process does, and nothing of it is to be logged."""
+
+
+def with_keys_locked(
+    session: Session, keys: Sequence[bytes], begin: Callable[[EffectLog], Generator[None, None, T]]
+) -> Generator[None, None, T]:
+    """Run the work that `begin` returns as `run_locked` does, with some keys locked.
+
+    `begin` takes what the work is to collect its effects in.
+    """
+    lock = KeyLock(session.store.log.begin())
+    lock.add(keys)
+    return (yield from run_locked(session, lock, begin(lock.effects)))
+
+
+def collected(session: Session, effects: EffectLog, steps: Generator[None, None, T]) -> Generator[None, None, T]:
+    """Do steps, of which each is a write of its own, and collect their effects."""
+    while True:
+        with session.store.collecting(effects):
+            try:
+                next(steps)
+            except StopIteration as end:
+                result: T = end.value
+                return result
+        yield
 
 
 def run_locked(session: Session, lock: KeyLock, work: Generator[None, None, T]) -> Generator[None, None, T]:

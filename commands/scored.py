@@ -13,12 +13,12 @@ from typing import TypeVar
 
 from commands.arguments import parse_integer
 from commands.keyspace_walk import run_at_once
-from commands.long_commands import lock_keys, run_locked
+from commands.long_commands import lock_keys, run_locked, with_keys_locked
 from errors import INVALID_LEX_RANGE, INVALID_SCORE_RANGE, NOT_A_FLOAT, CommandError
 from keyspace.key_locks import KeyLock
 from replies import LongArray, LongPairs, Pairs, Reply, Strings, Work
 from session import Session
-from store import Keyspace
+from store import EffectLog, Keyspace
 from values.entry import NO_DEADLINE
 from values.score_order import Part, ScoreOrder
 from values.sorted_sets import SORTED_SET, SortedSet, Steps, rebuild
@@ -260,16 +260,15 @@ def take_in_slices(
 
     Return their number. The effect is logged when all of them are removed.
     """
-    lock = KeyLock(session.store.log.begin())
-    lock.add([key])
-    count = yield from run_locked(session, lock, _take_locked(session, lock, key, find, effect, receive))
-    return count
+    return with_keys_locked(
+        session, [key], lambda effects: _take_locked(session.db, effects, key, find, effect, receive)
+    )
 
 
 def _take_locked(
-    session: Session, lock: KeyLock, key: bytes, find: Find, effect: list[bytes], receive: Callable[[Part], object]
+    db: Keyspace, effects: EffectLog, key: bytes, find: Find, effect: list[bytes], receive: Callable[[Part], object]
 ) -> Generator[None, None, int]:
-    db, count, start, stop = session.db, 0, -1, 0
+    count, start, stop = 0, -1, 0
     while start < stop:
         members: SortedSet | None = db.change(key, SORTED_SET)
         if members is None:  # it has expired
@@ -283,5 +282,5 @@ def _take_locked(
         stop -= SLICE_MEMBERS
         yield
     if count:
-        lock.effects.append(db.index, effect)
+        effects.append(db.index, effect)
     return count

@@ -27,6 +27,7 @@ from commands.long_commands import (
     is_long,
     lock_keys,
     run_locked,
+    with_keys_locked,
     words_of,
 )
 from commands.scanning import scan_table
@@ -44,7 +45,7 @@ from keyspace.key_locks import KeyLock
 from keyspace.many_keys import changed_by_all
 from replies import HELD_BACK, LongArray, LongSet, Members, Reply, Work
 from session import Session
-from store import Keyspace
+from store import EffectLog, Keyspace
 from values.sets import (
     SET_TYPE,
     Set,
@@ -265,17 +266,14 @@ def _pop_from(found: Set, count: int, random: Random) -> list[bytes]:
 
 
 def _pop_in_slices(session: Session, key: bytes, count: int) -> Work:
-    lock = KeyLock(session.store.log.begin())
-    lock.add([key])
-    reply = yield from run_locked(session, lock, _pop_locked(session, lock, key, count))
-    return reply
+    return with_keys_locked(session, [key], lambda effects: _pop_locked(session, effects, key, count))
 
 
-def _pop_locked(session: Session, lock: KeyLock, key: bytes, count: int) -> Work:
+def _pop_locked(session: Session, effects: EffectLog, key: bytes, count: int) -> Work:
     db = session.db
     chunks: list[tuple[Any, ...]] = []
     while count > 0:
-        with session.store.collecting(lock.effects):
+        with session.store.collecting(effects):
             popped = _pop(session, db, key, min(count, PART_POPPED))
         if not popped:  # the key has expired meanwhile, or it was empty before
             break

@@ -24,13 +24,12 @@ from typing import Any, NamedTuple
 from commands import DENYOOM, READONLY, WRITE, command, fold
 from commands.arguments import check_option_words, parse_integer
 from commands.key_positions import StoreOption
-from commands.long_commands import look_up, run_locked
+from commands.long_commands import look_up, with_keys_locked
 from errors import NOT_SORTABLE, SYNTAX, WRONG_TYPE, CommandError
-from keyspace.key_locks import KeyLock
 from keyspace.point_in_time import PointInTimeView
 from replies import HELD_BACK, LongArray, Reply, Work
 from session import Session
-from store import Keyspace
+from store import EffectLog, Keyspace
 from values import is_string
 from values.chunks import elements_of
 from values.entry import value_of
@@ -320,12 +319,12 @@ def _read_in_slices(session: Session, key: bytes, options: Options, is_write: bo
 
 
 def _store_in_slices(session: Session, key: bytes, options: Options, destination: bytes) -> Work:
-    lock = KeyLock(session.store.log.begin())
-    lock.add([destination])
-    return (yield from run_locked(session, lock, _store_locked(session, lock, key, options, destination)))
+    return with_keys_locked(
+        session, [destination], lambda effects: _store_locked(session, effects, key, options, destination)
+    )
 
 
-def _store_locked(session: Session, lock: KeyLock, key: bytes, options: Options, destination: bytes) -> Work:
+def _store_locked(session: Session, all_effects: EffectLog, key: bytes, options: Options, destination: bytes) -> Work:
     """Make the result in slices; store it, and log it, in one step."""
     db, result, effects = session.db, List(), session.store.log.begin()
     garbage: list[Any] = []
@@ -340,12 +339,12 @@ def _store_locked(session: Session, lock: KeyLock, key: bytes, options: Options,
                 yield
     finally:
         session.store.garbage += garbage
-    with session.store.collecting(lock.effects):
+    with session.store.collecting(all_effects):
         if db.remove(destination) is not None:
             db.effect(b"DEL", destination)
         db.done(destination, result)
     if result:
-        lock.effects.commit(effects, [{destination}], session.store.garbage)
+        all_effects.commit(effects, [{destination}], session.store.garbage)
     return len(result)
 
 

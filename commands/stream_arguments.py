@@ -22,7 +22,7 @@ from commands.arguments import (
     parse_integer,
 )
 from commands.blocking import wait_for
-from commands.long_commands import PART_WORDS, run_locked
+from commands.long_commands import PART_WORDS, collected, with_keys_locked
 from errors import (
     CLAIM_NEGATIVE,
     CLAIM_NOT_AN_INTEGER,
@@ -47,10 +47,9 @@ from errors import (
     UNBALANCED_STREAMS,
     CommandError,
 )
-from keyspace.key_locks import KeyLock
 from replies import NULL_ARRAY, Entries, LongEntries, PairMap, Reply
 from session import Session
-from store import Store
+from store import EffectLog, Store
 from values.consumer_groups import Group
 from values.stream_chunks import MOST_ID, MOST_SEQUENCE, SEQUENCE_BITS, format_id
 from values.stream_type import STREAM
@@ -231,37 +230,27 @@ def all_locked(
     session: Session, works: Sequence[tuple[bytes, Generator[None, None, T]]]
 ) -> Generator[None, None, list[T]]:
     """Do works of which each step is a command of its own on a key, with all keys locked; return their results."""
-    lock = KeyLock(session.store.log.begin())
-    lock.add([key for key, _ in works])
-    results = yield from run_locked(session, lock, _collected(session, lock, works))
-    return results
+    return with_keys_locked(session, [key for key, _ in works], lambda effects: _all_collected(session, effects, works))
 
 
-def _collected(
-    session: Session, lock: KeyLock, works: Sequence[tuple[bytes, Generator[None, None, T]]]
+def _all_collected(
+    session: Session, all_effects: EffectLog, works: Sequence[tuple[bytes, Generator[None, None, T]]]
 ) -> Generator[None, None, list[T]]:
-    """Do works, and collect their effects in a lock.
+    """Do works, and collect their effects.
 
     A locked key may expire, and then its DEL is in the log before all effects. Those on this key are dropped then:
     XCLAIM and XGROUP would fail where there is no key.
     """
     db, log, results = session.db, session.store.log, []
-    collected = [(key, log.begin()) for key, _ in works]
+    effects_of = [(key, log.begin()) for key, _ in works]
     try:
-        for (_, work), (_, effects) in zip(works, collected, strict=True):
-            while True:
-                with session.store.collecting(effects):
-                    try:
-                        next(work)
-                    except StopIteration as end:
-                        results.append(end.value)
-                        break
-                yield
+        for (_, work), (_, effects) in zip(works, effects_of, strict=True):
+            results.append((yield from collected(session, effects, work)))
         return results
     finally:
-        for key, effects in collected:
+        for key, effects in effects_of:
             if db.peek(key) is not None:
-                lock.effects.commit(effects, lock.sets, [])
+                all_effects.commit(effects, [{key}], [])
 
 
 def ids_in_parts(words: list[bytes]) -> Generator[None, None, tuple[list[int], CommandError | None]]:

@@ -50,6 +50,7 @@ from commands.long_commands import (
     run_locked,
     run_parts,
     string_or_none,
+    with_keys_locked,
     words_of,
 )
 from commands.string_conditions import VALUE_CONDITIONS, holds
@@ -74,7 +75,7 @@ from keyspace.key_locks import KeyLock
 from keyspace.many_keys import put_many, read_strings, replace_many, short_strings
 from replies import OK, Computed, Reply, Work
 from session import Session
-from store import Keyspace
+from store import EffectLog, Keyspace
 from values import STRING, LongString, is_string
 from values.entry import NO_DEADLINE, VALUE
 from values.long_string import overwritten
@@ -393,7 +394,7 @@ def _set_if(session: Session, lock: KeyLock, argv: list[bytes], conditions: Cond
         if not _may_set(session.db, argv[start : start + PART_WORDS : 2], conditions):
             return 0
         yield
-    yield from run_parts(session, lock, argv, run)
+    yield from run_parts(session, lock.effects, argv, run)
     return 1
 
 
@@ -527,13 +528,12 @@ def setrange(session: Session, argv: list[bytes]) -> Reply:
 
 def _write_huge(session: Session, argv: list[bytes], offset: int | None, patch: bytes) -> Work:
     """Write a part of a string in slices; None: at its end."""
-    lock = KeyLock(session.store.log.begin())
-    lock.add([argv[1]])
-    size = yield from run_locked(session, lock, _write_in_steps(session.db, lock, argv, offset, patch))
-    return size
+    return with_keys_locked(
+        session, [argv[1]], lambda effects: _write_in_steps(session.db, effects, argv, offset, patch)
+    )
 
 
-def _write_in_steps(db: Keyspace, lock: KeyLock, argv: list[bytes], offset: int | None, patch: bytes) -> Work:
+def _write_in_steps(db: Keyspace, effects: EffectLog, argv: list[bytes], offset: int | None, patch: bytes) -> Work:
     known: bytes | LongString = db.create(argv[1], STRING)
     value = LongString(known) if isinstance(known, bytes) else known.copy()
     begin = len(value) if offset is None else offset
@@ -542,7 +542,7 @@ def _write_in_steps(db: Keyspace, lock: KeyLock, argv: list[bytes], offset: int 
         value.write(begin + start, patch[start : start + STEP_BYTES])
         yield
     db.done(argv[1], value)
-    lock.effects.append(db.index, [argv[0].upper(), *argv[1:]])
+    effects.append(db.index, [argv[0].upper(), *argv[1:]])
     return len(value)
 
 

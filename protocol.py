@@ -1,4 +1,7 @@
-r"""The wire format: parses bytes into argv, and encodes replies, in RESP2, RESP3 and the text dialect.
+r"""The wire format: this module parses bytes into argv, and is the face of what encodes replies.
+
+    wire/encoder.py    replies in RESP2 and RESP3
+    wire/text.py       the text dialect: a line to words, a reply to lines
 
 1. No function does I/O, and none knows commands or sessions.
 2. The first byte of a request selects its dialect.
@@ -31,50 +34,72 @@ not accept goes to the state machine.
 Refused: one split of the whole buffer, which is 1.5 times as slow as hiredis with its proof, and fails at the first
 value that contains CRLF; a count of `*` and `$` as the proof of 3 and 4, because `*1`, then `+$PING`, passes it.
 
-The module has more than 500 lines because parser and encoder are the two halves of one format.
+The module has more than 400 lines because the fast paths are only right beside the parser whose results they give.
 """
 
 from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from io import BytesIO
 from itertools import chain
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import hiredis
 
-from errors import QUERY_TOO_BIG, TEXT_NO_KEY, CommandError, ProtocolError
-from replies import (
-    OK,
-    BigNumber,
-    Block,
-    Deleted,
-    Entries,
-    Farewell,
-    FlatMap,
-    LongArray,
-    LongBulk,
-    LongEntries,
-    LongMap,
-    LongPairs,
-    LongSet,
-    Members,
-    Messages,
-    NoReply,
-    NullArray,
-    PairMap,
-    Pairs,
-    Push,
-    Replies,
-    Status,
-    Strings,
-    Verbatim,
-)
+from errors import QUERY_TOO_BIG, ProtocolError
 from wire.columns import CRLF, HEADS, TABLED, Columns, split_columns
-from wire.doubles import format_float
+from wire.encoder import (
+    BETWEEN,
+    BLOCK_BYTES,
+    HEADERS,
+    OK_PIECES,
+    SHORT_STRINGS,
+    aggregate,
+    blocks,
+    bulk_header,
+    command_pieces,
+    encode,
+    encode_chunk,
+    encode_command,
+    encode_head,
+    encode_short,
+    entries_parts,
+)
 from wire.telnet import IAC, take_out
+from wire.text import TEXT_BLOCK_BYTES, shown, split_line, text_pieces
+
+__all__ = [
+    "BETWEEN",
+    "BLOCK_BYTES",
+    "HEADERS",
+    "MAX_BULK_BYTES",
+    "MAX_BULK_BYTES_BEFORE_AUTH",
+    "MAX_ELEMENTS",
+    "MAX_LINE_BYTES",
+    "OK_PIECES",
+    "SHORT_STRINGS",
+    "TEXT_BLOCK_BYTES",
+    "UNBALANCED",
+    "HugeRequest",
+    "LongLine",
+    "RequestParser",
+    "TextRequest",
+    "aggregate",
+    "blocks",
+    "bulk_header",
+    "command_pieces",
+    "encode",
+    "encode_chunk",
+    "encode_command",
+    "encode_head",
+    "encode_short",
+    "entries_parts",
+    "shown",
+    "split_line",
+    "text_pieces",
+]
 
 MAX_BULK_BYTES = 512 * 1024 * 1024
 MAX_QUERY_BYTES = 1024 * 1024 * 1024
@@ -86,16 +111,9 @@ MAX_BULK_BYTES_BEFORE_AUTH = 16 * 1024
 
 HUGE_BYTES = 4 << 20
 MOST_HUGE_WORDS = 2048  # a request of more words runs in slices in any case
-BLOCK_BYTES = 1 << 16  # a larger piece is not joined with others, because that would copy it
 SMALL_BYTES = 4096  # for a longer first request of a pipeline, the searches of the proof cost more than hiredis gains
 SMALLER_BYTES = 2048  # the same limit for `split_columns`, which searches every byte of a value for CRLF
-SHORT_STRINGS = 512  # members of an array of strings that is encoded at once
-SHORT_LIST = 128  # members; a longer list is encoded in slices
-OK_PIECE = b"+OK\r\n"
-OK_PIECES = [OK_PIECE]  # what `encode_short` returns for the one reply OK; not to be changed
-NULL_BULK, NULL_RESP3 = b"$-1\r\n", b"_\r\n"
 SKIPPED_PIPELINES = 16  # after a pipeline of different requests, the next 16 are not tried by column
-HEADERS = [b"$%d\r\n" % size for size in range(TABLED)]
 _SIZES = {head: size for size, head in enumerate(HEADS[:1024])}  # sizes within every limit
 _COUNTS = {b"*%d" % count: count for count in range(1, MAX_ELEMENTS_BEFORE_AUTH + 1)}
 _STAR, _CR, _LF = b"*\r\n"
@@ -106,6 +124,8 @@ _TLS_HANDSHAKE = b"\x16\x03"  # the beginning of a TLS handshake, to which a cli
 _LONG_ARRAY = re.compile(rb"\*\d{5}")
 _LONG_OTHERS = [(byte, re.compile(rb"[%c]\d{5}" % byte)) for byte in b"~>|%"]
 _OTHER_TYPES = b"+(=~>|%"
+# A chunk with one of these bytes is not split at spaces: they are special in a line, or begin another kind of input.
+_NOT_PLAIN = re.compile(rb"""["'\v\f*\x16\xff]""")
 
 
 _UNFINISHED = object()  # hiredis's default for an incomplete reply is False, which is also the value of `#f`
@@ -501,415 +521,3 @@ def _text_request(line: bytes) -> list[bytes]:
     _check_line(len(line), b"inline request")
     argv = split_line(line[:-1] if line.endswith(b"\r") else line)
     return TextRequest([UNBALANCED] if argv is None else argv)
-
-
-_WORD = re.compile(
-    rb"""([^ \t\r\n"']*)                                           # a word may begin unquoted
-         (?: (?: "([^"\\]*(?:\\.[^"\\]*)*)"                        # and end in a quoted piece
-               | '([^'\\]*(?:\\'[^'\\]*|\\(?!')[^'\\]*)*)' ) (?=\s|\Z)
-           | (?=[ \t\r\n]|\Z) )
-         \s*""",
-    re.VERBOSE | re.DOTALL,
-)
-_ESCAPE = re.compile(rb"\\(x[0-9a-fA-F]{2}|.)", re.DOTALL)
-_SPECIAL = re.compile(rb"""["'\v\f]""")  # form feed and vertical tab separate words only before a word
-# A chunk with one of these bytes is not split at spaces: they are special in a line, or begin another kind of input.
-_NOT_PLAIN = re.compile(rb"""["'\v\f*\x16\xff]""")
-_ESCAPED = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"b": b"\b", b"a": b"\a"}
-
-
-def split_line(line: bytes) -> list[bytes] | None:
-    r"""Split a line into words by Redis's rules; None if a quote is open, or not followed by a space.
-
-    In "double" quotes \n \r \t \b \a and \xff are escapes, and any other escaped byte stands for itself. In 'single'
-    quotes the only escape is \'.
-    """
-    if not _SPECIAL.search(line):
-        return line.split()
-    line = line.lstrip()
-    words = []
-    position = 0
-    while position < len(line):
-        match = _WORD.match(line, position)
-        if match is None:
-            return None
-        bare, double, single = match.groups(b"")
-        if b"\\" in double:
-            double = _ESCAPE.sub(_unescape, double)
-        words.append(bare + double + single.replace(b"\\'", b"'"))
-        position = match.end()
-    return words
-
-
-def _unescape(match: re.Match[bytes]) -> bytes:
-    what: bytes = match[1]
-    return bytes([int(what[1:], 16)]) if len(what) == 3 else _ESCAPED.get(what, what)
-
-
-# ---------------------------------------------------------------------------------------------- replies
-
-Put = Callable[[Any], None]  # takes bytes or a memoryview
-
-
-def bulk_header(size: int) -> bytes:
-    """Return the head of a bulk string: `$size` and CRLF."""
-    return HEADERS[size] if size < TABLED else b"$%d\r\n" % size
-
-
-def blocks(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """Join small pieces to blocks of BLOCK_BYTES or more; pass larger pieces on without a copy."""
-    block: list[bytes] = []
-    size = 0
-    for piece in pieces:
-        if len(piece) < BLOCK_BYTES:
-            block.append(piece)
-            size += len(piece)
-            if size < BLOCK_BYTES:
-                continue
-        if block:
-            yield b"".join(block)
-            block, size = [], 0
-        if len(piece) >= BLOCK_BYTES:
-            yield piece
-    if block:
-        yield b"".join(block)
-
-
-BETWEEN = [CRLF + header for header in HEADERS]  # from the end of a word to the next one
-
-
-def encode_command(argv: Sequence[bytes]) -> bytes:
-    """Return a request, or the fields of an entry, as a RESP array of bulk strings.
-
-    The lengths of most effects are unrolled: 0.24, 0.28 and 0.35 µs instead of 0.6, 0.8 and 1.0, of some 4 in all.
-    """
-    try:
-        if len(argv) == 3:
-            a, b, c = argv
-            return b"".join((b"*3", BETWEEN[len(a)], a, BETWEEN[len(b)], b, BETWEEN[len(c)], c, CRLF))
-        if len(argv) == 4:
-            a, b, c, d = argv
-            begin = (b"*4", BETWEEN[len(a)], a, BETWEEN[len(b)], b)
-            return b"".join((*begin, BETWEEN[len(c)], c, BETWEEN[len(d)], d, CRLF))
-        if len(argv) == 5:
-            a, b, c, d, e = argv
-            begin = (b"*5", BETWEEN[len(a)], a, BETWEEN[len(b)], b)
-            return b"".join((*begin, BETWEEN[len(c)], c, BETWEEN[len(d)], d, BETWEEN[len(e)], e, CRLF))
-    except IndexError:  # a size is beyond the table
-        pass
-    return b"".join(command_pieces(argv))
-
-
-def command_pieces(argv: Sequence[bytes]) -> list[bytes]:
-    """Return the result of `encode_command` in pieces, without a copy of any word."""
-    pieces = [b"*%d\r\n" % len(argv)]
-    for value in argv:
-        size = len(value)
-        pieces += (HEADERS[size] if size < TABLED else b"$%d\r\n" % size, value, CRLF)
-    return pieces
-
-
-def entry_pieces(entries: Sequence[tuple[bytes, tuple[bytes, ...]]]) -> list[bytes]:
-    """Return entries of a stream, a piece each: with `encode` for each member it takes eight times as long."""
-    try:  # the usual entries have one field
-        return [
-            b"".join((b"*2", BETWEEN[len(key)], key, b"\r\n*2", BETWEEN[len(a)], a, BETWEEN[len(b)], b, CRLF))
-            for key, (a, b) in entries
-        ]
-    except (IndexError, ValueError):
-        return [b"*2%b%b\r\n%b" % (BETWEEN[len(key)], key, encode_command(fields)) for key, fields in entries]
-
-
-def encode(reply: Any, put: Put, resp3: bool) -> None:
-    """Pass the encoded reply to `put`, piece by piece. Raises TypeError for a value that is no reply."""
-    if isinstance(reply, bytes):
-        if isinstance(reply, Status):
-            put(b"+%b\r\n" % reply)
-        elif resp3 and isinstance(reply, Verbatim):
-            put(b"=%d\r\n%b:%b\r\n" % (len(reply) + 4, reply.form, reply))
-        elif resp3 and isinstance(reply, BigNumber):
-            put(b"(%b\r\n" % reply)
-        else:
-            put(bulk_header(len(reply)))
-            put(reply)
-            put(CRLF)
-    elif isinstance(reply, memoryview):
-        put(bulk_header(len(reply)))
-        put(reply)
-        put(CRLF)
-    elif isinstance(reply, LongBulk):
-        put(bulk_header(len(reply)))
-        for piece in reply.pieces():
-            put(piece)
-        put(CRLF)
-    elif reply is None:
-        put(NULL_RESP3 if resp3 else NULL_BULK)
-    elif isinstance(reply, bool):
-        put((b"#t\r\n" if reply else b"#f\r\n") if resp3 else b":%d\r\n" % reply)
-    elif isinstance(reply, int):
-        put(b":%d\r\n" % reply)
-    elif isinstance(reply, float):
-        text = format_float(reply)
-        put(b",%b\r\n" % text if resp3 else b"%b%b\r\n" % (bulk_header(len(text)), text))
-    elif isinstance(reply, (list, tuple, set, frozenset, dict)):
-        head, members = aggregate(reply, resp3)
-        put(head)
-        for member in members:
-            encode(member, put, resp3)
-    elif isinstance(reply, (CommandError, ProtocolError)):
-        put(b"-%b\r\n" % reply.text.translate(_ONE_LINE))
-    elif isinstance(reply, NullArray):
-        put(b"_\r\n" if resp3 else b"*-1\r\n")
-    elif isinstance(reply, Entries):
-        for piece in chain.from_iterable(entries_parts(reply)):
-            put(piece)
-    elif isinstance(reply, LongArray):  # within another reply
-        encode(reply.members(), put, resp3)
-    elif isinstance(reply, Messages):
-        for message in reply.messages:
-            encode(message, put, resp3)
-    elif not isinstance(reply, NoReply):
-        raise TypeError(f"not a reply: {reply!r}")
-
-
-def encode_short(replies: Sequence[Any], resp3: bool) -> list[bytes] | None:
-    """Encode short replies of frequent types at once; return None if one of them is long or of another type.
-
-    With `encode` for each reply instead, a GET at P=100 takes 15 % longer, a SET 3 %, an INCR 70 ns.
-    """
-    first = replies[0]
-    if len(replies) == 1:
-        if first is OK:
-            return OK_PIECES
-        if type(first) is bytes and (size := len(first)) < TABLED:
-            return [HEADERS[size], first, CRLF]
-        if type(first) is int:
-            return [b":%d\r\n" % first]
-    if first is OK and replies.count(OK) == len(replies):
-        return [OK_PIECE * len(replies)]
-    if type(first) is int and set(map(type, replies)) == {int}:
-        return [(":%d\r\n" * len(replies) % tuple(replies)).encode()]
-    pieces: list[bytes] = []
-    for reply in replies:
-        if type(reply) is bytes:
-            size = len(reply)
-            if size < TABLED:
-                pieces += (HEADERS[size], reply, CRLF)
-            elif size < BLOCK_BYTES:
-                pieces += (b"$%d\r\n" % size, reply, CRLF)
-            else:
-                return None
-        elif reply is None:
-            pieces.append(NULL_RESP3 if resp3 else NULL_BULK)
-        elif type(reply) is int or type(reply) is Deleted:
-            pieces.append(b":%d\r\n" % reply)
-        elif reply is OK:
-            pieces.append(OK_PIECE)
-        elif type(reply) is Status:
-            pieces.append(b"+%b\r\n" % reply)
-        elif type(reply) is float:
-            text = format_float(reply)
-            pieces += (b",", text, CRLF) if resp3 else (HEADERS[len(text)], text, CRLF)
-        elif type(reply) is Strings and (encoded := encode_strings(reply)):
-            pieces.append(encoded)
-        elif type(reply) is Entries and len(reply) <= SHORT_LIST and all(map(_is_short_block, reply.blocks)):
-            pieces += chain.from_iterable(entries_parts(reply))
-        elif (
-            (type(reply) is list or type(reply) is Replies or (type(reply) is Pairs and not resp3))
-            and 0 < len(reply) <= SHORT_LIST
-            and (members := encode_short(reply, resp3))
-        ):
-            pieces.append(b"*%d\r\n" % len(reply))
-            pieces += members
-        elif type(reply) is FlatMap and (encoded := encode_strings(reply, is_map=resp3)):
-            pieces.append(encoded)
-        else:
-            return None
-    return pieces
-
-
-def encode_strings(reply: Strings | FlatMap, is_map: bool = False) -> bytes | None:
-    """Encode strings at once; return None if there are many, or they are long."""
-    size = b"%%%d" % (len(reply) // 2) if is_map else b"*%d" % len(reply)
-    if not reply:
-        return size + CRLF
-    if len(reply) > SHORT_STRINGS or len(reply) * len(reply[0]) > BLOCK_BYTES:
-        return None
-    try:
-        if len(reply[0]) == len(reply[-1]) and len(set(map(len, reply))) == 1:  # a third of the time again
-            head = HEADERS[len(reply[0])]
-            return b"%b\r\n%b%b\r\n" % (size, head, (CRLF + head).join(reply))
-        pieces = [size]
-        for member in reply:
-            pieces += (BETWEEN[len(member)], member)
-        pieces.append(CRLF)
-        encoded = b"".join(pieces)
-        return encoded if len(encoded) <= 2 * BLOCK_BYTES else None
-    except IndexError:
-        return None
-
-
-def entries_parts(reply: Entries) -> Iterator[list[bytes]]:
-    """Encode entries of a stream in parts: their number, then each block."""
-    yield [b"*%d\r\n" % len(reply)]
-    for block in reply.blocks:
-        if block.names is None:
-            yield entry_pieces(block.entries())
-        else:
-            yield [_columns_piece(block.ids, block.names, block.columns)]
-
-
-def _is_short_block(block: Block) -> bool:
-    return block.names is not None or len(block.ids) * len(block.columns[0][-1]) <= BLOCK_BYTES
-
-
-def _columns_piece(ids: Sequence[bytes], names: tuple[bytes, ...], columns: Sequence[Sequence[bytes]]) -> bytes:
-    """Encode entries that have the same names, column by column.
-
-    With the entries made, and encoded by `entry_pieces`, it takes twice as long.
-    """
-    step = 2 + 2 * len(names)
-    try:
-        before = [b"\r\n*2", *[BETWEEN[len(name)] + name for name in names]]
-        before[1] = b"\r\n*%d%b" % (2 * len(names), before[1])
-        pieces = [b""] * (step * len(ids))
-        for place, words in enumerate((ids, *columns)):
-            sizes = list(map(len, words))
-            if sizes.count(sizes[0]) == len(sizes):
-                pieces[2 * place :: step] = [before[place] + BETWEEN[sizes[0]]] * len(sizes)
-            else:
-                pieces[2 * place :: step] = [before[place] + BETWEEN[size] for size in sizes]
-            pieces[2 * place + 1 :: step] = words
-    except IndexError:
-        return b"".join(entry_pieces(Block(ids, names, columns).entries()))
-    pieces[0] = pieces[0][2:]
-    pieces.append(CRLF)
-    return b"".join(pieces)
-
-
-def encode_head(reply: LongArray, put: Put, is_text: bool, resp3: bool) -> None:
-    """Pass the head of a long array to `put`. The caller encodes the members with `encode_chunk`."""
-    if reply.before is not None:
-        if is_text:
-            put(shown(reply.before) + CRLF)
-        else:
-            put(b"*2\r\n%b%b\r\n" % (bulk_header(len(reply.before)), reply.before))
-    if not is_text:
-        kind = b"%" if isinstance(reply, LongMap) else b"~" if isinstance(reply, LongSet) else b"*"
-        are_pairs = resp3 and isinstance(reply, LongPairs)
-        put(b"%b%d\r\n" % (kind if resp3 else b"*", reply.size // 2 if are_pairs else reply.size))
-    elif not reply.size:
-        put(b"(empty array)\r\n")
-
-
-def encode_chunk(reply: LongArray, chunk: Sequence[Any], put: Put, resp3: bool) -> None:
-    """Pass some members of a long array to `put`."""
-    if isinstance(reply, LongEntries):
-        for piece in entry_pieces(chunk):
-            put(piece)
-        return
-    are_pairs = resp3 and isinstance(reply, LongPairs) and not isinstance(reply, LongMap)
-    short = encode_short(chunk, resp3) if chunk and not are_pairs else None
-    if short is not None:  # a third of the time
-        for piece in short:
-            put(piece)
-        return
-    for member in zip(chunk[::2], chunk[1::2], strict=True) if are_pairs else chunk:
-        encode(member, put, resp3)
-
-
-_ONE_LINE = bytes.maketrans(b"\r\n", b"  ")  # an error may quote bytes of the client
-
-
-def aggregate(reply: Any, resp3: bool) -> tuple[bytes, Iterable[Any]]:
-    """Return the head of an array, map, set or push, and its members."""
-    kind, count, members = b"*", len(reply), reply
-    if isinstance(reply, dict):
-        members = chain.from_iterable(reply.items())
-        kind, count = (b"%", count) if resp3 else (b"*", 2 * count)
-    elif resp3 and isinstance(reply, (set, frozenset, Members)):
-        kind = b"~"
-    elif resp3 and isinstance(reply, PairMap):
-        kind, members = b"%", chain.from_iterable(reply)
-    elif resp3 and isinstance(reply, Push):
-        kind = b">"
-    elif resp3 and isinstance(reply, FlatMap):
-        kind, count = b"%", count // 2
-    elif resp3 and isinstance(reply, Pairs):
-        count, members = count // 2, zip(reply[::2], reply[1::2], strict=True)
-    return b"%b%d\r\n" % (kind, count), members
-
-
-TEXT_BLOCK_BYTES = 1 << 14
-_PRINTABLE = re.compile(rb"[ -~]*")
-_ESCAPES: dict[int, str] = {
-    **{code: f"\\x{code:02x}" for code in (*range(32), 127)},
-    **{code: f"\\xc2\\x{code:02x}" for code in range(128, 160)},  # C1 control characters in UTF-8
-    **{0xDC00 + code: f"\\x{code:02x}" for code in range(128, 256)},  # surrogates: bytes that are not UTF-8
-    **{ord("\n"): "\\n", ord("\r"): "\\r", ord("\t"): "\\t"},
-}
-_ESCAPES_IN_LINES = {code: text for code, text in _ESCAPES.items() if chr(code) not in "\r\n"}
-
-
-def shown(value: bytes, escapes: dict[int, str] = _ESCAPES) -> bytes:
-    r"""Escape a value for a terminal: \n, \x1b, \xff for control characters and bytes that are not UTF-8."""
-    if _PRINTABLE.fullmatch(value):
-        return value
-    return value.decode("utf-8", "surrogateescape").translate(escapes).encode()
-
-
-def text_pieces(reply: Any, null: bytes = b"(nil)", signs: bool = False) -> Iterator[bytes]:
-    """Yield a reply in the text dialect, in pieces that take a few ms at most.
-
-    `null` is the text of a null outside a list. With `signs` a status begins with `+` and an error with `-`.
-    """
-    if isinstance(reply, (bytes, memoryview, LongBulk)):
-        if isinstance(reply, Farewell) and not signs:
-            return  # the end of the connection is the reply
-        if signs and isinstance(reply, Status):
-            yield b"+"
-        escapes = _ESCAPES_IN_LINES if isinstance(reply, Verbatim) else _ESCAPES
-        begin, size = 0, len(reply)
-        while begin < size:
-            end = begin + TEXT_BLOCK_BYTES
-            if end < size:  # do not split a character of UTF-8, which has at most four bytes
-                end = next((place for place in range(end, end - 4, -1) if reply[place] & 0xC0 != 0x80), end)
-            yield shown(bytes(reply[begin:end]), escapes)
-            begin = end
-        yield CRLF
-    elif isinstance(reply, Deleted):
-        for value in reply.values:  # a value of another type counts as 1
-            yield from text_pieces(value if value is None or isinstance(value, (bytes, LongBulk)) else 1, TEXT_NO_KEY)
-    elif isinstance(reply, Messages):
-        for message in reply.messages:
-            yield from text_pieces(message)
-    elif isinstance(reply, Push):
-        words = [b"".join(text_pieces(word))[:-2] for word in reply]
-        yield b" ".join(words) + CRLF
-    elif isinstance(reply, Pairs) and reply:
-        for first, second in zip(reply[::2], reply[1::2], strict=True):
-            *pieces, _ = text_pieces(first)
-            yield from (*pieces, b" ")
-            yield from text_pieces(second)
-    elif isinstance(reply, (Entries, LongArray)):  # within another reply
-        yield from text_pieces(reply.members())
-    elif isinstance(reply, (list, tuple, set, frozenset, dict)):
-        members = chain.from_iterable(reply.items()) if isinstance(reply, dict) else reply
-        if not reply:
-            yield b"(empty array)\r\n"
-        for member in members:
-            yield from text_pieces(member)
-    elif isinstance(reply, (CommandError, ProtocolError)):
-        yield b"-" * signs + shown(reply.text.translate(_ONE_LINE)) + CRLF
-    elif not isinstance(reply, NoReply):
-        yield _text_line(reply, null) + CRLF
-
-
-def _text_line(reply: Any, null: bytes) -> bytes:
-    if reply is None or isinstance(reply, NullArray):
-        return null
-    if isinstance(reply, int):
-        return b"%d" % reply
-    if isinstance(reply, float):
-        return format_float(reply)
-    raise TypeError(f"not a reply: {reply!r}")

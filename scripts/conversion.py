@@ -15,13 +15,13 @@ from typing import Any
 from errors import CommandError
 from protocol import encode
 from replies import OK, AnyMap, BigNumber, Deleted, Members, Reply, Status, Strings, Verbatim
+from wire.text import ONE_LINE
 
 Tables = Callable[[Any], Any]  # makes a table of Lua of a list or a dict
 SHORT_BYTES = 1 << 16  # so much there is always room for: see runtime.py
 MEMBER_BYTES = 150  # of a member in a table of Lua, besides its text
 SHORT_LIST = 200
 SIMPLE = frozenset((bytes, int))
-ONE_LINE = bytes.maketrans(b"\r\n", b"  ")
 LEAST, MOST = -(1 << 63), (1 << 63) - 1
 
 

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Callable, Iterable
-from functools import partial
-from typing import Any
 
 import hypothesis.strategies as st
 import pytest
@@ -18,29 +16,16 @@ from servers import RedisProcess
 from tables import for_each
 
 import protocol
-from errors import CommandError
 from protocol import (
-    BLOCK_BYTES,
     MAX_BULK_BYTES,
     MAX_BULK_BYTES_BEFORE_AUTH,
     MAX_ELEMENTS,
     MAX_LINE_BYTES,
-    SHORT_STRINGS,
-    TEXT_BLOCK_BYTES,
     UNBALANCED,
     LongLine,
     RequestParser,
-    bulk_header,
-    encode,
     encode_command,
-    encode_short,
-    shown,
-    split_line,
-    text_pieces,
 )
-from replies import NO_REPLY, NULL_ARRAY, OK, PONG, Deleted, Push, Status, Strings, Verbatim
-from wire import columns
-from wire.columns import TABLED
 from wire.telnet import take_out
 
 Parse = Callable[[Iterable[bytes]], Outcome]
@@ -394,55 +379,6 @@ def test_auth_counts_for_the_next_request_of_the_same_packet(kind: type[RequestP
     assert parser.error == b"ERR Protocol error: unauthenticated multibulk length"
 
 
-# ---- lines
-
-LINES = [
-    (b"", []),
-    (b"  a\tb  ", [b"a", b"b"]),
-    (b"a\rb", [b"a", b"b"]),
-    (b"\x0b\x0ca\x0b", [b"a\x0b"]),
-    (b"a \x0cb\x0bc", [b"a", b"b\x0bc"]),
-    (b'"a b" c', [b"a b", b"c"]),
-    (b"\"\" ''", [b"", b""]),
-    (b'a"b c"', [b"ab c"]),
-    (b"a'b c'", [b"ab c"]),
-    (rb'"\x41\n\r\t\b\a\q\"\\\x4"', [b'A\n\r\t\b\aq"\\x4']),
-    (rb'"\xff\xFF\x00"', [b"\xff\xff\x00"]),
-    (rb"'\x41\'\n'", [rb"\x41'\n"]),
-    (rb"'a\\' b", None),
-    (rb"'a\\'' b", [rb"a\'", b"b"]),
-    (rb"a\"b\"", None),
-    (b"a\\ b", [b"a\\", b"b"]),
-    (b'"a"b', None),
-    (b'"a""b"', None),
-    (b"'a'b", None),
-    (b'"a', None),
-    (b"'a", None),
-    (b'"a\\', None),
-    (b"  'a", None),
-    (b"a'", None),
-    (b'"a"\x0b', [b"a"]),
-    (b'"a"\x0bb', [b"a", b"b"]),
-    (b"it's", None),
-]
-
-
-@for_each(("line", "words"), LINES)
-def test_a_line_is_split_by_the_rules_of_redis(line: bytes, words: list[bytes] | None) -> None:
-    assert split_line(line) == words
-
-
-@given(st.lists(st.binary(), min_size=1))
-def test_words_that_are_quoted_come_back(words: list[bytes]) -> None:
-    quoted = b" ".join(b'"' + b"".join(b"\\x%02x" % byte for byte in word) + b'"' for word in words)
-    assert split_line(quoted) == words
-
-
-def test_a_line_of_quotes_is_split_in_one_pass() -> None:
-    assert split_line(b"'" * (MAX_LINE_BYTES - 1)) is None
-    assert split_line(b'"' + b"\\" * (MAX_LINE_BYTES - 2) + b'"') == [b"\\" * (MAX_LINE_BYTES // 2 - 1)]
-
-
 # ---- against Redis
 
 
@@ -465,126 +401,6 @@ def test_redis_takes_the_same_requests_from_valid_input(
         while client.read_reply() != b"$7\r\nthe end\r\n":
             replies += 1
     assert replies == len(requests)
-
-
-@for_each(("line", "words"), [case for case in LINES if b"\0" not in case[0]])
-def test_redis_splits_the_same_words(redis_server: RedisProcess, line: bytes, words: list[bytes] | None) -> None:
-    with redis_server.raw() as client:
-        client.send(b"DEL words\nRPUSH words first " + line + b"\nLRANGE words 1 -1\n")
-        client.read_reply()
-        pushed = client.read_reply()
-        if words is None:
-            assert pushed == b"-ERR Protocol error: unbalanced quotes in request\r\n"
-        else:
-            assert client.read_reply() == b"*%d\r\n" % len(words) + b"".join(
-                bulk_header(len(word)) + word + b"\r\n" for word in words
-            )
-
-
-# ---- replies
-
-
-class Named(bytes):
-    """A subclass that no encoder knows."""
-
-
-def deleted(*values: bytes | None) -> Deleted:
-    reply = Deleted(len([value for value in values if value is not None]))
-    reply.values = list(values)
-    return reply
-
-
-REPLIES: list[tuple[Any, bytes, bytes, bytes]] = [
-    # the reply, in RESP2, in RESP3, in text
-    (b"a b", b"$3\r\na b\r\n", b"$3\r\na b\r\n", b"a b\r\n"),
-    (b"", b"$0\r\n\r\n", b"$0\r\n\r\n", b"\r\n"),
-    (b"x" * 2000, b"$2000\r\n%b\r\n" % (b"x" * 2000), b"$2000\r\n%b\r\n" % (b"x" * 2000), b"x" * 2000 + b"\r\n"),
-    (Named(b"a"), b"$1\r\na\r\n", b"$1\r\na\r\n", b"a\r\n"),
-    (OK, b"+OK\r\n", b"+OK\r\n", b"OK\r\n"),
-    (PONG, b"+PONG\r\n", b"+PONG\r\n", b"PONG\r\n"),
-    (b"PONG", b"$4\r\nPONG\r\n", b"$4\r\nPONG\r\n", b"PONG\r\n"),
-    (Status(b"QUEUED"), b"+QUEUED\r\n", b"+QUEUED\r\n", b"QUEUED\r\n"),
-    (Verbatim(b"a\nb"), b"$3\r\na\nb\r\n", b"=7\r\ntxt:a\nb\r\n", b"a\nb\r\n"),
-    (None, b"$-1\r\n", b"_\r\n", b"(nil)\r\n"),
-    (NULL_ARRAY, b"*-1\r\n", b"_\r\n", b"(nil)\r\n"),
-    (NO_REPLY, b"", b"", b""),
-    (0, b":0\r\n", b":0\r\n", b"0\r\n"),
-    (-5, b":-5\r\n", b":-5\r\n", b"-5\r\n"),
-    (True, b":1\r\n", b"#t\r\n", b"1\r\n"),
-    (False, b":0\r\n", b"#f\r\n", b"0\r\n"),
-    (1.5, b"$3\r\n1.5\r\n", b",1.5\r\n", b"1.5\r\n"),
-    (3.0, b"$1\r\n3\r\n", b",3\r\n", b"3\r\n"),
-    ([], b"*0\r\n", b"*0\r\n", b"(empty array)\r\n"),
-    ([b"a", None, 1], b"*3\r\n$1\r\na\r\n$-1\r\n:1\r\n", b"*3\r\n$1\r\na\r\n_\r\n:1\r\n", b"a\r\n(nil)\r\n1\r\n"),
-    ([0, [1, [2]]], *[b"*2\r\n:0\r\n*2\r\n:1\r\n*1\r\n:2\r\n"] * 2, b"0\r\n1\r\n2\r\n"),  # type: ignore[list-item]
-    ({b"a": 1}, b"*2\r\n$1\r\na\r\n:1\r\n", b"%1\r\n$1\r\na\r\n:1\r\n", b"a\r\n1\r\n"),
-    ({}, b"*0\r\n", b"%0\r\n", b"(empty array)\r\n"),
-    ({b"a"}, b"*1\r\n$1\r\na\r\n", b"~1\r\n$1\r\na\r\n", b"a\r\n"),
-    (Push([b"a", 1]), b"*2\r\n$1\r\na\r\n:1\r\n", b">2\r\n$1\r\na\r\n:1\r\n", b"a 1\r\n"),
-    (CommandError(b"ERR no"), b"-ERR no\r\n", b"-ERR no\r\n", b"ERR no\r\n"),
-    (CommandError(b"ERR 'a\r\n+OK'"), b"-ERR 'a  +OK'\r\n", b"-ERR 'a  +OK'\r\n", b"ERR 'a  +OK'\r\n"),
-    ([CommandError(b"ERR no")], b"*1\r\n-ERR no\r\n", b"*1\r\n-ERR no\r\n", b"ERR no\r\n"),
-    (deleted(b"a", None, b"c"), b":2\r\n", b":2\r\n", b"a\r\nERR key not found\r\nc\r\n"),
-]  # fmt: skip
-
-
-@for_each(("reply", "resp2", "resp3", "in_text"), REPLIES)
-def test_a_reply_has_its_form_in_each_dialect(reply: Any, resp2: bytes, resp3: bytes, in_text: bytes) -> None:
-    forms = []
-    for write in (partial(encode, resp3=False), partial(encode, resp3=True)):
-        pieces: list[bytes] = []
-        write(reply, pieces.append)
-        forms.append(b"".join(pieces))
-    forms.append(b"".join(text_pieces(reply)))
-    assert forms == [resp2, resp3, in_text]
-
-
-def test_a_null_has_the_text_that_its_command_gives_it_but_not_within_a_list() -> None:
-    pieces = [*text_pieces(None, b"ERR value not found or expired")]
-    pieces += text_pieces([None], b"ERR value not found or expired")
-    assert b"".join(pieces) == b"ERR value not found or expired\r\n(nil)\r\n"
-
-
-def test_what_is_no_reply_is_refused() -> None:
-    with pytest.raises(TypeError, match="not a reply"):
-        encode("text", print, True)
-    with pytest.raises(TypeError, match="not a reply"):
-        list(text_pieces("text"))
-
-
-SHOWN = [
-    (b'plain text, \\ and "quotes"', b'plain text, \\ and "quotes"'),
-    ("grün, 日本, 😀".encode(), "grün, 日本, 😀".encode()),
-    (b"two\nlines\r\n\tand a tab", rb"two\nlines\r\n\tand a tab"),
-    (b"\x1b[2J\x07\x00\x7f", rb"\x1b[2J\x07\x00\x7f"),
-    ("\x9b2J".encode(), rb"\xc2\x9b2J"),  # C1's other spelling of the same sequence
-    (b"\x9b2J", rb"\x9b2J"),
-    (b"\xff\xf4\xc3", rb"\xff\xf4\xc3"),  # telnet's own commands, and half a character
-    (b"\xed\xa0\x80", rb"\xed\xa0\x80"),  # a surrogate, which UTF-8 does not have
-]
-
-
-@for_each(("value", "line"), SHOWN)
-def test_a_terminal_is_shown_control_characters_escaped(value: bytes, line: bytes) -> None:
-    members = {bytes: value, list: [value], dict: {b"k": value}, Deleted: deleted(value)}
-    for kind, reply in members.items():
-        assert b"".join(text_pieces(reply)) == (b"k\r\n" if kind is dict else b"") + line + b"\r\n"
-    assert b"".join(text_pieces(memoryview(value))) == line + b"\r\n"
-    error = b"".join(text_pieces(CommandError(b"ERR unknown command '%b'" % value)))
-    assert error == b"ERR unknown command '%b'\r\n" % line.replace(rb"\n", b" ").replace(rb"\r", b" ")
-
-
-def test_a_text_of_ours_keeps_its_lines() -> None:
-    assert b"".join(text_pieces(Verbatim(b"# Server\r\nname:\x1b[2J\n"))) == b"# Server\r\nname:\\x1b[2J\n\r\n"
-
-
-@given(st.text(), st.integers(0, 4), st.binary(max_size=3))
-def test_a_long_value_is_shown_as_a_short_one_is(text: str, shift: int, rest: bytes) -> None:
-    """Its pieces are short, and none ends inside a character."""
-    value = b"x" * shift + (text.encode("utf-8", "surrogatepass") + "ü€😀\n".encode()) * 3000 + rest
-    pieces = list(text_pieces(value))
-    assert max(map(len, pieces)) <= 8 * TEXT_BLOCK_BYTES
-    assert b"".join(pieces) == shown(value) + b"\r\n"
 
 
 # ---- telnet
@@ -637,13 +453,6 @@ def test_a_line_full_of_telnets_commands_is_read_in_linear_time(monkeypatch: pyt
     assert list(parser.feed(b"\n", 1)) == [[b"SET", b"k", b"\xff" * 16100]]
 
 
-def test_heads_of_any_size_are_right() -> None:
-    for size in (0, 1, TABLED - 1, TABLED, 10**9):
-        assert bulk_header(size) == b"$%d\r\n" % size
-    assert len(protocol.HEADERS) == TABLED
-    assert columns.CRLF == b"\r\n"
-
-
 def test_a_long_line_is_parsed_when_it_is_taken_and_not_before() -> None:
     parser = RequestParser()
     line = b"SET k " + b"'a b' " * 3000
@@ -662,15 +471,3 @@ def test_a_long_line_is_parsed_when_it_is_taken_and_not_before() -> None:
     assert type(taken) is LongLine
     assert list(taken) == [[UNBALANCED]]
     assert parser.error is None
-
-
-@for_each("count", [0, 1, 2, 128, 129, SHORT_STRINGS, SHORT_STRINGS + 1])
-@for_each("sizes", [[3], [0], [3, 5, 0], [4095, 4096], [5000]])
-def test_an_array_of_strings_is_spelled_as_any_array(count: int, sizes: list[int]) -> None:
-    members = [b"x" * sizes[number % len(sizes)] for number in range(count)]
-    pieces: list[bytes] = []
-    encode(members, pieces.append, resp3=False)
-    short = encode_short([Strings(members)], resp3=False)
-    assert short is None or b"".join(short) == b"".join(pieces)
-    is_long = max(sizes[:count], default=0) >= TABLED or count * sizes[0] > BLOCK_BYTES
-    assert (short is None) == (count > SHORT_STRINGS or is_long)

@@ -16,7 +16,9 @@ import atheris
 
 from fuzzing.corpus import CORPUS, keep
 
-with atheris.instrument_imports(include=["protocol", "log.reader", "log.replay", "log.check", "rdb", "commands.dump"]):
+with atheris.instrument_imports(
+    include=["protocol", "wire", "log.reader", "log.replay", "log.check", "rdb", "commands.dump"]
+):
     from fuzzing import logs, parsers, payloads
 
 ROOT = CORPUS.parent.parent

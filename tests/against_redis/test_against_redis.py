@@ -17,6 +17,7 @@ from random import Random
 from typing import Any
 
 import pytest
+from contents import differences
 from grammars import ALL, grammar
 from random_commands import FAMILIES, random_command, words
 from server_pair import ALONE, Pair, alike, report
@@ -27,6 +28,7 @@ from errors import UNBALANCED_QUOTES
 from protocol import shown
 
 COMMANDS_A_RUN = 700
+TRANSACTIONS_A_RUN = 150
 FIRST_SEED = int(os.environ.get("GODIS_SEED", "0"))
 MORE = int(os.environ.get("GODIS_SOAK", "0"))
 SEEDS = range(FIRST_SEED, FIRST_SEED + 10 + MORE)
@@ -76,6 +78,29 @@ def test_a_pipeline_cut_anywhere_is_answered_in_the_same_order(pair: Pair, famil
         for argv in commands:
             ours, theirs = pair.godis.read_reply(), pair.redis.read_reply()
             assert alike(argv, ours, theirs, rules), (seed, argv, ours, theirs)
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+@pytest.mark.parametrize(
+    ("family", "seed"), [(family, FIRST_SEED + more) for family in FAMILIES for more in range(1 + MORE)]
+)
+def test_a_transaction_that_is_sent_whole_is_answered_as_redis_answers_it(
+    pair: Pair, family: str, seed: int, protocol: int
+) -> None:
+    """Of commands whose replies are equal to the byte, a NUL in an error's text aside."""
+    random, rules = Random(seed), grammar(family)
+    pair.run([], protocol, rules)
+    for _ in range(TRANSACTIONS_A_RUN):
+        made = [random_command(random, family, for_redis=True) for _ in range(random.randint(0, 12))]
+        queued = [argv for argv in made if argv[0].upper() not in ALONE | rules.settles.keys()]
+        queued = [argv for argv in queued if rules.leniency(argv) is None and b"\0" not in b"".join(argv)]
+        requests = [[b"WATCH", b"k"]] * random.randint(0, 1) + [[b"MULTI"], *queued, [b"EXEC"]]
+        for raw in (pair.godis, pair.redis):
+            raw.send(b"".join(encode(*argv) for argv in requests))
+        for argv in requests:
+            ours, theirs = pair.godis.read_reply(), pair.redis.read_reply()
+            assert alike(argv, ours, theirs, rules), (requests, argv)
+    assert not differences(pair.contents(pair.godis), pair.contents(pair.redis))
 
 
 def send_all(raw: Raw, pieces: list[bytes]) -> None:

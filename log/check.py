@@ -208,7 +208,7 @@ class Examiner:
             kept = [argv for argv in unit.commands if id(argv) not in refused]
             if any(argv[0].upper() not in CONTROL for argv in kept):
                 payload = b"".join(map(encode_command, kept))
-                keeps = frame(payload, unit.time_ms, unit.previous or self._link, unit.link)
+                keeps = frame(payload, unit.time_ms, unit.previous or self._link, unit.link, unit.client)
         reason = f"a command there is refused: {self._refusal}"
         self.found.losses.append(Loss(start, unit.end, reason, dropped=[*self._refused], keeps=keeps))
 

@@ -194,6 +194,8 @@ def engines(report: Report, rounds: int = PASSES, requests: int = REPEATED) -> N
     ttls: list[list[bytes]] = [[b"TTL", name] for name in CHOSEN]
     expires: list[list[bytes]] = [[b"EXPIRE", name, b"90000"] for name in CHOSEN]
     incrs: list[list[bytes]] = [[b"INCR", b"counter:" + name] for name in CHOSEN]
+    bodies = [[*sets[start : start + 3], *gets[start : start + 2]] for start in range(REQUESTS - 3)]
+    transactions: list[list[list[bytes]]] = [[[b"MULTI"], *body, [b"EXEC"]] for body in bodies]
     mixed = [pair[number % 10 == 0] for number, pair in enumerate(zip(gets, sets, strict=True))]
 
     def at_once(argvs: Sequence[list[bytes]]) -> Pass:
@@ -215,6 +217,12 @@ def engines(report: Report, rounds: int = PASSES, requests: int = REPEATED) -> N
         passes[f"{name} run, of 100"] = at_once(argvs)
     passes["nine GETs to a SET, run"] = each(lambda number: engine.run(session, [mixed[number]]))
     passes["nine GETs to a SET, run, of 100"] = at_once(mixed)
+    passes["MULTI, 3 SET, 2 GET, EXEC, run"] = each(
+        lambda number: engine.run(session, transactions[number % len(bodies)])
+    )
+    passes["the five without MULTI and EXEC, run"] = each(
+        lambda number: engine.run(session, bodies[number % len(bodies)])
+    )
     show(report, "engine, a request", best_ns(passes, REQUESTS, rounds, requests))
 
 

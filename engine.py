@@ -38,6 +38,7 @@ import commands.introspection
 import commands.keys
 import commands.lists
 import commands.monitoring
+import commands.numbers
 import commands.pool
 import commands.pubsub
 import commands.refused
@@ -47,6 +48,7 @@ import commands.sets
 import commands.sort
 import commands.sorted_sets
 import commands.streams
+import commands.string_parts
 import commands.strings
 import commands.tracking
 import commands.transactions

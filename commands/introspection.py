@@ -38,6 +38,8 @@ from values.glob import MAX_PATTERN_BYTES, Pattern
 GROUPS = {  # module of commands/ -> Redis's name for the family
     "strings": "string",
     "string_conditions": "string",
+    "string_parts": "string",
+    "numbers": "string",
     "keys": "generic",
     "clients": "connection",
     "info": "server",

@@ -1,13 +1,9 @@
-"""Commands on strings: whole values, parts of values, numbers.
+"""Commands on whole strings: one, or several at once. Parts are in `string_parts.py`, INCR and others in `numbers.py`.
 
-1. A string value is `bytes`, or a `LongString` if it is long and a part of it was written. A number is stored as its
-   decimal text.
-2. A command that changes a part of a string (APPEND, SETRANGE, INCRBY) logs itself: that is shorter than the new value
-   and as deterministic. A command that sets a whole string logs a SET with its absolute deadline.
-3. APPEND and SETRANGE copy a short value. A longer one becomes a `LongString`, which they write in place. More than
-   HUGE_BYTES are written in slices.
+1. A string value is `bytes`, or a `LongString` if it is long and a part of it was written.
+2. A command that sets a whole string logs a SET with its absolute deadline.
 
-The module has more than 500 lines because the family has some twenty commands; each of them is short.
+The module has more than 400 lines because SET, GETEX, MSETEX and the forms for many keys share their options.
 """
 
 from __future__ import annotations
@@ -20,7 +16,6 @@ from commands import (
     DENYOOM,
     FAST,
     FIRST,
-    FIRST_TWO,
     PAIRS,
     QUICK,
     READONLY,
@@ -32,15 +27,11 @@ from commands import (
 )
 from commands.arguments import (
     EXPIRY_OPTIONS,
-    MAX_INTEGER,
-    MIN_INTEGER,
     check_option_words,
     parse_bounded,
     parse_deadline,
-    parse_integer,
 )
 from commands.long_commands import (
-    HUGE_BYTES,
     PART_WORDS,
     Run,
     get_in_slices,
@@ -50,21 +41,11 @@ from commands.long_commands import (
     run_locked,
     run_parts,
     string_or_none,
-    with_keys_locked,
     words_of,
 )
 from commands.string_conditions import VALUE_CONDITIONS, holds
 from errors import (
-    DECREMENT_OVERFLOW,
     INVALID_NUMKEYS,
-    LCS_LENGTH_AND_RANGES,
-    LCS_NOT_STRINGS,
-    LCS_TOO_LARGE,
-    NAN_OR_INFINITY,
-    NOT_A_FLOAT,
-    OFFSET_OUT_OF_RANGE,
-    OVERFLOW,
-    STRING_TOO_LONG,
     SYNTAX,
     TEXT_NO_VALUE,
     WRONG_ARITY,
@@ -72,20 +53,14 @@ from errors import (
     CommandError,
 )
 from keyspace.key_locks import KeyLock
-from keyspace.many_keys import put_many, read_strings, replace_many, short_strings
-from replies import OK, Computed, Reply, Work
+from keyspace.many_keys import put_many, read_strings
+from replies import OK, Reply, Work
 from session import Session
-from store import EffectLog, Keyspace
-from values import STRING, LongString, is_string
-from values.entry import NO_DEADLINE, VALUE
-from values.long_string import overwritten
-from values.subsequence import MAX_BYTES, MAX_PAIRS, common_length, common_ranges, is_too_large
+from store import Keyspace
+from values.entry import NO_DEADLINE
 from wire.columns import all_alike
 
 INT_MAX = 2**31 - 1
-MAX_STRING_BYTES = 512 * 1024 * 1024  # the default of proto-max-bulk-len: the longest word of a request
-STEP_BYTES = 1 << 20
-FAR = 1 << 62  # the sum of two smaller numbers fits in 64 bits
 
 
 def assign(db: Keyspace, key: bytes, value: bytes, deadline_ms: int) -> None:
@@ -442,273 +417,3 @@ def msetex(session: Session, argv: list[bytes]) -> Reply:
 def _check_pairs(argv: list[bytes], command: bytes) -> None:
     if len(argv) % 2 == 0:
         raise CommandError(WRONG_ARITY % command)
-
-
-# ---- parts of strings
-
-
-@command("STRLEN", "key", arity=2, flags=READONLY | FAST, keys=FIRST, since="2.2.0")
-def strlen(session: Session, argv: list[bytes]) -> Reply:
-    """Get the length of a string in bytes."""
-    _, key = argv
-    return len(session.db.value(key, STRING) or b"")
-
-
-@command("APPEND", "key value", arity=3, flags=WRITE | DENYOOM | FAST, keys=FIRST, since="2.0.0")
-def append(session: Session, argv: list[bytes]) -> Reply:
-    """Append to a string; create the key, without a TTL, if it does not exist."""
-    _, key, tail = argv
-    db = session.db
-    value: bytes | LongString | None = db.change(key, STRING)
-    if value is None:
-        value = tail
-    elif not tail:
-        db.touched(key)
-        return len(value)
-    else:
-        _check_length(len(value) + len(tail))
-        if len(tail) > HUGE_BYTES:
-            return _write_huge(session, argv, None, tail)
-        value = overwritten(value, len(value), tail)
-    db.done(key, value, b"APPEND", key, tail)
-    return len(value)
-
-
-def _check_length(length: int) -> None:
-    if length > MAX_STRING_BYTES:
-        raise CommandError(STRING_TOO_LONG)
-
-
-@command("GETRANGE", "key start end", arity=4, flags=READONLY, keys=FIRST, since="2.4.0")
-def getrange(session: Session, argv: list[bytes]) -> Reply:
-    """Get a substring, start and end included; a negative index counts from the end."""
-    _, key, first, last = argv
-    start, end = parse_integer(first), parse_integer(last)
-    value: bytes | LongString = session.db.value(key, STRING) or b""
-    if 0 > start > end:
-        return b""
-    # Redis reads an index before the string's beginning as 0.
-    start, end = (place if place >= 0 else max(0, len(value) + place) for place in (start, end))
-    end = min(end + 1, len(value))
-    if end - start <= HUGE_BYTES:
-        return value[start:end]
-    return memoryview(value)[start:end] if isinstance(value, bytes) else _part_of(value.copy(), start, end)
-
-
-def _part_of(value: LongString, start: int, end: int) -> Work:
-    """Copy a part of a string that nothing changes, in slices."""
-    part = LongString()
-    for at in range(start, end, STEP_BYTES):
-        part.write(at - start, value[at : min(at + STEP_BYTES, end)])
-        yield
-    return part
-
-
-command("SUBSTR", "key start end", arity=4, flags=READONLY, keys=FIRST)(getrange)
-
-
-@command("SETRANGE", "key offset value", arity=4, flags=WRITE | DENYOOM, keys=FIRST, since="2.2.0")
-def setrange(session: Session, argv: list[bytes]) -> Reply:
-    """Overwrite a part of a string; a gap before the offset is filled with zero bytes."""
-    _, key, start, patch = argv
-    db = session.db
-    offset = parse_integer(start)
-    if offset < 0:
-        raise CommandError(OFFSET_OUT_OF_RANGE)
-    value: bytes | LongString = db.create(key, STRING)
-    if not patch:
-        return len(value)
-    _check_length(offset + len(patch))
-    if len(patch) > HUGE_BYTES:
-        return _write_huge(session, argv, offset, patch)
-    value = overwritten(value, offset, patch)
-    db.done(key, value, b"SETRANGE", key, start, patch)
-    return len(value)
-
-
-def _write_huge(session: Session, argv: list[bytes], offset: int | None, patch: bytes) -> Work:
-    """Write a part of a string in slices; None: at its end."""
-    return with_keys_locked(
-        session, [argv[1]], lambda effects: _write_in_steps(session.db, effects, argv, offset, patch)
-    )
-
-
-def _write_in_steps(db: Keyspace, effects: EffectLog, argv: list[bytes], offset: int | None, patch: bytes) -> Work:
-    known: bytes | LongString = db.create(argv[1], STRING)
-    value = LongString(known) if isinstance(known, bytes) else known.copy()
-    begin = len(value) if offset is None else offset
-    _check_length(begin + len(patch))
-    for start in range(0, len(patch), STEP_BYTES):
-        value.write(begin + start, patch[start : start + STEP_BYTES])
-        yield
-    db.done(argv[1], value)
-    effects.append(db.index, [argv[0].upper(), *argv[1:]])
-    return len(value)
-
-
-# ---- numbers
-
-
-@command("INCR", "key", arity=2, flags=WRITE | DENYOOM | FAST, keys=FIRST)
-def incr(session: Session, argv: list[bytes]) -> Reply:
-    """Increment the integer value of a key by one; a key that does not exist counts as 0."""
-    _, key = argv
-    return _increment(session.db, key, 1)
-
-
-@command("DECR", "key", arity=2, flags=WRITE | DENYOOM | FAST, keys=FIRST)
-def decr(session: Session, argv: list[bytes]) -> Reply:
-    """Decrement the integer value of a key by one; a key that does not exist counts as 0."""
-    _, key = argv
-    return _increment(session.db, key, -1)
-
-
-@command("INCRBY", "key increment", arity=3, flags=WRITE | DENYOOM | FAST, keys=FIRST)
-def incrby(session: Session, argv: list[bytes]) -> Reply:
-    """Increment the integer value of a key by a number; a key that does not exist counts as 0."""
-    _, key, amount = argv
-    return _increment(session.db, key, parse_integer(amount))
-
-
-@command("DECRBY", "key decrement", arity=3, flags=WRITE | DENYOOM | FAST, keys=FIRST)
-def decrby(session: Session, argv: list[bytes]) -> Reply:
-    """Decrement the integer value of a key by a number; a key that does not exist counts as 0."""
-    _, key, amount = argv
-    decrement = parse_integer(amount)
-    if decrement == MIN_INTEGER:
-        raise CommandError(DECREMENT_OVERFLOW)
-    return _increment(session.db, key, -decrement)
-
-
-@for_many("INCR")
-def incr_many(session: Session, keys: Sequence[bytes]) -> Sequence[Reply] | None:
-    """Run INCRs of these keys."""
-    return _increment_many(session.db, keys, 1)
-
-
-@for_many("INCRBY")
-def incrby_many(session: Session, keys: Sequence[bytes], amounts: Sequence[bytes]) -> Sequence[Reply] | None:
-    """Run INCRBYs that have the same increment."""
-    try:
-        return _increment_many(session.db, keys, parse_integer(amounts[0])) if all_alike(amounts) else None
-    except CommandError:
-        return None
-
-
-def _increment_many(db: Keyspace, keys: Sequence[bytes], amount: int) -> list[int] | None:
-    """Run INCRBYs at once; change nothing and return None if one could be refused or needs the general way."""
-    distinct = list(dict.fromkeys(keys))
-    entries = short_strings(db, distinct) if -FAR < amount < FAR else None
-    if entries is None:
-        return None
-    texts = [b"0" if entry is None else entry[VALUE] for entry in entries]
-    try:
-        numbers = list(map(int, texts))
-    except ValueError:
-        return None
-    if [b"%d" % number for number in numbers] != texts:  # one is not canonical: see `parse_integer`
-        return None
-    totals = dict(zip(distinct, numbers, strict=True))
-    replies = []
-    for key in keys:
-        totals[key] = total = totals[key] + amount
-        replies.append(total)
-    if not -FAR < min(replies) <= max(replies) < FAR:
-        return None
-    replace_many(db, distinct, [b"%d" % total for total in totals.values()])
-    db.store.log.append_alike(db.index, b"INCRBY", keys, b"%d" % amount)
-    return replies
-
-
-def _increment(db: Keyspace, key: bytes, amount: int) -> int:
-    value = db.change(key, STRING)
-    total = amount if value is None else parse_integer(value) + amount
-    if not MIN_INTEGER <= total <= MAX_INTEGER:
-        raise CommandError(OVERFLOW)
-    db.done(key, b"%d" % total, b"INCRBY", key, b"%d" % amount)
-    return total
-
-
-@command("INCRBYFLOAT", "key increment", arity=3, flags=WRITE | DENYOOM | FAST, keys=FIRST, since="2.6.0")
-def incrbyfloat(session: Session, argv: list[bytes]) -> Reply:
-    """Increment the floating-point value of a key by a number; a key that does not exist counts as 0."""
-    from commands.long_double import add, parse, to_text  # noqa: PLC0415
-
-    _, key, amount = argv
-    db = session.db
-    value = db.change(key, STRING)
-    infinite = False
-    numbers = []
-    for text in (b"0" if value is None else value, amount):
-        try:
-            numbers.append(parse(text))
-        except ValueError:
-            raise CommandError(NOT_A_FLOAT) from None
-        except OverflowError:
-            infinite = True
-    try:
-        if infinite:
-            raise OverflowError
-        total = to_text(add(*numbers))
-    except OverflowError:
-        raise CommandError(NAN_OR_INFINITY) from None
-    db.done(key, total, b"SET", key, total, b"KEEPTTL")
-    return total
-
-
-# ---- two strings
-
-
-@command(
-    "LCS",
-    "key1 key2 [LEN] [IDX] [MINMATCHLEN len] [WITHMATCHLEN]",
-    arity=-3,
-    flags=READONLY,
-    keys=FIRST_TWO,
-    since="7.0.0",
-)
-def lcs(session: Session, argv: list[bytes]) -> Reply:
-    """Find the longest common subsequence of two strings.
-
-    Differs from Redis: strings of more than 64 KiB, or with more than 2**24 pairs of bytes, are refused.
-    """
-    check_option_words(argv)
-    _, key1, key2, *words = argv
-    read = session.db.read
-    left, right = [b"" if value is None else value for value in map(read, (key1, key2))]
-    if not (is_string(left) and is_string(right)):
-        raise CommandError(LCS_NOT_STRINGS)
-    options, shortest = _parse_lcs_options(words)
-    if {b"LEN", b"IDX"} <= options:
-        raise CommandError(LCS_LENGTH_AND_RANGES)
-    if is_too_large(left, right):
-        raise CommandError(LCS_TOO_LARGE % (MAX_BYTES, MAX_PAIRS))
-    left, right = bytes(left), bytes(right)
-    if b"LEN" in options:
-        return common_length(left, right)
-    ranges = common_ranges(left, right)
-    if b"IDX" not in options:
-        return Computed(b"".join(left[start : start + length] for start, _, length in reversed(ranges)))
-    matches = [
-        [[start, start + length - 1], [other, other + length - 1]] + [length] * (b"WITHMATCHLEN" in options)
-        for start, other, length in ranges
-        if length >= shortest
-    ]
-    return {b"matches": matches, b"len": sum(length for _, _, length in ranges)}
-
-
-def _parse_lcs_options(words: list[bytes]) -> tuple[set[bytes], int]:
-    options: set[bytes] = set()
-    shortest = 0
-    rest = iter(words)
-    for word in rest:
-        option = fold(word)
-        options.add(option)
-        if option == b"MINMATCHLEN":
-            length = next(rest, None)
-            if length is None:
-                raise CommandError(SYNTAX)
-            shortest = parse_integer(length)
-        elif option not in (b"LEN", b"IDX", b"WITHMATCHLEN"):
-            raise CommandError(SYNTAX)
-    return options, shortest

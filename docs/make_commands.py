@@ -26,7 +26,7 @@ TARGET = ROOT / "docs" / "commands.md"
 README = ROOT / "README.md"
 DIFFERENCE = "Differs from Redis"
 SECTIONS = {  # title -> modules of commands/
-    "Strings": ["strings", "string_conditions"],
+    "Strings": ["strings", "string_conditions", "string_parts", "numbers"],
     "Lists": ["lists", "blocking_lists"],
     "Hashes": ["hashes", "hash_deadlines"],
     "Sets": ["sets"],
@@ -80,7 +80,7 @@ def render() -> str:
     for title, modules in SECTIONS.items():
         rows = [row for row in all_rows() if row.group in modules and (not row.subcommands or row.arity == -1)]
         if rows:
-            lines = "\n".join(map(line, rows))
+            lines = "\n".join(map(line, sorted(rows, key=lambda row: modules.index(row.group))))
             parts.append(f"## {title}\n\n| Command | What it does | Since |\n|---|---|---|\n{lines}\n")
     return "\n".join(parts)
 

@@ -11,7 +11,7 @@ from instances import driven, work_of
 from servers import RedisProcess, parse
 from tables import for_each
 
-import commands.strings
+import commands.string_parts
 import errors
 from commands import long_double
 from commands.arguments import MOST_OPTION_WORDS
@@ -260,7 +260,7 @@ def test_values_hold_any_bytes() -> None:
 
 
 def test_no_string_grows_beyond_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commands.strings, "MAX_STRING_BYTES", 8)
+    monkeypatch.setattr(commands.string_parts, "MAX_STRING_BYTES", 8)
     dialogue = Dialogue()
     assert dialogue.ask("APPEND key 12345678") == 8
     assert dialogue.ask("APPEND key 9") == errors.STRING_TOO_LONG

@@ -263,6 +263,25 @@ def test_what_stays_of_other_damage_replays(path: Path, content: bytes, kept: by
         assert not examine(path)[0].losses
 
 
+def test_the_clients_of_batches_stay_when_a_command_or_the_batch_before_them_is_dropped(path: Path) -> None:
+    commands = ["SET a 1", "SET b 1\nNOSUCH x", "SET c 1"]
+    clients = [b"127.0.0.1:%d,ann,app" % port for port in (1, 2, 3)]
+    batches: list[bytes] = []
+    for words, client in zip(commands, clients, strict=True):
+        link = link_of(batches[-1]) if batches else FIRST_LINK
+        batches.append(frame(resp(*words.encode().split(b"\n")), NOW_MS, link, client=client))
+    path.write_bytes(batches[0].replace(b"$1\r\na", b"$1\r\nX") + batches[1] + batches[2])
+    mend(path)
+    with open(path, "rb") as log:
+        kept = [(unit.client, list(unit.commands)) for unit in units(log, path.stat().st_size)]
+    # The batch without a client joins the chain where the first is missing.
+    assert kept == [
+        (b"", [[b"SELECT", b"0"]]),
+        (clients[1], [[b"SET", b"b", b"1"]]),
+        (clients[2], [[b"SET", b"c", b"1"]]),
+    ]
+
+
 def test_the_original_is_never_overwritten_and_keeps_its_mode(path: Path) -> None:
     for number in (1, 2, 3):
         path.write_bytes(frame(resp(b"SET a 1"), NOW_MS) + b"#%d" % number)

@@ -141,7 +141,7 @@ def _push_in_parts(
     if_exists: bool = False,
 ) -> Work:
     """Make a list of the elements in slices, and join it with the list of the key in one step."""
-    db, key = session.db, argv.pop(1)
+    db, key = session.db, argv.pop(1)  # not before the work begins: the request is shown to monitors
     name = b"LPUSH" if push is List.push_left else b"RPUSH"
 
     def run(all_effects: EffectLog) -> Work:
@@ -158,7 +158,7 @@ def _push_in_parts(
         db.done(key, items)
         return items.length  # type: ignore[no-any-return]
 
-    return with_keys_locked(session, [key], run)
+    return (yield from with_keys_locked(session, [key], run))
 
 
 # ---- pop, move

@@ -156,12 +156,12 @@ def in_parts(session: Session, argv: list[bytes], run: Run, step: int = 1) -> Ge
 
 def in_parts_of_key(session: Session, argv: list[bytes], run: Run) -> Generator[None, None, list[Reply]]:
     """Do what `in_parts` does for a command with one key, which comes before all other words."""
-    key = argv.pop(1)
+    key = argv.pop(1)  # not before the work begins: the request is shown to monitors
 
     def run_on_key(session: Session, words: list[bytes]) -> Reply:
         return run(session, [words[0], key, *words[1:]])
 
-    return with_keys_locked(session, [key], lambda effects: run_parts(session, effects, argv, run_on_key))
+    return (yield from with_keys_locked(session, [key], lambda effects: run_parts(session, effects, argv, run_on_key)))
 
 
 def run_parts(session: Session, effects: EffectLog, argv: list[bytes], run: Run) -> Generator[None, None, list[Reply]]:

@@ -149,6 +149,17 @@ def test_a_monitor_sees_what_one_of_redis_sees(
     assert any(b'"\\x00' in line or b"x\\x00" in line for line in seen[0])
 
 
+def test_a_request_that_runs_in_slices_is_shown_from_its_beginning(shared_godis: GodisProcess) -> None:
+    many = [str(number) for number in range(5000)]
+    with shared_godis.raw() as client, shared_godis.raw() as monitor:
+        monitor.ask("MONITOR")
+        for line in ("RPUSH l", "LPUSHX none", "SADD s", "ZREM z", "HDEL h", "PFADD p", "MSET", "DEL"):
+            client.ask(*line.split(" "), *many)
+            (shown,) = lines_until(monitor, b'"9"')
+            assert b'] "' + line.replace(" ", '" "').encode() + b'" "0" "1" "2" ' in shown
+        client.ask("FLUSHALL")
+
+
 def test_each_request_of_a_pipeline_is_shown_in_its_order(shared_godis: GodisProcess) -> None:
     with shared_godis.raw() as client, shared_godis.raw() as monitor:
         monitor.ask("MONITOR")

@@ -258,7 +258,7 @@ def _sort(session: Session, argv: list[bytes], may_store: bool) -> Reply:
     key, options = argv[1], parse_options(argv[2:], may_store)
     db = session.db
     value = _sortable(db.read(key))
-    if options.store is not None and isinstance(value, Set) and not options.sorts:
+    if isinstance(value, Set) and not options.sorts and (options.store is not None or session.runs_script):
         options.by, options.alpha = None, True  # as in Redis, lest the outcome depend on the order of a set
     if len(value) * max(1, len(options.gets)) > AT_ONCE_LOOKUPS:
         if options.store is None:

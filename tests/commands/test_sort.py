@@ -76,6 +76,18 @@ def test_what_a_sort_answers_and_logs(before: str, line: str, reply: Any, effect
     bench.store.databases[0].check()
 
 
+@pytest.mark.parametrize("command", ["SORT", "SORT_RO"])
+def test_a_script_gets_a_set_in_order_even_when_it_asks_for_none(command: str) -> None:
+    client = Bench(default_ttl="0").connect()
+    client.ask("SADD", "k", *"cbda")
+    assert client.ask("EVAL", f"return redis.call('{command}', KEYS[1], 'BY', 'nosort')", 1, "k") == [
+        b"a",
+        b"b",
+        b"c",
+        b"d",
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

@@ -89,10 +89,15 @@ def delete(session: Session, argv: list[bytes]) -> Reply:
     if is_long(argv):
         return _delete_in_parts(session, argv)
     db = session.db
-    keys = argv[1:]
-    values = [db.remove(key) for key in keys]
-    values = [value.copy() if type(value) is LongString else value for value in values]  # what is removed is freed
-    removed = [key for key, value in zip(keys, values, strict=True) if value is not None]
+    removed: list[bytes] = []
+    values: list[Any] = []
+    for key in argv[1:]:
+        value = db.remove(key)
+        if value is not None:
+            removed.append(key)
+            if type(value) is LongString:
+                value = value.copy()  # what is removed is freed
+        values.append(value)
     if removed:
         db.effect(b"DEL", *removed)
     reply = Deleted(len(removed))

@@ -8,6 +8,9 @@ entry that is in the log twice is applied once.
              another leader (`send_again`)  -> one more, at once: the old leader may have lost the first one
            until one is answered, or the watch shows the entry, or etcd has refused each of them
 
+**An etcd that is full** may find that out when it has put the entry already. So such a refusal counts only when all
+that the log holds has been read, and the entry was not there.
+
 **Why attempts run in parallel.** A member that knows no leader keeps a put until there is a leader, and then the put
 succeeds at once. A member whose leader has just died forwards the put to it, and waits for 7 seconds of its own. A
 client cannot distinguish the two, so it leaves both attempts open for a while.
@@ -55,12 +58,20 @@ class Put:
 class Appender:
     """Appends entries to the log, one at a time."""
 
-    def __init__(self, etcd: Etcd, state: PoolState, confirmed: Callable[[float], None], spawn: Spawn) -> None:
+    def __init__(
+        self,
+        etcd: Etcd,
+        state: PoolState,
+        confirmed: Callable[[float], None],
+        spawn: Spawn,
+        read_to_end: Callable[[], bool],
+    ) -> None:
         self._free = deque(etcd.channel() for _ in range(MOST_ATTEMPTS))
         self._busy: set[Channel] = set()
         self._state = state
         self._confirmed = confirmed  # called with the time at which a call began that etcd has answered
         self._spawn = spawn
+        self._read_to_end = read_to_end  # waits until all that the log holds now is read; False: etcd did not answer
         self._put: Put | None = None
         self._changed = Event()
         self._own_seq = 0  # of our last entry that was read from the log
@@ -79,8 +90,12 @@ class Appender:
                 self._spawn(partial(self._attempt, put, self._take_channel()))
             self._changed.clear()
             self._changed.wait(max(RETRY_SECONDS, put.next_at - now))
+        refusal = put.refusal if put.is_refused else None
+        if refusal is not None and refusal.is_full:
+            while self._own_seq < seq and not self._read_to_end():
+                pass
         self._put = None
-        return put.refusal if put.is_refused and self._own_seq < seq else None
+        return refusal if self._own_seq < seq else None
 
     def _patience_seconds(self) -> float:
         return min(APPEND_SECONDS, max(PATIENCE_SECONDS, SLOW * self._state.append_ms / 1000))

@@ -75,7 +75,7 @@ class Unreachable(Exception):
 
 
 class Refused(Exception):
-    """etcd refused the call, and did nothing."""
+    """etcd refused the call, and did nothing; but see `is_full`."""
 
     def __init__(self, code: int, text: str) -> None:
         super().__init__(text)
@@ -83,7 +83,7 @@ class Refused(Exception):
 
     @property
     def is_full(self) -> bool:
-        """Return True if etcd's space quota is used up."""
+        """Return True if etcd's space quota is used up. etcd may find that out when it has written already."""
         return "space exceeded" in str(self)
 
     @property

@@ -112,7 +112,9 @@ class Pool:
         self._between_entries = BoundedSemaphore()
         self._pace = Pace()
         self.clock = PoolClock(etcd.time)
-        self._appender = Appender(etcd, self.state, self._set_confirmed, self._spawn)
+        self.readers = Readers()
+        read_to_end = self.readers.wait_until_confirmed
+        self._appender = Appender(etcd, self.state, self._set_confirmed, self._spawn, read_to_end)
         self.writer = Writer(self._appender, self._log_key, self.id, self.state, instance.store, self.clock)
         self._membership = Membership(etcd.channel(), config.pool.prefix, self.state, self._describe)
         self._snapshot_store = SnapshotStore(etcd.channel(), config.pool.prefix)
@@ -130,7 +132,6 @@ class Pool:
             self.replica,
             self._until_answered,
         )
-        self.readers = Readers()
         # the log
         self._range_body = json.dumps({"key": text64(self._log_key), "keys_only": True}).encode()
         self._cluster = ""

@@ -47,6 +47,28 @@ class Silent:
             sock.close()
 
 
+class Full(Silent):
+    """A member that has no space left, and may have found that out when it had put the entry."""
+
+    def _take(self) -> None:
+        while True:
+            self._taken.append(self.listener.accept()[0])
+            gevent.spawn(self._refuse, self._taken[-1])
+
+    def _refuse(self, sock: socket.socket) -> None:
+        body = b'{"error":"etcdserver: mvcc: database space exceeded","code":8}'
+        while sock.recv(65536):
+            self.requests += 1
+            sock.sendall(b"HTTP/1.1 429 Too Many Requests\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+
+
+@pytest.fixture
+def full() -> Iterator[Full]:
+    member = Full()
+    yield member
+    member.close()
+
+
 @pytest.fixture
 def silent() -> Iterator[Silent]:
     member = Silent()
@@ -57,11 +79,11 @@ def silent() -> Iterator[Silent]:
 class Office:
     """A post whose first attempt goes to the second of the endpoints."""
 
-    def __init__(self, *endpoints: str) -> None:
+    def __init__(self, *endpoints: str, read_to_end: Callable[[], bool] = lambda: True) -> None:
         etcd = etcd_at(*endpoints)
         self._attempts = Group()
         state = PoolState("1", "/test", [], stale_reads=True)
-        self.post = Appender(etcd, state, lambda _at: None, self._attempts.spawn)
+        self.post = Appender(etcd, state, lambda _at: None, self._attempts.spawn, read_to_end)
 
     def close(self) -> None:
         self._attempts.kill()  # which closes the channels of those that are under way
@@ -76,8 +98,8 @@ MakePost = Callable[..., Appender]
 def post_at() -> Iterator[MakePost]:
     offices: list[Office] = []
 
-    def make(*endpoints: str) -> Appender:
-        offices.append(Office(*endpoints))
+    def make(*endpoints: str, read_to_end: Callable[[], bool] = lambda: True) -> Appender:
+        offices.append(Office(*endpoints, read_to_end=read_to_end))
         return offices[-1].post
 
     yield make
@@ -159,6 +181,27 @@ def test_a_refusal_counts_when_every_attempt_was_refused(node: EtcdNode, silent:
         putting.get(timeout=3 * PATIENCE_SECONDS)
     gevent.spawn(post.came_back, 1)
     assert putting.get(timeout=SECONDS) is None
+
+
+def test_an_etcd_that_is_full_may_have_put_the_entry(full: Full, post_at: MakePost) -> None:
+    """It is not known before all that the log holds is read, which may take several tries."""
+    tries: list[bool] = []
+
+    def read_to_end() -> bool:
+        tries.append(len(tries) == 2)
+        if tries[-1]:
+            post.came_back(1)
+        return tries[-1]
+
+    post = post_at(full.endpoint, read_to_end=read_to_end)
+    with gevent.Timeout(SECONDS):
+        assert post.put(entry(b"full", b"v"), 1) is None
+        assert tries == [False, False, True]
+        post = post_at(full.endpoint)
+        refusal = post.put(entry(b"full", b"v"), 1)
+    assert refusal is not None
+    assert refusal.is_full
+    assert full.requests == 2
 
 
 def test_an_endpoint_is_left_for_the_one_that_answered_last() -> None:

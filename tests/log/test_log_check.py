@@ -27,8 +27,6 @@ BATCHES: list[list[Record]] = [
     [set_(b"a", b"2"), (0, [b"SET", b"c", b""])],
     [set_(b"d", b"4", db=1)],
 ]
-CLIENT = b"127.0.0.1:50000,default,web"  # who asked for a batch
-NOTED = frame(resp(b"SET a 1", b"NOSUCH x"), NOW_MS, FIRST_LINK, client=CLIENT)
 State = dict[tuple[int, bytes], tuple[bytes, int | None]]
 
 
@@ -252,7 +250,6 @@ def test_a_command_that_fails_for_want_of_a_lost_batch_is_dropped_alone(path: Pa
         (frame(resp(b"SELECT x", b"SET a 1"), 1) + frame(resp(b"SET b 2"), 2), frame(resp(b"SET b 2"), 2)),
         (frame(b"PING\r\n", 1) + frame(resp(b"SET b 2"), 2), frame(resp(b"SET b 2"), 2)),
         (b"SET a 1\nSET b 2\nSET c", b"SET a 1\nSET b 2\n"),
-        (NOTED, frame(resp(b"SET a 1"), NOW_MS, FIRST_LINK, link_of(NOTED), CLIENT)),
     ],
 )
 def test_what_stays_of_other_damage_replays(path: Path, content: bytes, kept: bytes) -> None:

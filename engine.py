@@ -161,8 +161,10 @@ class Engine:
         by_column = self._run_by_column(session, requests)
         if by_column is not None:
             return by_column
-        if len(requests) > 1 and (answered := self._run_transaction(session, requests)):
-            return answered
+        if len(requests[0]) == 1 == len(requests[-1]) and len(requests) > 1:
+            answered = self._run_transaction(session, requests)
+            if answered is not None:
+                return answered
         replies: list[Reply] = []
         reply_bytes = 0
         self.may_be_late = False
@@ -282,12 +284,14 @@ class Engine:
     def _run_transaction(self, session: Session, requests: Sequence[list[bytes]]) -> list[Reply] | None:
         """Run a transaction that came whole, MULTI to EXEC. Return None, and do nothing, if it has to be queued.
 
-        The pipelines of redis-py and others send it so. Nobody can see the queue then, so none is made.
+        The first and the last request have one word. The pipelines of redis-py and others send it so. Nobody can see
+        the queue then, so none is made.
         """
-        begin, *rows, end = [self.table.get(argv[0]) for argv in requests]
+        begin, end = self.table.get(requests[0][0]), self.table.get(requests[-1][0])
         if begin is None or begin.run is not multi or end is None or end.run is not exec_:
             return None  # in a pool EXEC is another function
         queued = requests[1:-1]
+        rows = [self.table.get(argv[0]) for argv in queued]
         if self.instance.needs_checks or session.restricted or not can_run_whole(session, rows, queued):
             return None
         if begin.count.left == 1 or end.count.left == 1:

@@ -95,6 +95,8 @@ BODIES = (  # what stands between MULTI and EXEC
     "HELLO 3; SET k 1",
     "UNWATCH; WATCH k; SET k 1; DISCARD; SET l 1",
     "QUIT; SET k 1",
+    "SET k 1; EXEC x",
+    "MULTI x; SET k 1",
     "; ".join(["INCR n"] * 100),
 )
 BEFORE = ("", "WATCH k", "WATCH k; SET k 0", "WATCH other; SELECT 2", "MULTI", "HELLO 3", "CONFIG SET maxmemory 1gb")
@@ -140,6 +142,20 @@ def _wire(reply: Any) -> bytes:
     pieces: list[bytes] = []
     encode_reply(reply, pieces.append, False)
     return b"".join(pieces)
+
+
+@for_each(("first", "last"), [("MULTI x", "EXEC"), ("MULTI", "EXEC x"), ("MULTI x", "EXEC x")])
+def test_a_transaction_that_comes_whole_begins_and_ends_with_one_word(first: str, last: str) -> None:
+    bench = Bench(default_ttl="0")
+    client = bench.connect()
+    for _ in range(200):  # the first calls are measured
+        run_all(bench.engine, client.session, [[b"MULTI"], [b"SET", b"k", b"0"], [b"EXEC"]])
+    requests = [line.encode().split() for line in (first, "SET k 1", last)]
+    replies = run_all(bench.engine, client.session, requests)
+    wrong = [
+        reply for reply in replies if isinstance(reply, CommandError) and b"wrong number of arguments" in reply.text
+    ]
+    assert len(wrong) == (" x" in first) + (" x" in last)
 
 
 def test_what_fails_in_a_transaction_does_not_stop_the_rest() -> None:

@@ -607,8 +607,8 @@ def _begun(work: Work) -> Reply:
 def _in_slices(session: Session, key: bytes, run: Callable[[List], Generator[None, None, int]]) -> Work:
     db = session.db
 
-    def run_locked(effects: EffectLog) -> Work:
+    def run_on_list(effects: EffectLog) -> Work:
         items = db.change(key, LIST)  # another list may stand there since
         return 0 if items is None else (yield from collected(session, effects, run(items)))
 
-    return with_keys_locked(session, [key], run_locked)
+    return with_keys_locked(session, [key], run_on_list)

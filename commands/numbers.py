@@ -9,26 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from commands import (
-    DENYOOM,
-    FAST,
-    FIRST,
-    WRITE,
-    command,
-    for_many,
-)
-from commands.arguments import (
-    MAX_INTEGER,
-    MIN_INTEGER,
-    parse_integer,
-)
-from errors import (
-    DECREMENT_OVERFLOW,
-    NAN_OR_INFINITY,
-    NOT_A_FLOAT,
-    OVERFLOW,
-    CommandError,
-)
+from commands import DENYOOM, FAST, FIRST, WRITE, command, for_many
+from commands.arguments import MAX_INTEGER, MIN_INTEGER, parse_integer
+from errors import DECREMENT_OVERFLOW, NAN_OR_INFINITY, NOT_A_FLOAT, OVERFLOW, CommandError
 from keyspace.many_keys import replace_many, short_strings
 from replies import Reply
 from session import Session

@@ -7,24 +7,9 @@
 
 from __future__ import annotations
 
-from commands import (
-    DENYOOM,
-    FAST,
-    FIRST,
-    FIRST_TWO,
-    READONLY,
-    WRITE,
-    command,
-    fold,
-)
-from commands.arguments import (
-    check_option_words,
-    parse_integer,
-)
-from commands.long_commands import (
-    HUGE_BYTES,
-    with_keys_locked,
-)
+from commands import DENYOOM, FAST, FIRST, FIRST_TWO, READONLY, WRITE, command, fold
+from commands.arguments import check_option_words, parse_integer
+from commands.long_commands import HUGE_BYTES, with_keys_locked
 from errors import (
     LCS_LENGTH_AND_RANGES,
     LCS_NOT_STRINGS,

@@ -11,26 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from commands import (
-    ALL,
-    DENYOOM,
-    FAST,
-    FIRST,
-    PAIRS,
-    QUICK,
-    READONLY,
-    WRITE,
-    Counted,
-    command,
-    fold,
-    for_many,
-)
-from commands.arguments import (
-    EXPIRY_OPTIONS,
-    check_option_words,
-    parse_bounded,
-    parse_deadline,
-)
+from commands import ALL, DENYOOM, FAST, FIRST, PAIRS, QUICK, READONLY, WRITE, Counted, command, fold, for_many
+from commands.arguments import EXPIRY_OPTIONS, check_option_words, parse_bounded, parse_deadline
 from commands.long_commands import (
     PART_WORDS,
     Run,
@@ -44,14 +26,7 @@ from commands.long_commands import (
     words_of,
 )
 from commands.string_conditions import VALUE_CONDITIONS, holds
-from errors import (
-    INVALID_NUMKEYS,
-    SYNTAX,
-    TEXT_NO_VALUE,
-    WRONG_ARITY,
-    WRONG_PAIRS,
-    CommandError,
-)
+from errors import INVALID_NUMKEYS, SYNTAX, TEXT_NO_VALUE, WRONG_ARITY, WRONG_PAIRS, CommandError
 from keyspace.key_locks import KeyLock
 from keyspace.many_keys import put_many, read_strings
 from replies import OK, Reply, Work
